@@ -62,7 +62,7 @@ class ConditionSpec:
         raw: Sequence[Any] = entry.get("classes") or ([entry["name"]] if kind is Kind.MASK else [])
         classes = []
         for index, item in enumerate(raw, start=1):
-            fields = {"name": item} if isinstance(item, str) else item
+            fields: Mapping[str, Any] = {"name": item} if isinstance(item, str) else item
             typical = fields.get("typical_ml")
             classes.append(
                 ClassSpec(
@@ -116,6 +116,6 @@ class Condition:
     def structure(self, name: str) -> NDArray[np.bool_]:
         """The 0/1 mask of one of the condition's classes."""
         if self.spec.kind is Kind.MASK:
-            return self.volume.array > 0
+            return np.asarray(self.volume.array != 0)
         value = next(c.value for c in self.spec.classes if c.name == name)
-        return self.volume.array == value
+        return np.asarray(self.volume.array == value)
