@@ -1,0 +1,115 @@
+"""BrainLDM and its like: an autoencoder, a denoising U-Net and a few scalars."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from monai.networks.nets import AutoencoderKL, DiffusionModelUNet
+from torch import Tensor, nn
+
+from vcm.attributes import AttributeSpec
+from vcm.backbones.latents import pack, unpack
+from vcm.errors import Code, VcmError
+from vcm.grid import Grid
+from vcm.schedule import Schedule
+
+
+def build_autoencoder(config: Mapping[str, Any]) -> AutoencoderKL:
+    """MONAI's autoencoder from a manifest's `networks.autoencoder`.
+
+    `include_fc=False`: the published attention has a projection in its file that its forward never uses.
+    """
+    return AutoencoderKL(**{"include_fc": False, **config})
+
+
+def build_denoiser(config: Mapping[str, Any]) -> DiffusionModelUNet:
+    """MONAI's diffusion U-Net from a manifest's `networks.denoiser`.
+
+    Attention runs through PyTorch's fused kernel, which accumulates in fp32 by itself; `upcast_attention` would only
+    hand it mixed types. Without context the attention has no output projection, as in the published networks.
+    """
+    chosen = {**config, "use_flash_attention": True, "upcast_attention": False}
+    return DiffusionModelUNet(**{"include_fc": bool(config.get("with_conditioning")), **chosen})
+
+
+class LatentDiffusion(nn.Module):
+    """A latent diffusion model with scalar attributes, given as channels and, where the U-Net takes it, as context.
+
+    `packing` and `whitening` (per-voxel mean and standard deviation) describe how the denoiser sees the latent; the
+    real BrainLDM is the case packing 1, one scale factor, ε-prediction. They stay inside: everything above sees a
+    latent of about unit variance, and ε.
+    """
+
+    def __init__(
+        self,
+        *,
+        grid: Grid,
+        latent_shape: tuple[int, int, int, int],
+        schedule: Schedule,
+        attributes: tuple[AttributeSpec, ...],
+        autoencoder: nn.Module,
+        denoiser: nn.Module,
+        scale_factor: float = 1.0,
+        packing: int = 1,
+        whitening: tuple[Tensor, Tensor] | None = None,
+    ) -> None:
+        super().__init__()
+        self.grid, self.latent_shape, self.schedule, self.attributes = grid, latent_shape, schedule, attributes
+        self.autoencoder, self.denoiser = autoencoder, denoiser
+        self.scale_factor, self.packing = scale_factor, packing
+        mean, std = whitening or (torch.zeros(()), torch.ones(()))
+        self.register_buffer("latent_mean", mean.float(), persistent=False)
+        self.register_buffer("latent_std", std.float(), persistent=False)
+        alphas = torch.from_numpy(schedule.alphas_cumprod).float()
+        self.register_buffer("alphas_cumprod", alphas, persistent=False)
+        self.context = bool(getattr(denoiser, "with_conditioning", False))
+        extra = int(denoiser.in_channels) - latent_shape[0] * packing**3  # type: ignore[arg-type]
+        if extra not in (0, len(attributes)):
+            raise VcmError(
+                Code.PACK_INVALID,
+                f"The denoiser takes {extra} channels beside the latent, but the pack names {len(attributes)} "
+                "attributes.",
+                "Check the pack's latent shape, packing and attributes.",
+            )
+        self.attribute_channels = extra
+
+    def encode(self, image: Tensor) -> Tensor:
+        """The latent of images `[B, 1, i, j, k]` in 0–1: the posterior's mean, whitened or scaled."""
+        mean, _ = self.autoencoder.encode(image.to(dtype_of(self.autoencoder)))  # type: ignore[operator]
+        return (mean.float() * self.scale_factor - self.latent_mean) / self.latent_std
+
+    def decode(self, latent: Tensor, scale_factor: float | None = None) -> Tensor:
+        """The images `[B, 1, i, j, k]` of latents, as decoded and unscaled."""
+        z = (latent.float() * self.latent_std + self.latent_mean) / (scale_factor or self.scale_factor)
+        image: Tensor = self.autoencoder.decode(z.to(dtype_of(self.autoencoder)))  # type: ignore[operator]
+        return image.float()
+
+    def denoise(self, latent: Tensor, t: Tensor, attributes: Tensor) -> Tensor:
+        """ε of latents at timesteps `t` `[B]`, with raw attributes `[B, n]`."""
+        dtype = dtype_of(self.denoiser)
+        x = pack(latent, self.packing)
+        if self.attribute_channels:
+            planes = attributes[:, :, None, None, None].expand(-1, -1, *x.shape[2:])
+            x = torch.cat([x, planes.to(x.dtype)], dim=1)
+        context = attributes[:, None, :].to(dtype) if self.context else None
+        predicted = self.denoiser(x.to(dtype), timesteps=t, context=context)
+        predicted = unpack(predicted.float(), self.packing)
+        if self.schedule.prediction == "v":
+            return self._eps_from_v(predicted, latent.float(), t)
+        return predicted
+
+    def _eps_from_v(self, v: Tensor, latent: Tensor, t: Tensor) -> Tensor:
+        """ε = √(1−ᾱ)·z + √ᾱ·v, with ᾱ interpolated between timesteps (linearly in λ, as the samplers space them)."""
+        low = t.floor().long().clamp(max=len(self.alphas_cumprod) - 2)
+        weight = (t.float() - low)[:, None, None, None, None]
+        log_snr = torch.logit(self.alphas_cumprod)
+        a, b = (log_snr[low + i][:, None, None, None, None] for i in (0, 1))
+        alpha_bar = torch.sigmoid(a + (b - a) * weight)
+        return (1 - alpha_bar).sqrt() * latent + alpha_bar.sqrt() * v
+
+
+def dtype_of(module: nn.Module) -> torch.dtype:
+    """The number format of a network's weights."""
+    return next(module.parameters()).dtype

@@ -1,0 +1,1 @@
+"""Trained modules that steer a backbone by conditions."""

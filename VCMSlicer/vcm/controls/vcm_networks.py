@@ -1,0 +1,114 @@
+"""The Volumetric Conditioning Module (Ahn et al., WACV 2025): an asymmetric U-Net that modulates ε.
+
+Released and paper's variants differ in two switches: whether the encoder knows the time, and whether all conditions
+share one encoder or each has its own (which allows any subset). Both are fields of the pack's manifest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from monai.networks.blocks import Convolution
+from monai.networks.nets import DiffusionModelUNet
+from torch import Tensor, nn
+
+from vcm.backbones.latents import pack, unpack
+from vcm.controls.condition_encoder import ConditionEncoder
+
+SHARED = "shared"
+
+
+class ModulationHeads(nn.Module):
+    """Split the U-Net's features into γ and β, each `[B, outputs, …]`.
+
+    The released heads end in an InstanceNorm without parameters, so that γ and β have zero mean and unit variance over
+    the whole volume and the identity cannot be reached; `norm=False` leaves it out and starts at the identity.
+    """
+
+    def __init__(self, inputs: int, outputs: int, hidden: int = 128, norm: bool = True) -> None:
+        super().__init__()
+        self.shared = Convolution(3, inputs, hidden, kernel_size=3, act=("leakyrelu", {"negative_slope": 0.01}), norm=None)
+        ending: dict[str, Any] = {"act": None, "norm": "instance"} if norm else {"conv_only": True}
+        self.gamma = Convolution(3, hidden, outputs, kernel_size=3, **ending)
+        self.beta = Convolution(3, hidden, outputs, kernel_size=3, **ending)
+        if not norm:
+            for head in (self.gamma, self.beta):
+                nn.init.zeros_(head.conv.weight)
+                nn.init.zeros_(head.conv.bias)
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """γ (scale) and β (shift)."""
+        h = self.shared(features)
+        return self.gamma(h), self.beta(h)
+
+
+class VcmNetwork(nn.Module):
+    """Encoders for the conditions, a U-Net over (encoding, z_t, ε_t), and heads for γ and β.
+
+    `channels` maps each condition to its number of input channels, in the order in which a shared encoder
+    concatenates them. `condition_packing` and `latent_packing` trade resolution for channels without loss, for
+    backbones small enough to run on a CPU.
+    """
+
+    def __init__(
+        self,
+        channels: Mapping[str, int],
+        encoder: Mapping[str, Any],
+        unet: Mapping[str, Any],
+        heads: Mapping[str, Any] | None = None,
+        *,
+        shared_encoder: bool,
+        condition_packing: int = 1,
+        latent_packing: int = 1,
+        latent_channels: int = 3,
+    ) -> None:
+        super().__init__()
+        self.channels = dict(channels)
+        self.condition_packing, self.latent_packing = condition_packing, latent_packing
+        widths = {SHARED: sum(self.channels.values())} if shared_encoder else self.channels
+        self.encoders = nn.ModuleDict(
+            {
+                name: ConditionEncoder(**{**encoder, "in_channels": width * condition_packing**3})
+                for name, width in widths.items()
+            }
+        )
+        chosen = {**unet, "use_flash_attention": True, "upcast_attention": False, "with_conditioning": False}
+        self.unet = DiffusionModelUNet(**{"include_fc": False, **chosen})
+        self.heads = ModulationHeads(int(unet["out_channels"]), latent_channels * latent_packing**3, **(heads or {}))
+        self.shared_encoder = shared_encoder
+        self.time_in_encoder = bool(encoder.get("time_embedding"))
+
+    def encode(
+        self, conditions: Mapping[str, Tensor], active: frozenset[str] | None = None, t: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Encode `{name: [B, channels, i, j, k]}`; the result maps each encoder to `[B, c, …]` on the latent's grid.
+
+        A condition that is absent, or not in `active`, contributes zeros: after its own encoder (modality latent
+        dropout), or in its input channels where all share one encoder.
+        """
+        present = {name: c for name, c in conditions.items() if active is None or name in active}
+        example = next(iter(conditions.values()))
+        if self.shared_encoder:
+            zeros = {
+                name: example.new_zeros(example.shape[0], width, *example.shape[2:])
+                for name, width in self.channels.items()
+                if name not in present
+            }
+            joined = torch.cat([{**present, **zeros}[name] for name in self.channels], dim=1)
+            return {SHARED: self.encoders[SHARED](pack(joined, self.condition_packing), t)}
+        return {name: self.encoders[name](pack(c, self.condition_packing), t) for name, c in present.items()}
+
+    def modulation(self, latent: Tensor, eps: Tensor, t: Tensor, encoded: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """γ and β, each like `eps`, from what `encode` gave; encodings that are missing count as zeros."""
+        z, e = pack(latent, self.latent_packing), pack(eps, self.latent_packing)
+        parts = []
+        for name, encoder in self.encoders.items():
+            part = encoded.get(name)
+            if part is None:
+                part = z.new_zeros(z.shape[0], int(encoder.out_channels), *z.shape[2:])  # type: ignore[arg-type]
+            parts.append(part.expand(z.shape[0], -1, -1, -1, -1).to(z.dtype))
+        gamma, beta = self.heads(self.unet(torch.cat([z, e, *parts], dim=1), timesteps=t))
+        return unpack(gamma, self.latent_packing), unpack(beta, self.latent_packing)
+

@@ -1,0 +1,130 @@
+"""Strength, time window and region weight of every condition, in one place for every control."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vcm.backbones.backbone import Backbone
+from vcm.conditions import Condition
+from vcm.controls.control import Control
+from vcm.grid import Grid
+from vcm.resampling import resample_image
+
+Weight = float | Tensor
+"""One number for all places, or a map `[1, 1, x, y, z]` on the latent's grid."""
+
+
+def subset_weights(weights: dict[str, Weight]) -> dict[frozenset[str], Weight]:
+    """How much each set of conditions counts: m_S = max(0, min_{c∈S} w_c − max_{c∉S} w_c).
+
+    The correction of a set of conditions is not the sum of those of its members, so weights are spread over sets:
+    equal weights leave the full set alone, a weight of 0 the set without that condition.
+
+    >>> {tuple(sorted(s)): round(w, 2) for s, w in subset_weights({"a": 1.0, "b": 0.4}).items()}
+    {('a',): 0.6, ('a', 'b'): 0.4}
+    """
+    result: dict[frozenset[str], Weight] = {}
+    for size in range(1, len(weights) + 1):
+        for members in combinations(sorted(weights), size):
+            inside = _extreme([weights[name] for name in members], torch.minimum, min)
+            outside = _extreme([0.0, *(w for name, w in weights.items() if name not in members)], torch.maximum, max)
+            m = inside - outside
+            m = m.clamp(min=0) if isinstance(m, Tensor) else max(0.0, m)
+            if float(m.max() if isinstance(m, Tensor) else m) > 0:
+                result[frozenset(members)] = m
+    return result
+
+
+class GuidedDenoiser:
+    """ε of a backbone, corrected by a control, at a timestep given as a number: what the samplers call.
+
+    `attributes` is `[B, n]`, raw. Without a control, or where no condition acts, it is the backbone's own ε.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        attributes: Tensor,
+        control: Control | None = None,
+        conditions: Sequence[Condition] = (),
+    ) -> None:
+        self.backbone, self.control, self.attributes = backbone, control, attributes
+        self.conditions = tuple(conditions) if control is not None else ()
+        self._regions = {
+            c.spec.name: _on_latent_grid(c, backbone, attributes.device) for c in self.conditions if c.region is not None
+        }
+        self._plans: dict[frozenset[str], dict[frozenset[str], Weight]] = {}
+        self.state: Any = None
+        if control is not None and self.conditions:
+            tensors = {
+                c.spec.name: torch.from_numpy(c.as_channels())[None].to(attributes.device) for c in self.conditions
+            }
+            self.state = control.encode(tensors, self._subsets_that_will_act())
+
+    def __call__(self, latent: Tensor, t: float) -> Tensor:
+        """The guided ε of latents `[B, *latent_shape]`."""
+        times = torch.full((latent.shape[0],), t, device=latent.device, dtype=torch.float32)
+        return self.step(latent, times, self.acting(t))
+
+    def acting(self, t: float) -> frozenset[str]:
+        """The conditions whose time window holds timestep `t`."""
+        done = self.backbone.schedule.fraction_done(t)
+        return frozenset(
+            c.spec.name for c in self.conditions if c.start - 1e-9 <= done <= c.end + 1e-9 and c.strength > 0
+        )
+
+    def step(self, latent: Tensor, times: Tensor, acting: frozenset[str]) -> Tensor:
+        """ε + Σ_S m_S·(guide_S(ε) − ε), over the sets of acting conditions; all tensors, so that it can be captured."""
+        unguided: dict[str, Tensor] = {}
+
+        def denoise(z: Tensor, at: Tensor) -> Tensor:
+            if "eps" not in unguided:
+                unguided["eps"] = self.backbone.denoise(z, at, self.attributes)
+            return unguided["eps"]
+
+        plan = self._plan(acting)
+        if self.control is None or not plan:
+            return denoise(latent, times)
+        if list(plan.values()) == [1.0]:
+            return self.control.guide(denoise, latent, times, self.state, acting)
+        eps = denoise(latent, times)
+        guided = eps
+        for subset, weight in plan.items():
+            guided = guided + weight * (self.control.guide(denoise, latent, times, self.state, subset) - eps)
+        return guided
+
+    def _plan(self, acting: frozenset[str]) -> dict[frozenset[str], Weight]:
+        if acting not in self._plans:
+            weights: dict[str, Weight] = {
+                c.spec.name: c.strength * self._regions.get(c.spec.name, 1.0)
+                for c in self.conditions
+                if c.spec.name in acting
+            }
+            self._plans[acting] = subset_weights(weights)
+        return self._plans[acting]
+
+    def _subsets_that_will_act(self) -> set[frozenset[str]]:
+        every = range(self.backbone.schedule.timesteps)
+        return {subset for acting in {self.acting(t) for t in every} for subset in self._plan(acting)}
+
+
+def _extreme(weights: list[Weight], of_tensors: Any, of_numbers: Any) -> Weight:
+    result = weights[0]
+    for weight in weights[1:]:
+        if isinstance(result, Tensor) or isinstance(weight, Tensor):
+            like = result if isinstance(result, Tensor) else weight
+            result = of_tensors(torch.as_tensor(result).to(like), torch.as_tensor(weight).to(like))  # type: ignore[union-attr]
+        else:
+            result = of_numbers(result, weight)
+    return result
+
+
+def _on_latent_grid(condition: Condition, backbone: Backbone, device: torch.device) -> Tensor:
+    assert condition.region is not None
+    grid: Grid = backbone.grid.downsampled(backbone.latent_shape[1:])
+    return torch.from_numpy(resample_image(condition.region, grid).array.astype("float32"))[None, None].to(device)
