@@ -1,0 +1,1 @@
+"""Packs: folders of weights with a manifest, found, checked, imported and downloaded."""

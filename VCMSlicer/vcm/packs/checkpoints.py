@@ -1,0 +1,192 @@
+"""Published checkpoints, read without ever running what they carry, and weights written as safetensors."""
+
+from __future__ import annotations
+
+import os
+import pickletools
+import re
+import tarfile
+import warnings
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vcm.errors import Code, VcmError
+from vcm.packs.disk import disk_error, file_errors
+
+if TYPE_CHECKING:
+    import torch
+
+_WRAPPERS = ("state_dict", "model")
+_CALLS = ("GLOBAL", "STACK_GLOBAL", "INST", "OBJ", "REDUCE")
+_EXPECTED = "a PyTorch checkpoint (.pt, .pth) or a .safetensors file was expected"
+_DOWNLOAD_AGAIN = "Download the file again from its source."
+
+
+def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
+    """The named tensors of a `.pt`, `.pth` or `.safetensors` file, on the CPU.
+
+    One wrapping `state_dict` or `model` is taken off, and the prefix `module.` where every name has it. Only tensors
+    and plain containers are ever unpickled; a file that asks for anything else is refused before any of it runs.
+    """
+    content = _load(path, _container(path))
+    if not isinstance(content, Mapping):
+        raise _invalid(path, f"it holds {_kind(content)} instead of named tensors")
+    for wrapper in _WRAPPERS:
+        if isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+            break
+    if not content:
+        raise _invalid(path, "it holds no tensors")
+    for name, value in content.items():
+        _check_tensor(path, name, value)
+    state = {name: value.detach() for name, value in content.items()}
+    if all(name.startswith("module.") for name in state):
+        state = {name.removeprefix("module."): value for name, value in state.items()}
+    return state
+
+
+def write_weights(path: Path, state: Mapping[str, torch.Tensor]) -> None:
+    """Write tensors as they are to a `.safetensors` file, which appears whole or not at all."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    half = path.with_name(f".{path.name}.part")
+    try:
+        with file_errors(path):
+            save_file(_separate(state), half)
+            with half.open("rb+") as stream:
+                os.fsync(stream.fileno())
+            half.replace(path)
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        raise disk_error(OSError(int(number[1]) if number else 0, str(error)), path) from error
+    finally:
+        half.unlink(missing_ok=True)
+
+
+def _container(path: Path) -> str:
+    """How the file is packed, judged by its content: `zip`, `pickle` or `safetensors`."""
+    if not path.exists():
+        raise VcmError(Code.FILE_MISSING, f"There is no file {path}.", "Check the path.")
+    if not path.is_file():
+        raise VcmError(Code.FILE_UNREADABLE, f"{path} is no file: {_EXPECTED}.")
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(512)
+        # torch.load unpickles a tar archive without its guard in versions before 2.6.
+        archive = tarfile.is_tarfile(path)
+    except OSError as error:
+        raise VcmError(Code.FILE_UNREADABLE, f"{path} cannot be read: {error.strerror}.") from error
+    if not start:
+        raise VcmError(Code.FILE_UNREADABLE, f"{path} is empty: {_EXPECTED}.", _DOWNLOAD_AGAIN)
+    if start.lstrip()[:1] == b"<":
+        raise VcmError(
+            Code.FILE_UNREADABLE,
+            f"{path} is a web page, not a model: the server sent a page instead of the file.",
+            "Open the address in a browser, download the file there and give it here.",
+        )
+    if start.startswith(b"PK\x03\x04"):
+        return "zip"
+    if path.suffix == ".safetensors" or start[8:9] == b"{":
+        return "safetensors"
+    if start[:1] == b"\x80" and not archive:
+        return "pickle"
+    raise VcmError(Code.FILE_UNREADABLE, f"{path} is no model: {_EXPECTED}.", "Check which file was meant.")
+
+
+def _load(path: Path, container: str) -> Any:
+    import torch
+    from safetensors.torch import load_file
+
+    try:
+        if container == "safetensors":
+            return load_file(path, device="cpu")
+        if container == "zip":
+            _check_sums(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=container == "zip")
+    except VcmError:
+        raise
+    except MemoryError as error:
+        raise VcmError(Code.OUT_OF_MEMORY, f"There is too little memory to read {path}.") from error
+    # Whatever a damaged file sets off inside the readers (they document none of it) means the same to the user.
+    except Exception as error:
+        if what := _code_asked_for(path, str(error)):
+            raise VcmError(
+                Code.PACK_UNSAFE,
+                f"{path} carries program code, not only weights: it asks for {what}. It was refused unopened.",
+                "Use the model's state dict or .safetensors file, from a source you trust.",
+            ) from error
+        raise _damaged(path, f"it breaks off within its {path.stat().st_size:,} bytes") from error
+
+
+def _check_sums(path: Path) -> None:
+    """PyTorch never looks at the checksums in its own archives; a flipped bit would become a wrong weight."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names, wrong = archive.namelist(), archive.testzip()
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError) as error:
+        raise _damaged(path, f"it breaks off within its {path.stat().st_size:,} bytes") from error
+    if wrong:
+        raise _damaged(path, f"the checksum of its part {wrong} is wrong")
+    if not any(name.endswith("data.pkl") for name in names):
+        raise VcmError(Code.FILE_UNREADABLE, f"{path} is a zip archive without a model: {_EXPECTED}.")
+
+
+def _code_asked_for(path: Path, complaint: str) -> str:
+    """Which program code a refused checkpoint wanted to run; empty if it is merely broken."""
+    if "TorchScript" in complaint:
+        return "a TorchScript program"
+    if named := re.search(r"GLOBAL ([\w.]+\.\w+)", complaint):
+        return named[1]
+    try:
+        with path.open("rb") as stream:
+            calls = any(operation.name in _CALLS for operation, _, _ in pickletools.genops(stream))
+    except Exception:  # no pickle at all
+        return ""
+    return "more than tensors" if calls else ""
+
+
+def _check_tensor(path: Path, name: Any, value: Any) -> None:
+    import torch
+
+    if not isinstance(name, str):
+        raise _invalid(path, f"one of its tensors is named {name!r}, which is no text")
+    if not isinstance(value, torch.Tensor):
+        raise _invalid(path, f"“{name}” is {_kind(value)}, not a tensor")
+    if value.layout is not torch.strided or value.is_quantized or value.device.type != "cpu":
+        raise _invalid(path, f"“{name}” is no plain dense tensor")
+    if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+        raise _invalid(path, f"“{name}” claims {value.numel():,} values, more than are stored for it")
+    if (value.is_floating_point() or value.is_complex()) and not bool(torch.isfinite(value).all()):
+        raise _invalid(path, f"the tensor “{name}” holds values that are not numbers (NaN or infinite)")
+
+
+def _separate(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Tensors that share no memory, as safetensors wants them; only those that do are copied."""
+    seen: set[int] = set()
+    apart = {}
+    for name, value in state.items():
+        tensor = value.detach().contiguous()
+        whole = tensor.numel() * tensor.element_size() == tensor.untyped_storage().nbytes()
+        if not whole or tensor.untyped_storage().data_ptr() in seen:
+            tensor = tensor.clone()
+        seen.add(tensor.untyped_storage().data_ptr())
+        apart[name] = tensor
+    return apart
+
+
+def _damaged(path: Path, how: str) -> VcmError:
+    return VcmError(Code.FILE_UNREADABLE, f"{path} is damaged or cut short: {how}.", _DOWNLOAD_AGAIN)
+
+
+def _invalid(path: Path, reason: str) -> VcmError:
+    return VcmError(Code.PACK_INVALID, f"{path} cannot be used as weights: {reason}.", "Check which file was meant.")
+
+
+def _kind(value: Any) -> str:
+    return {"Tensor": "one nameless tensor", "NoneType": "nothing"}.get(name := type(value).__name__, f"a {name}")

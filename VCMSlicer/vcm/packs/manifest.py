@@ -1,0 +1,288 @@
+"""What a pack says about itself: `manifest.json`, checked and typed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vcm.attributes import AttributeSpec
+from vcm.conditions import ClassSpec, ConditionSpec, Kind
+from vcm.errors import Code, VcmError
+from vcm.grid import Grid
+from vcm.packs.disk import file_errors
+from vcm.packs.hashing import hash_file
+from vcm.packs.schema import check_schema, read_json
+
+FORMAT = 1
+FILE_NAME = "manifest.json"
+SCHEMA = "manifest.schema.json"
+
+
+@dataclass(frozen=True)
+class PackFile:
+    """One file of a pack: its path inside the folder, its SHA-256 and its size in bytes."""
+
+    path: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Licence:
+    """Under which terms the weights may be used."""
+
+    name: str
+    url: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class LatentSpec:
+    """The latent as the autoencoder makes it: `[channels, i, j, k]`, and how the denoiser wants it.
+
+    `scale_factor` multiplies the latent before denoising; `packing` folds blocks of that edge into channels;
+    `whitened` says that the pack has a file of per-voxel mean and standard deviation.
+    """
+
+    shape: tuple[int, ...]
+    scale_factor: float
+    packing: int = 1
+    whitened: bool = False
+
+
+@dataclass(frozen=True)
+class ScheduleSpec:
+    """The noise schedule and what the denoiser predicts, `epsilon` or `v`."""
+
+    timesteps: int
+    kind: str
+    beta_start: float
+    beta_end: float
+    prediction: str
+
+
+@dataclass(frozen=True)
+class BackboneReference:
+    """The backbone a control was trained for, known by the SHA-256 of its denoiser's file."""
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What backbones and controls have in common."""
+
+    name: str
+    title: str
+    version: str
+    licence: Licence
+    files: Mapping[str, PackFile]
+    networks: Mapping[str, Any]
+    trained: Mapping[str, bool]
+    description: str = ""
+    card: str | None = None
+
+    @property
+    def untrained(self) -> tuple[str, ...]:
+        """The networks whose weights are random; whoever uses the pack must be told."""
+        return tuple(role for role, trained in self.trained.items() if not trained)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum({file.path: file.size for file in self.files.values()}.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneManifest(Manifest):
+    """A pretrained latent diffusion model."""
+
+    grid: Grid
+    latent: LatentSpec
+    schedule: ScheduleSpec
+    attributes: tuple[AttributeSpec, ...]
+    segmenter_classes: tuple[ClassSpec, ...] = ()
+    kind: str = field(default="backbone", init=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlManifest(Manifest):
+    """A trained module that steers one backbone.
+
+    `scale_factor` stands in for the backbone's own where it is not None; `subsets` says that the control was trained
+    to act on any part of its conditions.
+    """
+
+    backbone: BackboneReference
+    architecture: str
+    conditions: tuple[ConditionSpec, ...]
+    scale_factor: float | None = None
+    subsets: bool = False
+    kind: str = field(default="control", init=False)
+
+
+def read_manifest(folder: Path) -> BackboneManifest | ControlManifest:
+    """The checked manifest of the pack in `folder`. The files it names are not opened."""
+    path = folder / FILE_NAME
+    if not path.is_file():
+        raise VcmError(
+            Code.PACK_INVALID,
+            f"The folder {folder} is no pack: it has no {FILE_NAME}.",
+            "Give the folder that holds manifest.json and the .safetensors files.",
+        )
+    return parse_manifest(read_json(path), folder)
+
+
+def write_manifest(folder: Path, content: Mapping[str, Any]) -> BackboneManifest | ControlManifest:
+    """Check `content`, fill in the hash and size of its files and put it into `folder` in one step.
+
+    The entries of `content["files"]` need a `path` only; the files must lie in `folder` already.
+    """
+    entries = {}
+    for role, entry in content["files"].items():
+        file = folder / entry["path"]
+        if not file.is_file():
+            raise VcmError(Code.FILE_MISSING, f"The pack's {role} should be {file}, but there is no such file.")
+        entries[role] = {"path": entry["path"], "sha256": hash_file(file), "size": file.stat().st_size}
+    complete = {**content, "files": entries}
+    manifest = parse_manifest(complete, folder)
+    path, half = folder / FILE_NAME, folder / f".{FILE_NAME}.part"
+    with file_errors(path):
+        half.write_text(json.dumps(complete, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
+        half.replace(path)
+    return manifest
+
+
+def parse_manifest(content: Any, folder: Path) -> BackboneManifest | ControlManifest:
+    """Turn a manifest's JSON into its typed form, or raise one sentence that says what does not fit."""
+    source = str(folder / FILE_NAME)
+    version = content.get("format") if isinstance(content, Mapping) else None
+    if isinstance(version, int) and version > FORMAT:
+        raise VcmError(
+            Code.PACK_INVALID,
+            f"{source} has format {version}; this program reads packs up to format {FORMAT}.",
+            "Update VCMSlicer, or get the pack in the older format.",
+        )
+    check_schema(content, SCHEMA, source)
+    try:
+        manifest = _backbone(content) if content["kind"] == "backbone" else _control(content)
+    except VcmError as error:
+        raise VcmError(Code.PACK_INVALID, f"{source} does not fit together. {error.sentence}") from error
+    for file in [*(file.path for file in manifest.files.values()), *([manifest.card] if manifest.card else [])]:
+        _refuse_escape(folder, file, source)
+    return manifest
+
+
+def _backbone(content: Mapping[str, Any]) -> BackboneManifest:
+    latent, grid = content["latent"], content["grid"]
+    manifest = BackboneManifest(
+        **_shared(content),
+        grid=Grid(grid["shape"], grid["affine"]),
+        latent=LatentSpec(
+            shape=tuple(int(n) for n in latent["shape"]),
+            scale_factor=float(latent["scale_factor"]),
+            packing=int(latent.get("packing", 1)),
+            whitened=latent.get("whitened", False),
+        ),
+        schedule=ScheduleSpec(**{**content["schedule"], "timesteps": int(content["schedule"]["timesteps"])}),
+        attributes=tuple(AttributeSpec.from_dict(entry) for entry in content["attributes"]),
+        segmenter_classes=_classes("segmenter_classes", content.get("segmenter_classes", [])),
+    )
+    _refuse_twice("attributes", (spec.name for spec in manifest.attributes))
+    for spec in manifest.attributes:
+        if spec.low is not None and spec.high is not None and spec.low >= spec.high:
+            _refuse(f"The attribute {spec.name} has low {spec.low:g}, which must lie below high {spec.high:g}.")
+    _check_latent(manifest)
+    _check_segmenter(manifest)
+    return manifest
+
+
+def _control(content: Mapping[str, Any]) -> ControlManifest:
+    _refuse_twice("conditions", (entry["name"] for entry in content["conditions"]))
+    for entry in content["conditions"]:
+        _classes(entry["name"], entry.get("classes", []))
+    manifest = ControlManifest(
+        **_shared(content),
+        backbone=BackboneReference(**content["backbone"]),
+        architecture=content["architecture"],
+        conditions=tuple(ConditionSpec.from_dict(entry) for entry in content["conditions"]),
+        scale_factor=content.get("scale_factor"),
+        subsets=content.get("subsets", False),
+    )
+    for spec in manifest.conditions:
+        if spec.kind is Kind.LABELS and not spec.classes:
+            _refuse(f"The condition {spec.name} is a label map without classes.")
+        if spec.kind is Kind.MASK and len(spec.classes) > 1:
+            _refuse(f"The condition {spec.name} is a mask, which has one class, but lists {len(spec.classes)}.")
+        if spec.kind is Kind.IMAGE and spec.classes:
+            _refuse(f"The condition {spec.name} is an image, which has no classes, but lists {len(spec.classes)}.")
+    return manifest
+
+
+def _shared(content: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "name": content["name"],
+        "title": content["title"],
+        "version": content["version"],
+        "description": content.get("description", ""),
+        "licence": Licence(**content["licence"]),
+        "files": {role: PackFile(**entry) for role, entry in content["files"].items()},
+        "networks": content["networks"],
+        "trained": content["trained"],
+        "card": content.get("card"),
+    }
+
+
+def _classes(owner: str, entries: Iterable[Mapping[str, Any]]) -> tuple[ClassSpec, ...]:
+    classes = tuple(
+        ConditionSpec.from_dict({"name": owner, "kind": "labels", "classes": list(entries)}).classes,
+    )
+    _refuse_twice(f"the values of {owner}", (str(spec.value) for spec in classes))
+    _refuse_twice(f"the names of {owner}", (spec.name for spec in classes))
+    return classes
+
+
+def _check_latent(manifest: BackboneManifest) -> None:
+    grid, latent = manifest.grid.shape, manifest.latent
+    if any(image % size for image, size in zip(grid, latent.shape[1:], strict=True)):
+        _refuse(f"The grid {grid} is no whole multiple of the latent's sizes {latent.shape[1:]}.")
+    if any(size % latent.packing for size in latent.shape[1:]):
+        _refuse(f"The latent's sizes {latent.shape[1:]} cannot be packed by {latent.packing}.")
+    if latent.whitened != ("whitening" in manifest.files):
+        _refuse("A whitened latent needs a file for “whitening”, and only a whitened latent has one.")
+
+
+def _check_segmenter(manifest: BackboneManifest) -> None:
+    parts = {
+        "file": "segmenter" in manifest.files,
+        "network": "segmenter" in manifest.networks,
+        "list of classes": bool(manifest.segmenter_classes),
+    }
+    if any(parts.values()) and not all(parts.values()):
+        missing = ", ".join(part for part, there in parts.items() if not there)
+        _refuse(f"A segmenter needs a file, a network and a list of classes; missing: {missing}.")
+
+
+def _refuse_escape(folder: Path, file: str, source: str) -> None:
+    if not (folder / file).resolve().is_relative_to(folder.resolve()):
+        raise VcmError(
+            Code.PACK_INVALID,
+            f"{source} names the file {file}, which leads out of the pack's folder.",
+            "A pack's files must lie inside its own folder; get the pack again from its source.",
+        )
+
+
+def _refuse_twice(what: str, names: Iterable[str]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            _refuse(f"Among {what}, {name} stands twice.")
+        seen.add(name)
+
+
+def _refuse(sentence: str) -> None:
+    raise VcmError(Code.PACK_INVALID, sentence)

@@ -1,0 +1,121 @@
+"""JSON files held against their schema; what does not fit becomes one sentence."""
+
+from __future__ import annotations
+
+import json
+import math
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vcm.errors import Code, VcmError
+
+if TYPE_CHECKING:
+    from jsonschema import Draft202012Validator, ValidationError
+
+_TYPES = {
+    "object": "an object {…}",
+    "array": "a list […]",
+    "string": "a text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "null": "null",
+}
+_BOUNDS = {
+    "minimum": "at least",
+    "maximum": "at most",
+    "exclusiveMinimum": "more than",
+    "exclusiveMaximum": "less than",
+}
+
+
+def read_json(path: Path, code: Code = Code.PACK_INVALID) -> Any:
+    """The content of a JSON file; NaN, infinities and broken text are refused with a sentence."""
+    try:
+        return json.loads(path.read_text("utf-8"), parse_constant=_refuse, parse_float=_finite)
+    except FileNotFoundError:
+        raise VcmError(Code.FILE_MISSING, f"There is no file {path}.", "Check the path.") from None
+    except OSError as error:
+        raise VcmError(Code.FILE_UNREADABLE, f"{path} cannot be read: {error.strerror}.") from error
+    except json.JSONDecodeError as error:
+        sentence = f"{path} is not valid JSON: {error.msg} in line {error.lineno}, column {error.colno}."
+        raise VcmError(code, sentence, "Correct that place or restore the file.") from error
+    except UnicodeDecodeError as error:
+        raise VcmError(code, f"{path} is not a text file: JSON in UTF-8 was expected.") from error
+    except (ValueError, RecursionError) as error:
+        raise VcmError(code, f"{path} cannot be used as JSON: {error}.") from error
+
+
+def check_schema(content: Any, schema_name: str, source: str, code: Code = Code.PACK_INVALID) -> None:
+    """Raise one sentence about the most telling place where `content` departs from `packs/<schema_name>`."""
+    from jsonschema.exceptions import best_match
+
+    problem = best_match(_validator(schema_name).iter_errors(content))
+    if problem is not None:
+        raise VcmError(code, f"In {source}, {_complaint(problem)}.", "Correct that field.")
+
+
+@cache
+def _validator(schema_name: str) -> Draft202012Validator:
+    from jsonschema import Draft202012Validator
+
+    return Draft202012Validator(json.loads(Path(__file__).with_name(schema_name).read_text("utf-8")))
+
+
+def _complaint(problem: ValidationError) -> str:
+    """What a schema's error means, in words.
+
+    A subschema's `description` says what it expects; it goes before the generic wording.
+    """
+    schema, found, wanted = problem.schema, problem.instance, problem.validator_value
+    field = _field(problem)
+    if problem.validator == "required":
+        missing = next(name for name in wanted if name not in found)
+        return f"{field or 'the file'} lacks the field “{missing}”"
+    if problem.validator == "additionalProperties":
+        allowed = schema.get("properties", {})
+        surplus = next(name for name in found if name not in allowed)
+        return f"{field or 'the file'} has a field “{surplus}” that is not known; known are {', '.join(allowed)}"
+    if problem.validator == "dependentRequired":
+        given, partners = next((k, v) for k, v in wanted.items() if k in found and not set(v) <= set(found))
+        return f"{field} has “{given}” but lacks “{partners[0]}”"
+    if problem.validator == "uniqueItems":
+        return f"{field} must not name anything twice, but is {_short(found)}"
+    return f"{field or 'the content'} must be {_expected(problem)}, not {_short(found)}"
+
+
+def _expected(problem: ValidationError) -> str:
+    wanted = problem.validator_value
+    if description := problem.schema.get("description"):
+        return str(description)
+    if problem.validator == "type":
+        return " or ".join(_TYPES[name] for name in ([wanted] if isinstance(wanted, str) else wanted))
+    if problem.validator in _BOUNDS:
+        return f"{_BOUNDS[problem.validator]} {wanted}"
+    if problem.validator in ("minItems", "maxItems", "minLength", "minProperties"):
+        bound = "at most" if problem.validator == "maxItems" else "at least"
+        return f"{bound} {wanted} long"
+    if problem.validator in ("enum", "const"):
+        options = wanted if problem.validator == "enum" else [wanted]
+        return " or ".join(json.dumps(option, ensure_ascii=False) for option in options)
+    return f"of the form {wanted}"
+
+
+def _field(problem: ValidationError) -> str:
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem.absolute_path)
+    return f"“{path.lstrip('.')}”" if path else ""
+
+
+def _short(value: Any, limit: int = 60) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _refuse(text)
+
+
+def _refuse(text: str) -> float:
+    raise ValueError(f"{text[:40]} is not a finite number")

@@ -1,0 +1,297 @@
+"""Where packs lie, and how they get in and out of there whole."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vcm.errors import Code, VcmError
+from vcm.packs.disk import file_errors
+from vcm.packs.hashing import hash_file
+from vcm.packs.manifest import FILE_NAME, BackboneManifest, ControlManifest, PackFile, read_manifest
+
+if TYPE_CHECKING:
+    import torch
+
+DEFAULT_BACKBONE = "brainldm-mini"
+EMBEDDED = Path(__file__).with_name("embedded")
+
+
+@dataclass(frozen=True)
+class Pack:
+    """A readable pack: its folder and what its manifest says."""
+
+    folder: Path
+    manifest: BackboneManifest | ControlManifest
+
+    @property
+    def name(self) -> str:
+        return self.manifest.name
+
+    @property
+    def embedded(self) -> bool:
+        """Whether it came with the program."""
+        return self.folder.resolve().parent == EMBEDDED.resolve()
+
+    @property
+    def backbone(self) -> BackboneManifest:
+        """The manifest, where the pack is a backbone; a control is refused with a sentence."""
+        if not isinstance(self.manifest, BackboneManifest):
+            raise VcmError(
+                Code.BAD_REQUEST,
+                f"{self.name} is a control for {self.manifest.backbone.name}; a backbone was expected here.",
+                f"Give --pack {self.manifest.backbone.name} --control {self.name}.",
+            )
+        return self.manifest
+
+    @property
+    def control(self) -> ControlManifest:
+        """The manifest, where the pack is a control; a backbone is refused with a sentence."""
+        if not isinstance(self.manifest, ControlManifest):
+            raise VcmError(
+                Code.BAD_REQUEST,
+                f"{self.name} is a backbone; a control was expected here.",
+                "List the controls with: vcm packs list",
+            )
+        return self.manifest
+
+
+@dataclass(frozen=True)
+class InstalledPack:
+    """An entry of the packs' folder: a readable pack, or the `problem` that keeps it from being one."""
+
+    name: str
+    folder: Path
+    pack: Pack | None = None
+    problem: VcmError | None = None
+
+
+def packs_folder() -> Path:
+    """Where the user's packs lie: `VCM_PACKS`, or `packs` in the user's data directory."""
+    if moved := os.environ.get("VCM_PACKS"):
+        return Path(moved).expanduser()
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("vcm-slicer", appauthor=False)) / "packs"
+
+
+def default_backbone() -> str:
+    """The backbone used where none is named; it comes with the program."""
+    return DEFAULT_BACKBONE
+
+
+def list_packs() -> list[InstalledPack]:
+    """The embedded packs, then the user's, each in the order of their names; broken ones with their reason."""
+    entries: dict[str, InstalledPack] = {}
+    for parent in (EMBEDDED, packs_folder()):
+        for folder in _subfolders(parent):
+            entry = _look_at(folder)
+            if entry.name in entries:
+                sentence = f"A pack of the name {entry.name} comes with the program; the one in {folder} is not used."
+                entry = InstalledPack(str(folder), folder, problem=VcmError(Code.PACK_INVALID, sentence))
+            entries[entry.name] = entry
+    return list(entries.values())
+
+
+def find_pack(name_or_path: str | Path) -> Pack:
+    """The pack of that exact name, or the one in the folder of that path."""
+    given = str(name_or_path)
+    entries = {entry.name: entry for entry in list_packs()}
+    entry = entries.get(given)
+    if entry and entry.problem:
+        raise entry.problem
+    if entry and entry.pack:
+        return entry.pack
+    path = Path(given).expanduser()
+    if path.is_dir() and (os.sep in given or (path / FILE_NAME).is_file()):
+        return _open_folder(path)
+    close = difflib.get_close_matches(given, entries, n=3, cutoff=0.4)
+    hint = f" Did you mean {' or '.join(close)}?" if close else ""
+    raise VcmError(
+        Code.PACK_MISSING,
+        f"There is no pack {given}.{hint}",
+        "See what there is with: vcm packs list",
+        close=close,
+    )
+
+
+def controls_for(backbone: Pack) -> list[Pack]:
+    """The installed controls that were trained for exactly this backbone's denoiser."""
+    denoiser = backbone.backbone.files["denoiser"].sha256
+    packs = [entry.pack for entry in list_packs() if entry.pack]
+    return [
+        pack
+        for pack in packs
+        if isinstance(pack.manifest, ControlManifest) and pack.manifest.backbone.sha256 == denoiser
+    ]
+
+
+def verify(pack: Pack, on_bytes: Callable[[int], None] | None = None) -> None:
+    """Compare size and SHA-256 of every file with the manifest; the first difference is raised."""
+    for file in pack.manifest.files.values():
+        _check_file(pack, file, on_bytes)
+
+
+def open_weights(pack: Pack, role: str) -> dict[str, torch.Tensor]:
+    """The tensors of the pack's file for `role` (`denoiser`, `control`, …) on the CPU, after its hash was checked."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    file = pack.manifest.files.get(role)
+    if file is None:
+        raise VcmError(Code.PACK_INVALID, f"The pack {pack.name} has no file for its {role}.")
+    path = pack.folder / file.path
+    _check_file(pack, file, known=_sound)
+    try:
+        return load_file(path, device="cpu")
+    except (SafetensorError, OSError) as error:
+        raise VcmError(
+            Code.PACK_INVALID,
+            f"{path} is not a readable safetensors file: {error}.",
+            "Get the pack again from its source.",
+        ) from error
+
+
+def remove(name: str) -> None:
+    """Delete one of the user's packs, whole or broken; embedded ones and folders elsewhere stay."""
+    folder = packs_folder() / name
+    if name not in {path.name for path in _subfolders(packs_folder())}:
+        pack = find_pack(name)
+        reason = "comes with the program" if pack.embedded else "does not lie in the packs' folder"
+        raise VcmError(Code.BAD_REQUEST, f"{name} {reason} and is not removed.")
+    with file_errors(folder):
+        if folder.is_symlink():
+            folder.unlink()
+            return
+        # Renamed first: a deletion cut short then leaves no half pack under the name.
+        away = Path(tempfile.mkdtemp(prefix=".removed-", dir=folder.parent))
+        folder.rename(away / name)
+        shutil.rmtree(away)
+
+
+@contextmanager
+def install_folder(name: str, *, force: bool = False) -> Iterator[Path]:
+    """An empty folder to build the pack `name` in; it takes its place whole, when the block ends without error.
+
+    An existing pack of that name is refused without `force`; with it, the old one stays until the new one is in place.
+    """
+    home = packs_folder()
+    target = home / name
+    refuse_taken_name(name, force=force)
+    with file_errors(home):
+        home.mkdir(parents=True, exist_ok=True)
+        _sweep(home)
+        building = Path(tempfile.mkdtemp(prefix=".new-", dir=home))
+    try:
+        inside = building / name
+        inside.mkdir()
+        yield inside
+        read_manifest(inside)
+        with file_errors(target):
+            old = building / "old" / name
+            if target.exists():
+                old.parent.mkdir()
+                target.rename(old)
+            try:
+                inside.rename(target)
+            except OSError:
+                _put_back(building, home)
+                raise
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def refuse_taken_name(name: str, *, force: bool = False) -> None:
+    """Raise if a pack of that name cannot be installed, before any work is done for it."""
+    if (EMBEDDED / name).exists():
+        raise VcmError(Code.BAD_REQUEST, f"A pack {name} comes with the program.", "Choose another name.")
+    if (packs_folder() / name).exists() and not force:
+        raise VcmError(
+            Code.BAD_REQUEST,
+            f"There is a pack {name} already.",
+            "Choose another name, or replace it with --force.",
+        )
+
+
+def _sweep(home: Path) -> None:
+    """Clear away what an installation or removal left behind when it was killed more than a day ago."""
+    for left in [*home.glob(".new-*"), *home.glob(".removed-*")]:
+        if time.time() - left.stat().st_mtime > 86_400:
+            _put_back(left, home)
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _put_back(building: Path, home: Path) -> None:
+    for old in building.glob("old/*"):
+        if not (home / old.name).exists():
+            old.rename(home / old.name)
+
+
+_sound: set[tuple[str | int, ...]] = set()
+"""Files whose hash was found right in this process, by path, size, time of change, inode and hash."""
+
+
+def _check_file(
+    pack: Pack,
+    file: PackFile,
+    on_bytes: Callable[[int], None] | None = None,
+    known: Collection[tuple[str | int, ...]] = (),
+) -> None:
+    path = pack.folder / file.path
+    try:
+        status = path.stat()
+        identity = (str(path.resolve()), status.st_size, status.st_mtime_ns, status.st_ino, file.sha256)
+        if identity in known:
+            return
+        found = hash_file(path, on_bytes=on_bytes) if status.st_size == file.size else ""
+    except OSError as error:
+        raise _damaged(pack, path, f"cannot be read: {error.strerror}") from error
+    if status.st_size != file.size:
+        raise _damaged(pack, path, f"has {status.st_size:,} bytes where {file.size:,} were expected")
+    if found != file.sha256:
+        raise _damaged(pack, path, f"was changed: its SHA-256 begins {found[:12]}, expected was {file.sha256[:12]}")
+    _sound.add(identity)
+
+
+def _damaged(pack: Pack, path: Path, what: str) -> VcmError:
+    again = f"Get or import it again with --force, or remove it: vcm packs remove {pack.name}"
+    remedy = "Reinstall VCMSlicer." if pack.embedded else again
+    return VcmError(Code.PACK_DAMAGED, f"The pack {pack.name} is damaged: {path} {what}.", remedy, file=str(path))
+
+
+def _open_folder(folder: Path) -> Pack:
+    return Pack(folder, read_manifest(folder))
+
+
+def _look_at(folder: Path) -> InstalledPack:
+    try:
+        pack = _open_folder(folder)
+        if pack.name != folder.name:
+            sentence = f"The folder {folder} holds a pack that calls itself {pack.name}; both names must agree."
+            raise VcmError(Code.PACK_INVALID, sentence, f"Rename the folder to {pack.name}.")
+        for file in pack.manifest.files.values():
+            path = folder / file.path
+            if not path.is_file():
+                raise _damaged(pack, path, "is missing")
+            if path.stat().st_size != file.size:
+                raise _damaged(pack, path, f"has {path.stat().st_size:,} bytes where {file.size:,} were expected")
+    except VcmError as error:
+        return InstalledPack(folder.name, folder, problem=error)
+    return InstalledPack(pack.name, folder, pack)
+
+
+def _subfolders(parent: Path) -> list[Path]:
+    try:
+        return sorted(path for path in parent.iterdir() if path.is_dir() and not path.name.startswith("."))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise VcmError(Code.FILE_UNREADABLE, f"The packs' folder {parent} cannot be read: {error.strerror}.") from error
