@@ -1,0 +1,71 @@
+"""From packs to networks: the weights are checked, read and put into place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from torch import Tensor, nn
+
+from vcm.backbones.latent_diffusion import LatentDiffusion, build_autoencoder, build_denoiser
+from vcm.controls.vcm_control import VcmControl
+from vcm.controls.vcm_networks import VcmNetwork
+from vcm.errors import Code, VcmError
+from vcm.packs.store import Pack, open_weights
+from vcm.schedule import Schedule
+
+
+def load_backbone(pack: Pack) -> LatentDiffusion:
+    """The latent diffusion model of a backbone pack, in fp32 on the CPU, ready to evaluate."""
+    manifest = pack.backbone
+    autoencoder = build_autoencoder(manifest.networks["autoencoder"])
+    denoiser = build_denoiser(manifest.networks["denoiser"])
+    fill(pack, autoencoder, open_weights(pack, "autoencoder"))
+    fill(pack, denoiser, open_weights(pack, "denoiser"))
+    whitening = open_weights(pack, "whitening") if manifest.latent.whitened else None
+    return LatentDiffusion(
+        grid=manifest.grid,
+        latent_shape=manifest.latent.shape,
+        schedule=Schedule.from_dict(asdict(manifest.schedule)),
+        attributes=manifest.attributes,
+        autoencoder=autoencoder,
+        denoiser=denoiser,
+        scale_factor=manifest.latent.scale_factor,
+        packing=manifest.latent.packing,
+        whitening=(whitening["mean"], whitening["std"]) if whitening else None,
+    ).eval()
+
+
+def load_control(pack: Pack) -> VcmControl:
+    """The control of a control pack, in fp32 on the CPU, ready to evaluate."""
+    manifest = pack.control
+    if manifest.architecture != "vcm":
+        raise VcmError(
+            Code.PACK_INVALID,
+            f"The pack {manifest.name} holds a control of the kind {manifest.architecture}, which this version of "
+            "VCMSlicer does not know.",
+            "Update VCMSlicer.",
+        )
+    network = build_control(manifest.networks, {spec.name: spec.channels for spec in manifest.conditions})
+    fill(pack, network, open_weights(pack, "control"))
+    return VcmControl(network, manifest.conditions, manifest.scale_factor).eval()
+
+
+def build_control(networks: Mapping[str, Any], channels: Mapping[str, int]) -> VcmNetwork:
+    """A VCM from a manifest's `networks` and the channels of its conditions, with fresh weights."""
+    options = {name: value for name, value in networks.items() if name != "variant"}
+    return VcmNetwork(channels, **options)
+
+
+def fill(pack: Pack, network: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Put a pack's weights into a network in fp32; weights that do not fit are told in a sentence."""
+    try:
+        network.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+    except RuntimeError as error:
+        reason = str(error).split("\n")[1].strip() if "\n" in str(error) else str(error)
+        raise VcmError(
+            Code.PACK_INVALID,
+            f"The weights of the pack {pack.name} do not fit the networks that its manifest describes. {reason}",
+            "Import or download the pack again.",
+        ) from error
