@@ -1,0 +1,182 @@
+"""Images and label maps onto another Grid, from any orientation, spacing and obliqueness.
+
+Both work between voxel indices alone, so that flips, oblique and sheared grids are one case. Where the two grids only
+differ by whole voxels, flips and a change of axis order, voxels are copied and nothing is interpolated.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813
+from numpy.typing import NDArray
+
+from vcm.grid import Grid
+from vcm.volume import Volume
+
+# How far, in voxels, two grids may be apart and still count as lying on each other's voxels.
+ALIGNED = 1e-3
+# Keeps sample points off the faces between voxels, where rounding would decide.
+NUDGE = 1e-6
+SLAB = 16
+# The Gaussian whose width at half height is one voxel.
+HALF_HEIGHT = 1 / (2 * math.sqrt(2 * math.log(2)))
+
+
+def resample_image(volume: Volume, grid: Grid) -> Volume:
+    """Intensities on another Grid: trilinear, smoothed first where the new voxels are larger, 0 outside.
+
+    The result is a float array; a float64 or int32 input gives float64, smaller ones float32.
+    """
+    array = volume.array.astype(np.result_type(volume.array.dtype, np.float32))
+    step = _index_step(grid, volume.grid)
+    copied = _copied(array, step, grid.shape)
+    if copied is not None:
+        return Volume(copied, grid)
+    image = sitk.GetImageFromArray(array.T)
+    footprint = np.linalg.norm(step[:3, :3], axis=1)
+    variance = np.clip(footprint**2 - 1, 0, None) * HALF_HEIGHT**2
+    if variance.max() > 0.01:
+        width = int(2 * math.ceil(4 * math.sqrt(variance.max())) + 1)
+        image = sitk.DiscreteGaussian(image, np.maximum(variance, 1e-6).tolist(), width, 0.005, False)
+    return Volume(_looked_up(image, step, grid.shape, sitk.sitkLinear), grid)
+
+
+def resample_labels(volume: Volume, grid: Grid) -> Volume:
+    """Labels on another Grid: each new voxel takes the label that fills most of it; the number type is kept.
+
+    The share of every label in a voxel is counted at points spread evenly through it. Against a tie the structures win
+    over the background and lower values over higher ones, so a mask is what fills half a voxel or more.
+    """
+    step = _index_step(grid, volume.grid)
+    copied = _copied(volume.array, step, grid.shape)
+    if copied is not None:
+        return Volume(copied, grid)
+    result = np.zeros(grid.shape, volume.array.dtype)
+    box = _target_box(volume.array, step, grid.shape)
+    if box is not None:
+        result[box] = _majority(volume.array, step, box)
+    return Volume(result, grid)
+
+
+def lost_voxels(mask: Volume, grid: Grid) -> int:
+    """How many non-zero voxels of a mask have their centre outside the field of view of `grid`."""
+    step = _index_step(mask.grid, grid)
+    along_i, along_j, along_k = (np.arange(n) for n in mask.grid.shape)
+    inside = np.ones(mask.grid.shape, bool)
+    for row, size in zip(step, grid.shape, strict=False):
+        index = (row[0] * along_i + row[3])[:, None, None] + (row[1] * along_j)[:, None] + row[2] * along_k
+        inside &= (index >= -0.5 - NUDGE) & (index <= size - 0.5 + NUDGE)
+    return int(((mask.array != 0) & ~inside).sum())
+
+
+def _index_step(start: Grid, end: Grid) -> NDArray[np.float64]:
+    """The affine from voxel indices of one Grid to those of another."""
+    return np.linalg.inv(end.affine) @ start.affine
+
+
+def _copied(array: NDArray[Any], step: NDArray[np.float64], shape: tuple[int, int, int]) -> NDArray[Any] | None:
+    """The voxels themselves, where the new grid is the old one flipped, turned, cropped or padded; else None."""
+    turn = np.rint(step[:3, :3])
+    if not ((np.abs(turn).sum(0) == 1).all() and (np.abs(turn).sum(1) == 1).all()):
+        return None
+    ends = np.array(np.meshgrid(*[(0, n - 1) for n in shape])).reshape(3, -1)
+    exact = step[:3, :3] @ ends + step[:3, 3:]
+    first = np.rint(step[:3, 3])
+    if np.abs(exact - (turn @ ends + first[:, None])).max() > ALIGNED:
+        return None
+    axes = np.abs(turn).argmax(axis=0)
+    result = np.zeros(shape, array.dtype)
+    source, target = [slice(0)] * 3, [slice(0)] * 3
+    for axis, old in enumerate(axes):
+        index = int(turn[old, axis]) * np.arange(shape[axis]) + int(first[old])
+        valid = np.flatnonzero((index >= 0) & (index < array.shape[old]))
+        if not valid.size:
+            return result
+        target[axis] = slice(int(valid[0]), int(valid[-1]) + 1)
+        low, high = sorted((int(index[valid[0]]), int(index[valid[-1]])))
+        backwards = turn[old, axis] < 0
+        source[axis] = slice(high, low - 1 if low else None, -1) if backwards else slice(low, high + 1)
+    result[tuple(target)] = array.transpose(axes)[tuple(source)]
+    return result
+
+
+def _looked_up(image: Any, step: NDArray[np.float64], shape: tuple[int, ...], interpolator: int) -> NDArray[Any]:
+    """Values at `step @ (i, j, k, 1)` for each voxel of `shape`, 0 outside the image."""
+    transform = sitk.AffineTransform(3)
+    transform.SetMatrix(step[:3, :3].ravel().tolist())
+    transform.SetTranslation(step[:3, 3].tolist())
+    resampler = sitk.ResampleImageFilter()
+    resampler.SetSize([int(n) for n in shape])
+    resampler.SetTransform(transform)
+    resampler.SetInterpolator(interpolator)
+    return np.ascontiguousarray(sitk.GetArrayViewFromImage(resampler.Execute(image)).T)
+
+
+def _target_box(
+    array: NDArray[Any], step: NDArray[np.float64], shape: tuple[int, int, int]
+) -> tuple[slice, slice, slice] | None:
+    """The part of the new grid that the labels can reach; None where they reach nothing."""
+    filled = array != 0
+    ends = []
+    for axis in range(3):
+        along = np.flatnonzero(filled.any(axis=tuple(other for other in range(3) if other != axis)))
+        if not along.size:
+            return None
+        ends.append((along[0] - 0.5, along[-1] + 0.5))
+    corners = np.array(np.meshgrid(*ends)).reshape(3, -1)
+    reached = np.linalg.inv(step)[:3] @ np.vstack([corners, np.ones(8)])
+    low = np.clip(np.floor(reached.min(axis=1)), 0, shape).astype(int)
+    high = np.clip(np.ceil(reached.max(axis=1)) + 1, 0, shape).astype(int)
+    if (high <= low).any():
+        return None
+    return slice(low[0], high[0]), slice(low[1], high[1]), slice(low[2], high[2])
+
+
+def _majority(array: NDArray[Any], step: NDArray[np.float64], box: tuple[slice, slice, slice]) -> NDArray[Any]:
+    values, codes = _coded(array)
+    image = sitk.GetImageFromArray(codes.T)
+    points = [_points_through(length) for length in np.linalg.norm(step[:3, :3], axis=0)]
+    offsets = np.stack(np.meshgrid(*points, indexing="ij"), axis=-1).reshape(-1, 3)
+    slabs = []
+    # A slab at a time keeps the counts of all labels small.
+    for start in range(box[0].start, box[0].stop, SLAB):
+        part = (slice(start, min(start + SLAB, box[0].stop)), *box[1:])
+        slabs.append(values[_fullest(image, len(values), step, part, offsets)])
+    return np.concatenate(slabs)
+
+
+def _coded(array: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.uint16]]:
+    """All labels with the background first, and the array with each label replaced by its place among them."""
+    structures = (present := np.unique(array))[present != 0]
+    codes = np.searchsorted(structures, array).astype(np.uint16) + np.uint16(1)
+    codes[array == 0] = 0
+    return np.concatenate([np.zeros(1, array.dtype), structures]), codes
+
+
+def _fullest(
+    image: Any, labels: int, step: NDArray[np.float64], box: tuple[slice, ...], offsets: NDArray[np.float64]
+) -> NDArray[np.intp]:
+    """The code that most of the points in each voxel meet; structures win a tie over the background, which is 0."""
+    corner = step @ [*[part.start for part in box], 1.0]
+    shape = tuple(part.stop - part.start for part in box)
+    counts = np.zeros((labels, *shape), np.uint8 if len(offsets) < 256 else np.uint16)
+    for offset in offsets:
+        moved = step.copy()
+        moved[:3, 3] = corner[:3] + step[:3, :3] @ offset + NUDGE
+        here = _looked_up(image, moved, shape, sitk.sitkNearestNeighbor)
+        for code in range(labels):
+            counts[code] += here == code
+    best, most = np.ones(shape, np.intp), counts[1].copy()
+    for code in [*range(2, labels), 0]:
+        best[counts[code] > most] = code
+        np.maximum(most, counts[code], out=most)
+    return best
+
+
+def _points_through(length: float) -> NDArray[np.float64]:
+    """Sample points along one axis of a voxel that is `length` source voxels long, in fractions from its centre."""
+    count = min(2 * max(1, math.ceil(length - ALIGNED)), 16)
+    return (np.arange(count) + 0.5) / count - 0.5

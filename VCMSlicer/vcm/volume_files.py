@@ -1,0 +1,214 @@
+"""Volumes in and out of NIfTI and NRRD files, with RAS affines on our side of the door."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813
+from numpy.typing import NDArray
+
+from vcm.atomic_files import atomic_path
+from vcm.errors import Code, VcmError
+from vcm.grid import Grid
+from vcm.image_refusals import NIFTI, image_format, several_layers, simpleitk_in_words, three_sizes
+from vcm.nifti_reader import read_nifti_header, read_nifti_voxels
+from vcm.volume import Volume
+
+# SimpleITK counts millimetres towards Left, Posterior, Superior.
+LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+DESCRIPTION = "synthetic, research only"
+
+sitk.ProcessObject.SetGlobalWarningDisplay(False)
+
+
+@dataclass(frozen=True, eq=False)
+class VolumeFile:
+    """A Volume and what its file says besides.
+
+    `has_orientation` is False where the file does not say how it lies in the patient (its axes are then taken as they
+    come); `forms_disagree` is True where a NIfTI file holds two different affines, of which the sform is used;
+    `segment_names` are the names that a Slicer segmentation gives its label values.
+    """
+
+    volume: Volume
+    path: Path
+    has_orientation: bool = True
+    forms_disagree: bool = False
+    segment_names: dict[int, str] = field(default_factory=dict)
+
+
+def read_volume(path: str | Path) -> Volume:
+    """The Volume in a NIfTI or NRRD file, with its stored number type (see `read_volume_file`)."""
+    return read_volume_file(path).volume
+
+
+def read_volume_file(path: str | Path) -> VolumeFile:
+    """Read a 3-D image of one finite real number a voxel; anything else is refused in a sentence.
+
+    A 4-D file with one time point counts as 3-D. Sheared and slightly non-orthogonal affines are kept as they are.
+    """
+    path = Path(path)
+    kind = image_format(path)
+    return _read_nifti(path) if kind is NIFTI else _read_nrrd(path)
+
+
+def read_segment_names(path: str | Path) -> dict[int, str]:
+    """The label values and names of the segments in a Slicer segmentation; empty for other files."""
+    path = Path(path)
+    if image_format(path) is NIFTI:
+        return {}
+    with simpleitk_in_words(path):
+        return _segment_names(_header_reader(path))
+
+
+def write_volume(path: str | Path, volume: Volume, *, description: str = "") -> None:
+    """Write a Volume whole or not at all, as NIfTI or NRRD by the name's ending; both say that it is synthetic.
+
+    Integers of 8 to 64 bits and floats of 32 and 64 are kept exactly; NIfTI holds the affine in 32-bit floats.
+    """
+    path = Path(path)
+    if not path.name.lower().endswith((*NIFTI, ".nrrd")):
+        raise VcmError(
+            Code.BAD_REQUEST, f"{path} has no ending that can be written.", "Name it .nii.gz, .nii or .nrrd."
+        )
+    words = f"synthetic: {description}" if description and "synthetic" not in description.lower() else description
+    array = _writable(volume.array)
+    image = _to_image(array, volume.grid)
+    image.SetMetaData("ITK_FileNotes", (words or DESCRIPTION)[:79])
+    image.SetMetaData("synthetic", words or DESCRIPTION)
+    with atomic_path(path) as temporary:
+        # SimpleITK leaves a cut-off NIfTI on a full disk without a word: only what reads back the same is kept.
+        written: Volume | None = None
+        with contextlib.suppress(RuntimeError, VcmError):
+            sitk.WriteImage(image, str(temporary), True)
+            written = read_volume(temporary)
+        if written is None or not np.array_equal(written.array, array):
+            _reserve(temporary, array.nbytes)
+            raise VcmError(Code.INTERNAL, f"{path} could not be written as an image.", "Try the other format, .nrrd.")
+
+
+def _read_nifti(path: Path) -> VolumeFile:
+    header = read_nifti_header(path)
+    shape = three_sizes(path, header.shape)
+    grid = _grid(path, shape, header.affine)
+    voxels = read_nifti_voxels(path, header).reshape(shape, order="F")
+    both = header.sform is not None and header.qform is not None
+    return VolumeFile(
+        volume=Volume(_finite(path, np.ascontiguousarray(voxels)), grid),
+        path=path,
+        has_orientation=header.has_orientation,
+        forms_disagree=both and not _same_place(grid, header.qform),
+    )
+
+
+def _read_nrrd(path: Path) -> VolumeFile:
+    with simpleitk_in_words(path):
+        reader = _header_reader(path)
+        if reader.GetNumberOfComponents() > 1:
+            raise several_layers(path, reader.GetNumberOfComponents(), bool(_segment_names(reader)))
+        shape = three_sizes(path, tuple(reader.GetSize()))
+        image = reader.Execute()
+    array = np.ascontiguousarray(sitk.GetArrayViewFromImage(image).reshape(shape[::-1]).T)
+    return VolumeFile(
+        volume=Volume(_finite(path, array), _grid(path, shape, _ras_affine(image))),
+        path=path,
+        has_orientation=image.HasMetaDataKey("NRRD_space")
+        and image.GetMetaData("NRRD_space") == "left-posterior-superior",
+        segment_names=_segment_names(image),
+    )
+
+
+def _header_reader(path: Path) -> Any:
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    return reader
+
+
+def _segment_names(source: Any) -> dict[int, str]:
+    """Slicer writes `Segment0_LabelValue`, `Segment0_Name`, … into the header of a segmentation."""
+    names = {}
+    for key in source.GetMetaDataKeys():
+        if key.startswith("Segment") and key.endswith("_LabelValue"):
+            prefix = key.removesuffix("_LabelValue")
+            value = source.GetMetaData(key).strip()
+            title = f"{prefix}_Name"
+            if value.isdigit():
+                names[int(value)] = source.GetMetaData(title) if source.HasMetaDataKey(title) else prefix
+    return dict(sorted(names.items()))
+
+
+def _grid(path: Path, shape: tuple[int, int, int], affine: NDArray[np.float64]) -> Grid:
+    try:
+        return Grid(shape, affine)
+    except VcmError as error:
+        raise VcmError(
+            Code.GEOMETRY,
+            f"{path} does not say where its voxels lie: a voxel size or a direction in it is zero or not a number.",
+            "Export it again from the program that made it; the spacing must be above 0 mm on each axis.",
+        ) from error
+
+
+def _same_place(grid: Grid, affine: NDArray[np.float64] | None) -> bool:
+    try:
+        return affine is not None and grid.same_as(Grid(grid.shape, affine), tolerance_mm=0.1)
+    except VcmError:
+        return False
+
+
+def _finite(path: Path, array: NDArray[np.generic]) -> NDArray[np.generic]:
+    if array.dtype.kind == "f" and not (finite := np.isfinite(array)).all():
+        raise VcmError(
+            Code.FILE_UNREADABLE,
+            f"{path} holds {array.size - int(finite.sum()):,} voxels that are not a number (NaN or infinite), out of "
+            f"{array.size:,}.",
+            "Replace them, by 0 outside the head for example, and save it again.",
+        )
+    return array
+
+
+def _ras_affine(image: Any) -> NDArray[np.float64]:
+    affine = np.eye(4)
+    affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+    affine[:3, 3] = image.GetOrigin()
+    return LPS @ affine
+
+
+def _to_image(array: NDArray[np.generic], grid: Grid) -> Any:
+    affine = LPS @ grid.affine
+    directions = affine[:3, :3] / grid.spacing
+    if not np.allclose(directions.T @ directions, np.eye(3), atol=1e-4):
+        raise VcmError(
+            Code.GEOMETRY,
+            "A volume with a sheared affine cannot be written: its axes are not at right angles.",
+            "Resample it onto a grid with right angles first.",
+        )
+    image = sitk.GetImageFromArray(array.T)
+    image.SetSpacing(grid.spacing)
+    image.SetOrigin(affine[:3, 3].tolist())
+    image.SetDirection(directions.ravel().tolist())
+    return image
+
+
+def _writable(array: NDArray[np.generic]) -> NDArray[np.generic]:
+    if array.dtype == np.bool_:
+        return array.astype(np.uint8)
+    if array.dtype == np.float16:
+        return array.astype(np.float32)
+    if array.dtype.kind not in "iuf" or array.dtype.itemsize > 8:
+        raise VcmError(Code.BAD_REQUEST, f"A volume of {array.dtype} cannot be written; real numbers are expected.")
+    return array
+
+
+def _reserve(path: Path, size: int) -> None:
+    """Write as many bytes as the image has, so that the system names the reason for which it could not be written."""
+    with path.open("wb") as file:
+        for _ in range(size // (1 << 20) + 1):
+            file.write(bytes(1 << 20))
+        file.flush()
+        os.fsync(file.fileno())
