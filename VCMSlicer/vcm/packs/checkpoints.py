@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickletools
 import re
 import tarfile
@@ -13,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vcm.atomic_files import atomic_path
 from vcm.errors import Code, VcmError
-from vcm.packs.disk import disk_error, file_errors
 
 if TYPE_CHECKING:
     import torch
@@ -50,21 +49,10 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
 
 def write_weights(path: Path, state: Mapping[str, torch.Tensor]) -> None:
     """Write tensors as they are to a `.safetensors` file, which appears whole or not at all."""
-    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    half = path.with_name(f".{path.name}.part")
-    try:
-        with file_errors(path):
-            save_file(_separate(state), half)
-            with half.open("rb+") as stream:
-                os.fsync(stream.fileno())
-            half.replace(path)
-    except SafetensorError as error:
-        number = re.search(r"os error (\d+)", str(error))
-        raise disk_error(OSError(int(number[1]) if number else 0, str(error)), path) from error
-    finally:
-        half.unlink(missing_ok=True)
+    with atomic_path(path) as half:
+        save_file(_separate(state), half)
 
 
 def _container(path: Path) -> str:

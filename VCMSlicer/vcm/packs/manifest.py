@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vcm.atomic_files import write_text
 from vcm.attributes import AttributeSpec
 from vcm.conditions import ClassSpec, ConditionSpec, Kind
 from vcm.errors import Code, VcmError
 from vcm.grid import Grid
-from vcm.packs.disk import file_errors
 from vcm.packs.hashing import hash_file
 from vcm.packs.schema import check_schema, read_json
 
@@ -150,10 +150,8 @@ def write_manifest(folder: Path, content: Mapping[str, Any]) -> BackboneManifest
         entries[role] = {"path": entry["path"], "sha256": hash_file(file), "size": file.stat().st_size}
     complete = {**content, "files": entries}
     manifest = parse_manifest(complete, folder)
-    path, half = folder / FILE_NAME, folder / f".{FILE_NAME}.part"
-    with file_errors(path):
-        half.write_text(json.dumps(complete, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
-        half.replace(path)
+    text = json.dumps(complete, indent=1, ensure_ascii=False, allow_nan=False)
+    write_text(folder / FILE_NAME, text + "\n")
     return manifest
 
 
@@ -190,9 +188,9 @@ def _backbone(content: Mapping[str, Any]) -> BackboneManifest:
         ),
         schedule=ScheduleSpec(**{**content["schedule"], "timesteps": int(content["schedule"]["timesteps"])}),
         attributes=tuple(AttributeSpec.from_dict(entry) for entry in content["attributes"]),
-        segmenter_classes=_classes("segmenter_classes", content.get("segmenter_classes", [])),
+        segmenter_classes=_segmenter_classes(content.get("segmenter_classes", [])),
     )
-    _refuse_twice("attributes", (spec.name for spec in manifest.attributes))
+    _refuse_twice("the attributes", (spec.name for spec in manifest.attributes))
     for spec in manifest.attributes:
         if spec.low is not None and spec.high is not None and spec.low >= spec.high:
             _refuse(f"The attribute {spec.name} has low {spec.low:g}, which must lie below high {spec.high:g}.")
@@ -202,25 +200,30 @@ def _backbone(content: Mapping[str, Any]) -> BackboneManifest:
 
 
 def _control(content: Mapping[str, Any]) -> ControlManifest:
-    _refuse_twice("conditions", (entry["name"] for entry in content["conditions"]))
-    for entry in content["conditions"]:
-        _classes(entry["name"], entry.get("classes", []))
-    manifest = ControlManifest(
+    return ControlManifest(
         **_shared(content),
         backbone=BackboneReference(**content["backbone"]),
         architecture=content["architecture"],
-        conditions=tuple(ConditionSpec.from_dict(entry) for entry in content["conditions"]),
+        conditions=read_conditions(content["conditions"]),
         scale_factor=content.get("scale_factor"),
         subsets=content.get("subsets", False),
     )
-    for spec in manifest.conditions:
+
+
+def read_conditions(entries: Sequence[Mapping[str, Any]]) -> tuple[ConditionSpec, ...]:
+    """The conditions of a control, after a look at what no schema can say: nothing twice, classes where they belong."""
+    _refuse_twice("the conditions", (entry["name"] for entry in entries))
+    specs = tuple(ConditionSpec.from_dict(entry) for entry in entries)
+    for spec in specs:
+        _refuse_twice(f"the values of {spec.name}", (str(c.value) for c in spec.classes))
+        _refuse_twice(f"the classes of {spec.name}", (c.name for c in spec.classes))
         if spec.kind is Kind.LABELS and not spec.classes:
             _refuse(f"The condition {spec.name} is a label map without classes.")
         if spec.kind is Kind.MASK and len(spec.classes) > 1:
             _refuse(f"The condition {spec.name} is a mask, which has one class, but lists {len(spec.classes)}.")
         if spec.kind is Kind.IMAGE and spec.classes:
             _refuse(f"The condition {spec.name} is an image, which has no classes, but lists {len(spec.classes)}.")
-    return manifest
+    return specs
 
 
 def _shared(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -237,13 +240,10 @@ def _shared(content: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _classes(owner: str, entries: Iterable[Mapping[str, Any]]) -> tuple[ClassSpec, ...]:
-    classes = tuple(
-        ConditionSpec.from_dict({"name": owner, "kind": "labels", "classes": list(entries)}).classes,
-    )
-    _refuse_twice(f"the values of {owner}", (str(spec.value) for spec in classes))
-    _refuse_twice(f"the names of {owner}", (spec.name for spec in classes))
-    return classes
+def _segmenter_classes(entries: Sequence[Mapping[str, Any]]) -> tuple[ClassSpec, ...]:
+    if not entries:
+        return ()
+    return read_conditions([{"name": "segmenter_classes", "kind": "labels", "classes": entries}])[0].classes
 
 
 def _check_latent(manifest: BackboneManifest) -> None:

@@ -1,20 +1,15 @@
-"""Where packs lie, and how they get in and out of there whole."""
+"""Where packs lie, which there are, and their weights, checked before use."""
 
 from __future__ import annotations
 
 import difflib
 import os
-import shutil
-import tempfile
-import time
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vcm.errors import Code, VcmError
-from vcm.packs.disk import file_errors
 from vcm.packs.hashing import hash_file
 from vcm.packs.manifest import FILE_NAME, BackboneManifest, ControlManifest, PackFile, read_manifest
 
@@ -92,7 +87,7 @@ def list_packs() -> list[InstalledPack]:
     """The embedded packs, then the user's, each in the order of their names; broken ones with their reason."""
     entries: dict[str, InstalledPack] = {}
     for parent in (EMBEDDED, packs_folder()):
-        for folder in _subfolders(parent):
+        for folder in subfolders(parent):
             entry = _look_at(folder)
             if entry.name in entries:
                 sentence = f"A pack of the name {entry.name} comes with the program; the one in {folder} is not used."
@@ -160,81 +155,6 @@ def open_weights(pack: Pack, role: str) -> dict[str, torch.Tensor]:
         ) from error
 
 
-def remove(name: str) -> None:
-    """Delete one of the user's packs, whole or broken; embedded ones and folders elsewhere stay."""
-    folder = packs_folder() / name
-    if name not in {path.name for path in _subfolders(packs_folder())}:
-        pack = find_pack(name)
-        reason = "comes with the program" if pack.embedded else "does not lie in the packs' folder"
-        raise VcmError(Code.BAD_REQUEST, f"{name} {reason} and is not removed.")
-    with file_errors(folder):
-        if folder.is_symlink():
-            folder.unlink()
-            return
-        # Renamed first: a deletion cut short then leaves no half pack under the name.
-        away = Path(tempfile.mkdtemp(prefix=".removed-", dir=folder.parent))
-        folder.rename(away / name)
-        shutil.rmtree(away)
-
-
-@contextmanager
-def install_folder(name: str, *, force: bool = False) -> Iterator[Path]:
-    """An empty folder to build the pack `name` in; it takes its place whole, when the block ends without error.
-
-    An existing pack of that name is refused without `force`; with it, the old one stays until the new one is in place.
-    """
-    home = packs_folder()
-    target = home / name
-    refuse_taken_name(name, force=force)
-    with file_errors(home):
-        home.mkdir(parents=True, exist_ok=True)
-        _sweep(home)
-        building = Path(tempfile.mkdtemp(prefix=".new-", dir=home))
-    try:
-        inside = building / name
-        inside.mkdir()
-        yield inside
-        read_manifest(inside)
-        with file_errors(target):
-            old = building / "old" / name
-            if target.exists():
-                old.parent.mkdir()
-                target.rename(old)
-            try:
-                inside.rename(target)
-            except OSError:
-                _put_back(building, home)
-                raise
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
-
-
-def refuse_taken_name(name: str, *, force: bool = False) -> None:
-    """Raise if a pack of that name cannot be installed, before any work is done for it."""
-    if (EMBEDDED / name).exists():
-        raise VcmError(Code.BAD_REQUEST, f"A pack {name} comes with the program.", "Choose another name.")
-    if (packs_folder() / name).exists() and not force:
-        raise VcmError(
-            Code.BAD_REQUEST,
-            f"There is a pack {name} already.",
-            "Choose another name, or replace it with --force.",
-        )
-
-
-def _sweep(home: Path) -> None:
-    """Clear away what an installation or removal left behind when it was killed more than a day ago."""
-    for left in [*home.glob(".new-*"), *home.glob(".removed-*")]:
-        if time.time() - left.stat().st_mtime > 86_400:
-            _put_back(left, home)
-            shutil.rmtree(left, ignore_errors=True)
-
-
-def _put_back(building: Path, home: Path) -> None:
-    for old in building.glob("old/*"):
-        if not (home / old.name).exists():
-            old.rename(home / old.name)
-
-
 _sound: set[tuple[str | int, ...]] = set()
 """Files whose hash was found right in this process, by path, size, time of change, inode and hash."""
 
@@ -288,7 +208,8 @@ def _look_at(folder: Path) -> InstalledPack:
     return InstalledPack(pack.name, folder, pack)
 
 
-def _subfolders(parent: Path) -> list[Path]:
+def subfolders(parent: Path) -> list[Path]:
+    """The folders that may be packs, in the order of their names; hidden ones are installations under way."""
     try:
         return sorted(path for path in parent.iterdir() if path.is_dir() and not path.name.startswith("."))
     except FileNotFoundError:
