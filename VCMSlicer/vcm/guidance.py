@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import reduce
 from itertools import combinations
 from typing import Any
 
@@ -43,7 +44,8 @@ def subset_weights(weights: dict[str, Weight]) -> dict[frozenset[str], Weight]:
 class GuidedDenoiser:
     """ε of a backbone, corrected by a control, at a timestep given as a number: what the samplers call.
 
-    `attributes` is `[B, n]`, raw. Without a control, or where no condition acts, it is the backbone's own ε.
+    `attributes` is `[1, n]`, raw, the same for every latent of a batch. Without a control, or where no condition acts,
+    it is the backbone's own ε.
     """
 
     def __init__(
@@ -56,7 +58,9 @@ class GuidedDenoiser:
         self.backbone, self.control, self.attributes = backbone, control, attributes
         self.conditions = tuple(conditions) if control is not None else ()
         self._regions = {
-            c.spec.name: _on_latent_grid(c, backbone, attributes.device) for c in self.conditions if c.region is not None
+            c.spec.name: _on_latent_grid(c, backbone, attributes.device)
+            for c in self.conditions
+            if c.region is not None
         }
         self._plans: dict[frozenset[str], dict[frozenset[str], Weight]] = {}
         self.state: Any = None
@@ -84,7 +88,7 @@ class GuidedDenoiser:
 
         def denoise(z: Tensor, at: Tensor) -> Tensor:
             if "eps" not in unguided:
-                unguided["eps"] = self.backbone.denoise(z, at, self.attributes)
+                unguided["eps"] = self.backbone.denoise(z, at, self.attributes.expand(len(z), -1))
             return unguided["eps"]
 
         plan = self._plan(acting)
@@ -113,15 +117,14 @@ class GuidedDenoiser:
         return {subset for acting in {self.acting(t) for t in every} for subset in self._plan(acting)}
 
 
-def _extreme(weights: list[Weight], of_tensors: Any, of_numbers: Any) -> Weight:
-    result = weights[0]
-    for weight in weights[1:]:
-        if isinstance(result, Tensor) or isinstance(weight, Tensor):
-            like = result if isinstance(result, Tensor) else weight
-            result = of_tensors(torch.as_tensor(result).to(like), torch.as_tensor(weight).to(like))  # type: ignore[union-attr]
-        else:
-            result = of_numbers(result, weight)
-    return result
+def _extreme(weights: list[Weight], of_tensors: Callable[[Tensor, Tensor], Tensor], of_numbers: Any) -> Weight:
+    maps = [weight for weight in weights if isinstance(weight, Tensor)]
+    if not maps:
+        number: float = of_numbers(weights)
+        return number
+    like = maps[0]
+    tensors = [w if isinstance(w, Tensor) else torch.full_like(like, w) for w in weights]
+    return reduce(of_tensors, tensors)
 
 
 def _on_latent_grid(condition: Condition, backbone: Backbone, device: torch.device) -> Tensor:

@@ -19,6 +19,7 @@ from vcm.schedule import Schedule
 def load_backbone(pack: Pack) -> LatentDiffusion:
     """The latent diffusion model of a backbone pack, in fp32 on the CPU, ready to evaluate."""
     manifest = pack.backbone
+    channels, i, j, k = manifest.latent.shape
     autoencoder = build_autoencoder(manifest.networks["autoencoder"])
     denoiser = build_denoiser(manifest.networks["denoiser"])
     fill(pack, autoencoder, open_weights(pack, "autoencoder"))
@@ -26,7 +27,7 @@ def load_backbone(pack: Pack) -> LatentDiffusion:
     whitening = open_weights(pack, "whitening") if manifest.latent.whitened else None
     return LatentDiffusion(
         grid=manifest.grid,
-        latent_shape=manifest.latent.shape,
+        latent_shape=(channels, i, j, k),
         schedule=Schedule.from_dict(asdict(manifest.schedule)),
         attributes=manifest.attributes,
         autoencoder=autoencoder,

@@ -27,7 +27,7 @@ class Backbone(Protocol):
         ...
 
     def decode(self, latent: Tensor, scale_factor: float | None = None) -> Tensor:
-        """The image of a latent; `scale_factor` overrides the backbone's own where a control was trained with another."""
+        """The image of a latent; `scale_factor` overrides the backbone's own, for controls trained with another."""
         ...
 
     def denoise(self, latent: Tensor, t: Tensor, attributes: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from vcm.attributes import AttributeSpec
 from vcm.backbones.latents import pack, unpack
+from vcm.backbones.slab_decoding import decode_in_slabs
 from vcm.errors import Code, VcmError
 from vcm.grid import Grid
 from vcm.schedule import Schedule
@@ -39,8 +40,13 @@ class LatentDiffusion(nn.Module):
 
     `packing` and `whitening` (per-voxel mean and standard deviation) describe how the denoiser sees the latent; the
     real BrainLDM is the case packing 1, one scale factor, ε-prediction. They stay inside: everything above sees a
-    latent of about unit variance, and ε.
+    latent of about unit variance, and ε. With `slab_bytes` set, `decode` works slab by slab: the same image in less
+    memory.
     """
+
+    latent_mean: Tensor
+    latent_std: Tensor
+    alphas_cumprod: Tensor
 
     def __init__(
         self,
@@ -49,8 +55,8 @@ class LatentDiffusion(nn.Module):
         latent_shape: tuple[int, int, int, int],
         schedule: Schedule,
         attributes: tuple[AttributeSpec, ...],
-        autoencoder: nn.Module,
-        denoiser: nn.Module,
+        autoencoder: AutoencoderKL,
+        denoiser: DiffusionModelUNet,
         scale_factor: float = 1.0,
         packing: int = 1,
         whitening: tuple[Tensor, Tensor] | None = None,
@@ -59,6 +65,7 @@ class LatentDiffusion(nn.Module):
         self.grid, self.latent_shape, self.schedule, self.attributes = grid, latent_shape, schedule, attributes
         self.autoencoder, self.denoiser = autoencoder, denoiser
         self.scale_factor, self.packing = scale_factor, packing
+        self.slab_bytes: int | None = None
         mean, std = whitening or (torch.zeros(()), torch.ones(()))
         self.register_buffer("latent_mean", mean.float(), persistent=False)
         self.register_buffer("latent_std", std.float(), persistent=False)
@@ -77,14 +84,16 @@ class LatentDiffusion(nn.Module):
 
     def encode(self, image: Tensor) -> Tensor:
         """The latent of images `[B, 1, i, j, k]` in 0–1: the posterior's mean, whitened or scaled."""
-        mean, _ = self.autoencoder.encode(image.to(dtype_of(self.autoencoder)))  # type: ignore[operator]
+        mean, _ = self.autoencoder.encode(image.to(dtype_of(self.autoencoder)))
         return (mean.float() * self.scale_factor - self.latent_mean) / self.latent_std
 
     def decode(self, latent: Tensor, scale_factor: float | None = None) -> Tensor:
         """The images `[B, 1, i, j, k]` of latents, as decoded and unscaled."""
         z = (latent.float() * self.latent_std + self.latent_mean) / (scale_factor or self.scale_factor)
-        image: Tensor = self.autoencoder.decode(z.to(dtype_of(self.autoencoder)))  # type: ignore[operator]
-        return image.float()
+        z = z.to(dtype_of(self.autoencoder))
+        if self.slab_bytes:
+            return decode_in_slabs(self.autoencoder, z, self.slab_bytes).float()
+        return self.autoencoder.decode(z).float()
 
     def denoise(self, latent: Tensor, t: Tensor, attributes: Tensor) -> Tensor:
         """ε of latents at timesteps `t` `[B]`, with raw attributes `[B, n]`."""

@@ -55,9 +55,7 @@ class EncoderLevel(nn.Module):
     ) -> None:
         super().__init__()
         self.resnets = nn.ModuleList(
-            ResidualBlock(
-                inputs if i == 0 else outputs, outputs, groups=groups, eps=eps, time_channels=time_channels
-            )
+            ResidualBlock(inputs if i == 0 else outputs, outputs, groups=groups, eps=eps, time_channels=time_channels)
             for i in range(blocks)
         )
         self.attentions = nn.ModuleList(

@@ -50,6 +50,5 @@ class VcmControl(nn.Module):
         encoded = state.encoded.get(active)
         if encoded is None:
             encoded = self.network.encode(state.conditions, active, t[:1])
-        dtype = dtype_of(self.network)
-        gamma, beta = self.network.modulation(latent.to(dtype), eps.to(dtype), t, encoded)
+        gamma, beta = self.network.modulation(latent, eps, t, encoded)
         return eps * (1 + gamma.float()) + beta.float()

@@ -14,8 +14,11 @@ from monai.networks.blocks import Convolution
 from monai.networks.nets import DiffusionModelUNet
 from torch import Tensor, nn
 
+from vcm.backbones.latent_diffusion import dtype_of
 from vcm.backbones.latents import pack, unpack
+from vcm.backbones.noise_levels import NoiseLevels
 from vcm.controls.condition_encoder import ConditionEncoder
+from vcm.schedule import Schedule
 
 SHARED = "shared"
 
@@ -29,7 +32,9 @@ class ModulationHeads(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, hidden: int = 128, norm: bool = True) -> None:
         super().__init__()
-        self.shared = Convolution(3, inputs, hidden, kernel_size=3, act=("leakyrelu", {"negative_slope": 0.01}), norm=None)
+        self.shared = Convolution(
+            3, inputs, hidden, kernel_size=3, act=("leakyrelu", {"negative_slope": 0.01}), norm=None
+        )
         ending: dict[str, Any] = {"act": None, "norm": "instance"} if norm else {"conv_only": True}
         self.gamma = Convolution(3, hidden, outputs, kernel_size=3, **ending)
         self.beta = Convolution(3, hidden, outputs, kernel_size=3, **ending)
@@ -49,7 +54,9 @@ class VcmNetwork(nn.Module):
 
     `channels` maps each condition to its number of input channels, in the order in which a shared encoder
     concatenates them. `condition_packing` and `latent_packing` trade resolution for channels without loss, for
-    backbones small enough to run on a CPU.
+    backbones small enough to run on a CPU. With a `schedule` the network sees v in place of ε, and its γ and β are
+    scaled by √ᾱ_t, so that one unit of its output moves v by one unit at every noise level: where ᾱ is 10⁻⁴, ε is
+    nearly the latent itself, and what decides the layout is a hundredth of it.
     """
 
     def __init__(
@@ -63,6 +70,7 @@ class VcmNetwork(nn.Module):
         condition_packing: int = 1,
         latent_packing: int = 1,
         latent_channels: int = 3,
+        schedule: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.channels = dict(channels)
@@ -77,6 +85,7 @@ class VcmNetwork(nn.Module):
         chosen = {**unet, "use_flash_attention": True, "upcast_attention": False, "with_conditioning": False}
         self.unet = DiffusionModelUNet(**{"include_fc": False, **chosen})
         self.heads = ModulationHeads(int(unet["out_channels"]), latent_channels * latent_packing**3, **(heads or {}))
+        self.noise_levels = None if schedule is None else NoiseLevels(Schedule.from_dict(schedule))
         self.shared_encoder = shared_encoder
         self.time_in_encoder = bool(encoder.get("time_embedding"))
 
@@ -100,9 +109,17 @@ class VcmNetwork(nn.Module):
             return {SHARED: self.encoders[SHARED](pack(joined, self.condition_packing), t)}
         return {name: self.encoders[name](pack(c, self.condition_packing), t) for name, c in present.items()}
 
-    def modulation(self, latent: Tensor, eps: Tensor, t: Tensor, encoded: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    def modulation(
+        self, latent: Tensor, eps: Tensor, t: Tensor, encoded: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor]:
         """γ and β, each like `eps`, from what `encode` gave; encodings that are missing count as zeros."""
-        z, e = pack(latent, self.latent_packing), pack(eps, self.latent_packing)
+        seen, scale = eps, None
+        if self.noise_levels is not None:
+            alpha_bar = self.noise_levels(t)
+            scale = alpha_bar.sqrt()
+            seen = (eps.float() - (1 - alpha_bar).sqrt() * latent.float()) / scale
+        dtype = dtype_of(self.heads)
+        z, e = pack(latent.to(dtype), self.latent_packing), pack(seen.to(dtype), self.latent_packing)
         parts = []
         for name, encoder in self.encoders.items():
             part = encoded.get(name)
@@ -110,5 +127,5 @@ class VcmNetwork(nn.Module):
                 part = z.new_zeros(z.shape[0], int(encoder.out_channels), *z.shape[2:])  # type: ignore[arg-type]
             parts.append(part.expand(z.shape[0], -1, -1, -1, -1).to(z.dtype))
         gamma, beta = self.heads(self.unet(torch.cat([z, e, *parts], dim=1), timesteps=t))
-        return unpack(gamma, self.latent_packing), unpack(beta, self.latent_packing)
-
+        gamma, beta = unpack(gamma, self.latent_packing), unpack(beta, self.latent_packing)
+        return (gamma, beta) if scale is None else (gamma * scale, beta * scale)

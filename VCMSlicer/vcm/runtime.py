@@ -1,0 +1,130 @@
+"""Where the networks run, in which number format, said in words."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+
+import torch
+
+from vcm.errors import Code, VcmError
+
+PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A device and a number format, with the sentence that tells the user which they are."""
+
+    device: torch.device
+    precision: str
+    words: str
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The number format of the weights."""
+        return PRECISIONS[self.precision]
+
+    @property
+    def has_graphs(self) -> bool:
+        """Whether the sampling step can be captured as a CUDA graph."""
+        return self.device.type == "cuda"
+
+    def synchronise(self) -> None:
+        """Wait for the device, so that a clock read afterwards tells the truth."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        elif self.device.type == "mps":
+            torch.mps.synchronize()
+
+
+def choose_runtime(device: str = "auto", precision: str = "auto") -> Runtime:
+    """The device asked for, or the best there is; the number format asked for, or the device's usual one.
+
+    `auto` is CUDA, then MPS, then the CPU; fp16 weights on a GPU, fp32 on the CPU. A device that is not there is an
+    error, never a silent change to another.
+    """
+    chosen = _choose_device(device)
+    if precision == "auto":
+        precision = "fp32" if chosen.type == "cpu" else "fp16"
+    if precision not in PRECISIONS:
+        raise VcmError(Code.BAD_REQUEST, f"The precision must be auto, {', '.join(PRECISIONS)}; not {precision!r}.")
+    if chosen.type == "cpu" and precision == "fp16":
+        raise VcmError(
+            Code.DEVICE,
+            "Half precision (fp16) is not supported on a processor.",
+            "Use --precision fp32, or bf16 on a recent processor.",
+        )
+    return Runtime(chosen, precision, f"{_describe(chosen)}, {precision}")
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that can still be taken on the device; for MPS and the CPU, of the main memory."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    import psutil
+
+    free = int(psutil.virtual_memory().available)
+    limit = _container_limit()
+    return min(free, limit) if limit is not None else free
+
+
+def fix_results(device: torch.device) -> None:
+    """Make the same seed give the same volume on the same device, bit for bit."""
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def _choose_device(name: str) -> torch.device:
+    name = name.lower()
+    if name in ("auto", "gpu"):
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        if torch.backends.mps.is_available():
+            return torch.device("mps")
+        if name == "gpu":
+            raise VcmError(Code.DEVICE, "No GPU that PyTorch can use was found.", "Use --device cpu.")
+        return torch.device("cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise VcmError(Code.BAD_REQUEST, f"The device must be auto, cpu, cuda, cuda:N or mps; not {name!r}.") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise VcmError(
+            Code.DEVICE,
+            f"The device {name} was asked for, but PyTorch {torch.__version__} finds no NVIDIA GPU.",
+            "Check the driver with nvidia-smi and that PyTorch was installed with CUDA, or use --device cpu.",
+        )
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise VcmError(
+            Code.DEVICE,
+            f"There is no GPU {device.index}: this machine has {torch.cuda.device_count()}, counted from 0.",
+        )
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise VcmError(Code.DEVICE, "Apple's GPU (mps) is not available here.", "Use --device cpu.")
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise VcmError(Code.BAD_REQUEST, f"The device must be auto, cpu, cuda, cuda:N or mps; not {name!r}.")
+    return device
+
+
+def _describe(device: torch.device) -> str:
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        return f"{torch.cuda.get_device_name(device)} ({free / 1e9:.1f} of {total / 1e9:.1f} GB free)"
+    if device.type == "mps":
+        return "Apple GPU"
+    return f"CPU ({platform.machine()}, {torch.get_num_threads()} threads)"
+
+
+def _container_limit() -> int | None:
+    """What a control group still allows this process, where one sets a limit."""
+    try:
+        with open("/sys/fs/cgroup/memory.max") as limit, open("/sys/fs/cgroup/memory.current") as used:  # noqa: PTH123
+            return max(0, int(limit.read()) - int(used.read()))
+    except (OSError, ValueError):
+        return None
