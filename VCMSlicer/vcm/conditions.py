@@ -27,13 +27,14 @@ class ClassSpec:
     """One structure of a mask or label map.
 
     `segmenter` holds the labels of the pack's segmenter that together make this structure;
-    `typical_ml` the volumes seen in training, smallest and largest.
+    `typical_ml` the volumes seen in training, smallest and largest; `centroid_mm` where its middle lies (RAS).
     """
 
     value: int
     name: str
     segmenter: tuple[int, ...] = ()
     typical_ml: tuple[float, float] | None = None
+    centroid_mm: tuple[float, float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -63,13 +64,14 @@ class ConditionSpec:
         classes = []
         for index, item in enumerate(raw, start=1):
             fields: Mapping[str, Any] = {"name": item} if isinstance(item, str) else item
-            typical = fields.get("typical_ml")
+            typical, centroid = fields.get("typical_ml"), fields.get("centroid_mm")
             classes.append(
                 ClassSpec(
                     value=int(fields.get("value", index)),
                     name=fields["name"],
                     segmenter=tuple(fields.get("segmenter", ())),
                     typical_ml=(float(typical[0]), float(typical[1])) if typical else None,
+                    centroid_mm=(float(centroid[0]), float(centroid[1]), float(centroid[2])) if centroid else None,
                 )
             )
         return cls(entry["name"], kind, tuple(classes), entry.get("description", ""))

@@ -63,13 +63,33 @@ def resample_labels(volume: Volume, grid: Grid) -> Volume:
 
 def lost_voxels(mask: Volume, grid: Grid) -> int:
     """How many non-zero voxels of a mask have their centre outside the field of view of `grid`."""
+    box = filled_box(mask.array)
+    if box is None:
+        return 0
     step = _index_step(mask.grid, grid)
-    along_i, along_j, along_k = (np.arange(n) for n in mask.grid.shape)
-    inside = np.ones(mask.grid.shape, bool)
+    i, j, k = (np.arange(part.start, part.stop) for part in box)
+    lost = np.zeros([len(i), len(j), len(k)], bool)
     for row, size in zip(step, grid.shape, strict=False):
-        index = (row[0] * along_i + row[3])[:, None, None] + (row[1] * along_j)[:, None] + row[2] * along_k
-        inside &= (index >= -0.5 - NUDGE) & (index <= size - 0.5 + NUDGE)
-    return int(((mask.array != 0) & ~inside).sum())
+        index = (row[0] * i + row[3])[:, None, None] + (row[1] * j)[:, None] + row[2] * k
+        lost |= (index < -0.5 - NUDGE) | (index > size - 0.5 + NUDGE)
+    return int((lost & (mask.array[box] != 0)).sum())
+
+
+def filled_box(array: NDArray[Any]) -> tuple[slice, slice, slice] | None:
+    """The smallest box that holds all non-zero voxels; None where there are none.
+
+    >>> array = np.zeros((5, 6, 7))
+    >>> array[1:3, 4, 2:6] = 1
+    >>> filled_box(array)
+    (slice(1, 3, None), slice(4, 5, None), slice(2, 6, None))
+    """
+    filled = array != 0
+    floor, wall = filled.any(axis=2), filled.any(axis=0)
+    along = [np.flatnonzero(line) for line in (floor.any(axis=1), floor.any(axis=0), wall.any(axis=0))]
+    if not along[0].size:
+        return None
+    i, j, k = (slice(int(line[0]), int(line[-1]) + 1) for line in along)
+    return i, j, k
 
 
 def _index_step(start: Grid, end: Grid) -> NDArray[np.float64]:
@@ -119,14 +139,10 @@ def _target_box(
     array: NDArray[Any], step: NDArray[np.float64], shape: tuple[int, int, int]
 ) -> tuple[slice, slice, slice] | None:
     """The part of the new grid that the labels can reach; None where they reach nothing."""
-    filled = array != 0
-    ends = []
-    for axis in range(3):
-        along = np.flatnonzero(filled.any(axis=tuple(other for other in range(3) if other != axis)))
-        if not along.size:
-            return None
-        ends.append((along[0] - 0.5, along[-1] + 0.5))
-    corners = np.array(np.meshgrid(*ends)).reshape(3, -1)
+    filled = filled_box(array)
+    if filled is None:
+        return None
+    corners = np.array(np.meshgrid(*[(part.start - 0.5, part.stop - 0.5) for part in filled])).reshape(3, -1)
     reached = np.linalg.inv(step)[:3] @ np.vstack([corners, np.ones(8)])
     low = np.clip(np.floor(reached.min(axis=1)), 0, shape).astype(int)
     high = np.clip(np.ceil(reached.max(axis=1)) + 1, 0, shape).astype(int)
