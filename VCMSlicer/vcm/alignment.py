@@ -1,0 +1,216 @@
+"""How well a Sample obeys its Conditions: overlap, surface distance and volume per class, error for images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vcm.conditions import ClassSpec, Condition, Kind
+from vcm.errors import Code, VcmError
+from vcm.surface_distances import surface_distances
+from vcm.volume import Volume
+
+
+@dataclass(frozen=True)
+class ClassAlignment:
+    """One class of a mask or label map, as asked for and as found in the Sample.
+
+    `dice` lies in 0–1, distances are millimetres, volumes millilitres. What could not be measured is None, and
+    `remark` says why.
+    """
+
+    condition: str
+    name: str
+    requested_ml: float
+    obtained_ml: float | None = None
+    dice: float | None = None
+    hd95_mm: float | None = None
+    assd_mm: float | None = None
+    remark: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        return _rounded(asdict(self))
+
+    def summary(self) -> str:
+        """What was measured, in one line."""
+        subject = self.name if self.name == self.condition else f"{self.condition}, {self.name}"
+        measured = []
+        if self.dice is not None:
+            measured.append(f"Dice {self.dice:.2f}")
+        if self.hd95_mm is not None:
+            measured.append(f"HD95 {self.hd95_mm:.1f} mm")
+        measured.append(f"{self.requested_ml:.1f} ml asked for")
+        if self.obtained_ml is not None:
+            measured.append(f"{self.obtained_ml:.1f} ml obtained")
+        return f"{subject}: {', '.join(measured)}" + (f" ({self.remark})" if self.remark else "")
+
+
+@dataclass(frozen=True)
+class ImageAlignment:
+    """An image condition against the Sample, where the condition is above 0; intensities of both in 0–1."""
+
+    condition: str
+    support_ml: float
+    mse: float | None = None
+    mae: float | None = None
+    remark: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        return _rounded(asdict(self))
+
+    def summary(self) -> str:
+        """What was measured, in one line."""
+        if self.mse is None or self.mae is None:
+            return f"{self.condition}: {self.remark}"
+        return f"{self.condition}: mean squared error {self.mse:.4f}, mean absolute error {self.mae:.3f}"
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """How well one Sample obeys its Conditions; `judge` says what segmented it."""
+
+    classes: tuple[ClassAlignment, ...]
+    images: tuple[ImageAlignment, ...]
+    judge: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "judge": self.judge,
+            "summary": self.summary(),
+            "classes": [entry.as_dict() for entry in self.classes],
+            "images": [entry.as_dict() for entry in self.images],
+        }
+
+    def summary(self) -> str:
+        """One sentence; a label map with more than three classes is told by its mean and its worst class.
+
+        >>> found = ClassAlignment("ventricles", "ventricles", 41.8, 40.9, dice=0.861, hd95_mm=3.2, assd_mm=0.9)
+        >>> Alignment((found,), ()).summary()
+        'ventricles: Dice 0.86, HD95 3.2 mm, 41.8 ml asked for, 40.9 ml obtained'
+        """
+        parts = []
+        for condition in dict.fromkeys(entry.condition for entry in self.classes):
+            group = [entry for entry in self.classes if entry.condition == condition]
+            parts += [_group_summary(group)] if len(group) > 3 else [entry.summary() for entry in group]
+        parts += [entry.summary() for entry in self.images]
+        return "; ".join(parts) or "nothing to compare: no condition was given"
+
+
+def align(sample: Volume, conditions: Sequence[Condition], segmentation: Volume | None, judge: str = "") -> Alignment:
+    """Compare a Sample, and a segmentation of it, with the Conditions it was asked to obey.
+
+    All volumes lie on one Grid; `segmentation` holds the labels that `ClassSpec.segmenter` speaks of, or is None where
+    there is no segmenter. The same call judges the uncontrolled twin.
+    """
+    _require_one_grid(sample, conditions, segmentation)
+    if not np.isfinite(sample.array).all():
+        raise VcmError(
+            Code.INTERNAL,
+            "The generated image holds values that are not numbers, so it cannot be compared with its conditions.",
+            "Generate again with --precision fp32.",
+        )
+    classes: list[ClassAlignment] = []
+    images: list[ImageAlignment] = []
+    for condition in conditions:
+        if condition.spec.kind is Kind.IMAGE:
+            images.append(_align_image(sample, condition))
+        else:
+            classes.extend(_align_classes(condition, segmentation))
+    return Alignment(tuple(classes), tuple(images), judge)
+
+
+def dice(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float | None:
+    """Twice the overlap over the sum of both sizes; None where both are empty.
+
+    >>> dice(np.array([True, True, False]), np.array([False, True, False]))
+    0.6666666666666666
+    """
+    total = int(a.sum()) + int(b.sum())
+    return 2 * int((a & b).sum()) / total if total else None
+
+
+def _align_classes(condition: Condition, segmentation: Volume | None) -> Iterator[ClassAlignment]:
+    for spec in condition.spec.classes:
+        requested = condition.structure(spec.name)
+        asked = ClassAlignment(
+            condition.spec.name, spec.name, requested_ml=int(requested.sum()) * condition.volume.grid.voxel_ml
+        )
+        if segmentation is None:
+            yield _unmeasured(asked, "not measured: no segmenter is at hand")
+        elif not spec.segmenter:
+            yield _unmeasured(asked, "not measurable with this segmenter")
+        else:
+            yield _compare(asked, spec, requested, segmentation)
+
+
+def _compare(
+    asked: ClassAlignment, spec: ClassSpec, requested: NDArray[np.bool_], segmentation: Volume
+) -> ClassAlignment:
+    obtained = np.isin(segmentation.array, spec.segmenter)
+    distances = surface_distances(requested, obtained, segmentation.grid)
+    return ClassAlignment(
+        asked.condition,
+        asked.name,
+        asked.requested_ml,
+        obtained_ml=int(obtained.sum()) * segmentation.grid.voxel_ml,
+        dice=dice(requested, obtained),
+        hd95_mm=distances.hd95 if distances else None,
+        assd_mm=distances.assd if distances else None,
+        remark=_why_no_distance(bool(requested.any()), bool(obtained.any())),
+    )
+
+
+def _align_image(sample: Volume, condition: Condition) -> ImageAlignment:
+    wanted = condition.volume.array.astype(np.float64)
+    support = wanted > 0
+    ml = int(support.sum()) * condition.volume.grid.voxel_ml
+    if not support.any():
+        return ImageAlignment(condition.spec.name, ml, remark="not measurable: the condition is zero everywhere")
+    error = sample.array.astype(np.float64)[support] - wanted[support]
+    return ImageAlignment(condition.spec.name, ml, mse=float(np.square(error).mean()), mae=float(np.abs(error).mean()))
+
+
+def _why_no_distance(asked: bool, found: bool) -> str:
+    if asked and found:
+        return ""
+    if asked:
+        return "no distance: the structure was not found in the image"
+    return "no distance: none was asked for" + (", but some was found" if found else " and none was found")
+
+
+def _unmeasured(asked: ClassAlignment, remark: str) -> ClassAlignment:
+    return ClassAlignment(asked.condition, asked.name, asked.requested_ml, remark=remark)
+
+
+def _group_summary(group: Sequence[ClassAlignment]) -> str:
+    title = f"{group[0].condition} ({len(group)} classes)"
+    scored = [(entry.dice, entry.name) for entry in group if entry.dice is not None]
+    if not scored:
+        return f"{title}: {group[0].remark}"
+    worst, name = min(scored)
+    mean = sum(score for score, _ in scored) / len(scored)
+    missing = f", {len(group) - len(scored)} not measured" if len(scored) < len(group) else ""
+    return f"{title}: mean Dice {mean:.2f}, lowest {worst:.2f} ({name}){missing}"
+
+
+def _rounded(entry: dict[str, Any]) -> dict[str, Any]:
+    """Numbers to six decimals: far below what a voxel can tell."""
+    return {key: round(value, 6) if isinstance(value, float) else value for key, value in entry.items()}
+
+
+def _require_one_grid(sample: Volume, conditions: Sequence[Condition], segmentation: Volume | None) -> None:
+    others = {f"the condition {condition.spec.name}": condition.volume for condition in conditions}
+    if segmentation is not None:
+        others["the segmentation"] = segmentation
+    for name, volume in others.items():
+        if not volume.grid.same_as(sample.grid):
+            raise VcmError(
+                Code.GEOMETRY,
+                f"The sample and {name} lie on different grids: {sample.grid.shape} {sample.grid.orientation} "
+                f"and {volume.grid.shape} {volume.grid.orientation}.",
+                "Bring both onto the model's grid before they are compared.",
+            )

@@ -1,0 +1,114 @@
+"""FreeSurfer's `mri_synthseg` as an independent judge: its labels, brought to the numbering of our segmenters."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vcm.errors import Code, VcmError
+from vcm.resampling import resample_labels
+from vcm.volume import Volume
+from vcm.volume_files import read_volume, write_volume
+
+EXECUTABLE = "mri_synthseg"
+
+# What the labels of our segmenters mean, and FreeSurfer's numbers for it. Any other FreeSurfer number is background.
+STRUCTURES: dict[int, tuple[str, tuple[int, ...]]] = {
+    1: ("white matter", (2, 41, 7, 46)),
+    2: ("grey matter", (3, 42, 8, 47)),
+    3: ("deep grey matter", (10, 11, 12, 13, 49, 50, 51, 52, 26, 58, 28, 60)),
+    4: ("lateral ventricles", (4, 43, 5, 44)),
+    5: ("hippocampus", (17, 53)),
+    6: ("amygdala", (18, 54)),
+    7: ("extra-ventricular CSF", (24,)),
+    8: ("brain stem", (16,)),
+    9: ("third and fourth ventricle", (14, 15)),
+}
+
+
+class SynthSeg:
+    """Segments images of any contrast with an installed FreeSurfer (7.3 or newer), on the CPU; takes minutes.
+
+    `executable` is `mri_synthseg` itself; `timeout_s` is how long one image may take.
+    """
+
+    name = "FreeSurfer's mri_synthseg"
+
+    def __init__(self, executable: Path, *, timeout_s: float = 1800.0) -> None:
+        self.executable = executable
+        self.timeout_s = timeout_s
+
+    @classmethod
+    def find(cls) -> SynthSeg | None:
+        """The one on PATH, else the one under FREESURFER_HOME, else None."""
+        home = os.environ.get("FREESURFER_HOME")
+        found = shutil.which(EXECUTABLE) or (shutil.which(EXECUTABLE, path=str(Path(home) / "bin")) if home else None)
+        return cls(Path(found)) if found else None
+
+    def segment(self, image: Volume) -> Volume:
+        """The `STRUCTURES` of an image as uint8 labels on the image's own Grid."""
+        with tempfile.TemporaryDirectory(prefix="vcm-synthseg-") as folder:
+            given, made, log = (Path(folder) / name for name in ("image.nii.gz", "labels.nii.gz", "log.txt"))
+            write_volume(given, Volume(image.array.astype(np.float32), image.grid))
+            self._run(given, made, log)
+            if not made.is_file():
+                raise self._failure("it ended without writing a segmentation")
+            labels = read_volume(made)
+        # mri_synthseg answers at 1 mm, whatever it was given.
+        return resample_labels(Volume(from_freesurfer(labels.array), labels.grid), image.grid)
+
+    def _run(self, given: Path, made: Path, log: Path) -> None:
+        """Its output goes to a file: a pipe would stay open, and block us, if a child outlived it."""
+        command = [str(self.executable), "--i", str(given), "--o", str(made), "--cpu"]
+        command += ["--threads", str(os.cpu_count() or 1)]
+        # The script starts FreeSurfer's own Python, which it looks for on PATH.
+        environment = {**os.environ, "PATH": f"{self.executable.parent}{os.pathsep}{os.environ.get('PATH', '')}"}
+        try:
+            with log.open("wb") as output:
+                process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    env=environment,
+                    start_new_session=True,
+                )
+        except OSError as error:
+            raise self._failure(f"it could not be started: {error.strerror}") from error
+        try:
+            status = process.wait(self.timeout_s)
+        except subprocess.TimeoutExpired:
+            raise self._failure(f"it was stopped after {self.timeout_s:g} seconds") from None
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        if status:
+            lines = log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
+            raise self._failure(f"it failed with status {status}: {lines[-1].strip()}")
+
+    def _failure(self, reason: str) -> VcmError:
+        return VcmError(
+            Code.INTERNAL,
+            f"The image could not be segmented with {self.executable}: {reason}.",
+            "Choose the pack's own segmenter, or check FreeSurfer with: mri_synthseg --help",
+        )
+
+
+def from_freesurfer(labels: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """FreeSurfer's numbers replaced by those of `STRUCTURES`.
+
+    >>> from_freesurfer(np.array([43, 14, 1002, 0])).tolist()
+    [4, 9, 0, 0]
+    """
+    result = np.zeros(labels.shape, np.uint8)
+    for value, (_, numbers) in STRUCTURES.items():
+        result[np.isin(labels, numbers)] = value
+    return result
