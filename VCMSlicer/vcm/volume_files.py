@@ -21,7 +21,6 @@ from vcm.volume import Volume
 
 # SimpleITK counts millimetres towards Left, Posterior, Superior.
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
-DESCRIPTION = "synthetic, research only"
 
 sitk.ProcessObject.SetGlobalWarningDisplay(False)
 
@@ -76,18 +75,19 @@ def write_volume(path: str | Path, volume: Volume, *, description: str = "") -> 
         raise VcmError(
             Code.BAD_REQUEST, f"{path} has no ending that can be written.", "Name it .nii.gz, .nii or .nrrd."
         )
-    words = f"synthetic: {description}" if description and "synthetic" not in description.lower() else description
+    words = description or "research only"
+    words = words if "synthetic" in words.lower() else f"synthetic, {words}"
     array = _writable(volume.array)
     image = _to_image(array, volume.grid)
-    image.SetMetaData("ITK_FileNotes", (words or DESCRIPTION)[:79])
-    image.SetMetaData("synthetic", words or DESCRIPTION)
+    image.SetMetaData("ITK_FileNotes", words[:79])
+    image.SetMetaData("synthetic", words)
     with atomic_path(path) as temporary:
         # SimpleITK leaves a cut-off NIfTI on a full disk without a word: only what reads back the same is kept.
         written: Volume | None = None
         with contextlib.suppress(RuntimeError, VcmError):
             sitk.WriteImage(image, str(temporary), True)
             written = read_volume(temporary)
-        if written is None or not np.array_equal(written.array, array):
+        if written is None or not (np.array_equal(written.array, array) and written.grid.same_as(volume.grid, 0.01)):
             _reserve(temporary, array.nbytes)
             raise VcmError(Code.INTERNAL, f"{path} could not be written as an image.", "Try the other format, .nrrd.")
 
@@ -202,6 +202,10 @@ def _writable(array: NDArray[np.generic]) -> NDArray[np.generic]:
         return array.astype(np.float32)
     if array.dtype.kind not in "iuf" or array.dtype.itemsize > 8:
         raise VcmError(Code.BAD_REQUEST, f"A volume of {array.dtype} cannot be written; real numbers are expected.")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise VcmError(
+            Code.BAD_REQUEST, "A volume with voxels that are not a number (NaN or infinite) cannot be written."
+        )
     return array
 
 
