@@ -1,0 +1,73 @@
+"""What the terminal shows during a run: findings, a progress bar with the time left, and words; all on stderr."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console as RichConsole
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from vcm.findings import Finding, Level
+
+if TYPE_CHECKING:
+    from vcm.progress import Progress as Step
+    from vcm.run import Listeners
+    from vcm.volume import Volume
+
+STYLES = {Level.ERROR: "bold red", Level.WARNING: "yellow", Level.NOTE: "dim"}
+
+
+class Console:
+    """Shows a run to a person; `quiet` shows nothing, for machines. `previews` is where previews are written."""
+
+    def __init__(self, *, quiet: bool = False, previews: Path | None = None) -> None:
+        self._console = RichConsole(stderr=True, quiet=quiet, highlight=False)
+        self._previews = previews
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
+            console=self._console,
+            transient=True,
+        )
+        self._task = self._bar.add_task("starting", total=1.0, left="", visible=False)
+
+    def __enter__(self) -> Console:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def listeners(self) -> Listeners:
+        """The callbacks a run reports to."""
+        from vcm.run import Listeners
+
+        return Listeners(self._advance, self._preview if self._previews else None, self.finding, self.words)
+
+    def finding(self, finding: Finding) -> None:
+        """Show what the input doctor found."""
+        self._console.print(f"{finding.level.value}: {finding.sentence}", style=STYLES[finding.level], markup=False)
+        if finding.remedy and finding.level is not Level.NOTE:
+            self._console.print(f"  {finding.remedy}", style="dim", markup=False)
+
+    def words(self, words: str) -> None:
+        """Show a sentence about the run."""
+        self._console.print(words, style="dim", markup=False)
+
+    def _advance(self, step: Step) -> None:
+        left = "" if step.seconds_left is None else f"{step.seconds_left:.0f} s left"
+        words = f"{step.stage} {step.step}/{step.total}"
+        self._bar.update(self._task, completed=step.fraction, description=words, left=left, visible=True)
+
+    def _preview(self, sample: int, step: int, volume: Volume) -> None:
+        from vcm.volume_files import write_volume
+
+        assert self._previews is not None
+        write_volume(self._previews / f"preview-{sample}.nii.gz", volume, description=f"synthetic preview, step {step}")

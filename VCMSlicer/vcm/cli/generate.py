@@ -1,0 +1,122 @@
+"""`vcm generate`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vcm.cli.console import Console
+from vcm.cli.inputs import parse_conditions, parse_numbers
+
+HELP = """Generate synthetic T1w brain MRI that obeys the conditions given.
+
+Example:
+
+  vcm generate --condition ventricles=mask.nii.gz --age 72 --sex F --seed 1 --uncontrolled --out result
+
+leaves sample-0.nii.gz, uncontrolled-0.nii.gz (the same noise without the mask), report.json and montage.png in result/.
+"""
+
+
+def generate(
+    condition: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A condition, NAME=FILE or NAME=FILE:LABEL where the file holds several structures. May be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The folder for the results.")] = Path("vcm-result"),
+    pack: Annotated[
+        str | None,
+        typer.Option(help="The backbone: a name from `vcm packs list`, or a folder.", show_default="embedded"),
+    ] = None,
+    control: Annotated[
+        str | None, typer.Option(help="The control; by default the one that takes the conditions.")
+    ] = None,
+    age: Annotated[float | None, typer.Option(help="Age in years.")] = None,
+    sex: Annotated[str | None, typer.Option(help="F or M.")] = None,
+    ventricular_volume: Annotated[
+        float | None, typer.Option(help="In ml. By default measured on the conditions.")
+    ] = None,
+    brain_volume: Annotated[float | None, typer.Option(help="In ml. By default measured on the conditions.")] = None,
+    attribute: Annotated[
+        list[str] | None, typer.Option(help="NAME=RAW, the network's own 0–1 input. May be repeated.")
+    ] = None,
+    strength: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=NUMBER: how strongly a condition acts; 1 as trained, 0 not at all."),
+    ] = None,
+    window: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=START:END: when a condition acts; 0 is pure noise, 1 the finished image."),
+    ] = None,
+    region: Annotated[
+        list[str] | None, typer.Option(help="NAME=FILE: where a condition acts, a map of weights in 0–1.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="The same seed gives the same volume.", show_default="random")
+    ] = None,
+    samples: Annotated[int, typer.Option(help="How many; sample n uses seed + n.")] = 1,
+    batch: Annotated[int, typer.Option(help="How many samples at a time.")] = 1,
+    sampler: Annotated[str, typer.Option(help="dpm++ or ddim.")] = "dpm++",
+    steps: Annotated[
+        int | None, typer.Option(help="10 preview, 20 standard; 200 for ddim.", show_default="20, ddim 200")
+    ] = None,
+    noise: Annotated[
+        Path | None, typer.Option(help="A .npy file with the initial noise, instead of a seed.")
+    ] = None,
+    uncontrolled: Annotated[bool, typer.Option(help="Also make the twin from the same noise without control.")] = False,
+    preview_every: Annotated[int, typer.Option(help="Write preview-0.nii.gz every so many steps; 0 for none.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32, fp16 or bf16.")] = "auto",
+    memory: Annotated[str, typer.Option(help="auto, whole, slabs or offload.")] = "auto",
+    segmenter: Annotated[str, typer.Option(help="Who measures: auto, pack or synthseg.")] = "auto",
+    force: Annotated[bool, typer.Option(help="Replace files of the same names in the results' folder.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON and nothing else.")] = False,
+) -> None:
+    """See HELP."""
+    from vcm.job import GenerateJob
+    from vcm.run import run_generate
+
+    given = {
+        "age": age,
+        "sex": sex,
+        "ventricular_volume": ventricular_volume,
+        "brain_volume": brain_volume,
+    }
+    job = GenerateJob(
+        out=out,
+        conditions=parse_conditions(condition or (), strength or (), window or (), region or ()),
+        pack=pack,
+        control=control,
+        attributes={name: value for name, value in given.items() if value is not None},
+        raw_attributes=parse_numbers("--attribute", attribute or ()),
+        seed=seed,
+        samples=samples,
+        batch=batch,
+        sampler=sampler,
+        steps=steps,
+        noise=noise,
+        uncontrolled=uncontrolled,
+        preview_every=preview_every,
+        device=device,
+        precision=precision,
+        memory=memory,
+        segmenter=segmenter,
+        force=force,
+    )
+    with Console(quiet=as_json, previews=out if preview_every else None) as console:
+        result = run_generate(job, console.listeners())
+    if as_json:
+        typer.echo(json.dumps(result.report, indent=1, allow_nan=False))
+        return
+    for summary in result.summaries:
+        typer.echo(summary)
+    typer.echo(f"written to {out}: {', '.join(file.name for file in result.files)}")
+
+
+generate.__doc__ = HELP

@@ -1,0 +1,172 @@
+"""A whole run, from files to files: examine, generate, judge, write. The command line and the worker both call it."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vcm.attributes import resolve
+from vcm.choice import choose_packs
+from vcm.conditions import Condition, ConditionSpec
+from vcm.doctor import Examination, examine, examine_region
+from vcm.errors import Code, VcmError
+from vcm.findings import Finding, raise_first_error
+from vcm.grid import Grid
+from vcm.job import ConditionFile, GenerateJob
+from vcm.packs.store import Pack
+from vcm.results_folder import REPORT, ResultsFolder
+from vcm.volume_files import read_volume_file
+
+if TYPE_CHECKING:
+    from vcm.generate import Generator, OnPreview
+    from vcm.progress import OnProgress
+    from vcm.report import SampleRecord
+    from vcm.segmentation import Choice
+
+Load = Callable[[Pack, "Pack | None", GenerateJob], "Generator"]
+
+
+@dataclass(frozen=True)
+class Listeners:
+    """Whom to tell during a run; each may be left out."""
+
+    progress: OnProgress | None = None
+    preview: OnPreview | None = None
+    finding: Callable[[Finding], None] = lambda _: None
+    words: Callable[[str], None] = lambda _: None
+    cancelled: Callable[[], bool] = lambda: False
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run left: its files, the report as written, and the alignment of each Sample in a sentence."""
+
+    files: tuple[Path, ...]
+    report: dict[str, Any]
+    summaries: tuple[str, ...]
+
+
+def run_generate(job: GenerateJob, listeners: Listeners | None = None, load: Load | None = None) -> RunResult:
+    """Do a `GenerateJob`. Inputs are examined before anything heavy is loaded; the first error stops the run.
+
+    Each Sample is written as soon as it is finished, and `report.json` always tells what is in the folder. `load`
+    takes the place of `load_generator` where models are kept warm.
+    """
+    listeners = listeners or Listeners()
+    started = time.perf_counter()
+    backbone, control = choose_packs(job.pack, job.control, (c.name for c in job.conditions))
+    folder = ResultsFolder.claim(job.out, force=job.force)
+    examinations = examine_conditions(job.conditions, backbone, control)
+    findings = [finding for examination in examinations for finding in examination.findings]
+    for finding in findings:
+        listeners.finding(finding)
+    raise_first_error(findings)
+    conditions = tuple(e.condition for e in examinations if e.condition is not None)
+    values = resolve(backbone.backbone.attributes, job.attributes, job.raw_attributes, conditions)
+    noise = read_noise(job.noise) if job.noise else None
+    for pack in filter(None, (backbone, control)):
+        for part in pack.manifest.untrained:
+            listeners.words(f"The {part} of {pack.name} is untrained: expect noise, not anatomy.")
+
+    from vcm.generate import GenerateRequest
+    from vcm.record import RunRecord
+
+    listeners.words("loading the model")
+    generator = (load or load_generator)(backbone, control, job)
+    request = GenerateRequest(
+        attributes=values,
+        conditions=conditions,
+        seed=job.seed if job.seed is not None else secrets.randbelow(2**31),
+        samples=job.samples,
+        sampler=job.sampler,
+        steps=job.steps,
+        noise=noise,
+        uncontrolled=job.uncontrolled,
+        preview_every=job.preview_every,
+        batch=job.batch,
+    )
+    listeners.words(f"running on {generator.runtime.words}")
+    listeners.words(generator.plan(request.batch).words)
+    judge = _judge(job, backbone, generator, conditions)
+    listeners.words(judge.sentence)
+    record = RunRecord(folder, backbone, control, generator, request, findings, judge, started)
+    for sample in generator.generate(request, listeners.progress, listeners.preview, listeners.cancelled):
+        record.add(sample)
+    report = record.write_report(complete=True)
+    return RunResult((*record.files, folder.path / REPORT), report, tuple(map(_summary, record.samples)))
+
+
+def examine_conditions(files: Iterable[ConditionFile], backbone: Pack, control: Pack | None) -> tuple[Examination, ...]:
+    """Let the input doctor look at every file, and give its Condition the strength, window and region asked for."""
+    if control is None:
+        return ()
+    specs = {spec.name: spec for spec in control.control.conditions}
+    files = tuple(files)
+    twice = {f.name for f in files if sum(g.name == f.name for g in files) > 1}
+    if twice:
+        raise VcmError(Code.CONDITION, f"The condition {', '.join(sorted(twice))} was given more than once.")
+    return tuple(_examine_one(file, specs[file.name], backbone.backbone.grid) for file in files)
+
+
+def load_generator(backbone: Pack, control: Pack | None, job: GenerateJob) -> Generator:
+    """Load the networks of both packs onto the device the job asks for."""
+    from vcm.generate import Generator
+    from vcm.loading import load_backbone, load_control
+    from vcm.runtime import choose_runtime
+
+    runtime = choose_runtime(job.device, job.precision)
+    return Generator(load_backbone(backbone), load_control(control) if control else None, runtime, job.memory)
+
+
+def read_noise(path: Path) -> np.ndarray:
+    """The initial noise from a NumPy file, without unpickling anything."""
+    try:
+        noise = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise VcmError(Code.FILE_MISSING, f"There is no file {path}.", "Check the path given with --noise.") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise VcmError(
+            Code.FILE_UNREADABLE,
+            f"{path} cannot be read as a NumPy array of noise.",
+            "Save it with numpy.save as float32, without objects.",
+        ) from error
+    if not isinstance(noise, np.ndarray) or noise.dtype.kind not in "fiu":
+        raise VcmError(Code.FILE_UNREADABLE, f"{path} must hold one NumPy array of numbers (.npy).")
+    return noise
+
+
+def _examine_one(file: ConditionFile, spec: ConditionSpec, grid: Grid) -> Examination:
+    examination = examine(spec, read_volume_file(file.path), grid, label=file.label, source=file.path.name)
+    findings = list(examination.findings)
+    region = None
+    if file.region is not None:
+        looked_at = examine_region(read_volume_file(file.region), grid, subject=f"region of {file.name}")
+        findings.extend(looked_at.findings)
+        region = looked_at.region
+    condition = examination.condition
+    if condition is not None:
+        condition = replace(condition, strength=file.strength, start=file.start, end=file.end, region=region)
+    return Examination(examination.name, condition, tuple(findings))
+
+
+def _judge(job: GenerateJob, backbone: Pack, generator: Generator, conditions: tuple[Condition, ...]) -> Choice:
+    from vcm.segmentation import Choice, choose_segmenter
+
+    if not conditions:
+        return Choice(None, "No condition was given, so there is nothing to measure the Sample against.")
+    return choose_segmenter(backbone, job.segmenter, device=generator.runtime.device)
+
+
+def _summary(sample: SampleRecord) -> str:
+    if sample.alignment is None:
+        return f"{sample.file} (seed {sample.seed})"
+    words = f"{sample.file} (seed {sample.seed}): {sample.alignment.summary()}"
+    if sample.uncontrolled and sample.uncontrolled.alignment:
+        words += f"\n  without control: {sample.uncontrolled.alignment.summary()}"
+    return words
