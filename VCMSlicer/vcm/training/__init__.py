@@ -1,0 +1,1 @@
+"""Learning: cohorts, latent caches and the trainers."""

@@ -1,0 +1,123 @@
+"""From a deformed label map to a T1w-like image: intensities, partial volume, texture, bias, noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from vcm.training.label_maps import SEGMENTER_CLASSES, LabelTable
+
+BLUR = (0.15, 0.7, 0.15)
+NOISE = 1.5
+"""Standard deviation of the scanner's noise, on the priors' scale of 0–255."""
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """The numbers that give a head its contrast; one a label in `mean` and `texture`, on a scale of 0–255."""
+
+    mean: NDArray[np.float32]
+    texture: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    noise_seed: int
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator, table: LabelTable) -> Look:
+        """Draw a contrast from the table's priors; labels of one contrast class look alike."""
+        prior = table.prior
+        mean = prior.mean + rng.normal(size=len(prior.mean)) * prior.mean_sd.clip(max=40) * 0.5
+        texture = prior.texture.clip(max=40) * 0.35
+        mean[0] = texture[0] = 0.0
+        return cls(
+            mean=mean[table.contrast].astype(np.float32),
+            texture=texture[table.contrast].astype(np.float32),
+            bias=(rng.normal(size=(4, 4, 4)) * 0.10).astype(np.float32),
+            noise_seed=int(rng.integers(2**62)),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Blocks:
+    """What lies in each voxel of the made head: label positions `[8, i, j, k]` of its eight parts of 1 mm."""
+
+    labels: Tensor
+
+    @classmethod
+    def gather(cls, positions: Tensor, source: Tensor) -> Blocks:
+        """Look up the label map `positions` at `source` `[3, i, j, k]`, refined to 1 mm."""
+        shape = positions.shape
+        fine = functional.interpolate(source[None], scale_factor=2, mode="trilinear", align_corners=False)[0]
+        flat = torch.zeros_like(fine[0])
+        for axis, size in enumerate(shape):
+            flat.mul_(size).add_(fine[axis].round_().clamp_(0, size - 1))
+        labels = positions.reshape(-1)[flat.long()]
+        i, j, k = (n // 2 for n in labels.shape)
+        return cls(labels.view(i, 2, j, 2, k, 2).permute(1, 3, 5, 0, 2, 4).reshape(8, i, j, k))
+
+    def mean_of(self, value: Tensor) -> Tensor:
+        """The mean over the eight parts of `value`, a number a label."""
+        total = torch.zeros(self.labels.shape[1:], device=self.labels.device)
+        for part in self.labels:
+            total += value[part.int()]
+        return total / 8
+
+    def outside_skull(self, table: LabelTable) -> Tensor:
+        """Whether most of a voxel lies in air, skull or scalp."""
+        outside = torch.from_numpy(table.outside.astype(np.float32)).to(self.labels.device)
+        return self.mean_of(outside) > 0.5
+
+    def classes(self, table: LabelTable) -> tuple[Tensor, dict[int, float]]:
+        """The segmenter's class of the most parts of each voxel, uint8, and the millilitres of each class.
+
+        Counts of all classes share one integer a voxel, four bits a class.
+        """
+        weight = torch.from_numpy(16**table.segmenter).to(self.labels.device)
+        counts = torch.zeros(self.labels.shape[1:], dtype=torch.int64, device=self.labels.device)
+        for part in self.labels:
+            counts += weight[part.int()]
+        best = torch.zeros_like(counts)
+        winner = torch.zeros_like(counts, dtype=torch.uint8)
+        millilitres = {}
+        for value in (0, *SEGMENTER_CLASSES):
+            count = (counts >> (4 * value)) & 15
+            millilitres[value] = float(count.sum()) / 1000
+            winner[count > best] = value
+            best = torch.maximum(best, count)
+        return winner, millilitres
+
+
+def paint(look: Look, blocks: Blocks) -> Tensor:
+    """The image `[i, j, k]` in 0–1, its 99.5th percentile at 1.
+
+    Texture that is independent in each part averages to its root mean square over the voxel, divided by √8: one draw
+    a voxel instead of eight, with the same distribution.
+    """
+    device = blocks.labels.device
+    generator = torch.Generator(device).manual_seed(look.noise_seed)
+    mean, texture = (torch.from_numpy(a).to(device) for a in (look.mean, look.texture))
+    image = blocks.mean_of(mean)
+    spread = (blocks.mean_of(texture**2) / 8).sqrt()
+    image += spread * torch.randn(image.shape, generator=generator, device=device)
+    image = blur(image[None, None])
+    bias = torch.from_numpy(look.bias).to(device)[None, None]
+    image *= torch.exp(functional.interpolate(bias, image.shape[2:], mode="trilinear", align_corners=True))
+    image += NOISE * torch.randn(image.shape, generator=generator, device=device)
+    some = image.flatten()[::7]
+    bright = torch.kthvalue(some, round(0.995 * (len(some) - 1)) + 1).values
+    return (image / bright).clamp_(0, 1)[0, 0]
+
+
+def blur(image: Tensor) -> Tensor:
+    """The scanner's point spread along each axis of `[B, 1, i, j, k]`."""
+    kernel = torch.tensor(BLUR, device=image.device)
+    for axis in range(3):
+        shape, padding = [1] * 5, [0] * 6
+        shape[2 + axis] = 3
+        padding[4 - 2 * axis : 6 - 2 * axis] = 1, 1
+        image = functional.conv3d(functional.pad(image, padding, mode="replicate"), kernel.view(shape))
+    return image

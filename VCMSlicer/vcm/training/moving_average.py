@@ -1,0 +1,29 @@
+"""The slowly moving average of a network's weights, which samples better than the weights themselves."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+
+class MovingAverage:
+    """Weights averaged over about 1/(1 − decay) steps, fewer at the start.
+
+    >>> network = nn.Linear(1, 1)
+    >>> average = MovingAverage(network, 0.9)
+    >>> average.network.weight.equal(network.weight)
+    True
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.network = copy.deepcopy(network).eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self, network: nn.Module, step: int) -> None:
+        """Take in the weights after step `step`, counted from 1."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        for average, weight in zip(self.network.parameters(), network.parameters(), strict=True):
+            average.lerp_(weight, 1 - decay)
