@@ -132,7 +132,9 @@ def _looked_up(image: Any, step: NDArray[np.float64], shape: tuple[int, ...], in
     resampler.SetSize([int(n) for n in shape])
     resampler.SetTransform(transform)
     resampler.SetInterpolator(interpolator)
-    return np.ascontiguousarray(sitk.GetArrayViewFromImage(resampler.Execute(image)).T)
+    # The view borrows the image's memory, so the image must live until it is copied.
+    found = resampler.Execute(image)
+    return np.ascontiguousarray(sitk.GetArrayViewFromImage(found).T)
 
 
 def _target_box(
