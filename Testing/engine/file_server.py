@@ -1,0 +1,123 @@
+"""A web server for tests, on this machine and a free port: ranges, cut connections, changed files, pages, a proxy."""
+
+from __future__ import annotations
+
+import threading
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+@dataclass
+class Site:
+    """What the server offers and how it misbehaves; tests change it between and during requests."""
+
+    files: dict[str, bytes] = field(default_factory=dict)
+    etags: dict[str, str] = field(default_factory=dict)
+    ranges: bool = True
+    obey_if_range: bool = True
+    content_type: str = "application/octet-stream"
+    cut_after: list[int] = field(default_factory=list)
+    """For each coming request, how many bytes of the body are sent before the connection is cut."""
+    statuses: list[int] = field(default_factory=list)
+    """For each coming request, a status to answer with instead of the file; 0 is the file."""
+    requests: list[dict[str, str]] = field(default_factory=list)
+    address: str = ""
+
+    def url(self, path: str) -> str:
+        return f"{self.address}{path}"
+
+
+class _FileHandler(BaseHTTPRequestHandler):
+    site: Site
+
+    def do_GET(self) -> None:
+        site = self.site
+        site.requests.append({"path": self.path, **dict(self.headers)})
+        status = site.statuses.pop(0) if site.statuses else 0
+        if status or self.path not in site.files:
+            self._head(status or 404, {"Content-Length": "0"})
+            return
+        body, etag = site.files[self.path], site.etags.get(self.path, '"one"')
+        headers = {"ETag": etag} if etag else {}
+        start = self._start(etag)
+        if start >= len(body) > 0:
+            self._head(416, {"Content-Length": "0", "Content-Range": f"bytes */{len(body)}"})
+            return
+        if start:
+            headers["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
+        self._head(206 if start else 200, {**headers, "Content-Length": str(len(body) - start)})
+        sent = body[start:]
+        cut = site.cut_after.pop(0) if site.cut_after else len(sent)
+        self.wfile.write(sent[:cut])
+        self.close_connection = True
+
+    def _start(self, etag: str) -> int:
+        asked = self.headers.get("Range", "")
+        if not asked or not self.site.ranges:
+            return 0
+        if self.site.obey_if_range and self.headers.get("If-Range") != etag:
+            return 0
+        return int(asked.removeprefix("bytes=").split("-")[0])
+
+    def _head(self, status: int, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", self.site.content_type)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class _ProxyHandler(BaseHTTPRequestHandler):
+    seen: list[str]
+
+    def do_GET(self) -> None:
+        self.seen.append(self.path)
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with direct.open(self.path, timeout=10) as answer:
+            body = answer.read()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Type", answer.headers["Content-Type"])
+            self.end_headers()
+            self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def serve_files(files: dict[str, bytes]) -> Iterator[Site]:
+    """Serve `files` by path until the block ends."""
+    site = Site(files=dict(files))
+    handler = type("Handler", (_FileHandler,), {"site": site})
+    with _running(handler) as address:
+        site.address = address
+        yield site
+
+
+@contextmanager
+def serve_proxy() -> Iterator[tuple[str, list[str]]]:
+    """A proxy until the block ends: its address, and the list of what was asked of it."""
+    seen: list[str] = []
+    with _running(type("Handler", (_ProxyHandler,), {"seen": seen})) as address:
+        yield address, seen
+
+
+@contextmanager
+def _running(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(timeout=10)

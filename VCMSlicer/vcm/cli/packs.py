@@ -1,0 +1,238 @@
+"""`vcm packs`: see, check, import, get and remove packs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vcm.cli.pack_display import (
+    available_facts,
+    console,
+    download_bars,
+    how_to_get,
+    in_words,
+    installed_facts,
+    installed_row,
+    pack_details,
+    print_json,
+    print_table,
+    size_in_words,
+    status_line,
+)
+from vcm.errors import Code, VcmError
+
+if TYPE_CHECKING:
+    from vcm.packs.acquiring import Consent
+    from vcm.packs.catalogue import CatalogueEntry
+    from vcm.packs.store import InstalledPack, Pack
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="The models: see which there are, check them, import or download more.",
+)
+
+Name = Annotated[str, typer.Argument(help="The pack's name, or the path of its folder.", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace a pack of that name.")]
+
+
+@app.command("list", epilog="Example: vcm packs list --json")
+def list_command(as_json: AsJson = False) -> None:
+    """List the installed packs, and those that can be had."""
+    from vcm.packs.catalogue import read_catalogue
+    from vcm.packs.store import list_packs, packs_folder
+
+    entries = list_packs()
+    installed = {entry.name for entry in entries}
+    available = [entry for entry in read_catalogue() if entry.name not in installed]
+    if as_json:
+        print_json(
+            {
+                "folder": str(packs_folder()),
+                "packs": [installed_facts(entry) for entry in entries],
+                "available": [available_facts(entry) for entry in available],
+            }
+        )
+        return
+    rows = [installed_row(entry) for entry in entries]
+    rows += [
+        (a.name, a.kind, a.backbone or "", size_in_words(a.expected_bytes), f"not installed: {how_to_get(a)}")
+        for a in available
+    ]
+    print_table(("name", "kind", "steers", "size", "state"), rows)
+    console().print(f"Folder of your packs: {packs_folder()}", soft_wrap=True)
+
+
+@app.command("info", epilog="Example: vcm packs info brainldm-mini")
+def info_command(name: Name, as_json: AsJson = False) -> None:
+    """Tell what a pack is, what it takes, and under which terms it stands."""
+    from vcm.packs.catalogue import find_entry, read_catalogue
+    from vcm.packs.manifest import FILE_NAME
+    from vcm.packs.schema import read_json
+    from vcm.packs.store import InstalledPack, find_pack, list_packs
+
+    names = {entry.name for entry in list_packs()}
+    if name not in names and name in {entry.name for entry in read_catalogue()}:
+        facts = available_facts(find_entry(name))
+    else:
+        pack = find_pack(name)
+        facts = installed_facts(InstalledPack(pack.name, pack.folder, pack))
+        facts |= {"manifest": read_json(pack.folder / FILE_NAME)} if as_json else pack_details(pack)
+    if as_json:
+        print_json(facts)
+        return
+    print_table(("field", "value"), [(key.replace("_", " "), in_words(value)) for key, value in facts.items()])
+
+
+@app.command("verify", epilog="Example: vcm packs verify brainldm-mini")
+def verify_command(
+    names: Annotated[list[str] | None, typer.Argument(help="Packs to check; all, if none is named.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare every byte of packs with the hashes in their manifests."""
+    from vcm.packs.store import InstalledPack, find_pack, list_packs
+
+    named = [InstalledPack(pack.name, pack.folder, pack) for pack in map(find_pack, names or [])]
+    entries = named or list_packs()
+    problems = {entry.name: _verify(entry) for entry in entries}
+    if as_json:
+        results = [
+            {"name": name, "ok": error is None, "problem": error.as_dict() if error else None}
+            for name, error in problems.items()
+        ]
+        print_json({"ok": not any(problems.values()), "packs": results})
+        if any(problems.values()):
+            raise typer.Exit(1)
+        return
+    print_table(("name", "state"), [(name, error.sentence if error else "whole") for name, error in problems.items()])
+    for error in problems.values():
+        if error:
+            raise error
+
+
+@app.command(
+    "import",
+    epilog="Example: vcm packs import brainldm --autoencoder autoencoder.pt --denoiser model.pt "
+    "--control vcm.pt. Or, for an installed backbone: vcm packs import my-vcm --control vcm.pt --backbone brainldm",
+)
+def import_command(
+    name: Annotated[str, typer.Argument(help="The name of the new pack.", show_default=False)],
+    autoencoder: Annotated[Path | None, typer.Option(help="The autoencoder's checkpoint.")] = None,
+    denoiser: Annotated[Path | None, typer.Option(help="The diffusion model's checkpoint.")] = None,
+    control: Annotated[Path | None, typer.Option(help="A VCM's checkpoint.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="The installed pack that --control alone steers.")] = None,
+    config: Annotated[Path | None, typer.Option(help="Configuration (JSON), if not the full-size one.")] = None,
+    force: Force = False,
+) -> None:
+    """Make a pack from published checkpoints (.pt, .pth, .safetensors), which are never executed."""
+    from vcm.packs.importing import import_control, import_published
+    from vcm.packs.schema import read_json
+    from vcm.packs.store import find_pack
+
+    options: dict[str, Any] = {"force": force}
+    if config is not None:
+        options |= {"config": read_json(config), "config_source": str(config)}
+    whole = autoencoder is not None and denoiser is not None and backbone is None
+    alone = control is not None and backbone is not None and autoencoder is None and denoiser is None
+    if not (whole or alone):
+        raise VcmError(
+            Code.BAD_REQUEST,
+            "An import needs --autoencoder and --denoiser (and perhaps --control), or else --control and --backbone.",
+            "See: vcm packs import --help",
+        )
+    with status_line(f"importing {name}") as on_step:
+        if autoencoder is not None and denoiser is not None:
+            packs = import_published(
+                name, autoencoder=autoencoder, denoiser=denoiser, control=control, on_step=on_step, **options
+            )
+        else:
+            steered = find_pack(str(backbone))
+            packs = [import_control(name, Path(str(control)), steered, on_step=on_step, **options)]
+    _say_installed(packs)
+
+
+@app.command(
+    "get",
+    epilog="Example: vcm packs get brainldm --accept-licence. Offline: vcm packs get brainldm --from ~/Downloads",
+)
+def get_command(
+    name: Annotated[str, typer.Argument(help="A name from the catalogue: vcm packs list.", show_default=False)],
+    given: Annotated[Path | None, typer.Option("--from", help="The published file, or the folder of files.")] = None,
+    accept_licence: Annotated[bool, typer.Option("--accept-licence", help="Accept the licence without being asked.")] = False,
+    accept_unverified: Annotated[bool, typer.Option("--accept-unverified", help="Take a file of which no hash is known.")] = False,
+    proxy: Annotated[str | None, typer.Option(help="Proxy, if not that of the environment: http://host:port.")] = None,
+    force: Force = False,
+) -> None:
+    """Download a pack of the catalogue, or make it from local files of the same kind."""
+    from vcm.packs.acquiring import Consent, acquire, refuse_manual
+    from vcm.packs.catalogue import find_entry
+    from vcm.packs.installation import check_name
+
+    entry = find_entry(name)
+    check_name(entry.name, force=force)
+    if given is None:
+        refuse_manual(entry)
+    consent = _ask(entry, Consent(accept_licence, accept_unverified))
+    with download_bars() as (on_step, progress):
+        try:
+            packs = acquire(entry, consent, given=given, proxy=proxy, force=force, on_step=on_step, progress=progress)
+        except KeyboardInterrupt:
+            raise VcmError(
+                Code.CANCELLED, "The download was stopped.", "The same command goes on from where it was."
+            ) from None
+    _say_installed(packs)
+
+
+@app.command("remove", epilog="Example: vcm packs remove brainldm")
+def remove_command(
+    name: Annotated[str, typer.Argument(help="One of your packs, whole or broken.", show_default=False)],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Delete one of your packs. Those that came with the program stay."""
+    from vcm.packs.installation import remove
+
+    if not yes and _interactive():
+        typer.confirm(f"Delete the pack {name}?", abort=True, err=True)
+    remove(name)
+    console(stderr=True).print(f"Removed {name}.")
+
+
+def _verify(entry: InstalledPack) -> VcmError | None:
+    from vcm.packs.store import verify
+
+    if entry.pack is None:
+        return entry.problem
+    try:
+        with status_line(f"checking {entry.name}"):
+            verify(entry.pack)
+    except VcmError as error:
+        return error
+    return None
+
+
+def _ask(entry: CatalogueEntry, consent: Consent) -> Consent:
+    """Complete the consent by questions, where somebody is there to answer them."""
+    from vcm.packs.acquiring import Consent
+
+    if not _interactive():
+        return consent
+    terminal = console(stderr=True)
+    licence, unverified = consent.licence, consent.unverified
+    if entry.licence.must_accept and not licence:
+        terminal.print(f"{entry.title}\nLicence: {entry.licence.name} {entry.licence.url}\n{entry.licence.summary}")
+        licence = typer.confirm("Do you accept this?", err=True)
+    if entry.unverifiable and licence and not unverified:
+        unverified = typer.confirm("No hash of this file is known. Do you trust your copy of it?", err=True)
+    return Consent(licence, unverified)
+
+
+def _say_installed(packs: list[Pack]) -> None:
+    for pack in packs:
+        console(stderr=True).print(f"Installed {pack.name} in {pack.folder}", soft_wrap=True)
+
+
+def _interactive() -> bool:
+    return sys.stdin.isatty()
