@@ -112,7 +112,7 @@ def test_masks_of_another_shape_than_the_grid_are_refused():
 
 def test_a_whole_head_class_takes_less_than_half_a_second():
     rng = np.random.default_rng(7)
-    smooth = ndimage.gaussian_filter(rng.normal(size=(80, 112, 80)), 3)
+    smooth = ndimage.gaussian_filter(rng.normal(size=(80, 112, 80)), 4)
     a, b = smooth > 0, np.roll(smooth, 3, 1) > 0.01
     grid = Grid(a.shape, np.diag([2, 2, 2, 1]))
     surface_distances(a, b, grid)

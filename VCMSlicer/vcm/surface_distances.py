@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from vcm.errors import Code, VcmError
 from vcm.grid import Grid
+from vcm.resampling import filled_box
 
 
 @dataclass(frozen=True)
@@ -61,21 +62,13 @@ def surface_voxels(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
     >>> len(surface_voxels(block)), len(surface_voxels(np.pad(block, 2)))
     (26, 26)
     """
-    low, box = _bounding_box(mask)
+    part = filled_box(mask)
+    if part is None:
+        return np.empty((0, 3), np.intp)
+    box = mask[part]
     padded = np.pad(box, 1)
     inside = box.copy()
     for axis in range(3):
         for step in (-1, 1):
             inside &= np.roll(padded, step, axis)[1:-1, 1:-1, 1:-1]
-    return np.argwhere(box & ~inside) + low
-
-
-def _bounding_box(mask: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-    """The lowest corner of what is set, and the mask cropped to it."""
-    spans = []
-    for axis in range(3):
-        others = tuple(other for other in range(3) if other != axis)
-        hits = np.flatnonzero(mask.any(axis=others))
-        spans.append((hits[0], hits[-1] + 1) if hits.size else (0, 0))
-    low = np.array([start for start, _ in spans], dtype=np.intp)
-    return low, mask[tuple(slice(start, stop) for start, stop in spans)]
+    return np.argwhere(box & ~inside) + [axis.start for axis in part]
