@@ -1,0 +1,263 @@
+"""What the worker says to its client.
+
+A request is answered by `Accepted`, then by any number of `Progress`, `Preview`, `Said` and `Found`, and ended by
+exactly one of `ENDINGS`. All of them carry its `id`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from vcm.errors import Code
+from vcm.findings import Finding
+from vcm.protocol.message import Message
+
+
+@dataclass(frozen=True)
+class Hello(Message):
+    """The first line of every worker: who it is."""
+
+    type: ClassVar[str] = "hello"
+    engine: str
+    python: str
+    pid: int
+
+
+@dataclass(frozen=True)
+class Ready(Message):
+    """The engine is loaded; `device` says in words where it will compute. Requests may be sent before."""
+
+    type: ClassVar[str] = "ready"
+    device: str
+
+
+@dataclass(frozen=True)
+class Accepted(Message):
+    """The request is in the queue behind `ahead` others."""
+
+    type: ClassVar[str] = "accepted"
+    id: str
+    ahead: int
+
+
+@dataclass(frozen=True)
+class Progress(Message):
+    """How far a request is: `step` of `total` within `stage`, and the `fraction` of the whole that is done.
+
+    `seconds_left` is None until it can be told.
+    """
+
+    type: ClassVar[str] = "progress"
+    id: str
+    stage: str
+    step: int = 0
+    total: int = 0
+    fraction: float = 0.0
+    seconds_left: float | None = None
+
+
+@dataclass(frozen=True)
+class Preview(Message):
+    """The forming image of a Sample after `step`, in a file that is the client's to remove."""
+
+    type: ClassVar[str] = "preview"
+    id: str
+    path: str
+    sample: int
+    step: int
+
+
+@dataclass(frozen=True)
+class Said(Message):
+    """A sentence about the work for people: where it runs, how the memory will do, what is untrained."""
+
+    type: ClassVar[str] = "said"
+    id: str
+    words: str
+
+
+@dataclass(frozen=True)
+class Found(Message):
+    """What the input doctor found."""
+
+    type: ClassVar[str] = "found"
+    id: str
+    finding: Finding
+
+
+@dataclass(frozen=True)
+class Ending(Message):
+    """The last word on the request `id`."""
+
+    id: str
+
+
+@dataclass(frozen=True)
+class Failed(Ending):
+    """It went wrong. An empty `id` means that the fault belongs to no request that is still open."""
+
+    type: ClassVar[str] = "failed"
+    code: Code
+    sentence: str
+    remedy: str = ""
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Cancelled(Ending):
+    """It was ended early, as asked."""
+
+    type: ClassVar[str] = "cancelled"
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """One structure as asked for and as found; None is what could not be measured, and `remark` says why."""
+
+    condition: str
+    name: str
+    requested_ml: float
+    obtained_ml: float | None = None
+    dice: float | None = None
+    hd95_mm: float | None = None
+    assd_mm: float | None = None
+    remark: str = ""
+
+
+@dataclass(frozen=True)
+class ImageScore:
+    """An image condition against the Sample, both in 0–1."""
+
+    condition: str
+    support_ml: float
+    mse: float | None = None
+    mae: float | None = None
+    remark: str = ""
+
+
+@dataclass(frozen=True)
+class AlignmentSummary:
+    """How well one image obeys its conditions; `judge` says what segmented it."""
+
+    judge: str
+    summary: str
+    classes: tuple[ClassScore, ...] = ()
+    images: tuple[ImageScore, ...] = ()
+
+
+@dataclass(frozen=True)
+class GeneratedSample:
+    """The files of one Sample, and of its twin without control from the same noise."""
+
+    path: str
+    seed: int | None = None
+    alignment: AlignmentSummary | None = None
+    uncontrolled_path: str | None = None
+    uncontrolled_alignment: AlignmentSummary | None = None
+
+
+@dataclass(frozen=True)
+class Generated(Ending):
+    """The Samples are in their folder."""
+
+    type: ClassVar[str] = "generated"
+    out: str
+    samples: tuple[GeneratedSample, ...]
+    report_path: str
+    montage_path: str | None = None
+
+
+@dataclass(frozen=True)
+class PreparedCondition:
+    """A condition as the model sees it, on the backbone's Grid."""
+
+    name: str
+    path: str
+
+
+@dataclass(frozen=True)
+class Examined(Ending):
+    """What the doctor found, and the volumes it looked at."""
+
+    type: ClassVar[str] = "examined"
+    findings: tuple[Finding, ...]
+    prepared: tuple[PreparedCondition, ...] = ()
+
+
+@dataclass(frozen=True)
+class Structure:
+    """One class of a label map and the volume it fills."""
+
+    value: int
+    name: str
+    ml: float
+
+
+@dataclass(frozen=True)
+class Segmented(Ending):
+    """The label map is at `path`."""
+
+    type: ClassVar[str] = "segmented"
+    path: str
+    structures: tuple[Structure, ...]
+
+
+@dataclass(frozen=True)
+class PackEntry:
+    """A pack and its `state`: `ready`, `broken`, or `available` from elsewhere; `words` say the rest to people.
+
+    `manifest` is the pack's manifest.json as it stands, empty where there is none; `size` is in bytes.
+    """
+
+    name: str
+    state: str
+    words: str
+    kind: str = ""
+    title: str = ""
+    folder: str = ""
+    size: int = 0
+    manifest: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Packs(Ending):
+    """The packs that are here and those that could be; `folder` is where new ones go."""
+
+    type: ClassVar[str] = "packs"
+    folder: str
+    packs: tuple[PackEntry, ...]
+
+
+@dataclass(frozen=True)
+class Device:
+    """A place to compute, its name for `Generate.device`, and its memory in bytes where that can be told."""
+
+    name: str
+    words: str
+    total_bytes: int | None = None
+    free_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Machine(Ending):
+    """What the machine offers. The first device is what `auto` would take."""
+
+    type: ClassVar[str] = "machine"
+    devices: tuple[Device, ...]
+    versions: dict[str, str]
+    memory_bytes: int
+    free_memory_bytes: int
+    free_disk_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Warmed(Ending):
+    """The weights are loaded, in `words` where."""
+
+    type: ClassVar[str] = "warmed"
+    words: str
+
+
+ENDINGS = (Failed, Cancelled, Generated, Examined, Segmented, Packs, Machine, Warmed)
+FROM_WORKER = (Hello, Ready, Accepted, Progress, Preview, Said, Found, *ENDINGS)

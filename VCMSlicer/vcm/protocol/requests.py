@@ -1,0 +1,130 @@
+"""What the client says to the worker. Volumes travel by file path, never inside a message."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from vcm.protocol.message import Message
+
+
+@dataclass(frozen=True)
+class Request(Message):
+    """Something the client wants; the client chooses the `id`, unique among the requests that have not ended."""
+
+    id: str
+
+
+@dataclass(frozen=True)
+class ConditionInput:
+    """A condition by file: `label` picks a structure by value or by name, `region_path` is a weight map in 0–1.
+
+    `strength`, `start` and `end` mean what they mean in `vcm.conditions.Condition`.
+    """
+
+    name: str
+    path: str
+    label: int | str | None = None
+    strength: float = 1.0
+    start: float = 0.0
+    end: float = 1.0
+    region_path: str | None = None
+
+
+@dataclass(frozen=True)
+class Generate(Request):
+    """Make Samples into the folder `out`. None stands for the pack's or the engine's own choice.
+
+    `attributes` are in human units, `raw_attributes` the network's 0–1 inputs. A preview is written into
+    `preview_dir` after every `preview_every` steps; 0 means none. `batch`, `memory`, `segmenter` and `force` mean
+    what they mean in `vcm.job.GenerateJob`.
+    """
+
+    type: ClassVar[str] = "generate"
+    out: str
+    conditions: tuple[ConditionInput, ...] = ()
+    pack: str | None = None
+    control: str | None = None
+    attributes: dict[str, float | str] = field(default_factory=dict)
+    raw_attributes: dict[str, float] = field(default_factory=dict)
+    seed: int | None = None
+    samples: int = 1
+    batch: int = 1
+    sampler: str = "dpm++"
+    steps: int | None = None
+    noise_path: str | None = None
+    uncontrolled: bool = False
+    preview_every: int = 0
+    preview_dir: str | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    memory: str = "auto"
+    segmenter: str = "auto"
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class Examine(Request):
+    """Ask the input doctor, and have what the model sees written into `prepared_dir` where that is given."""
+
+    type: ClassVar[str] = "examine"
+    conditions: tuple[ConditionInput, ...]
+    pack: str | None = None
+    control: str | None = None
+    prepared_dir: str | None = None
+
+
+@dataclass(frozen=True)
+class Segment(Request):
+    """Segment a T1w image and write the label map, on the backbone's Grid, to `out`."""
+
+    type: ClassVar[str] = "segment"
+    image: str
+    out: str
+    pack: str | None = None
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class ListPacks(Request):
+    """Which packs are there, and in which state."""
+
+    type: ClassVar[str] = "list-packs"
+
+
+@dataclass(frozen=True)
+class Preflight(Request):
+    """What the machine offers; `out` is a folder, there or not yet, whose disk is looked at."""
+
+    type: ClassVar[str] = "preflight"
+    out: str | None = None
+
+
+@dataclass(frozen=True)
+class Warm(Request):
+    """Load the weights now, so that the next Generate need not."""
+
+    type: ClassVar[str] = "warm"
+    pack: str | None = None
+    control: str | None = None
+    device: str = "auto"
+    precision: str = "auto"
+
+
+@dataclass(frozen=True)
+class Cancel(Message):
+    """End the request `id` early. One that has ended already, or never was, is passed over in silence."""
+
+    type: ClassVar[str] = "cancel"
+    id: str
+
+
+@dataclass(frozen=True)
+class Shutdown(Message):
+    """Cancel everything and end the process."""
+
+    type: ClassVar[str] = "shutdown"
+
+
+REQUESTS = (Generate, Examine, Segment, ListPacks, Preflight, Warm)
+FROM_CLIENT = (*REQUESTS, Cancel, Shutdown)
