@@ -1,0 +1,162 @@
+"""The engine behind the worker: each request put to the parts of `vcm` that do it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vcm.errors import Code, VcmError
+from vcm.findings import Finding, raise_first_error
+from vcm.protocol import (
+    Examine,
+    Examined,
+    Generate,
+    Generated,
+    ListPacks,
+    Machine,
+    Packs,
+    Preflight,
+    PreparedCondition,
+    Ready,
+    Segment,
+    Segmented,
+    Structure,
+    Warm,
+    Warmed,
+)
+from vcm.worker.contract import Call
+
+if TYPE_CHECKING:
+    from vcm.generate import Generator, OnPreview
+    from vcm.job import GenerateJob
+    from vcm.packs.store import Pack
+    from vcm.progress import Progress
+    from vcm.volume import Volume
+    from vcm.worker.warm_models import WarmModels
+
+
+class LocalEngine:
+    """Works on this machine and keeps the models of the last request; the heavy packages come with `start`."""
+
+    _models: WarmModels
+
+    def start(self) -> Ready:
+        import vcm.generate  # noqa: F401 - the import that takes seconds, before the first request asks for it
+        from vcm.runtime import choose_runtime
+        from vcm.worker.warm_models import WarmModels
+
+        self._models = WarmModels()
+        return Ready(choose_runtime().words)
+
+    def generate(self, request: Generate, call: Call) -> Generated:
+        from vcm.run import Listeners, run_generate
+        from vcm.worker.translation import generate_job, generated
+
+        def load(backbone: Pack, control: Pack | None, job: GenerateJob) -> Generator:
+            return self._load(backbone, control, job, call)
+
+        def tell(at: Progress) -> None:
+            call.progress(at.stage, at.step, at.total, fraction=at.fraction, seconds_left=at.seconds_left)
+
+        show = _preview_writer(Path(request.preview_dir), call) if request.preview_dir is not None else None
+        listeners = Listeners(tell, show, call.found, call.say, call.cancelled)
+        return generated(request, run_generate(generate_job(request), listeners, load).report)
+
+    def examine(self, request: Examine, call: Call) -> Examined:
+        from vcm.choice import choose_packs
+        from vcm.run import examine_conditions
+        from vcm.volume_files import write_volume
+        from vcm.worker.translation import condition_file
+
+        packs = choose_packs(request.pack, request.control, (entry.name for entry in request.conditions))
+        findings: list[Finding] = []
+        prepared = []
+        for examination in examine_conditions(map(condition_file, request.conditions), *packs):
+            findings += examination.findings
+            if examination.condition is not None and request.prepared_dir is not None:
+                path = Path(request.prepared_dir) / f"{examination.name}.nii.gz"
+                words = f"what the model sees as {examination.name}"
+                write_volume(path, examination.condition.volume, description=words)
+                prepared.append(PreparedCondition(examination.name, str(path)))
+        return Examined(request.id, tuple(findings), tuple(prepared))
+
+    def segment(self, request: Segment, call: Call) -> Segmented:
+        import numpy as np
+
+        from vcm.choice import choose_packs
+        from vcm.runtime import choose_runtime
+        from vcm.segmentation import choose_segmenter
+        from vcm.volume_files import write_volume
+
+        backbone, _ = choose_packs(request.pack, None, ())
+        image = _examined_image(Path(request.image), backbone, call)
+        judge = choose_segmenter(backbone, device=choose_runtime(request.device).device)
+        if judge.segmenter is None:
+            raise VcmError(Code.BAD_REQUEST, f"The image cannot be segmented. {judge.sentence}")
+        call.progress("segmenting")
+        labels = judge.segmenter.segment(image)
+        call.stop_if_cancelled()
+        write_volume(request.out, labels, description=f"made by {judge.segmenter.name}, research only")
+        structures = (
+            Structure(c.value, c.name, int(np.count_nonzero(labels.array == c.value)) * labels.grid.voxel_ml)
+            for c in backbone.backbone.segmenter_classes
+        )
+        return Segmented(request.id, request.out, tuple(structures))
+
+    def list_packs(self, request: ListPacks, call: Call) -> Packs:
+        from vcm.worker.survey import survey_packs
+
+        return survey_packs(request)
+
+    def preflight(self, request: Preflight, call: Call) -> Machine:
+        from vcm.worker.survey import survey_machine
+
+        return survey_machine(request)
+
+    def warm(self, request: Warm, call: Call) -> Warmed:
+        from vcm.choice import choose_packs
+        from vcm.job import GenerateJob
+
+        job = GenerateJob(Path(), device=request.device, precision=request.precision)
+        generator = self._load(*choose_packs(request.pack, request.control, ()), job, call)
+        return Warmed(request.id, generator.runtime.words)
+
+    def release(self) -> None:
+        self._models.release()
+
+    def _load(self, backbone: Pack, control: Pack | None, job: GenerateJob, call: Call) -> Generator:
+        def loading(name: str) -> None:
+            call.stop_if_cancelled()
+            call.progress("loading")
+            call.say(f"Loading {name}.")
+
+        generator = self._models.generator(backbone, control, job, loading)
+        call.stop_if_cancelled()
+        return generator
+
+
+def _preview_writer(folder: Path, call: Call) -> OnPreview:
+    from vcm.volume_files import write_volume
+
+    def write(sample: int, step: int, volume: Volume) -> None:
+        path = folder / f"preview-{sample}-{step}.nii"
+        write_volume(path, volume, description=f"synthetic preview, step {step}")
+        call.preview(str(path), sample, step)
+
+    return write
+
+
+def _examined_image(path: Path, backbone: Pack, call: Call) -> Volume:
+    """A T1w image in 0–1 on the backbone's Grid, or the doctor's first error."""
+    from vcm.conditions import ConditionSpec, Kind
+    from vcm.doctor import examine
+    from vcm.volume_files import read_volume_file
+
+    examination = examine(
+        ConditionSpec("T1w", Kind.IMAGE), read_volume_file(path), backbone.backbone.grid, source=path.name
+    )
+    for finding in examination.findings:
+        call.found(finding)
+    raise_first_error(examination.findings)
+    assert examination.condition is not None
+    return examination.condition.volume

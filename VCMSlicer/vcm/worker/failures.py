@@ -1,0 +1,81 @@
+"""Any exception as a failure in words: what a person is told when a request ends badly."""
+
+from __future__ import annotations
+
+import errno
+import json
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vcm.errors import Code, VcmError
+
+OUT_OF_MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory", "unable to allocate")
+
+
+def in_words(error: BaseException, debug: bool = False) -> VcmError:
+    """The error itself where it speaks already; a sentence and a remedy for every other.
+
+    >>> in_words(MemoryError()).code.value
+    'OUT_OF_MEMORY'
+    """
+    if isinstance(error, VcmError):
+        return error
+    if _is_out_of_memory(error):
+        return VcmError(
+            Code.OUT_OF_MEMORY,
+            "The computer or its graphics card ran out of memory.",
+            "Close other programs, choose the precision fp16 or bf16, or compute on another device.",
+        )
+    if isinstance(error, OSError) and (known := _of_the_system(error)):
+        return known
+    return _unforeseen(error, debug)
+
+
+def sendable(details: Mapping[str, Any]) -> dict[str, Any]:
+    """The details of an error as JSON; what has none is told as text.
+
+    >>> sendable({"lost": 12, "file": Path("mask.nii")})
+    {'lost': 12, 'file': 'mask.nii'}
+    """
+    try:
+        return dict(json.loads(json.dumps(details, default=str, allow_nan=False)))
+    except (TypeError, ValueError):
+        return {str(name): str(value) for name, value in details.items()}
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    # torch has its own class for this on a GPU and a bare RuntimeError elsewhere; torch may not be loaded here.
+    if isinstance(error, MemoryError) or any(cls.__name__ == "OutOfMemoryError" for cls in type(error).__mro__):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in OUT_OF_MEMORY_WORDS)
+
+
+def _of_the_system(error: OSError) -> VcmError | None:
+    name = error.filename or "A file"
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return VcmError(Code.DISK_FULL, f"The disk is full: {name} could not be written.", "Free some space.")
+    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        return VcmError(
+            Code.NO_PERMISSION,
+            f"This account may not use {name}.",
+            "Choose a folder of your own or ask for permission.",
+        )
+    if error.errno == errno.ENOENT:
+        return VcmError(Code.FILE_MISSING, f"{name} is not there.", "Check the path.")
+    return None
+
+
+def _unforeseen(error: BaseException, debug: bool) -> VcmError:
+    frames = traceback.extract_tb(error.__traceback__)
+    details = {"where": f"{Path(frames[-1].filename).name}:{frames[-1].lineno}"} if frames else {}
+    if debug:
+        details["traceback"] = "".join(traceback.format_exception(error))
+    said = str(error).strip().split("\n")[0][:200]
+    return VcmError(
+        Code.INTERNAL,
+        f"Something failed that should not have: {type(error).__name__}{': ' + said if said else ''}.",
+        "Try again; if it happens again, report it together with these details.",
+        **details,
+    )

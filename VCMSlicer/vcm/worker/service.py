@@ -1,0 +1,156 @@
+"""The worker itself: hears requests on one thread, works on them on the main thread, one after the other."""
+
+from __future__ import annotations
+
+import os
+import platform
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import vcm
+from vcm.errors import Code, VcmError
+from vcm.protocol import (
+    Accepted,
+    Cancel,
+    Cancelled,
+    Ending,
+    Examine,
+    Failed,
+    Garbage,
+    Generate,
+    Hello,
+    LineDecoder,
+    ListPacks,
+    Message,
+    Preflight,
+    ProtocolError,
+    Request,
+    Segment,
+    Shutdown,
+    Warm,
+)
+from vcm.worker.contract import Call, Engine
+from vcm.worker.failures import in_words, sendable
+from vcm.worker.jobs import Job, JobQueue
+from vcm.worker.lifeline import end_by_force
+from vcm.worker.streams import Outbox, pieces
+
+GRACE_SECONDS = 2.0
+LAST_WORDS_SECONDS = 0.2
+
+
+class Worker:
+    """Answers a client that writes to the descriptor `inlet` and reads from `outlet`.
+
+    It ends at Shutdown, at the end of `inlet`, when `outlet` is broken or when `stop` is called: the running request
+    is cancelled, and if it does not notice within `GRACE_SECONDS` the process ends all the same.
+    """
+
+    def __init__(self, engine: Engine, inlet: int, outlet: int, debug: bool = False) -> None:
+        self._engine = engine
+        self._inlet = inlet
+        self._debug = debug
+        self._jobs = JobQueue()
+        self._stopping = threading.Lock()
+        self._exit_code = 0
+        self._outbox = Outbox(outlet, on_broken=self.stop)
+        self._routes: dict[type[Request], Callable[[Any, Call], Ending]] = {
+            Generate: engine.generate,
+            Examine: engine.examine,
+            Segment: engine.segment,
+            ListPacks: engine.list_packs,
+            Preflight: engine.preflight,
+            Warm: engine.warm,
+        }
+
+    def run(self) -> int:
+        """Work until told to stop; returns the exit code of the process."""
+        self._outbox.put(Hello(vcm.__version__, platform.python_version(), os.getpid()))
+        threading.Thread(target=self._listen, name="inlet", daemon=True).start()
+        try:
+            self._outbox.put(self._engine.start())
+        except BaseException as error:  # a library that is broken may raise anything
+            self._give_up(error)
+            return 1
+        while job := self._jobs.take():
+            self._work_on(job)
+        self._outbox.close(GRACE_SECONDS)
+        return self._exit_code
+
+    def stop(self, exit_code: int = 0) -> None:
+        """Cancel everything and let `run` return; safe to call from any thread, and more than once."""
+        if not self._stopping.acquire(blocking=False):
+            return
+        self._exit_code = exit_code
+        for job in self._jobs.close():
+            self._outbox.put(Cancelled(job.request.id))
+        threading.Thread(target=self._end_after_grace, name="grace", daemon=True).start()
+
+    def _give_up(self, error: BaseException) -> None:
+        for id in ["", *(job.request.id for job in self._jobs.close())]:
+            self._outbox.put(self._failure(id, error))
+        self._outbox.close(GRACE_SECONDS)
+
+    def _end_after_grace(self) -> None:
+        time.sleep(GRACE_SECONDS)
+        self._jobs.finish(lambda id: self._outbox.put(Cancelled(id)))
+        self._outbox.close(LAST_WORDS_SECONDS)
+        end_by_force(self._exit_code)
+
+    def _work_on(self, job: Job) -> None:
+        id = job.request.id
+        call = Call(id, self._outbox.put, job.cancelled)
+        try:
+            call.stop_if_cancelled()
+            ending = self._routes[type(job.request)](job.request, call)
+        except BaseException as error:  # a library may raise SystemExit; only the client ends the worker
+            ending = self._failure(id, error)
+        self._jobs.finish(lambda _: self._send_ending(ending))
+        if isinstance(ending, Failed) and ending.code is Code.OUT_OF_MEMORY:
+            self._engine.release()
+
+    def _send_ending(self, ending: Ending) -> None:
+        try:
+            self._outbox.put(ending)
+        except TypeError as error:
+            self._outbox.put(self._failure(ending.id, error))
+
+    def _listen(self) -> None:
+        decoder = LineDecoder()
+        try:
+            for piece in pieces(self._inlet):
+                for item in decoder.feed(piece):
+                    self._hear(item)
+            for item in decoder.end():
+                self._hear(item)
+        finally:
+            self.stop()
+
+    def _hear(self, item: Message | Garbage) -> None:
+        if isinstance(item, Garbage):
+            self._refuse(item.error, item.error.id)
+        elif isinstance(item, Cancel):
+            if self._jobs.cancel(item.id):
+                self._outbox.put(Cancelled(item.id))
+        elif isinstance(item, Shutdown):
+            self.stop()
+        elif isinstance(item, Request):
+            try:
+                self._jobs.add(item, lambda ahead: self._outbox.put(Accepted(item.id, ahead)))
+            except VcmError as error:
+                self._refuse(error, item.id)
+        else:
+            self._refuse(ProtocolError(f"A worker sends messages of the type {item.type} and takes none."), "")
+
+    def _refuse(self, error: VcmError, id: str) -> None:
+        # Under the id of an open request it would end that request in the client's eyes.
+        belongs = "" if self._jobs.holds(id) else id
+        self._outbox.put(self._failure(belongs, error))
+
+    def _failure(self, id: str, error: BaseException) -> Ending:
+        known = in_words(error, self._debug)
+        if known.code is Code.CANCELLED:
+            return Cancelled(id)
+        return Failed(id, known.code, known.sentence, known.remedy, sendable(known.details))

@@ -1,0 +1,76 @@
+"""Between the protocol's words and the engine's: strings here, paths and reports there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vcm.errors import Code, VcmError
+from vcm.job import ConditionFile, GenerateJob
+from vcm.protocol import AlignmentSummary, ConditionInput, Generate, Generated, GeneratedSample
+from vcm.protocol.fields import read_fields
+from vcm.results_folder import MONTAGE, REPORT
+
+
+def condition_file(entry: ConditionInput) -> ConditionFile:
+    """A condition as the engine takes it."""
+    region = Path(entry.region_path) if entry.region_path is not None else None
+    return ConditionFile(entry.name, Path(entry.path), entry.label, entry.strength, entry.start, entry.end, region)
+
+
+def generate_job(request: Generate) -> GenerateJob:
+    """A Generate as the engine takes it."""
+    if request.preview_every and request.preview_dir is None:
+        raise VcmError(Code.BAD_REQUEST, "Previews were asked for, but no folder for them.", "Give a preview_dir.")
+    return GenerateJob(
+        out=Path(request.out),
+        conditions=tuple(map(condition_file, request.conditions)),
+        pack=request.pack,
+        control=request.control,
+        attributes=request.attributes,
+        raw_attributes=request.raw_attributes,
+        seed=request.seed,
+        samples=request.samples,
+        batch=request.batch,
+        sampler=request.sampler,
+        steps=request.steps,
+        noise=Path(request.noise_path) if request.noise_path is not None else None,
+        uncontrolled=request.uncontrolled,
+        preview_every=request.preview_every,
+        device=request.device,
+        precision=request.precision,
+        memory=request.memory,
+        segmenter=request.segmenter,
+        force=request.force,
+    )
+
+
+def generated(request: Generate, report: Mapping[str, Any]) -> Generated:
+    """The ending of a Generate, from the report it left."""
+    folder = Path(request.out)
+    return Generated(
+        request.id,
+        request.out,
+        tuple(_sample(folder, entry) for entry in report["samples"]),
+        str(folder / REPORT),
+        str(folder / MONTAGE) if MONTAGE in report["files"] else None,
+    )
+
+
+def _sample(folder: Path, entry: Mapping[str, Any]) -> GeneratedSample:
+    twin = entry["uncontrolled"] or {"file": None, "alignment": None}
+    return GeneratedSample(
+        path=str(folder / entry["file"]),
+        seed=entry["seed"],
+        alignment=_alignment(entry["alignment"]),
+        uncontrolled_path=str(folder / twin["file"]) if twin["file"] else None,
+        uncontrolled_alignment=_alignment(twin["alignment"]),
+    )
+
+
+def _alignment(entry: Mapping[str, Any] | None) -> AlignmentSummary | None:
+    if entry is None:
+        return None
+    summary: AlignmentSummary = read_fields(AlignmentSummary, entry)
+    return summary
