@@ -20,7 +20,12 @@ from vcm.volume import Volume
 ALIGNED = 1e-3
 # Keeps sample points off the faces between voxels, where rounding would decide.
 NUDGE = 1e-6
+# How many layers of the new grid are counted at a time, so that the counts of all labels stay small.
 SLAB = 16
+# Sample points for each old voxel that a new one spans, on either side of its centre; and at most.
+POINTS, MOST_POINTS = 6, 3000
+# Multiples of these, taken modulo 1, fill a cube evenly: the powers of the root of x⁴ = x + 1.
+EVEN_SPREAD = 1.2207440846057596 ** -np.arange(1, 4)
 # The Gaussian whose width at half height is one voxel.
 HALF_HEIGHT = 1 / (2 * math.sqrt(2 * math.log(2)))
 
@@ -156,20 +161,19 @@ def _target_box(
 def _majority(array: NDArray[Any], step: NDArray[np.float64], box: tuple[slice, slice, slice]) -> NDArray[Any]:
     values, codes = _coded(array)
     image = sitk.GetImageFromArray(codes.T)
-    points = [_points_through(length) for length in np.linalg.norm(step[:3, :3], axis=0)]
-    offsets = np.stack(np.meshgrid(*points, indexing="ij"), axis=-1).reshape(-1, 3)
+    offsets = _points_in_a_voxel(step)
     slabs = []
-    # A slab at a time keeps the counts of all labels small.
     for start in range(box[0].start, box[0].stop, SLAB):
         part = (slice(start, min(start + SLAB, box[0].stop)), *box[1:])
         slabs.append(values[_fullest(image, len(values), step, part, offsets)])
     return np.concatenate(slabs)
 
 
-def _coded(array: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.uint16]]:
+def _coded(array: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.unsignedinteger]]:
     """All labels with the background first, and the array with each label replaced by its place among them."""
     structures = (present := np.unique(array))[present != 0]
-    codes = np.searchsorted(structures, array).astype(np.uint16) + np.uint16(1)
+    dtype = np.min_scalar_type(len(structures))
+    codes = np.searchsorted(structures, array).astype(dtype) + dtype.type(1)
     codes[array == 0] = 0
     return np.concatenate([np.zeros(1, array.dtype), structures]), codes
 
@@ -194,7 +198,23 @@ def _fullest(
     return best
 
 
-def _points_through(length: float) -> NDArray[np.float64]:
-    """Sample points along one axis of a voxel that is `length` source voxels long, in fractions from its centre."""
-    count = min(2 * max(1, math.ceil(length - ALIGNED)), 16)
-    return (np.arange(count) + 0.5) / count - 0.5
+def _points_in_a_voxel(step: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sample points spread evenly through a new voxel, `[points, 3]`, in fractions from its centre.
+
+    Where a new voxel is made of whole old ones, each of them has its one point. Elsewhere an odd number of points lies
+    symmetrically about the centre, so that nothing is shifted and a mask and its background never tie.
+    """
+    lengths = np.linalg.norm(step[:3, :3], axis=0)
+    if _made_of_whole_voxels(step, lengths):
+        counts = np.clip(np.rint(lengths), 1, None)
+        axes = [(np.arange(count) + 0.5) / count - 0.5 for count in counts]
+        return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+    half = min(POINTS * int(np.prod(np.ceil(lengths - ALIGNED).clip(1))), MOST_POINTS)
+    return (np.arange(-half, half + 1)[:, None] * EVEN_SPREAD + 0.5) % 1 - 0.5
+
+
+def _made_of_whole_voxels(step: NDArray[np.float64], lengths: NDArray[np.float64]) -> bool:
+    straight = np.abs(step[:3, :3]).max(axis=0) > lengths * (1 - ALIGNED**2)
+    whole = np.abs(lengths - np.rint(lengths)) < ALIGNED**2
+    faces = step @ (-0.5, -0.5, -0.5, 1.0) + 0.5
+    return bool(straight.all() and whole.all() and np.abs(faces - np.rint(faces))[:3].max() < ALIGNED)
