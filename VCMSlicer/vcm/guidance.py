@@ -94,7 +94,7 @@ class GuidedDenoiser:
         plan = self._plan(acting)
         if self.control is None or not plan:
             return denoise(latent, times)
-        if list(plan.values()) == [1.0]:
+        if len(plan) == 1 and not isinstance(plan.get(acting), Tensor) and plan.get(acting) == 1.0:
             return self.control.guide(denoise, latent, times, self.state, acting)
         eps = denoise(latent, times)
         guided = eps

@@ -82,9 +82,9 @@ class RunRecord:
             segmenter=self.judge.sentence,
             findings=self.findings,
             cost=Cost({**self.seconds, "whole run": time.perf_counter() - self.started}, {"plan": plan.name}),
+            files=[*(file.name for file in self.files), REPORT],
+            complete=complete,
         )
-        names = [file.name for file in self.files]
-        report |= {"complete": complete, "files": [*names, REPORT]}
         write_report(self.folder.path / REPORT, report)
         return report
 
