@@ -198,7 +198,7 @@ def test_thirds_are_counted_whole_only_where_the_voxels_meet():
     affine[:3, 3] += (0.5, 0.25, 0.125)
     moved = Grid(coarse.shape, affine)
     result = resample_labels(Volume(labels, fine), moved).array
-    shares = np.stack([occupancy_by_hand(Volume(labels, fine), moved, value, steps=6) for value in range(3)])
+    shares = np.stack([occupancy_by_hand(Volume(labels, fine), moved, value, steps=12) for value in range(3)])
     ordered = np.sort(shares, axis=0)
     clear = ordered[-1] - ordered[-2] > 0.15
     assert clear.any()
