@@ -161,8 +161,12 @@ def import_command(
 def get_command(
     name: Annotated[str, typer.Argument(help="A name from the catalogue: vcm packs list.", show_default=False)],
     given: Annotated[Path | None, typer.Option("--from", help="The published file, or the folder of files.")] = None,
-    accept_licence: Annotated[bool, typer.Option("--accept-licence", help="Accept the licence without being asked.")] = False,
-    accept_unverified: Annotated[bool, typer.Option("--accept-unverified", help="Take a file of which no hash is known.")] = False,
+    accept_licence: Annotated[
+        bool, typer.Option("--accept-licence", help="Accept the licence without being asked.")
+    ] = False,
+    accept_unverified: Annotated[
+        bool, typer.Option("--accept-unverified", help="Take a file of which no hash is known.")
+    ] = False,
     proxy: Annotated[str | None, typer.Option(help="Proxy, if not that of the environment: http://host:port.")] = None,
     force: Force = False,
 ) -> None:
