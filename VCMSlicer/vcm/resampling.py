@@ -23,7 +23,7 @@ NUDGE = 1e-6
 # How many layers of the new grid are counted at a time, so that the counts of all labels stay small.
 SLAB = 16
 # Sample points for each old voxel that a new one spans, on either side of its centre; and at most.
-POINTS, MOST_POINTS = 6, 3000
+POINTS, MOST_POINTS = 6, 500
 # Multiples of these, taken modulo 1, fill a cube evenly: the powers of the root of x⁴ = x + 1.
 EVEN_SPREAD = 1.2207440846057596 ** -np.arange(1, 4)
 # The Gaussian whose width at half height is one voxel.

@@ -27,6 +27,12 @@ def examine_image(volume: Volume, grid: Grid, notes: Notebook) -> Volume | None:
             "Check that the right file was chosen.",
         )
         return None
+    if ((volume.array == low) | (volume.array == high)).all():
+        notes.warning(
+            "TWO_VALUES",
+            f"{notes.who} holds two values alone, {low:g} and {high:g}, like a mask; an image with shades is expected.",
+            "Check that the right file was chosen.",
+        )
     check_place(volume, grid, notes, is_image=True)
     if notes.failed:
         return None

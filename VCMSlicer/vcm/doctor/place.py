@@ -13,6 +13,8 @@ COARSE = 2.5
 TILTED_DEGREES = 1.0
 MOST_OF_AN_IMAGE = 0.7
 PART_OF_A_MASK = 0.5
+# What programs write when nobody told them where the voxels lie: 1 mm, from 0, along RAS or LPS.
+NEVER_SET = (np.eye(4), np.diag([-1.0, -1.0, 1.0, 1.0]))
 
 
 def placed(file: VolumeFile | Volume, grid: Grid, notes: Notebook) -> Volume:
@@ -26,10 +28,11 @@ def placed(file: VolumeFile | Volume, grid: Grid, notes: Notebook) -> Volume:
             f"{notes.who} gives two different places for its voxels (sform and qform); the sform was used.",
             "Look at what the model sees; if it lies wrong, save the image again with one of them.",
         )
-    if file.has_orientation:
+    never_set = any(np.allclose(volume.grid.affine, unset, atol=1e-6) for unset in NEVER_SET)
+    if file.has_orientation and not never_set:
         return volume
-    if volume.grid.shape == grid.shape and np.allclose(volume.grid.spacing, grid.spacing, rtol=1e-3):
-        taken = "as it has the model's size and spacing, it was taken to lie exactly on the model's grid"
+    if volume.grid.shape == grid.shape:
+        taken = "as it has the model's size, it was taken to lie exactly on the model's grid"
         volume = Volume(volume.array, grid)
     else:
         taken = "its axes were taken to run to the right, the front and the top, from the origin of its own numbers"

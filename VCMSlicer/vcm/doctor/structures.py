@@ -56,7 +56,7 @@ def _check_loss(found: Volume, grid: Grid, notes: Notebook) -> None:
     total = int((found.array != 0).sum())
     if not lost:
         return
-    sentence = f"{lost:,} of {total:,} voxels of {notes.who} ({_percent(lost, total)}) lie outside the model's grid"
+    sentence = f"{notes.who}: {lost:,} of {total:,} voxels ({_percent(lost, total)}) lie outside the model's grid"
     if lost > MOST_LOST * total:
         notes.error(
             "VOXELS_LOST",
@@ -83,16 +83,16 @@ def _check_structure(spec: ConditionSpec, structure: ClassSpec, found: Volume, r
         if spec.kind is Kind.LABELS:
             notes.warning(
                 "CLASS_VANISHED",
-                f"The {structure.name} of {notes.who} ({before:.2f} ml) is gone on the model's grid: it lies outside "
-                "or is too thin.",
+                f"{notes.who}: nothing of {structure.name} ({before:.2f} ml) is left on the model's grid; it lies "
+                "outside or is too thin.",
                 "Thicken it, or check its alignment.",
             )
         return
     if not CHANGED < after / before < 1 / CHANGED:
         notes.warning(
             "VOLUME_CHANGED",
-            f"The {structure.name} of {notes.who} measures {before:.2f} ml in its file and {after:.2f} ml on the "
-            "model's grid, as parts of it are too thin or lie outside.",
+            f"{notes.who}: the volume of {structure.name} is {before:.2f} ml in the file and {after:.2f} ml on the "
+            "model's grid, as parts of it are thin or lie outside.",
             "Look at what the model sees.",
         )
     _check_typical(structure, after, notes)
@@ -115,7 +115,7 @@ def _check_typical(structure: ClassSpec, ml: float, notes: Notebook) -> None:
         how = f"{ml / low:.1%} of the smallest" if ml < 0.9 * low else "just below the smallest"
     notes.warning(
         "UNTYPICAL_VOLUME",
-        f"The {structure.name} of {notes.who} measures {ml:.1f} ml, {how} in training ({low:g} to {high:g} ml).",
+        f"{notes.who}: the volume of {structure.name} is {ml:.1f} ml, {how} in training ({low:g} to {high:g} ml).",
         "The sample may not obey it; check that the right structure was chosen, or expect to inspect the result.",
     )
 
@@ -130,8 +130,8 @@ def _check_centroid(structure: ClassSpec, centroid: NDArray[np.float64], notes: 
         direction = (("left", "right"), ("back", "front"), ("bottom", "top"))[axis][int(offset[axis] > 0)]
         notes.warning(
             "UNTYPICAL_PLACE",
-            f"The {structure.name} of {notes.who} lies {far:.0f} mm from where it lay in training, mostly towards the "
-            f"{direction}.",
+            f"{notes.who}: the middle of {structure.name} lies {far:.0f} mm from where it lay in training, mostly to "
+            f"the {direction}.",
             "Check the alignment to MNI space, and that left and right, top and bottom are not exchanged.",
         )
 
@@ -142,8 +142,8 @@ def _check_pieces(structure: ClassSpec, mask: NDArray[np.bool_], notes: Notebook
     if len(sizes) > SPECKLED_PIECES and sizes.max() < SPECKLED_SHARE * sizes.sum():
         notes.warning(
             "SPECKLED",
-            f"The {structure.name} of {notes.who} falls into {len(sizes):,} pieces, the largest with "
-            f"{_percent(int(sizes.max()), int(sizes.sum()))} of it; in training it was whole.",
+            f"{notes.who}: {structure.name} is scattered over {len(sizes):,} pieces, the largest with "
+            f"{_percent(int(sizes.max()), int(sizes.sum()))} of the whole.",
             "Remove the specks, for instance with Smoothing or Islands in the Segment Editor.",
         )
 
