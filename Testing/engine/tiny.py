@@ -116,7 +116,7 @@ def write_packs(folder: Path, *, trained: bool = True) -> None:
         {
             "format": 1, "kind": "control", "name": "tiny-both", "title": "Both", "version": "1", "licence": licence,
             "backbone": {"name": "tiny", "sha256": hash_file(home / "denoiser.safetensors")}, "architecture": "vcm",
-            "conditions": CONDITIONS, "subsets": True, "networks": CONTROL,
+            "conditions": CONDITIONS, "subsets": True, "networks": {"variant": "paper", **CONTROL},
             "files": {"control": {"path": "control.safetensors"}}, "trained": {"control": trained},
         },
     )  # fmt: skip
