@@ -91,9 +91,7 @@ def test_a_region_is_read_in_millimetres_not_in_array_order():
     exchanged = Volume(weights, type(tiny.GRID)(weights.shape, tiny.GRID.affine @ axes))
     straight = np.zeros(tiny.GRID.shape, np.float32)
     straight[:8] = 1.0
-    assert close(
-        guided(condition(0, region=exchanged)), guided(condition(0, region=Volume(straight, tiny.GRID)))
-    )
+    assert close(guided(condition(0, region=exchanged)), guided(condition(0, region=Volume(straight, tiny.GRID))))
 
 
 def test_a_uniform_region_is_a_strength():

@@ -85,7 +85,13 @@ def test_denoisers_agree(name, t):
 
 
 def test_the_projection_that_the_published_forward_never_uses_is_left_behind():
-    config = {"spatial_dims": 3, "in_channels": 7, "out_channels": 3, "norm_num_groups": 4, **DENOISERS[list(DENOISERS)[1]]}
+    config = {
+        "spatial_dims": 3,
+        "in_channels": 7,
+        "out_channels": 3,
+        "norm_num_groups": 4,
+        **DENOISERS[list(DENOISERS)[1]],
+    }
     oracle = published(generative.DiffusionModelUNet, config, 3)
     state = oracle.state_dict()
     assert any(".proj_attn." in name for name in state)
@@ -134,7 +140,9 @@ def test_the_control_agrees_with_the_published_unet_between_its_encoder_and_head
         )
         hidden = torch.nn.functional.leaky_relu(hidden, 0.01)
         for found, head in zip(ours.modulation(z, eps, t, encoded), ("mlp_gamma", "mlp_beta"), strict=True):
-            raw = torch.nn.functional.conv3d(hidden, state[f"{head}.conv.weight"], state[f"{head}.conv.bias"], padding=1)
+            raw = torch.nn.functional.conv3d(
+                hidden, state[f"{head}.conv.weight"], state[f"{head}.conv.bias"], padding=1
+            )
             expected = torch.nn.functional.instance_norm(raw)
             assert relative(found, expected) < 1e-4
 

@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from vcm.cli import benchmark as bench
-from vcm.cli import doctor, generate, packs
+from vcm.cli import cohort, doctor, generate, packs, space, train
 from vcm.errors import Code, VcmError
 
 EXIT_CODES = {Code.CANCELLED: 130, Code.BAD_REQUEST: 2, Code.INTERNAL: 70, Code.OUT_OF_MEMORY: 71}
@@ -27,7 +27,10 @@ app = typer.Typer(
 app.command()(generate.generate)
 app.command()(doctor.doctor)
 app.command()(bench.bench)
+packs.app.command("check-space", epilog="Example: vcm packs check-space brainldm-mini")(space.check_space_command)
 app.add_typer(packs.app, name="packs")
+app.add_typer(cohort.app, name="cohort")
+app.add_typer(train.app, name="train")
 
 
 def version(value: bool) -> None:

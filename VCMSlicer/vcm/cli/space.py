@@ -1,0 +1,43 @@
+"""`vcm packs check-space`."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+
+def check_space_command(
+    name: Annotated[str, typer.Argument(help="A backbone pack.", show_default=False)],
+    seed: Annotated[int, typer.Option(help="The seed of the image it is measured on.")] = 0,
+    steps: Annotated[int, typer.Option(help="Sampling steps.")] = 20,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the measurement as JSON.")] = False,
+) -> int:
+    """Generate an image and measure how far it lies from MNI space. Exits with 1 beyond 6 mm."""
+    from dataclasses import asdict
+
+    from vcm.attributes import resolve
+    from vcm.generate import Generator, GenerateRequest
+    from vcm.loading import load_backbone
+    from vcm.packs.store import default_backbone, find_pack
+    from vcm.reference_space import TOLERANCE_MM, check_space
+    from vcm.runtime import choose_runtime
+    from vcm.segmentation import PackSegmenter
+
+    pack = find_pack(name)
+    judge = pack if "segmenter" in pack.backbone.files else find_pack(default_backbone())
+    backbone = load_backbone(pack)
+    request = GenerateRequest(resolve(backbone.attributes), seed=seed, steps=steps)
+    sample = next(iter(Generator(backbone, None, choose_runtime(device)).generate(request)))
+    segmenter = PackSegmenter.from_pack(judge)
+    found = check_space(segmenter.segment(sample.volume), segmenter.classes)
+    if as_json:
+        typer.echo(json.dumps({**asdict(found), "distance_mm": found.distance_mm, "passed": found.passed}, indent=1))
+    else:
+        for structure, shift in found.structures.items():
+            typer.echo(f"{structure:18} {shift[0]:+6.1f} {shift[1]:+6.1f} {shift[2]:+6.1f} mm (R A S)")
+        verdict = "in MNI space" if found.passed else "not in MNI space"
+        typer.echo(f"{verdict}: {found.distance_mm:.1f} mm off in the mean, up to {TOLERANCE_MM:g} are allowed")
+    return 0 if found.passed else 1
