@@ -13,7 +13,7 @@ from pathlib import Path
 from vcm.protocol import Accepted, LineDecoder, Message, encode
 
 SCRIPTED_WORKER = Path(__file__).with_name("scripted_worker.py")
-PATIENCE = 20
+PATIENCE = 60
 
 
 class WorkerClient:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from vcm.worker.contract import Engine
 from vcm.worker.lifeline import watch_parent, watch_signals
 from vcm.worker.service import Worker
-from vcm.worker.streams import take_streams
+from vcm.worker.streams import take_streams, write_whole
+
+Write = Callable[[int, bytes], None]
 
 
-def serve(engine: Engine, debug: bool = False) -> int:
+def serve(engine: Engine, debug: bool = False, write: Write = write_whole) -> int:
     """Be a worker until the client, a signal or the parent's death ends it; returns the exit code."""
-    worker = Worker(engine, *take_streams(), debug=debug)
+    inlet, outlet = take_streams()
+    worker = Worker(engine, inlet, partial(write, outlet), debug)
     watch_signals(lambda number: worker.stop(128 + number))
     watch_parent(worker.stop)
     return worker.run()

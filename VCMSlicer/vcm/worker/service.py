@@ -42,20 +42,20 @@ LAST_WORDS_SECONDS = 0.2
 
 
 class Worker:
-    """Answers a client that writes to the descriptor `inlet` and reads from `outlet`.
+    """Answers a client that writes to the descriptor `inlet` and reads the lines given to `write`.
 
-    It ends at Shutdown, at the end of `inlet`, when `outlet` is broken or when `stop` is called: the running request
-    is cancelled, and if it does not notice within `GRACE_SECONDS` the process ends all the same.
+    It ends at Shutdown, at the end of `inlet`, when `write` raises OSError or when `stop` is called: the running
+    request is cancelled, and if it does not notice within `GRACE_SECONDS` the process ends all the same.
     """
 
-    def __init__(self, engine: Engine, inlet: int, outlet: int, debug: bool = False) -> None:
+    def __init__(self, engine: Engine, inlet: int, write: Callable[[bytes], None], debug: bool = False) -> None:
         self._engine = engine
         self._inlet = inlet
         self._debug = debug
         self._jobs = JobQueue()
         self._stopping = threading.Lock()
         self._exit_code = 0
-        self._outbox = Outbox(outlet, on_broken=self.stop)
+        self._outbox = Outbox(write, on_broken=self.stop)
         self._routes: dict[type[Request], Callable[[Any, Call], Ending]] = {
             Generate: engine.generate,
             Examine: engine.examine,

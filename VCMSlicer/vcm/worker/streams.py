@@ -41,11 +41,17 @@ def pieces(inlet: int) -> Iterator[bytes]:
         return
 
 
+def write_whole(outlet: int, line: bytes) -> None:
+    """Write all of a line to a descriptor, however long its reader takes."""
+    while line:
+        line = line[os.write(outlet, line) :]
+
+
 class Outbox:
     """Sends messages in their order, from a thread of its own: a client that does not read holds up no job."""
 
-    def __init__(self, outlet: int, on_broken: Callable[[], None]) -> None:
-        self._outlet = outlet
+    def __init__(self, write: Callable[[bytes], None], on_broken: Callable[[], None]) -> None:
+        self._write_line = write
         self._on_broken = on_broken
         self._lines: deque[bytes] = deque()
         self._closed = False
@@ -73,8 +79,7 @@ class Outbox:
     def _write(self) -> None:
         while (line := self._next()) is not None:
             try:
-                while line:
-                    line = line[os.write(self._outlet, line) :]
+                self._write_line(line)
             except OSError:
                 self._on_broken()
                 return
