@@ -71,6 +71,21 @@ def test_a_failure_keeps_the_old_file_and_leaves_nothing_else(tmp_path, failure)
     assert target.read_text() == "old"
 
 
+def test_a_file_is_on_the_disk_before_it_takes_its_place(tmp_path, monkeypatch):
+    target = tmp_path / "report.txt"
+    target.write_text("old")
+    flushed, fsync = [], os.fsync
+
+    def watched(descriptor):
+        flushed.append((str(Path(f"/proc/self/fd/{descriptor}").readlink()), target.read_text()))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    with atomic_path(target) as path:
+        path.write_text("new")
+    assert flushed == [(str(path), "old"), (str(tmp_path), "new")]
+
+
 def test_missing_folders_are_made(tmp_path):
     write_text(tmp_path / "a" / "b" / "c.txt", "x")
     assert (tmp_path / "a" / "b" / "c.txt").read_text() == "x"

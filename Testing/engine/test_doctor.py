@@ -166,6 +166,8 @@ def test_an_image_of_a_part_of_the_head_is_warned_of_and_a_cut_out_segmentation_
     part = grid_in("LAS", (20, 30, 20), (2, 1.5, 1.75), centre=(4, -9, 6))
     image = examine(IMAGE, ramp(part, dtype=np.float32), MODEL)
     assert finding(image, "SMALL_FIELD_OF_VIEW").level is Level.WARNING
+    wider = grid_in("LAS", (37, 53, 25), (2, 1.5, 1.75))
+    assert "61%" in finding(examine(IMAGE, ramp(wider, dtype=np.float32), MODEL), "SMALL_FIELD_OF_VIEW").sentence
     mask = examine(MASK, ball(part), MODEL)
     assert finding(mask, "SMALL_FIELD_OF_VIEW").level is Level.NOTE
     assert mask.condition is not None
@@ -198,7 +200,7 @@ def test_several_labels_make_one_structure(label):
     assert np.array_equal(examination.condition.volume.array, np.isin(head_labels(MODEL).array, (1, 3)))
 
 
-@pytest.mark.parametrize("label", [9, "9", "thalamus", "2,9", "0", ""])
+@pytest.mark.parametrize("label", [9, "9", "thalamus", "2,9", "0", "", "--2", "²", "1.0"])
 def test_a_label_that_is_not_there_is_refused_with_those_that_are(label):
     error = refused(examine(MASK, file_of(head_labels(MODEL), {2: "left"}), MODEL, label=label), "LABEL_MISSING")
     assert "2 left (" in error.sentence

@@ -128,17 +128,20 @@ def test_what_lies_outside_an_image_is_zero():
 def test_a_fine_pattern_becomes_its_mean_in_larger_voxels():
     fine = grid_in("LAS", (60, 60, 60), (1, 1, 1), centre=(0, 0, 0))
     pattern = (np.indices(fine.shape).sum(axis=0) % 2).astype(np.float32)
-    coarse = grid_in("LAS", (12, 13, 14), (3, 3, 3), centre=(0.3, 0.2, 0.1))
-    result = resample_image(Volume(pattern, fine), coarse).array
-    assert np.abs(result - 0.5).max() < 0.1
+    coarse = grid_in("LAS", (12, 13, 14), (3, 3, 3), centre=(0, 0.5, 0))
+    on_voxels = fine.to_voxel(coarse.to_world((2, 3, 4)))
+    assert np.allclose(on_voxels, np.rint(on_voxels))
+    assert np.abs(resample_image(Volume(pattern, fine), coarse).array - 0.5).max() < 0.1
 
 
 def test_only_the_axis_that_becomes_coarser_is_smoothed():
     own = grid_in("LAS", (40, 41, 42), (1, 1, 1), centre=(0, 0, 0))
     stripes = np.zeros(own.shape, np.float32)
     stripes[:, ::2, :] = 1
-    result = resample_image(Volume(stripes, own), own.downsampled((10, 41, 42))).array
-    assert np.allclose(result, stripes[:10], atol=1e-5)
+    for orientation in ("LAS", "SLP", "AIR"):
+        source = resample_image(Volume(stripes, own), turned_into(own, orientation))
+        result = resample_image(source, own.downsampled((10, 41, 42))).array
+        assert np.allclose(result, stripes[:10], atol=1e-5)
 
 
 # Labels
@@ -185,6 +188,26 @@ def test_a_tie_between_structures_goes_to_the_lower_value():
     labels = np.full(fine.shape, 5, np.int16)
     labels[::2] = 3
     assert (resample_labels(Volume(labels, fine), fine.downsampled((2, 3, 4))).array == 3).all()
+
+
+def test_a_tie_of_higher_values_goes_to_the_lower_of_them():
+    fine = grid_in("LAS", (4, 6, 8), (1, 1, 1))
+    labels = np.full(fine.shape, 9, np.int16)
+    labels[::2] = 5
+    labels[:2, :2, :2] = 3
+    result = resample_labels(Volume(labels, fine), fine.downsampled((2, 3, 4))).array
+    assert result[0, 0, 0] == 3
+    assert (result.ravel()[1:] == 5).all()
+
+
+def test_a_face_through_the_middle_of_voxels_is_not_frayed_by_rounding():
+    own = grid_in("LAS", (30, 31, 32), (1.1, 0.7, 1.3), centre=(0.1, 0.2, 0.3))
+    half = np.zeros(own.shape, np.uint8)
+    half[:, 16:, :] = 1
+    affine = own.affine.copy()
+    affine[:3, 3] = own.to_world((0.25, 0.5, 0.25))
+    result = resample_labels(Volume(half, own), Grid((29, 30, 31), affine)).array
+    assert (result == result[:1, :, :1]).all()
 
 
 def test_thirds_are_counted_whole_only_where_the_voxels_meet():

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from phantoms import ALL_ORIENTATIONS, grid_in, nifti_bytes, noise, tilted, write_bytes
 from test_atomic_files import names_in, room_for
@@ -245,12 +245,12 @@ def test_colours_vectors_and_complex_numbers_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-@pytest.mark.parametrize("share", [0.999, 0.7, 0.1])
+@pytest.mark.parametrize("share", [1, 0.7, 0.1])
 def test_a_truncated_file_is_refused_wherever_it_breaks_off(tmp_path, ending, share):
     path = tmp_path / f"a{ending}"
     write_volume(path, noise(grid_in(shape=(16, 17, 18)), np.int16))
     whole = path.read_bytes()
-    path.write_bytes(whole[: int(len(whole) * share)])
+    path.write_bytes(whole[: int((len(whole) - 1) * share)])
     assert refusal(path).code == "FILE_UNREADABLE"
 
 
@@ -258,16 +258,10 @@ def test_a_truncated_file_is_refused_wherever_it_breaks_off(tmp_path, ending, sh
 def test_a_changed_byte_in_a_compressed_file_is_noticed(tmp_path, ending):
     path = tmp_path / f"a{ending}"
     write_volume(path, noise(grid_in(shape=(16, 17, 18)), np.int16))
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 0x55
-    path.write_bytes(data)
-    try:
-        back = read_volume(path)
-    except VcmError as error:
-        assert error.code == "FILE_UNREADABLE"
-    else:
-        assert not np.array_equal(back.array, noise(grid_in(shape=(16, 17, 18)), np.int16).array)
-        pytest.fail("the damage went unnoticed")
+    whole = path.read_bytes()
+    for place in range(len(whole) // 2, len(whole) // 2 + 40):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x10]) + whole[place + 1 :])
+        assert refusal(path).code == "FILE_UNREADABLE"
 
 
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.nrrd", "a.nhdr"])
@@ -325,6 +319,7 @@ def test_a_header_that_promises_a_huge_image_costs_no_memory(tmp_path):
 
 @settings(max_examples=150, deadline=None)
 @given(st.integers(0, 351), st.integers(0, 255))
+@example(111, 81)
 def test_no_changed_byte_of_a_header_leads_past_the_door(tmp_path_factory, place, value):
     data = bytearray(nifti_bytes(counted(), sform=SFORM, pixdim=(2, 1.5, 3)))
     data[place] = value
@@ -350,6 +345,15 @@ def test_the_names_of_segments_are_read(tmp_path):
     assert read_segment_names(path) == {2: "skull", 7: "left ventricle"}
     assert read_volume_file(path).segment_names == {2: "skull", 7: "left ventricle"}
     assert read_segment_names(write_bytes(tmp_path / "a.nii", nifti_bytes(counted(), sform=SFORM))) == {}
+
+
+def test_names_in_another_encoding_can_still_be_printed(tmp_path):
+    path = tmp_path / "a.seg.nrrd"
+    header = nrrd_text(more=SEGMENTS).replace(b"skull", b"Sch\xe4del").replace(b"Segment1_ID", b"Segm\xffnt1_ID")
+    path.write_bytes(header + counted().tobytes(order="F"))
+    assert read_segment_names(path)[2].encode("utf-8").decode().startswith("Sch")
+    path.write_bytes(header.replace(b"Segment1_LabelValue", b"Segment\xff_LabelValue") + counted().tobytes(order="F"))
+    assert read_segment_names(path) == {7: "left ventricle"}
 
 
 def test_overlapping_segments_are_refused_with_the_way_out(tmp_path):

@@ -43,9 +43,9 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
         temporary = place.with_name(f".{secrets.token_hex(4)}.{place.name}")
         try:
             yield temporary
+            _flush(temporary)
             if place.exists():
                 shutil.copymode(place, temporary)
-            _flush(temporary)
             temporary.replace(place)
             _flush_folder(place.parent)
         finally:

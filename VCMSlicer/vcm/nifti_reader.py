@@ -103,11 +103,13 @@ def read_nifti_voxels(path: Path, header: NiftiHeader) -> NDArray[np.generic]:
     return (voxels * real.type(header.slope) + real.type(header.intercept)).astype(real)
 
 
-def _read_whole(path: Path, expected: int) -> bytes:
-    raw = b""
+def _read_whole(path: Path, expected: int) -> bytearray:
+    # In parts, as a damaged header may promise more than any memory holds.
+    raw = bytearray()
     try:
         with _opened(path) as file:
-            raw = file.read(expected)
+            while block := file.read(min(expected - len(raw), 1 << 24)):
+                raw += block
             # The checksum of a compressed file stands at its very end.
             while file.read(1 << 20):
                 pass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,14 @@ from numpy.typing import NDArray
 from vcm.atomic_files import atomic_path
 from vcm.errors import Code, VcmError
 from vcm.grid import Grid
-from vcm.image_refusals import NIFTI, image_format, several_layers, simpleitk_in_words, three_sizes
+from vcm.image_refusals import (
+    NIFTI,
+    check_compressed_nrrd,
+    image_format,
+    several_layers,
+    simpleitk_in_words,
+    three_sizes,
+)
 from vcm.nifti_reader import read_nifti_header, read_nifti_voxels
 from vcm.volume import Volume
 
@@ -107,6 +115,7 @@ def _read_nifti(path: Path) -> VolumeFile:
 
 
 def _read_nrrd(path: Path) -> VolumeFile:
+    check_compressed_nrrd(path)
     with simpleitk_in_words(path):
         reader = _header_reader(path)
         if reader.GetNumberOfComponents() > 1:
@@ -134,12 +143,13 @@ def _segment_names(source: Any) -> dict[int, str]:
     """Slicer writes `Segment0_LabelValue`, `Segment0_Name`, … into the header of a segmentation."""
     names = {}
     for key in source.GetMetaDataKeys():
-        if key.startswith("Segment") and key.endswith("_LabelValue"):
-            prefix = key.removesuffix("_LabelValue")
-            value = source.GetMetaData(key).strip()
-            title = f"{prefix}_Name"
-            if value.isdigit():
-                names[int(value)] = source.GetMetaData(title) if source.HasMetaDataKey(title) else prefix
+        if not re.fullmatch("Segment[0-9]+_LabelValue", key):
+            continue
+        value, title = source.GetMetaData(key).strip(), key.replace("_LabelValue", "_Name")
+        name = source.GetMetaData(title) if source.HasMetaDataKey(title) else key.removesuffix("_LabelValue")
+        if value.isdecimal():
+            # Bytes that are no UTF-8 come as lone surrogates, which could not be printed.
+            names[int(value)] = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return dict(sorted(names.items()))
 
 

@@ -134,7 +134,7 @@ def _numbers(label: int | str, names: Mapping[int, str]) -> dict[str, int | None
     numbers: dict[str, int | None] = {}
     for part in parts:
         named = by_name.get(_plain(part))
-        numbers[part] = int(part) if named is None and part.lstrip("-").isdecimal() else named
+        numbers[part] = int(part) if named is None and part.removeprefix("-").isdecimal() else named
     return numbers
 
 
@@ -154,8 +154,7 @@ def _reading(
         return by_name
     by_number = {c.value: c.value for c in spec.classes if c.value in counts}
     by_segmenter = {value: c.value for c in spec.classes for value in c.segmenter if value in counts}
-    unread = len(by_number) < len(counts)
-    if unread and _voxels(by_segmenter, counts) > _voxels(by_number, counts):
+    if _voxels(by_segmenter, counts) > _voxels(by_number, counts):
         notes.warning(
             "SEGMENTER_LABELS",
             f"{notes.who} was read as labels of the model's segmenter rather than as its classes, as that explains "
