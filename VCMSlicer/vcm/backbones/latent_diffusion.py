@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from vcm.attributes import AttributeSpec
 from vcm.backbones.latents import pack, unpack
+from vcm.backbones.noise_levels import NoiseLevels
 from vcm.backbones.slab_decoding import decode_in_slabs
 from vcm.errors import Code, VcmError
 from vcm.grid import Grid
@@ -46,7 +47,6 @@ class LatentDiffusion(nn.Module):
 
     latent_mean: Tensor
     latent_std: Tensor
-    alphas_cumprod: Tensor
 
     def __init__(
         self,
@@ -69,8 +69,7 @@ class LatentDiffusion(nn.Module):
         mean, std = whitening or (torch.zeros(()), torch.ones(()))
         self.register_buffer("latent_mean", mean.float(), persistent=False)
         self.register_buffer("latent_std", std.float(), persistent=False)
-        alphas = torch.from_numpy(schedule.alphas_cumprod).float()
-        self.register_buffer("alphas_cumprod", alphas, persistent=False)
+        self.noise_levels = NoiseLevels(schedule)
         self.context = bool(getattr(denoiser, "with_conditioning", False))
         extra = int(denoiser.in_channels) - latent_shape[0] * packing**3  # type: ignore[arg-type]
         if extra not in (0, len(attributes)):
@@ -110,12 +109,8 @@ class LatentDiffusion(nn.Module):
         return predicted
 
     def _eps_from_v(self, v: Tensor, latent: Tensor, t: Tensor) -> Tensor:
-        """ε = √(1−ᾱ)·z + √ᾱ·v, with ᾱ interpolated between timesteps (linearly in λ, as the samplers space them)."""
-        low = t.floor().long().clamp(max=len(self.alphas_cumprod) - 2)
-        weight = (t.float() - low)[:, None, None, None, None]
-        log_snr = torch.logit(self.alphas_cumprod)
-        a, b = (log_snr[low + i][:, None, None, None, None] for i in (0, 1))
-        alpha_bar = torch.sigmoid(a + (b - a) * weight)
+        """ε = √(1−ᾱ)·z + √ᾱ·v."""
+        alpha_bar = self.noise_levels(t)
         return (1 - alpha_bar).sqrt() * latent + alpha_bar.sqrt() * v
 
 
