@@ -56,7 +56,8 @@ class VcmNetwork(nn.Module):
     concatenates them. `condition_packing` and `latent_packing` trade resolution for channels without loss, for
     backbones small enough to run on a CPU. With a `schedule` the network sees v in place of ε, and its γ and β are
     scaled by √ᾱ_t, so that one unit of its output moves v by one unit at every noise level: where ᾱ is 10⁻⁴, ε is
-    nearly the latent itself, and what decides the layout is a hundredth of it.
+    nearly the latent itself, and what decides the layout is a hundredth of it. `condition_gain` multiplies the
+    conditions: a mask fills a hundredth of a head, and without a gain its encoding drowns between z and ε.
     """
 
     def __init__(
@@ -71,10 +72,12 @@ class VcmNetwork(nn.Module):
         latent_packing: int = 1,
         latent_channels: int = 3,
         schedule: Mapping[str, Any] | None = None,
+        condition_gain: float = 1.0,
     ) -> None:
         super().__init__()
         self.channels = dict(channels)
         self.condition_packing, self.latent_packing = condition_packing, latent_packing
+        self.condition_gain = condition_gain
         widths = {SHARED: sum(self.channels.values())} if shared_encoder else self.channels
         self.encoders = nn.ModuleDict(
             {
@@ -97,7 +100,7 @@ class VcmNetwork(nn.Module):
         A condition that is absent, or not in `active`, contributes zeros: after its own encoder (modality latent
         dropout), or in its input channels where all share one encoder.
         """
-        present = {name: c for name, c in conditions.items() if active is None or name in active}
+        present = {name: c * self.condition_gain for name, c in conditions.items() if active is None or name in active}
         example = next(iter(conditions.values()))
         if self.shared_encoder:
             zeros = {
