@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,8 +16,10 @@ from vcm.errors import Code, VcmError
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     """Write `state` (tensors, numbers, text, lists and dicts of these); the file before stays until it is whole."""
+    whole = io.BytesIO()  # torch's own writer hides why a disk refused
+    torch.save(dict(state), whole)
     with atomic_path(path) as temporary:
-        torch.save(dict(state), temporary)
+        temporary.write_bytes(whole.getbuffer())
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

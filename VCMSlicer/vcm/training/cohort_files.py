@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,8 +57,8 @@ class CaseEntry:
         }
 
 
-def make_cohort(maker: CohortMaker, count: int, out: Path, on_case: Callable[[CaseEntry], None] | None = None) -> None:
-    """Make cases 0 to `count` − 1 in `out`; those that are there already, of the same seed, are kept."""
+def make_cohort(maker: CohortMaker, count: int, out: Path) -> Iterator[CaseEntry]:
+    """Make cases 0 to `count` − 1 in `out`, one after the other; those there already, of the same seed, are kept."""
     entries = {e.name: e for e in read_cases(out)} if (out / TABLE).is_file() else {}
     foreign = next((e for e in entries.values() if e.seed != maker.seed), None)
     if foreign:
@@ -72,8 +72,7 @@ def make_cohort(maker: CohortMaker, count: int, out: Path, on_case: Callable[[Ca
         if name not in entries:
             entries[name] = write_case(maker.make(number), maker.seed, out)
             write_table(entries, out)
-        if on_case:
-            on_case(entries[name])
+        yield entries[name]
 
 
 def write_case(case: Case, seed: int, out: Path) -> CaseEntry:

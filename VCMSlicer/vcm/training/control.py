@@ -19,6 +19,7 @@ from vcm.atomic_files import write_json, write_text
 from vcm.backbones.backbone import Backbone
 from vcm.backbones.noise_levels import NoiseLevels
 from vcm.controls.vcm_networks import VcmNetwork
+from vcm.errors import Code, VcmError
 from vcm.training.checkpoint import load_checkpoint, save_checkpoint
 from vcm.training.control_config import ControlTraining
 from vcm.training.latent_cache import LatentCache
@@ -60,7 +61,11 @@ class ControlTrainer:
         self.levels = NoiseLevels(backbone.schedule).to(self.device)
         self.average = MovingAverage(network, settings.ema)
         self.optimiser = torch.optim.AdamW(
-            network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+            network.parameters(),
+            lr=settings.learning_rate,
+            # The usual 0.999 remembers a thousand quiet steps when a steep one comes, and then overshoots.
+            betas=(0.9, 0.99),
+            weight_decay=settings.weight_decay,
         )
         self.step, self.seconds = 0, 0.0
         self.rows: list[list[str]] = []
@@ -110,7 +115,7 @@ class ControlTrainer:
         rate = settings.learning_rate * rate_factor(self.step, settings)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
             with torch.no_grad():
                 eps = self.backbone.denoise(noisy, t, batch.attributes).float()
             gamma, beta = self.network.modulation(noisy, eps, t, self.network.encode(batch.conditions))
@@ -122,6 +127,12 @@ class ControlTrainer:
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         gradient = torch.nn.utils.clip_grad_norm_(self.network.parameters(), settings.clip)
+        if not torch.isfinite(gradient):
+            raise VcmError(
+                Code.INTERNAL,
+                f"The training came apart at step {self.step}: its gradient is not a number.",
+                f"Its last checkpoint is whole. Lower learning_rate, or go on in fp32; {settings.precision} was used.",
+            )
         self.optimiser.step()
         self.step += 1
         self.average.update(self.network, self.step)

@@ -12,6 +12,8 @@ from vcm.errors import Code, VcmError
 from vcm.training.latent_cache import MASKS
 from vcm.training.losses import WEIGHTINGS
 
+PRECISIONS = ("fp32", "bf16")
+
 SMALL_NETWORK: dict[str, Any] = {
     "variant": "packed",
     "encoder": {"channels": [32], "num_res_blocks": 0, "norm_num_groups": 16, "resblock_updown": False},
@@ -32,6 +34,7 @@ SMALL_NETWORK: dict[str, Any] = {
     "condition_packing": 4,
     "latent_packing": 2,
     "latent_channels": 3,
+    "condition_gain": 10.0,
 }
 """A VCM of 1.9 M parameters for brainldm-mini: masks packed by 4, latents by 2, heads that start at the identity."""
 
@@ -48,16 +51,17 @@ class ControlTraining:
     backbone: str = "brainldm-mini"
     conditions: tuple[str, ...] = ("ventricles",)
     steps: int = 3000
-    batch: int = 16
+    batch: int = 8
     learning_rate: float = 1e-3
     warmup: int = 100
     final_rate: float = 0.02
     weight_decay: float = 0.01
-    clip: float = 1.0
-    ema: float = 0.998
+    clip: float = 0.5
+    ema: float = 0.995
     weighting: str = "v"
-    focus: float = 3.0
+    focus: float = 15.0
     l1_weight: float | None = None
+    precision: str = "bf16"
     seed: int = 1
 
     def __post_init__(self) -> None:
@@ -69,6 +73,7 @@ class ControlTraining:
             _require(getattr(self, name) > 0, name, "above 0", getattr(self, name))
         _require(0 <= self.ema < 1, "ema", "0 or more and below 1", self.ema)
         _require(self.weighting in WEIGHTINGS, "weighting", f"one of {', '.join(WEIGHTINGS)}", self.weighting)
+        _require(self.precision in PRECISIONS, "precision", f"one of {', '.join(PRECISIONS)}", self.precision)
         known = set(self.conditions) <= set(MASKS) and len(self.conditions) > 0
         _require(known, "conditions", f"some of {', '.join(MASKS)}", list(self.conditions))
 

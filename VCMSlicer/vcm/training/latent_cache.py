@@ -5,7 +5,7 @@ One file a case, so that an interrupted run goes on where it stopped and a damag
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,9 +48,8 @@ def write_cache(
     cases: Sequence[CaseEntry],
     conditions: Iterable[str],
     folder: Path,
-    on_case: Callable[[CaseEntry], None] | None = None,
-) -> None:
-    """Cache every case that is not cached yet. `fingerprint` is the SHA-256 of the backbone's autoencoder."""
+) -> Iterator[CaseEntry]:
+    """Cache each case that is not cached yet. `fingerprint` is the SHA-256 of the backbone's autoencoder."""
     conditions = tuple(conditions)
     for case in cases:
         path = folder / f"{case.name}.safetensors"
@@ -58,8 +57,7 @@ def write_cache(
             tensors = encode_case(backbone, case, conditions)
             with atomic_path(path) as temporary:
                 save_file(tensors, temporary, metadata={"autoencoder": fingerprint})
-        if on_case:
-            on_case(case)
+        yield case
 
 
 @torch.no_grad()

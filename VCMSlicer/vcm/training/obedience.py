@@ -57,7 +57,7 @@ class Examiner:
 
     def _one(self, control: Control, number: int) -> Obedience:
         case = self.cases[number]
-        asked = self._asked(case)
+        asked = self.asked(case)
         condition = Condition(self.spec, Volume(asked.astype(np.uint8), self.backbone.grid))
         sample = self._sample(case, number, control, [condition])
         got = self._segment(sample)
@@ -78,7 +78,8 @@ class Examiner:
             twin,
         )
 
-    def _asked(self, case: CaseEntry) -> NDArray[np.bool_]:
+    def asked(self, case: CaseEntry) -> NDArray[np.bool_]:
+        """The mask that a case asks for."""
         return MASKS[self.spec.name](case.read("labels").array)
 
     @torch.no_grad()

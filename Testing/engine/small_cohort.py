@@ -1,0 +1,63 @@
+"""A cohort for the tiny backbone, and a control small enough to train in milliseconds."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from tiny import GRID
+from vcm.grid import Grid
+from vcm.loading import build_control
+from vcm.training.cohort_files import CaseEntry, read_cases, write_table
+from vcm.training.latent_cache import LatentCache, write_cache
+from vcm.volume import Volume
+from vcm.volume_files import write_volume
+
+NETWORK = {
+    "variant": "packed",
+    "encoder": {"channels": [8], "num_res_blocks": 0, "norm_num_groups": 4, "resblock_updown": False},
+    "unet": {
+        "spatial_dims": 3, "in_channels": 14, "out_channels": 8, "channels": [8, 8], "num_res_blocks": 1,
+        "attention_levels": [False, False], "norm_num_groups": 4, "num_head_channels": [0, 4],
+    },
+    "heads": {"hidden": 8, "norm": False},
+    "shared_encoder": False,
+    "condition_packing": 2,
+    "schedule": {},
+}  # fmt: skip
+
+
+def write_cohort(folder: Path, count: int = 3, grid: Grid = GRID) -> list[CaseEntry]:
+    """Cases of noise with a block of ventricles (4) in CSF (7) and white matter (1), off every middle."""
+    entries = {}
+    for number in range(count):
+        rng = np.random.default_rng(number)
+        labels = np.zeros(grid.shape, np.uint8)
+        labels[2:13, 3:20, 4:29] = 7
+        labels[3:12, 4:18, 6:27] = 1
+        labels[5 : 7 + number, 6:11, 9:17] = 4
+        image = (labels == 1) * 0.7 + (labels == 4) * 0.2 + 0.1 * rng.random(grid.shape)
+        entry = CaseEntry(
+            folder=folder / "cases" / f"{number:05d}",
+            head=f"head_{number + 1:02d}",
+            seed=5,
+            attributes={"sex": number % 2, "age": 0.3, "ventricular_volume": 0.1 * number, "brain_volume": 0.5},
+            ventricles_ml=float((labels == 4).sum() * grid.voxel_ml),
+            brain_ml=1000.0,
+        )
+        for part, array in (("image", image.astype(np.float32)), ("labels", labels), ("skull", image * (labels == 0))):
+            write_volume(entry.folder / f"{part}.nii.gz", Volume(array, grid))
+        entries[entry.name] = entry
+    write_table(entries, folder)
+    return read_cases(folder)
+
+
+def write_latents(backbone, cases, folder: Path, fingerprint: str = "a" * 64) -> LatentCache:
+    """The cache of a cohort."""
+    for _ in write_cache(backbone, fingerprint, cases, ("ventricles",), folder):
+        pass
+    return LatentCache(folder, [case.name for case in cases], ("ventricles",), backbone.grid.shape)
+
+
+def new_network(seed: int = 0):
+    torch.manual_seed(seed)
+    return build_control(NETWORK, {"ventricles": 1})

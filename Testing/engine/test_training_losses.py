@@ -1,0 +1,57 @@
+"""Eq. 4 and its weights."""
+
+import pytest
+import torch
+from vcm.backbones.noise_levels import NoiseLevels
+from vcm.schedule import Schedule
+from vcm.training.losses import WEIGHTINGS, control_loss, focus_on
+
+SHAPE = (2, 3, 4, 6, 8)
+
+
+def draw(seed):
+    return torch.randn(SHAPE, generator=torch.Generator().manual_seed(seed))
+
+
+def test_without_weights_it_is_equation_4():
+    eps, noise, gamma, beta = (draw(n) for n in range(4))
+    expected = ((eps - noise) ** 2).mean() + (gamma.abs().mean() + beta.abs().mean()) / noise.numel()
+    assert control_loss(eps, noise, gamma, beta, torch.ones(2, 1, 1, 1, 1)) == pytest.approx(expected.item())
+
+
+def test_a_given_weight_stands_in_for_lambda():
+    zero, gamma, beta = torch.zeros(SHAPE), draw(1), draw(2)
+    loss = control_loss(zero, zero, gamma, beta, torch.ones(2, 1, 1, 1, 1), l1_weight=0.5)
+    assert loss.item() == pytest.approx(0.5 * (gamma.abs().mean() + beta.abs().mean()).item())
+
+
+def test_the_weighting_v_measures_the_error_of_v():
+    latent, noise, wrong = draw(1), draw(2), draw(3)
+    alpha_bar = NoiseLevels(Schedule())(torch.tensor([999.0, 120.5]))
+    noisy = alpha_bar.sqrt() * latent + (1 - alpha_bar).sqrt() * noise
+    v = alpha_bar.sqrt() * noise - (1 - alpha_bar).sqrt() * latent
+    eps = (1 - alpha_bar).sqrt() * noisy + alpha_bar.sqrt() * (v + 0.3 * wrong)
+    loss = control_loss(eps, noise, torch.zeros(SHAPE), torch.zeros(SHAPE), WEIGHTINGS["v"](alpha_bar))
+    assert loss.item() == pytest.approx((0.3 * wrong).square().mean().item(), rel=1e-2)
+
+
+def test_min_snr_leaves_high_noise_and_lowers_low_noise():
+    alpha_bar = NoiseLevels(Schedule())(torch.tensor([999.0, 0.0]))
+    high, low = WEIGHTINGS["min_snr"](alpha_bar).flatten().tolist()
+    assert high == 1
+    assert low < 0.01
+
+
+def test_the_focus_is_near_the_mask_and_has_a_mean_of_one():
+    mask = torch.zeros(1, 1, 80, 112, 80)
+    mask[:, :, 12:14, 50:52, 61:63] = 1  # the latent's voxels 3, 12, 15
+    place = focus_on({"ventricles": mask}, (20, 28, 20), strength=3.0)
+    assert place.mean().item() == pytest.approx(1, abs=1e-5)
+    assert place[0, 0, 3, 12, 15] == place[0, 0, 2, 13, 16]
+    assert place[0, 0, 1, 12, 15] == place[0, 0, 15, 3, 12]
+    assert place[0, 0, 3, 12, 15].item() == pytest.approx(4 * place[0, 0, 15, 3, 12].item())
+
+
+def test_without_focus_every_place_counts_alike():
+    place = focus_on({"ventricles": torch.rand(2, 1, 8, 12, 16).round()}, (4, 6, 8), strength=0.0)
+    assert torch.equal(place, torch.ones(2, 1, 4, 6, 8))
