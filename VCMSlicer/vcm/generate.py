@@ -22,6 +22,7 @@ from vcm.cuda_graph import GraphedDenoiser
 from vcm.errors import Code, VcmError
 from vcm.guidance import GuidedDenoiser
 from vcm.memory_plan import MemoryPlan, out_of_memory, plan_memory
+from vcm.noise_file import fitted_noise
 from vcm.progress import OnProgress, ProgressMeter
 from vcm.runtime import Runtime, fix_results, free_memory
 from vcm.sampling import DEFAULT_STEPS, SAMPLERS, Denoise, Step
@@ -70,7 +71,10 @@ class GenerateRequest:
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One generated volume, and its twin from the same noise without control where that was asked for."""
+    """One generated volume, and its twin from the same noise without control where that was asked for.
+
+    `seconds` is its share, by stage, of the time its batch took.
+    """
 
     index: int
     seed: int
@@ -114,9 +118,12 @@ class Generator:
 
     def plan(self, batch: int = 1) -> MemoryPlan:
         """How the memory will do for one batch, before anything is sampled."""
-        free = free_memory(self.runtime.device)
-        if self.runtime.device.type == "cuda":
-            free += sum(p.numel() * p.element_size() for p in self.backbone.parameters() if p.is_cuda)
+        device = self.runtime.device
+        free = free_memory(device)
+        if device.type == "cuda":
+            # What PyTorch keeps for its next tensors is free to us, and the plan counts weights that lie there already.
+            free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+            free += sum(p.numel() * p.element_size() for p in self._parameters() if p.is_cuda)
         return plan_memory(self.backbone, self.control, self.runtime.dtype, batch, free, self.memory)
 
     @torch.no_grad()
@@ -131,17 +138,25 @@ class Generator:
 
         Sample n starts from the noise of seed + n. `cancelled` is asked after every step.
         """
+        if request.step_count > self.backbone.schedule.timesteps:
+            raise VcmError(
+                Code.BAD_REQUEST,
+                f"This model knows {self.backbone.schedule.timesteps} steps; {request.step_count} were asked for.",
+            )
         plan = self.plan(request.batch)
         self.backbone.slab_bytes = None
         if plan.slabs:
             self.backbone.slab_bytes = CPU_SLAB_BYTES if self.runtime.device.type == "cpu" else SLAB_BYTES
-        noise = self._noise(request)
+        given = request.noise
+        if given is not None:
+            given = fitted_noise(given, request.samples, self.backbone.latent_shape)
         meter = self._meter(request, on_progress)
         with self._told(plan, request.batch):
             runs = self._runs(request)
             for first in range(0, request.samples, request.batch):
-                job = _Batch(request, first, noise[first : first + request.batch], plan, meter, on_preview, cancelled)
-                yield from self._batch(job, runs)
+                members = range(first, min(first + request.batch, request.samples))
+                noise = torch.stack([self._noise(request.seed, index, given) for index in members])
+                yield from self._batch(_Batch(request, first, noise, plan, meter, on_preview, cancelled), runs)
 
     def _runs(self, request: GenerateRequest) -> list[_Run]:
         """The controlled run and, where asked for, its uncontrolled twin; conditions are encoded here, once."""
@@ -170,11 +185,13 @@ class Generator:
                 )
             with self._timed(seconds, f"{run.name}decoding"), self._out_of_the_way(job.plan, runs):
                 volumes.append(self._decode(latent, run.scale_factor))
+            self._refuse_broken(volumes[-1])
             job.meter.advance(f"{run.name}decoding")
+        each = {stage: value / len(job.noise) for stage, value in seconds.items()}
         twins: list[Volume] | list[None] = volumes[1] if len(volumes) > 1 else [None] * len(job.noise)
         for offset, (volume, twin) in enumerate(zip(volumes[0], twins, strict=True)):
             index = job.first + offset
-            yield Sample(index, job.request.seed + index, volume, job.noise[offset].numpy(), twin, seconds)
+            yield Sample(index, job.request.seed + index, volume, job.noise[offset].numpy(), twin, each)
 
     def _after_step(self, job: _Batch, run: _Run, step: Step) -> None:
         if job.cancelled():
@@ -185,23 +202,21 @@ class Generator:
             for offset, volume in enumerate(self._decode(step.foreseen, run.scale_factor)):
                 job.on_preview(job.first + offset, step.index, volume)
 
-    def _noise(self, request: GenerateRequest) -> Tensor:
-        shape = self.backbone.latent_shape
-        if request.noise is None:
-            return torch.stack([seeded_noise(request.seed + i, shape) for i in range(request.samples)])
-        noise = np.asarray(request.noise, dtype=np.float32)
-        noise = noise[None] if noise.ndim == len(shape) else noise
-        if noise.shape != (request.samples, *shape) or not np.isfinite(noise).all():
-            raise VcmError(
-                Code.BAD_REQUEST,
-                f"The noise must be finite numbers of shape {[request.samples, *shape]} for {request.samples} "
-                f"sample(s) of this model, not {list(np.shape(request.noise))}.",
-            )
-        return torch.from_numpy(noise.copy())
+    def _noise(self, seed: int, index: int, given: NDArray[np.floating] | None) -> Tensor:
+        if given is not None:
+            return torch.from_numpy(given[index])
+        return seeded_noise(seed + index, self.backbone.latent_shape)
 
     def _decode(self, latent: Tensor, scale: float | None) -> list[Volume]:
-        images = torch.cat([self.backbone.decode(one[None], scale) for one in latent])
-        return [Volume(image[0].cpu().numpy(), self.backbone.grid) for image in images]
+        return [Volume(self.backbone.decode(z[None], scale)[0, 0].cpu().numpy(), self.backbone.grid) for z in latent]
+
+    def _refuse_broken(self, volumes: list[Volume]) -> None:
+        if not all(np.isfinite(volume.array).all() for volume in volumes):
+            raise VcmError(
+                Code.INTERNAL,
+                f"The model made an image that holds values which are not numbers, in {self.runtime.precision}.",
+                "Use --precision fp32, and raw attributes within 0 and 1.",
+            )
 
     def _meter(self, request: GenerateRequest, on_progress: OnProgress | None) -> ProgressMeter:
         batches = -(-request.samples // request.batch)
@@ -211,6 +226,11 @@ class Generator:
             stages.append((f"{name}sampling", float(request.step_count), batches * request.step_count))
             stages.append((f"{name}decoding", 20.0, batches))
         return ProgressMeter(stages, on_progress)
+
+    def _parameters(self) -> Iterator[torch.nn.Parameter]:
+        yield from self.backbone.parameters()
+        if self.control is not None:
+            yield from self.control.parameters()
 
     def _place(self) -> None:
         self.backbone.to(self.runtime.device)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -20,11 +21,12 @@ def load_backbone(pack: Pack) -> LatentDiffusion:
     """The latent diffusion model of a backbone pack, in fp32 on the CPU, ready to evaluate."""
     manifest = pack.backbone
     channels, i, j, k = manifest.latent.shape
-    autoencoder = build_autoencoder(manifest.networks["autoencoder"])
-    denoiser = build_denoiser(manifest.networks["denoiser"])
+    with _built(pack, "autoencoder"):
+        autoencoder = build_autoencoder(manifest.networks["autoencoder"])
+    with _built(pack, "denoiser"):
+        denoiser = build_denoiser(manifest.networks["denoiser"])
     fill(pack, autoencoder, open_weights(pack, "autoencoder"))
     fill(pack, denoiser, open_weights(pack, "denoiser"))
-    whitening = open_weights(pack, "whitening") if manifest.latent.whitened else None
     return LatentDiffusion(
         grid=manifest.grid,
         latent_shape=(channels, i, j, k),
@@ -34,7 +36,7 @@ def load_backbone(pack: Pack) -> LatentDiffusion:
         denoiser=denoiser,
         scale_factor=manifest.latent.scale_factor,
         packing=manifest.latent.packing,
-        whitening=(whitening["mean"], whitening["std"]) if whitening else None,
+        whitening=_whitening(pack) if manifest.latent.whitened else None,
     ).eval()
 
 
@@ -48,7 +50,8 @@ def load_control(pack: Pack) -> VcmControl:
             "VCMSlicer does not know.",
             "Update VCMSlicer.",
         )
-    network = build_control(manifest.networks, {spec.name: spec.channels for spec in manifest.conditions})
+    with _built(pack, "control"):
+        network = build_control(manifest.networks, {spec.name: spec.channels for spec in manifest.conditions})
     fill(pack, network, open_weights(pack, "control"))
     return VcmControl(network, manifest.conditions, manifest.scale_factor).eval()
 
@@ -68,5 +71,31 @@ def fill(pack: Pack, network: nn.Module, weights: Mapping[str, Tensor]) -> None:
         raise VcmError(
             Code.PACK_INVALID,
             f"The weights of the pack {pack.name} do not fit the networks that its manifest describes. {reason}",
+            "Import or download the pack again.",
+        ) from error
+
+
+def _whitening(pack: Pack) -> tuple[Tensor, Tensor]:
+    weights = open_weights(pack, "whitening")
+    expected = pack.backbone.latent.shape
+    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    if found != {"mean": expected, "std": expected}:
+        raise VcmError(
+            Code.PACK_INVALID,
+            f"The whitening of the pack {pack.name} must hold a mean and a std of shape {expected}; it holds {found}.",
+            "Import or download the pack again.",
+        )
+    return weights["mean"], weights["std"]
+
+
+@contextmanager
+def _built(pack: Pack, role: str) -> Iterator[None]:
+    """Networks check their options as they are built, each in its own way."""
+    try:
+        yield
+    except Exception as error:
+        raise VcmError(
+            Code.PACK_INVALID,
+            f"The manifest of the pack {pack.name} describes a network for its {role} that cannot be built: {error}.",
             "Import or download the pack again.",
         ) from error

@@ -5,18 +5,20 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from vcm.alignment import Alignment, align
 from vcm.findings import Finding
-from vcm.generate import GenerateRequest, Generator, Sample
+from vcm.generate import GenerateRequest, Sample
+from vcm.memory_plan import MemoryPlan
 from vcm.montage import save_montage
 from vcm.packs.store import Pack
 from vcm.report import Cost, SampleRecord, SamplingRecord, TwinRecord, build_report, write_report
 from vcm.results_folder import MONTAGE, REPORT, ResultsFolder
+from vcm.runtime import Runtime
 from vcm.segmentation import Choice
 from vcm.volume import Volume
 from vcm.volume_files import write_volume
@@ -31,8 +33,9 @@ class RunRecord:
     folder: ResultsFolder
     backbone: Pack
     control: Pack | None
-    generator: Generator
+    runtime: Runtime
     request: GenerateRequest
+    plan: MemoryPlan
     findings: Sequence[Finding]
     judge: Choice
     started: float
@@ -41,29 +44,24 @@ class RunRecord:
     seconds: dict[str, float] = field(default_factory=dict)
     noise: hashlib._Hash = field(default_factory=hashlib.sha256)
 
-    def add(self, sample: Sample) -> SampleRecord:
-        """Write a Sample, measure it, and bring the report up to date."""
-        started = time.perf_counter()
-        alignment = self._measure(sample.volume)
-        twin_alignment = self._measure(sample.uncontrolled) if sample.uncontrolled else None
-        self._count({**sample.seconds, "measuring": time.perf_counter() - started})
-        file = self._write("sample", sample.index, sample.volume)
-        twin = None
-        if sample.uncontrolled is not None:
-            twin_file = self._write("uncontrolled", sample.index, sample.uncontrolled)
-            twin = TwinRecord(twin_file.name, twin_alignment)
-        record = SampleRecord(file.name, sample.seed, alignment, twin)
-        self.noise.update(np.ascontiguousarray(sample.noise, "<f4").tobytes())
-        if not self.samples:
-            self._draw(sample, alignment, twin_alignment)
-        self.samples.append(record)
+    def add(self, sample: Sample) -> None:
+        """Write a Sample and enter it in the report; then measure it and complete its entry."""
+        self.folder.make_room()
+        self._enter(sample)
         self.write_report(complete=False)
-        return record
+        self.folder.replace_earlier()
+        self._judge(sample)
+        self.write_report(complete=False)
+
+    def add_preview(self, index: int, step: int, image: Volume) -> None:
+        """Write the image foreseen after a step beside the results, in the place of the one before."""
+        self.folder.make_room()
+        self._write("preview", index, image, f"synthetic preview after step {step}")
+        self.write_report(complete=False)
 
     def write_report(self, *, complete: bool) -> dict[str, object]:
         """Put `report.json` in place for what is there; `complete` once the run has ended."""
-        request, runtime = self.request, self.generator.runtime
-        plan = self.generator.plan(request.batch)
+        request, runtime, plan = self.request, self.runtime, self.plan
         report = build_report(
             backbone=self.backbone.manifest,
             control=self.control.manifest if self.control else None,
@@ -88,6 +86,26 @@ class RunRecord:
         write_report(self.folder.path / REPORT, report)
         return report
 
+    def _enter(self, sample: Sample) -> None:
+        file = self._write("sample", sample.index, sample.volume, SYNTHETIC)
+        twin = None
+        if sample.uncontrolled is not None:
+            twin = TwinRecord(self._write("uncontrolled", sample.index, sample.uncontrolled, SYNTHETIC).name)
+        self.noise.update(np.ascontiguousarray(sample.noise, "<f4").tobytes())
+        self.samples.append(SampleRecord(file.name, sample.seed, None, twin))
+
+    def _judge(self, sample: Sample) -> None:
+        started = time.perf_counter()
+        entry = self.samples[-1]
+        alignment, twin, twin_alignment = self._measure(sample.volume), entry.uncontrolled, None
+        if sample.uncontrolled is not None and twin is not None:
+            twin_alignment = self._measure(sample.uncontrolled)
+            twin = replace(twin, alignment=twin_alignment)
+        self.samples[-1] = replace(entry, alignment=alignment, uncontrolled=twin)
+        self._count({**sample.seconds, "measuring": time.perf_counter() - started})
+        if len(self.samples) == 1:
+            self._draw(sample, alignment, twin_alignment)
+
     def _measure(self, image: Volume) -> Alignment | None:
         if not self.request.conditions:
             return None
@@ -95,16 +113,16 @@ class RunRecord:
         labels = segmenter.segment(image) if segmenter else None
         return align(image, self.request.conditions, labels, segmenter.name if segmenter else "")
 
-    def _write(self, kind: str, index: int, volume: Volume) -> Path:
+    def _write(self, kind: str, index: int, volume: Volume, description: str) -> Path:
         file = self.folder.file(kind, index)
-        write_volume(file, volume, description=SYNTHETIC)
-        self.files.append(file)
+        write_volume(file, volume, description=description)
+        if file not in self.files:
+            self.files.append(file)
         return file
 
     def _draw(self, sample: Sample, alignment: Alignment | None, twin: Alignment | None) -> None:
-        runtime = self.generator.runtime
         made_by = f"{self.backbone.name}" + (f" with {self.control.name}" if self.control else "")
-        how = f"{self.request.sampler}, {self.request.step_count} steps, seed {sample.seed}, {runtime.precision}"
+        how = f"{self.request.sampler}, {self.request.step_count} steps, seed {sample.seed}, {self.runtime.precision}"
         file = self.folder.path / MONTAGE
         save_montage(
             file,

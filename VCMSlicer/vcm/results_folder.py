@@ -4,71 +4,135 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from vcm.atomic_files import write_json
+from vcm.atomic_files import NO_ROOM
 from vcm.errors import Code, VcmError
 
 REPORT = "report.json"
 MONTAGE = "montage.png"
-OURS = re.compile(r"(sample|uncontrolled)-\d+\.nii\.gz|report\.json|montage\.png")
+RESULT = re.compile(r"(sample|uncontrolled|preview)-\d+\.nii\.gz|report\.json|montage\.png")
+LEFTOVER = re.compile(rf"\.[0-9a-f]{{8}}\.({RESULT.pattern})")
+"""The temporary names under which a run that was killed may have left a file."""
 
 
-@dataclass(frozen=True)
 class ResultsFolder:
-    """A folder that a run may write its results into."""
+    """A folder that a run may write its results into.
 
-    path: Path
+    Results of an earlier run, which its report names, stay until the new run has a Sample of its own to put in their
+    place; if it ends before, they are as they were.
+    """
+
+    def __init__(self, path: Path, earlier: Iterable[str] = ()) -> None:
+        self.path = path
+        self._earlier = frozenset(earlier)
+        self._aside: Path | None = None
 
     @classmethod
-    def claim(cls, path: Path, *, force: bool = False) -> ResultsFolder:
-        """Make the folder, and make sure that nothing in it would be lost.
+    def claim(cls, path: Path, *, inputs: Iterable[Path] = (), force: bool = False) -> ResultsFolder:
+        """Look whether the folder can take results without a loss; nothing in it is changed.
 
-        Results of an earlier run, which its report names, are taken away; files of the same names that no report
-        speaks of are the user's, and stay unless `force` is set.
+        Files with the names of results that no report speaks of are the user's, and refused unless `force` is set;
+        `inputs` of the run are refused in any case.
         """
-        if path.exists() and not path.is_dir():
+        with _in_words(path):
+            if path.exists() and not path.is_dir():
+                sentence = f"The results should go into the folder {path}, but that is a file."
+                raise VcmError(Code.BAD_REQUEST, sentence, "Choose a folder with --out.")
+            taken = {entry.name: entry for entry in path.iterdir() if _is_ours(entry)} if path.exists() else {}
+            _refuse_inputs(path, taken.values(), inputs)
+        known = _named_by_a_report(path / REPORT)
+        foreign = [n for n, entry in taken.items() if RESULT.fullmatch(n) and (n not in known or entry.is_dir())]
+        if foreign and not (force and all(taken[name].is_file() for name in foreign)):
+            found = ", ".join(sorted(foreign))
             raise VcmError(
                 Code.BAD_REQUEST,
-                f"The results should go into the folder {path}, but that is a file.",
-                "Choose a folder.",
+                f"The folder {path} already holds {found}, which no report of an earlier run names.",
+                "Choose another folder with --out, or replace files by these names with --force.",
             )
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise VcmError(
-                Code.NO_PERMISSION,
-                f"The folder {path} for the results cannot be made: {error.strerror}.",
-                "Choose a folder you may write to with --out.",
-            ) from error
-        folder = cls(path)
-        write_json(path / REPORT, folder._cleared(force))
-        return folder
+        return cls(path, taken)
+
+    def open(self) -> None:
+        """Make the folder and try to write in it, so that a run does not begin that could not end."""
+        with _in_words(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.path):
+                pass
 
     def file(self, kind: str, index: int) -> Path:
-        """Where a volume goes: `kind` is `sample` or `uncontrolled`."""
+        """Where a volume goes: `kind` is `sample`, `uncontrolled` or `preview`."""
         return self.path / f"{kind}-{index}.nii.gz"
 
-    def _cleared(self, force: bool) -> dict[str, Any]:
-        taken = [p for p in self.path.iterdir() if OURS.fullmatch(p.name)]
-        known = _written_by_us(self.path / REPORT)
-        foreign = [p.name for p in taken if p.name not in known]
-        if foreign and not force:
-            raise VcmError(
-                Code.BAD_REQUEST,
-                f"The folder {self.path} already holds {', '.join(sorted(foreign))}, which no earlier run left there.",
-                "Choose another folder with --out, or replace them with --force.",
-            )
-        for file in taken:
-            file.unlink()
-        return {"synthetic": True, "complete": False, "files": [REPORT]}
+    @contextmanager
+    def earlier_results_kept(self) -> Iterator[None]:
+        """Put the results of an earlier run back if the block fails before `replace_earlier` was called."""
+        try:
+            yield
+        except BaseException:
+            self._put_back()
+            raise
+
+    def make_room(self) -> None:
+        """Set the results of an earlier run aside; called before a file is written."""
+        if self._earlier and self._aside is None:
+            with _in_words(self.path):
+                self._aside = Path(tempfile.mkdtemp(prefix="earlier-results-", dir=self.path))
+                for name in self._earlier:
+                    (self.path / name).rename(self._aside / name)
+
+    def replace_earlier(self) -> None:
+        """Let go of the results of an earlier run: there are new ones in their place."""
+        if self._aside is not None:
+            shutil.rmtree(self._aside, ignore_errors=True)
+        self._earlier, self._aside = frozenset(), None
+
+    def _put_back(self) -> None:
+        if self._aside is None:
+            return
+        with _in_words(self.path):
+            for entry in self._aside.iterdir():
+                entry.replace(self.path / entry.name)
+            for entry in self.path.iterdir():
+                if _is_ours(entry) and entry.name not in self._earlier:
+                    entry.unlink()
+            self._aside.rmdir()
+        self._aside = None
 
 
-def _written_by_us(report: Path) -> set[str]:
+def _is_ours(entry: Path) -> bool:
+    return bool(RESULT.fullmatch(entry.name) or LEFTOVER.fullmatch(entry.name))
+
+
+def _named_by_a_report(report: Path) -> set[str]:
     try:
         content = json.loads(report.read_text("utf-8"))
         return {str(name) for name in content["files"]} if content["synthetic"] is True else set()
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return set()
+
+
+def _refuse_inputs(path: Path, taken: Iterable[Path], inputs: Iterable[Path]) -> None:
+    places = {entry.resolve() for entry in taken}
+    for file in inputs:
+        if file.resolve() in places:
+            raise VcmError(
+                Code.BAD_REQUEST,
+                f"{file} was given as an input, but the results that go into {path} would replace it.",
+                "Choose another folder with --out.",
+            )
+
+
+@contextmanager
+def _in_words(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise VcmError(
+            Code.DISK_FULL if error.errno in NO_ROOM else Code.NO_PERMISSION,
+            f"The folder {folder} cannot take the results: {error.strerror or error}.",
+            "Choose a folder with room that you may write to with --out.",
+        ) from error

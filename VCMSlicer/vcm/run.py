@@ -9,8 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from vcm.attributes import resolve
 from vcm.choice import choose_packs
 from vcm.conditions import Condition, ConditionSpec
@@ -19,12 +17,13 @@ from vcm.errors import Code, VcmError
 from vcm.findings import Finding, raise_first_error
 from vcm.grid import Grid
 from vcm.job import ConditionFile, GenerateJob
+from vcm.noise_file import read_noise
 from vcm.packs.store import Pack
 from vcm.results_folder import REPORT, ResultsFolder
 from vcm.volume_files import read_volume_file
 
 if TYPE_CHECKING:
-    from vcm.generate import Generator, OnPreview
+    from vcm.generate import GenerateRequest, Generator, OnPreview
     from vcm.progress import OnProgress
     from vcm.report import SampleRecord
     from vcm.segmentation import Choice
@@ -55,50 +54,38 @@ class RunResult:
 def run_generate(job: GenerateJob, listeners: Listeners | None = None, load: Load | None = None) -> RunResult:
     """Do a `GenerateJob`. Inputs are examined before anything heavy is loaded; the first error stops the run.
 
-    Each Sample is written as soon as it is finished, and `report.json` always tells what is in the folder. `load`
-    takes the place of `load_generator` where models are kept warm.
+    Each Sample is written as soon as it is finished, and `report.json` always tells what is in the folder; results of
+    an earlier run stay until there is a Sample to take their place. Previews that no listener takes are written there
+    too. `load` takes the place of `load_generator` where models are kept warm.
     """
     listeners = listeners or Listeners()
     started = time.perf_counter()
     backbone, control = choose_packs(job.pack, job.control, (c.name for c in job.conditions))
-    folder = ResultsFolder.claim(job.out, force=job.force)
+    folder = ResultsFolder.claim(job.out, inputs=_input_files(job), force=job.force)
     examinations = examine_conditions(job.conditions, backbone, control)
     findings = [finding for examination in examinations for finding in examination.findings]
     for finding in findings:
         listeners.finding(finding)
     raise_first_error(findings)
-    conditions = tuple(e.condition for e in examinations if e.condition is not None)
-    values = resolve(backbone.backbone.attributes, job.attributes, job.raw_attributes, conditions)
-    noise = read_noise(job.noise) if job.noise else None
-    for pack in filter(None, (backbone, control)):
-        for part in pack.manifest.untrained:
-            listeners.words(f"The {part} of {pack.name} is untrained: expect noise, not anatomy.")
+    request = _request(job, backbone, tuple(e.condition for e in examinations if e.condition is not None))
+    folder.open()
+    _say_what_to_expect(request, backbone, control, listeners.words)
 
-    from vcm.generate import GenerateRequest
     from vcm.record import RunRecord
 
     listeners.words("loading the model")
     generator = (load or load_generator)(backbone, control, job)
-    request = GenerateRequest(
-        attributes=values,
-        conditions=conditions,
-        seed=job.seed if job.seed is not None else secrets.randbelow(2**31),
-        samples=job.samples,
-        sampler=job.sampler,
-        steps=job.steps,
-        noise=noise,
-        uncontrolled=job.uncontrolled,
-        preview_every=job.preview_every,
-        batch=job.batch,
-    )
     listeners.words(f"running on {generator.runtime.words}")
-    listeners.words(generator.plan(request.batch).words)
-    judge = _judge(job, backbone, generator, conditions)
+    plan = generator.plan(request.batch)
+    listeners.words(plan.words)
+    judge = _judge(job, backbone, generator, request.conditions)
     listeners.words(judge.sentence)
-    record = RunRecord(folder, backbone, control, generator, request, findings, judge, started)
-    for sample in generator.generate(request, listeners.progress, listeners.preview, listeners.cancelled):
-        record.add(sample)
-    report = record.write_report(complete=True)
+    record = RunRecord(folder, backbone, control, generator.runtime, request, plan, findings, judge, started)
+    preview = listeners.preview or record.add_preview
+    with folder.earlier_results_kept():
+        for sample in generator.generate(request, listeners.progress, preview, listeners.cancelled):
+            record.add(sample)
+        report = record.write_report(complete=True)
     return RunResult((*record.files, folder.path / REPORT), report, tuple(map(_summary, record.samples)))
 
 
@@ -124,21 +111,37 @@ def load_generator(backbone: Pack, control: Pack | None, job: GenerateJob) -> Ge
     return Generator(load_backbone(backbone), load_control(control) if control else None, runtime, job.memory)
 
 
-def read_noise(path: Path) -> np.ndarray:
-    """The initial noise from a NumPy file, without unpickling anything."""
-    try:
-        noise = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise VcmError(Code.FILE_MISSING, f"There is no file {path}.", "Check the path given with --noise.") from None
-    except (OSError, ValueError, EOFError) as error:
-        raise VcmError(
-            Code.FILE_UNREADABLE,
-            f"{path} cannot be read as a NumPy array of noise.",
-            "Save it with numpy.save as float32, without objects.",
-        ) from error
-    if not isinstance(noise, np.ndarray) or noise.dtype.kind not in "fiu":
-        raise VcmError(Code.FILE_UNREADABLE, f"{path} must hold one NumPy array of numbers (.npy).")
-    return noise
+def _input_files(job: GenerateJob) -> list[Path]:
+    regions = [condition.region for condition in job.conditions if condition.region is not None]
+    return [*(condition.path for condition in job.conditions), *regions, *([job.noise] if job.noise else [])]
+
+
+def _request(job: GenerateJob, backbone: Pack, conditions: tuple[Condition, ...]) -> GenerateRequest:
+    from vcm.generate import GenerateRequest
+
+    manifest = backbone.backbone
+    return GenerateRequest(
+        attributes=resolve(manifest.attributes, job.attributes, job.raw_attributes, conditions),
+        conditions=conditions,
+        seed=job.seed if job.seed is not None else secrets.randbelow(2**31),
+        samples=job.samples,
+        sampler=job.sampler,
+        steps=job.steps,
+        noise=read_noise(job.noise, job.samples, manifest.latent.shape) if job.noise else None,
+        uncontrolled=job.uncontrolled,
+        preview_every=job.preview_every,
+        batch=job.batch,
+    )
+
+
+def _say_what_to_expect(
+    request: GenerateRequest, backbone: Pack, control: Pack | None, words: Callable[[str], None]
+) -> None:
+    for pack in filter(None, (backbone, control)):
+        for part in pack.manifest.untrained:
+            words(f"The {part} of {pack.name} is untrained: expect noise, not anatomy.")
+    if request.uncontrolled and not request.conditions:
+        words("No condition was given, so the images are uncontrolled themselves and have no twin.")
 
 
 def _examine_one(file: ConditionFile, spec: ConditionSpec, grid: Grid) -> Examination:
@@ -146,7 +149,9 @@ def _examine_one(file: ConditionFile, spec: ConditionSpec, grid: Grid) -> Examin
     findings = list(examination.findings)
     region = None
     if file.region is not None:
-        looked_at = examine_region(read_volume_file(file.region), grid, subject=f"region of {file.name}")
+        # What is found is kept in the report, where the folders of the user's files have no place.
+        weights = replace(read_volume_file(file.region), path=Path(file.region.name))
+        looked_at = examine_region(weights, grid, subject=f"region of {file.name}")
         findings.extend(looked_at.findings)
         region = looked_at.region
     condition = examination.condition

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
+import signal
 import sys
-from typing import Any
 
 import typer
 
 from vcm.cli import benchmark as bench
 from vcm.cli import cohort, doctor, generate, packs, space, train
-from vcm.errors import Code, VcmError
+from vcm.cli.endings import end
 
-EXIT_CODES = {Code.CANCELLED: 130, Code.BAD_REQUEST: 2, Code.INTERNAL: 70, Code.OUT_OF_MEMORY: 71}
-FAILED = 1
+EPILOG = """Example: vcm generate --condition ventricles=mask.nii.gz --age 72 --sex F --seed 1 --out result
+
+Exit codes: 0 done, 1 refused by an input, a pack or the disk, 2 a request that makes no sense, 70 a fault of the
+program, 71 too little memory, 130 cancelled."""
 
 app = typer.Typer(
     name="vcm",
@@ -23,6 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     help="Synthetic T1w brain MRI that obeys what you paint. Research software, never a diagnostic.",
+    epilog=EPILOG,
 )
 app.command()(generate.generate)
 app.command()(doctor.doctor)
@@ -44,48 +46,25 @@ def version(value: bool) -> None:
 
 @app.callback()
 def options(
-    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error.", envvar="VCM_DEBUG"),
+    _debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error.", envvar="VCM_DEBUG"),
     _version: bool = typer.Option(False, "--version", callback=version, is_eager=True, help="Show the version."),
 ) -> None:
     """Options of every command."""
-    if debug:
-        os.environ["VCM_DEBUG"] = "1"
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; every failure ends in one sentence and an exit code."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    """Run the command line; every failure ends in one sentence and an exit code. `--debug` may stand anywhere."""
+    if arguments is None:
+        arguments = sys.argv[1:]
+        # A job that is stopped by its scheduler cleans up as one that is stopped by its user does.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    debug = "--debug" in arguments or bool(os.environ.get("VCM_DEBUG"))
     try:
-        result = app(arguments, standalone_mode=False)
-        sys.exit(result if isinstance(result, int) else 0)
-    except VcmError as error:
-        _tell(error, as_json="--json" in arguments)
-    except (KeyboardInterrupt, typer.Abort):
-        _tell(VcmError(Code.CANCELLED, "Cancelled."), as_json="--json" in arguments)
-    except Exception as error:
-        if hasattr(error, "format_message"):  # a usage error: typer's own, whichever click it comes with
-            error.show()  # type: ignore[attr-defined]
-            sys.exit(getattr(error, "exit_code", 2))
-        _tell(
-            VcmError(
-                Code.INTERNAL,
-                f"Something went wrong inside VCMSlicer: {type(error).__name__}: {error}.",
-                "Run the command again with --debug and report what it prints.",
-            ),
-            as_json="--json" in arguments,
-        )
-
-
-def _tell(error: VcmError, as_json: bool) -> None:
-    if os.environ.get("VCM_DEBUG"):
-        import traceback
-
-        traceback.print_exc()
-    if as_json:
-        content: dict[str, Any] = {"error": error.as_dict()}
-        print(json.dumps(content, indent=1, default=str))
-    else:
-        print(f"vcm: {error.sentence}", file=sys.stderr)
-        if error.remedy:
-            print(f"     {error.remedy}", file=sys.stderr)
-    sys.exit(EXIT_CODES.get(error.code, FAILED))
+        result = app([argument for argument in arguments if argument != "--debug"], standalone_mode=False)
+    except BrokenPipeError:
+        # Whoever read our output has enough of it; what is still in the buffer must not be tried again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except (Exception, KeyboardInterrupt) as error:
+        sys.exit(end(error, as_json="--json" in arguments, debug=debug))
+    sys.exit(result if isinstance(result, int) else 0)

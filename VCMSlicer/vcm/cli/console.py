@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -14,17 +13,15 @@ from vcm.findings import Finding, Level
 if TYPE_CHECKING:
     from vcm.progress import Progress as Step
     from vcm.run import Listeners
-    from vcm.volume import Volume
 
 STYLES = {Level.ERROR: "bold red", Level.WARNING: "yellow", Level.NOTE: "dim"}
 
 
 class Console:
-    """Shows a run to a person; `quiet` shows nothing, for machines. `previews` is where previews are written."""
+    """Shows a run to a person; `quiet` shows nothing, for machines."""
 
-    def __init__(self, *, quiet: bool = False, previews: Path | None = None) -> None:
-        self._console = RichConsole(stderr=True, quiet=quiet, highlight=False)
-        self._previews = previews
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._console = RichConsole(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -33,6 +30,7 @@ class Console:
             TextColumn("{task.fields[left]}"),
             console=self._console,
             transient=True,
+            disable=not self._console.is_terminal,
         )
         self._task = self._bar.add_task("starting", total=1.0, left="", visible=False)
 
@@ -49,7 +47,7 @@ class Console:
         """The callbacks a run reports to."""
         from vcm.run import Listeners
 
-        return Listeners(self._advance, self._preview if self._previews else None, self.finding, self.words)
+        return Listeners(progress=self._advance, finding=self._unless_it_stops, words=self.words)
 
     def finding(self, finding: Finding) -> None:
         """Show what the input doctor found."""
@@ -61,13 +59,12 @@ class Console:
         """Show a sentence about the run."""
         self._console.print(words, style="dim", markup=False)
 
+    def _unless_it_stops(self, finding: Finding) -> None:
+        # An error ends the run, and is told there.
+        if finding.level is not Level.ERROR:
+            self.finding(finding)
+
     def _advance(self, step: Step) -> None:
         left = "" if step.seconds_left is None else f"{step.seconds_left:.0f} s left"
         words = f"{step.stage} {step.step}/{step.total}"
         self._bar.update(self._task, completed=step.fraction, description=words, left=left, visible=True)
-
-    def _preview(self, sample: int, step: int, volume: Volume) -> None:
-        from vcm.volume_files import write_volume
-
-        assert self._previews is not None
-        write_volume(self._previews / f"preview-{sample}.nii.gz", volume, description=f"synthetic preview, step {step}")

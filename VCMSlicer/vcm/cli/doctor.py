@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vcm.cli.inputs import parse_conditions
+from vcm.errors import Code, VcmError
+
+if TYPE_CHECKING:
+    from vcm.doctor import Examination
 
 HELP = """Check conditions before anything is sampled, and show what the model would see.
 
@@ -16,7 +22,8 @@ Example:
 
   vcm doctor --condition ventricles=mask.nii.gz --out seen
 
-Exits with 1 where an error would stop a run. With --out the volumes the model would get are written there.
+Exits with 1 where an error would stop a run. With --out the volumes the model would get are written there, as
+seen-ventricles.nii.gz and the like.
 """
 
 
@@ -26,22 +33,18 @@ def doctor(
     control: Annotated[str | None, typer.Option(help="The control.")] = None,
     region: Annotated[list[str] | None, typer.Option(help="NAME=FILE, a map of weights in 0–1.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write what the model sees into this folder.")] = None,
+    force: Annotated[bool, typer.Option(help="Replace files of the same names in the folder of --out.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> int:
     """See HELP."""
     from vcm.choice import choose_packs
     from vcm.cli.console import Console
     from vcm.run import examine_conditions
-    from vcm.volume_files import write_volume
 
     files = parse_conditions(condition, regions=region or ())
     examinations = examine_conditions(files, *choose_packs(pack, control, (file.name for file in files)))
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        for examination in examinations:
-            if examination.condition is not None:
-                description = f"what the model sees as {examination.name}"
-                write_volume(out / f"{examination.name}.nii.gz", examination.condition.volume, description=description)
+        _write_seen(out, examinations, force)
     usable = all(examination.condition is not None for examination in examinations)
     if as_json:
         typer.echo(json.dumps({"usable": usable, "conditions": [e.as_dict() for e in examinations]}, indent=1))
@@ -59,3 +62,19 @@ def doctor(
 
 
 doctor.__doc__ = HELP
+
+
+def _write_seen(folder: Path, examinations: Iterable[Examination], force: bool) -> None:
+    from vcm.volume_files import write_volume
+
+    for examination in examinations:
+        path = folder / f"seen-{examination.name}.nii.gz"
+        if examination.condition is None:
+            continue
+        if not force and os.path.lexists(path):
+            raise VcmError(
+                Code.BAD_REQUEST,
+                f"There is a file {path} already.",
+                "Choose another folder, or replace it with --force.",
+            )
+        write_volume(path, examination.condition.volume, description=f"what the model sees as {examination.name}")

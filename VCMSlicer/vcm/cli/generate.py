@@ -66,9 +66,7 @@ def generate(
     steps: Annotated[
         int | None, typer.Option(help="10 preview, 20 standard; 200 for ddim.", show_default="20, ddim 200")
     ] = None,
-    noise: Annotated[
-        Path | None, typer.Option(help="A .npy file with the initial noise, instead of a seed.")
-    ] = None,
+    noise: Annotated[Path | None, typer.Option(help="A .npy file with the initial noise, instead of a seed.")] = None,
     uncontrolled: Annotated[bool, typer.Option(help="Also make the twin from the same noise without control.")] = False,
     preview_every: Annotated[int, typer.Option(help="Write preview-0.nii.gz every so many steps; 0 for none.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
@@ -80,6 +78,7 @@ def generate(
 ) -> None:
     """See HELP."""
     from vcm.job import GenerateJob
+    from vcm.results_folder import REPORT
     from vcm.run import run_generate
 
     given = {
@@ -109,10 +108,11 @@ def generate(
         segmenter=segmenter,
         force=force,
     )
-    with Console(quiet=as_json, previews=out if preview_every else None) as console:
+    with Console(quiet=as_json) as console:
         result = run_generate(job, console.listeners())
     if as_json:
-        typer.echo(json.dumps(result.report, indent=1, allow_nan=False))
+        # In ASCII, as not every terminal and pipe takes more.
+        typer.echo(json.dumps(json.loads((out / REPORT).read_text("utf-8")), indent=1))
         return
     for summary in result.summaries:
         typer.echo(summary)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
@@ -10,6 +11,8 @@ from vcm.errors import Code, VcmError
 from vcm.job import ConditionFile
 
 T = TypeVar("T")
+
+IMAGE_ENDINGS = (".nii", ".nii.gz", ".nrrd", ".nhdr")
 
 
 def parse_conditions(
@@ -57,6 +60,8 @@ def _by_name(option: str, entries: Iterable[str], read: Callable[[str], T]) -> d
     result: dict[str, T] = {}
     for text in entries:
         name, value = _split(option, text)
+        if name in result:
+            raise VcmError(Code.BAD_REQUEST, f"{option} was given twice for {name}.")
         try:
             result[name] = read(value)
         except ValueError:
@@ -68,13 +73,18 @@ def _split(option: str, text: str) -> tuple[str, str]:
     name, separator, value = text.partition("=")
     if not separator or not name.strip() or not value.strip():
         raise VcmError(Code.BAD_REQUEST, f"{option} is written NAME=VALUE; {text!r} was given.")
-    return name.strip(), value.strip()
+    return name.strip(), value
 
 
 def _split_label(text: str) -> tuple[Path, int | str | None]:
-    """The last colon is a label's, unless the whole is a file or the colon is a drive's."""
+    """The last colon is a label's, unless the whole is a file, what follows is one's ending, or it is a drive's.
+
+    >>> [_split_label(text)[1] for text in ("scan.nrrd:Lateral ventricle", "12:30.nii.gz", "C:/mask.nii.gz")]
+    ['Lateral ventricle', None, None]
+    """
     path, colon, label = text.rpartition(":")
-    if not colon or Path(text).exists() or len(path) <= 1 or "/" in label or "\\" in label:
+    named_like_a_file = label.lower().endswith(IMAGE_ENDINGS) or "/" in label or "\\" in label
+    if not colon or not label or len(path) <= 1 or named_like_a_file or os.path.exists(text):  # noqa: PTH110
         return Path(text), None
     return Path(path), int(label) if label.isdecimal() else label
 

@@ -1,0 +1,47 @@
+"""How a command ends that could not do its work: in a sentence for people, or in JSON, and an exit code."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+
+import typer
+
+from vcm.errors import Code, VcmError
+
+EXIT_CODES = {Code.BAD_REQUEST: 2, Code.INTERNAL: 70, Code.OUT_OF_MEMORY: 71, Code.CANCELLED: 130}
+REFUSED = 1
+"""The exit code of every other failure: an input, a pack or a disk that does not allow the work."""
+
+
+def end(error: BaseException, *, as_json: bool = False, debug: bool = False) -> int:
+    """Tell what went wrong, on stdout for machines and on stderr for people, and give the exit code."""
+    if debug:
+        traceback.print_exception(error)
+    told = _in_words(error)
+    if as_json:
+        print(json.dumps({"error": told.as_dict()}, indent=1, default=str))
+    else:
+        print(f"vcm: {told.sentence}", file=sys.stderr)
+        for finding in told.details.get("findings", [])[1:]:
+            print(f"vcm: {finding['sentence']}", file=sys.stderr)
+        if told.remedy:
+            print(f"     {told.remedy}", file=sys.stderr)
+    return EXIT_CODES.get(told.code, REFUSED)
+
+
+def _in_words(error: BaseException) -> VcmError:
+    if isinstance(error, (KeyboardInterrupt, typer.Abort)):
+        return VcmError(Code.CANCELLED, "Cancelled. What was finished before is kept.")
+    # A usage error is click's own class, of click itself or of a copy inside typer.
+    if hasattr(error, "format_message"):
+        context = getattr(error, "ctx", None)
+        remedy = f"See: {context.command_path} --help" if context else "See: vcm --help"
+        return VcmError(Code.BAD_REQUEST, error.format_message(), remedy)
+    from vcm.worker.failures import in_words
+
+    told = in_words(error)
+    if told.code is Code.INTERNAL and told is not error:
+        told.remedy = "Run the command again with --debug and report what it prints."
+    return told
