@@ -6,6 +6,7 @@ import math
 import subprocess
 import sys
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -321,6 +322,34 @@ def test_a_line_without_its_end_is_told_when_the_stream_ends():
     (item,) = decoder.end()
     assert isinstance(item, Garbage) and item.text == '{"type":"can'
     assert decoder.end() == []
+
+
+GUIDE = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text("utf-8")
+
+
+def test_the_guide_has_a_row_for_every_message_with_all_of_its_fields():
+    rows = {
+        row.split("|")[1].strip(" `"): row
+        for row in GUIDE.splitlines()
+        if row.startswith("| `") and "`type`" not in row
+    }
+    assert set(rows) == set(BY_TYPE)
+    for tag, cls in BY_TYPE.items():
+        assert [f.name for f in dataclasses.fields(cls) if f"`{f.name}`" not in rows[tag]] == []
+
+
+def test_the_guide_names_every_field_of_what_messages_hold():
+    parts = (ConditionInput, AlignmentSummary, ClassScore, ImageScore, GeneratedSample, PreparedCondition, Structure)
+    for cls in (*parts, PackEntry, Device, Finding):
+        assert [f.name for f in dataclasses.fields(cls) if f.name not in GUIDE] == []
+
+
+def test_the_session_in_the_guide_is_one_that_both_sides_would_read():
+    lines = [line for line in GUIDE.splitlines() if line.startswith(("→", "←"))]
+    requests = [decode(line[2:]) for line in lines if line.startswith("→") and "explode" not in line]
+    answers = [decode(line[2:]) for line in lines if line.startswith("←")]
+    assert isinstance(requests[0], Generate) and isinstance(requests[-1], Shutdown)
+    assert {type(answer) for answer in answers} >= {Hello, Ready, Accepted, Progress, Generated, Cancelled, Failed}
 
 
 def run_python(code):
