@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -53,7 +54,7 @@ class ControlTraining:
     steps: int = 3000
     batch: int = 8
     learning_rate: float = 1e-3
-    warmup: int = 100
+    warmup: int = 40
     final_rate: float = 0.02
     weight_decay: float = 0.01
     clip: float = 0.5
@@ -104,7 +105,10 @@ class ControlTraining:
             text = path.read_text(encoding="utf-8")
             if path.suffix == ".json":
                 return cls.from_dict(json.loads(text), str(path))
-            import tomllib
+            if sys.version_info >= (3, 11):
+                import tomllib
+            else:
+                import tomli as tomllib
 
             return cls.from_dict(tomllib.loads(text), str(path))
         except FileNotFoundError:
