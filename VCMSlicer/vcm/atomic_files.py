@@ -53,8 +53,11 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Put text in place whole, as UTF-8 with plain newlines."""
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+    """Put text in place whole, as UTF-8 with plain newlines; what of a file's name is no text is escaped."""
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file,
+    ):
         file.write(text)
 
 

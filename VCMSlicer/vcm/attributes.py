@@ -113,10 +113,11 @@ class AttributeValue:
     origin: str
 
     def as_dict(self) -> dict[str, Any]:
+        human = self.spec.to_human(self.raw)
         return {
             "name": self.spec.name,
             "raw": self.raw,
-            "value": self.spec.to_human(self.raw),
+            "value": round(human, 6) if isinstance(human, float) else human,
             "unit": self.spec.unit,
             "origin": self.origin,
         }

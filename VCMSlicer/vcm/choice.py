@@ -41,7 +41,8 @@ def _named(control: str, backbone: Pack, names: list[str]) -> Pack:
     if manifest.backbone.sha256 != backbone.backbone.files["denoiser"].sha256:
         raise VcmError(
             Code.PACK_INVALID,
-            f"The control {chosen.name} was trained for the backbone {manifest.backbone.name}, not for {backbone.name}.",
+            f"The control {chosen.name} was trained for the backbone {manifest.backbone.name}, not for "
+            f"{backbone.name}.",
             f"Use --pack {manifest.backbone.name}, or a control made for {backbone.name}.",
         )
     takes = [spec.name for spec in manifest.conditions]

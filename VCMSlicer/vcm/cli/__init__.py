@@ -60,7 +60,8 @@ def main(arguments: list[str] | None = None) -> None:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     debug = "--debug" in arguments or bool(os.environ.get("VCM_DEBUG"))
     try:
-        result = app([argument for argument in arguments if argument != "--debug"], standalone_mode=False)
+        plain = [argument for argument in arguments if argument != "--debug"]
+        result = app(plain, prog_name="vcm", standalone_mode=False)
     except BrokenPipeError:
         # Whoever read our output has enough of it; what is still in the buffer must not be tried again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
