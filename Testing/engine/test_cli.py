@@ -348,12 +348,8 @@ def test_the_doctor_shows_what_the_model_would_see_and_never_writes_over_a_file(
 
 def test_the_doctor_tells_every_error_and_ends_with_1(tmp_path):
     write_volume(tmp_path / "blank.nii.gz", Volume(MASK * 0, tiny.GRID))
-    command = [
-        "doctor",
-        "--pack",
-        "tiny",
-        *(f"--condition={n}={tmp_path}/blank.nii.gz" for n in ("ventricles", "skull")),
-    ]
+    conditions = [f"--condition={name}={tmp_path}/blank.nii.gz" for name in ("ventricles", "skull")]
+    command = ["doctor", "--pack", "tiny", *conditions]
     ended = vcm(*command)
     assert ended.code == 1 and ended.err.count("error: ") == 2 and "skull cannot be used" in ended.out
     ended = vcm(*command, "--json")
