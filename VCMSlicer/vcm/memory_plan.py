@@ -1,26 +1,39 @@
-"""Decide before sampling how the memory will do: measured needs against free bytes, and the choice in words."""
+"""Decide before sampling how the memory will do: estimated needs against free bytes, and the choice in words.
+
+The estimates follow the networks' own shapes; `docs/performance.md` says against what they were measured.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from vcm.backbones.latent_diffusion import LatentDiffusion
+from vcm.backbones.slab_decoding import slab_decoding_bytes
 from vcm.controls.condition_encoder import ConditionEncoder
 from vcm.controls.vcm_control import VcmControl
 from vcm.errors import Code, VcmError
 
 PLAIN_DECODE_FACTOR = 6.0
-"""Peak of the plain decoder in units of its largest activation: 8.6 GB for 1.47 GB, measured on an H200."""
+"""Peak of the plain decoder in units of its largest activation: half are tensors, half workspace."""
 
-SLAB_DECODE_FACTOR = 2.6
-"""The same when decoding in slabs; see docs/performance.md for the measurement."""
+ENCODE_FACTOR = 8.0
+"""Peak of a condition encoder in units of its largest activation: six are tensors, two are for workspace."""
 
-STEP_FACTOR = 6.0
-RESERVE = 1.15
+STEP_FACTOR = 4.0
+"""Peak of a step in units of its largest activation: a bit more than two are tensors, the rest workspace."""
+
+TWINS = 2
+"""A captured step keeps its memory, and a Sample may have a twin without control."""
+
+RESERVE = 1.1
+"""For what the allocator cannot fill."""
+
 PLANS = ("whole", "slabs", "offload")
+"""From the heaviest to the lightest."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +41,13 @@ class MemoryPlan:
     """How a Sample will be made within the memory there is.
 
     `whole` decodes in one go; `slabs` decodes slab by slab, with the same result; `offload` also moves the denoiser
-    out of the device's memory before decoding.
+    out of the device's memory before decoding, where the device has a memory of its own.
     """
 
     name: str
     needed: int
     free: int
+    own_memory: bool = True
 
     @property
     def slabs(self) -> bool:
@@ -44,6 +58,12 @@ class MemoryPlan:
     def offload(self) -> bool:
         """Whether the denoiser leaves the device before decoding."""
         return self.name == "offload"
+
+    @property
+    def lighter(self) -> str | None:
+        """The name of the next lighter plan, if there is one here."""
+        plans = _plans(self.own_memory)
+        return next(iter(plans[plans.index(self.name) + 1 :]), None)
 
     @property
     def words(self) -> str:
@@ -66,12 +86,22 @@ def plan_memory(
 ) -> MemoryPlan:
     """The first plan, from `slabs` to the lighter, that fits into `free` bytes; or the one that is `wanted`.
 
-    Slabs come first because they cost nothing in quality and, on a processor, save time.
+    `free` counts what the networks' own weights take or will take. Slabs come first because they cost nothing in
+    quality and, on a processor, save time.
     """
     if wanted not in ("auto", *PLANS):
         raise VcmError(Code.BAD_REQUEST, f"The memory plan must be auto, {', '.join(PLANS)}; not {wanted!r}.")
-    candidates = ("slabs", "offload") if wanted == "auto" else (wanted,)
-    plans = [MemoryPlan(name, needed_bytes(backbone, control, dtype, batch, name), free) for name in candidates]
+    own_memory = next(backbone.denoiser.parameters()).device.type not in ("cpu", "mps")
+    if wanted == "offload" and not own_memory:
+        raise VcmError(
+            Code.BAD_REQUEST,
+            "The memory plan “offload” moves networks out of a graphics card's own memory; this device has none.",
+            "Use --memory slabs.",
+        )
+    candidates = _plans(own_memory)[1:] if wanted == "auto" else (wanted,)
+    plans = [
+        MemoryPlan(name, needed_bytes(backbone, control, dtype, batch, name), free, own_memory) for name in candidates
+    ]
     for plan in plans:
         if plan.needed <= free:
             return plan
@@ -80,50 +110,56 @@ def plan_memory(
 
 def out_of_memory(plan: MemoryPlan, batch: int) -> VcmError:
     """The error for a plan that does not fit, or did not, with the next lighter step named."""
-    index = PLANS.index(plan.name)
-    lighter = f"--memory {PLANS[index + 1]}" if index + 1 < len(PLANS) else ""
-    if batch > 1:
-        lighter = "--batch 1"
+    steps = ([f"--memory {plan.lighter}"] if plan.lighter else []) + (["--batch 1"] if batch > 1 else [])
+    last = "--device cpu" if plan.own_memory else "--precision bf16"
     return VcmError(
         Code.OUT_OF_MEMORY,
         f"The memory does not suffice: the plan “{plan.name}” needs about {plan.needed / 1e9:.1f} GB and "
         f"{plan.free / 1e9:.1f} GB are free.",
-        f"Try {lighter}, or close other programs that use the GPU."
-        if lighter
-        else "Close other programs, or use --device cpu.",
+        f"Try {' or '.join(steps)}, or close other programs that use the same memory."
+        if steps
+        else f"This is the lightest plan: close other programs that use the same memory, or try {last}.",
         plan=plan.name,
-        lighter=lighter,
+        lighter=" ".join(steps),
         needed=plan.needed,
         free=plan.free,
     )
 
 
+def _plans(own_memory: bool) -> tuple[str, ...]:
+    return PLANS if own_memory else PLANS[:-1]
+
+
 def needed_bytes(
     backbone: LatentDiffusion, control: VcmControl | None, dtype: torch.dtype, batch: int, plan: str
 ) -> int:
-    """An estimate of the peak: the larger of sampling and decoding, with a reserve."""
-    size = torch.finfo(dtype).bits // 8
-    decoder = _weights(backbone.autoencoder.decoder, size)  # type: ignore[arg-type]
+    """An estimate of the peak over encoding the conditions, sampling a batch, and decoding its images one by one."""
+    size = dtype.itemsize
+    autoencoder = _weights(backbone.autoencoder, size)
     denoiser = _weights(backbone.denoiser, size) + (_weights(control, size) if control else 0)
-    decode_factor = PLAIN_DECODE_FACTOR if plan == "whole" else SLAB_DECODE_FACTOR
-    decoding = decode_factor * largest_decoder_activation(backbone) * size * batch
-    condition = _largest_condition_activation(backbone, control) * size
-    step = STEP_FACTOR * _largest_step_activation(backbone) * size * batch
-    sampling = max(STEP_FACTOR * condition, step)
+    encoding = ENCODE_FACTOR * _largest_condition_activation(backbone, control) * size
+    steps = TWINS * STEP_FACTOR * _largest_step_activation(backbone) * size * batch
+    decoding = decoding_bytes(backbone, size, plan)
     if plan == "offload":
-        peak = max(denoiser + sampling, decoder + decoding)
+        peak = autoencoder + max(denoiser + steps + encoding, decoding)
     else:
-        peak = denoiser + decoder + max(sampling, decoding)
+        peak = autoencoder + denoiser + steps + max(encoding, decoding)
     return int(RESERVE * peak)
 
 
-def largest_decoder_activation(backbone: LatentDiffusion) -> int:
+def decoding_bytes(backbone: LatentDiffusion, size: int, plan: str) -> float:
+    """The peak of decoding one image in numbers of `size` bytes, without the weights."""
+    if plan == "whole":
+        return PLAIN_DECODE_FACTOR * _largest_decoder_activation(backbone) * size
+    return slab_decoding_bytes(backbone.autoencoder, backbone.latent_shape[1:], size)
+
+
+def _largest_decoder_activation(backbone: LatentDiffusion) -> int:
     """Elements of the decoder's largest tensor for one image: channels × voxels after each doubling."""
-    blocks = backbone.autoencoder.decoder.blocks  # type: ignore[union-attr]
-    voxels = int(torch.tensor(backbone.latent_shape[1:]).prod())
+    voxels = math.prod(backbone.latent_shape[1:])
     largest = 0
-    for block in blocks:  # type: ignore[union-attr]
-        convolutions = [m for m in block.modules() if isinstance(m, nn.Conv3d)]
+    for block in backbone.autoencoder.decoder.blocks:  # type: ignore[union-attr]
+        convolutions = [m for m in block.modules() if isinstance(m, (nn.Conv3d, nn.ConvTranspose3d))]
         if type(block).__name__.lower().startswith("upsample"):
             voxels *= 8
         for conv in convolutions:
@@ -132,7 +168,7 @@ def largest_decoder_activation(backbone: LatentDiffusion) -> int:
 
 
 def _largest_step_activation(backbone: LatentDiffusion) -> int:
-    voxels = int(torch.tensor(backbone.latent_shape[1:]).prod()) // backbone.packing**3
+    voxels = math.prod(backbone.latent_shape[1:]) // backbone.packing**3
     widest = max(m.in_channels for m in backbone.denoiser.modules() if isinstance(m, nn.Conv3d))
     return voxels * widest
 
@@ -141,7 +177,7 @@ def _largest_condition_activation(backbone: LatentDiffusion, control: VcmControl
     if control is None:
         return 0
     network = control.network
-    voxels = int(torch.tensor(backbone.grid.shape).prod()) // network.condition_packing**3
+    voxels = math.prod(backbone.grid.shape) // network.condition_packing**3
     widths = [encoder.base for encoder in network.encoders.values() if isinstance(encoder, ConditionEncoder)]
     return voxels * max(widths)
 

@@ -3,60 +3,93 @@
 Tiling a decoder with GroupNorm leaves seams, because each tile has its own statistics. Here the statistics of each norm
 are gathered over the whole volume first; normalisation, activation, upsampling and convolution then go slab by slab
 along the first axis with the one-voxel halo a 3×3×3 convolution needs, so nothing is approximated. What stays whole is
-one input and one output of each convolution.
+one input and one output of each convolution; the second convolution of a residual block writes over its own input.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 
 import torch
-from monai.networks.blocks import Convolution, UpSample
+from monai.networks.blocks import Convolution, SpatialAttentionBlock, UpSample
 from monai.networks.nets import AutoencoderKL
 from monai.networks.nets.autoencoderkl import AEKLResBlock
 from torch import Tensor, nn
 from torch.nn import functional
 
-SLAB_BYTES = 192 * 2**20
-"""About how large the temporary tensors of one slab may be."""
+SLAB_BYTES = 64 * 2**20
+"""About how large each of the few temporary tensors of one slab may be."""
+
+SLAB_TEMPORARIES = 8
+"""How many of them there are at most at one time, with a convolution's own workspace."""
 
 Prepare = Callable[[Tensor], Tensor]
+SPACE = (2, 3, 4)
 
 
 @torch.no_grad()
 def decode_in_slabs(autoencoder: AutoencoderKL, z: Tensor, slab_bytes: int = SLAB_BYTES) -> Tensor:
-    """`autoencoder.decode(z)` with little memory; `z` is `[B, c, x, y, z]`, unscaled."""
+    """`autoencoder.decode(z)` with little memory; `z` is `[B, c, x, y, z]`, unscaled.
+
+    Blocks of other kinds than BrainLDM's (attention, transposed convolution) run whole.
+    """
     x: Tensor = autoencoder.post_quant_conv(z)
     pending: nn.GroupNorm | None = None
     for block in autoencoder.decoder.blocks:
         if isinstance(block, AEKLResBlock):
             x = _residual(block, x, slab_bytes)
-        elif isinstance(block, UpSample):
-            x = _convolve(_last_convolution(block), x, slab_bytes, upsample=True)
+        elif isinstance(block, UpSample) and (conv := _after_nearest(block)) is not None:
+            x = _convolve(conv, x, slab_bytes, upsample=True)
         elif isinstance(block, nn.GroupNorm):
             pending = block
         elif isinstance(block, Convolution):
-            x = _convolve(block.conv, x, slab_bytes, prepare=_normalise(pending, x) if pending else None)
+            x = _convolve(block.conv, x, slab_bytes, prepare=_normalise(pending, x, slab_bytes) if pending else None)
             pending = None
         else:
             x = block(x)
     return x
 
 
+def slab_decoding_bytes(
+    autoencoder: AutoencoderKL, space: Sequence[int], size: int, slab_bytes: int = SLAB_BYTES
+) -> int:
+    """What `decode_in_slabs` needs at its peak for one latent over `space`, in numbers of `size` bytes; an estimate."""
+    planes, voxels = space[0], math.prod(space)
+    whole, plane = 0, 0
+    for block in autoencoder.decoder.blocks:
+        held = _held(block, voxels)
+        if isinstance(block, UpSample):
+            planes, voxels = 2 * planes, 8 * voxels
+        whole = max(whole, held)
+        plane = max(plane, held // planes)
+    return size * whole + SLAB_TEMPORARIES * max(slab_bytes, size * plane)
+
+
+def _held(block: nn.Module, voxels: int) -> int:
+    """How many elements of a block's tensors are there at one time, over so many voxels on the way in."""
+    if isinstance(block, AEKLResBlock):
+        return int(block.in_channels + block.out_channels) * voxels
+    if isinstance(block, SpatialAttentionBlock):
+        return 8 * int(block.norm.num_channels) * voxels + 3 * int(block.attn.num_heads) * voxels**2
+    if isinstance(block, (UpSample, Convolution)):
+        conv = next(m for m in block.modules() if isinstance(m, (nn.Conv3d, nn.ConvTranspose3d)))
+        return (conv.in_channels + conv.out_channels * (8 if isinstance(block, UpSample) else 1)) * voxels
+    return 0
+
+
 def _residual(block: AEKLResBlock, x: Tensor, slab_bytes: int) -> Tensor:
-    h = _convolve(block.conv1.conv, x, slab_bytes, prepare=_normalise(block.norm1, x, activate=True))
-    return _convolve(
-        block.conv2.conv,
-        h,
-        slab_bytes,
-        prepare=_normalise(block.norm2, h, activate=True),
-        add=x,
-        via=block.nin_shortcut,
-    )
+    h = _convolve(block.conv1.conv, x, slab_bytes, prepare=_normalise(block.norm1, x, slab_bytes, activate=True))
+    prepare = _normalise(block.norm2, h, slab_bytes, activate=True)
+    return _convolve(block.conv2.conv, h, slab_bytes, prepare=prepare, add=x, via=block.nin_shortcut, in_place=True)
 
 
-def _last_convolution(block: UpSample) -> nn.Conv3d:
-    return next(module for module in reversed(list(block.modules())) if isinstance(module, nn.Conv3d))
+def _after_nearest(block: UpSample) -> nn.Conv3d | None:
+    """The convolution that follows a doubling by nearest neighbours; None for any other way of upsampling."""
+    layers = list(block.children())
+    if len(layers) != 2 or not isinstance(layers[0], nn.Upsample) or layers[0].mode != "nearest":
+        return None
+    return next((m for m in layers[1].modules() if isinstance(m, nn.Conv3d)), None)
 
 
 def _convolve(
@@ -68,18 +101,27 @@ def _convolve(
     upsample: bool = False,
     add: Tensor | None = None,
     via: nn.Module | None = None,
+    in_place: bool = False,
 ) -> Tensor:
-    """`conv(prepare(x))`, or of `x` doubled in size, plus `via(add)`, written slab by slab."""
+    """`conv(prepare(x))`, or of `x` doubled in size, plus `via(add)`, written slab by slab.
+
+    With `in_place` the result takes the place of `x`, whose channels must be as many.
+    """
     factor = 2 if upsample else 1
     size = [n * factor for n in x.shape[2:]]
     plane = max(x.shape[1], conv.out_channels) * size[1] * size[2] * x.shape[0] * x.element_size()
     thickness = max(1, min(size[0], slab_bytes // max(plane, 1)))
-    result = x.new_empty(x.shape[0], conv.out_channels, *size)
+    result = x if in_place else x.new_empty(x.shape[0], conv.out_channels, *size)
+    overwritten = x[:, :, :0]
     for low in range(0, size[0], thickness):
         high = min(low + thickness, size[0])
         before, after = int(low > 0), int(high < size[0])
         first = (low - before) // factor
         part = x[:, :, first : (high + after - 1) // factor + 1]
+        if in_place:
+            last_plane = x[:, :, high - 1 : high].clone()
+            part = torch.cat([overwritten, part[:, :, before:]], dim=2)
+            overwritten = last_plane
         if prepare:
             part = prepare(part)
         if upsample:
@@ -94,24 +136,33 @@ def _convolve(
     return result
 
 
-def _normalise(norm: nn.GroupNorm, x: Tensor, activate: bool = False) -> Prepare:
-    """GroupNorm with the statistics of the whole of `x`, as a function of one slab."""
-    batch, channels = x.shape[:2]
-    groups = norm.num_groups
-    sums = x.new_zeros(2, batch, groups, dtype=torch.float64)
-    for plane in x.split(8, dim=2):
-        values = plane.reshape(batch, groups, -1).float()
-        sums[0] += values.sum(-1)
-        sums[1] += values.square().sum(-1)
-    count = x[0].numel() // groups
-    mean = sums[0] / count
-    scale = (sums[1] / count - mean.square()).clamp(min=0).add(norm.eps).rsqrt()
-    weight = norm.weight.double().view(1, groups, -1) * scale[:, :, None]
-    bias = norm.bias.double().view(1, groups, -1) - mean[:, :, None] * weight
-    a, b = (v.reshape(batch, channels, 1, 1, 1).to(x.dtype) for v in (weight, bias))
+def _normalise(norm: nn.GroupNorm, x: Tensor, slab_bytes: int, activate: bool = False) -> Prepare:
+    """GroupNorm with the statistics of the whole of `x`, as a function of one slab; computed in fp32."""
+    mean, variance = (v.repeat_interleave(x.shape[1] // norm.num_groups, 1) for v in _statistics(norm, x, slab_bytes))
+    a = norm.weight.float() * (variance + norm.eps).rsqrt()
+    b = norm.bias.float() - mean * a
+    a, b = (v[:, :, None, None, None] for v in (a, b))
 
     def prepare(part: Tensor) -> Tensor:
         normal = torch.addcmul(b, part, a)
-        return functional.silu(normal, inplace=True) if activate else normal
+        return (functional.silu(normal, inplace=True) if activate else normal).to(part.dtype)
 
     return prepare
+
+
+def _statistics(norm: nn.GroupNorm, x: Tensor, slab_bytes: int) -> tuple[Tensor, Tensor]:
+    """Mean and variance `[B, groups]` of `x` in fp32, merged from slabs (Chan et al.) so that nothing cancels."""
+    planes = max(1, slab_bytes // max(1, x[:, :, 0].numel() * x.element_size()))
+    counts, means, squares = [], [], []
+    for part in x.split(planes, dim=2):
+        mean = part.mean(SPACE, keepdim=True, dtype=torch.float32)
+        counts.append(part[0, 0].numel())
+        means.append(mean.flatten(1))
+        squares.append(torch.linalg.vector_norm(part - mean, dim=SPACE).square())
+    batch, channels = x.shape[:2]
+    grouped = (len(counts), batch, norm.num_groups, channels // norm.num_groups)
+    weight = x.new_tensor(counts, dtype=torch.float32)[:, None, None, None] / (sum(counts) * grouped[-1])
+    each = torch.stack(means).view(grouped)
+    mean = (weight * each).sum((0, 3))
+    within = torch.stack(squares).view(grouped).sum((0, 3)) / (sum(counts) * grouped[-1])
+    return mean, within + (weight * (each - mean[:, :, None]).square()).sum((0, 3))

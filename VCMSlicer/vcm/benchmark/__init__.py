@@ -1,0 +1,1 @@
+"""`vcm bench`: the released way and the engine, side by side."""
