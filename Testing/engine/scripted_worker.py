@@ -57,6 +57,10 @@ def fail_in_words(request):
     raise VcmError(Code.GEOMETRY, "The mask größe.nii lies 80 mm away.", "Check it.", lost=12, path=Path("/a/b"))
 
 
+def name_a_strange_file(request):
+    raise VcmError(Code.FILE_UNREADABLE, "There is no \udcff.nii here\0.", found=float("nan"))
+
+
 def divide_by_zero(request):
     1 / 0  # noqa: B018
 
@@ -85,6 +89,7 @@ DEEDS = {
         run_out_of_memory,
         run_out_of_gpu_memory,
         fail_in_words,
+        name_a_strange_file,
         divide_by_zero,
         start_a_child,
         exit_python,

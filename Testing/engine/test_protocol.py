@@ -229,9 +229,12 @@ def test_a_message_that_could_not_be_read_is_not_sent(message):
         encode(message)
 
 
-def test_a_file_name_that_is_no_unicode_survives():
+def test_a_file_name_that_is_no_unicode_is_refused_on_both_sides():
     name = b"/data/\xff\xfe.nii".decode("utf-8", "surrogateescape")
-    assert decode(encode(Segment("a", name, "o"))).image == name
+    with pytest.raises(TypeError, match="image must be a text"):
+        encode(Segment("a", name, "o"))
+    with pytest.raises(ProtocolError, match="image must be a text"):
+        decode(line_of(Segment("a", "i", "o"), image=name))
 
 
 def test_the_defaults_of_every_message_fit_their_own_declaration():

@@ -454,3 +454,9 @@ def test_the_fields_of_a_request_reach_the_engine_whole(worker):
     worker.send(Examine("a", (ConditionInput("ventricles", "/data/脳.nii", 4, 0.5), ConditionInput("skull", "s"))))
     prepared = worker.get(Examined).prepared
     assert [(entry.name, entry.path) for entry in prepared] == [("ventricles", "/data/脳.nii"), ("skull", "s")]
+
+
+def test_an_error_about_a_file_whose_name_is_no_unicode_is_still_told(worker):
+    worker.send(Generate("a", "/out", pack="name_a_strange_file"))
+    failed = worker.get(Failed)
+    assert failed.code is Code.FILE_UNREADABLE and failed.sentence == "There is no ?.nii here?."

@@ -95,12 +95,17 @@ def _read_plain(hint: Any, value: Any, where: str) -> Any:
         _expect(number and abs(value) <= sys.float_info.max, where, "a number", value)
         return float(value)
     elif hint is str:
-        _expect(isinstance(value, str) and "\0" not in value, where, "a text", value)
+        _expect(isinstance(value, str) and _is_readable(value), where, "a text", value)
     elif hint is type(None):
         _expect(value is None, where, "null", value)
     elif hint is not Any:
         raise TypeError(f"{where} is declared as {hint}, which has no JSON")
     return value
+
+
+def _is_readable(text: str) -> bool:
+    # Half a surrogate pair stands for a byte that is no Unicode: file names with one abort the process in ITK.
+    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _expect(holds: bool, where: str, wanted: str, found: Any) -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import errno
 import json
 import traceback
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from vcm.errors import Code, VcmError
+from vcm.protocol import Failed
 
 OUT_OF_MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory", "unable to allocate")
 
@@ -33,16 +32,22 @@ def in_words(error: BaseException, debug: bool = False) -> VcmError:
     return _unforeseen(error, debug)
 
 
-def sendable(details: Mapping[str, Any]) -> dict[str, Any]:
-    """The details of an error as JSON; what has none is told as text.
+def failed(id: str, error: VcmError) -> Failed:
+    """The error as a message; what JSON cannot carry is told as text.
 
-    >>> sendable({"lost": 12, "file": Path("mask.nii")})
-    {'lost': 12, 'file': 'mask.nii'}
+    >>> failed("a", VcmError(Code.GEOMETRY, "It lies elsewhere.", file=Path("mask.nii"))).details
+    {'file': 'mask.nii'}
     """
     try:
-        return dict(json.loads(json.dumps(details, default=str, allow_nan=False)))
+        details = dict(json.loads(json.dumps(error.details, default=str, allow_nan=False)))
     except (TypeError, ValueError):
-        return {str(name): str(value) for name, value in details.items()}
+        details = {str(name): str(value) for name, value in error.details.items()}
+    return Failed(id, error.code, _readable(error.sentence), _readable(error.remedy), details)
+
+
+def _readable(text: str) -> str:
+    """Without what the protocol refuses, such as a file's name that is no Unicode."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "?")
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
@@ -64,6 +69,8 @@ def _of_the_system(error: OSError) -> VcmError | None:
         )
     if error.errno == errno.ENOENT:
         return VcmError(Code.FILE_MISSING, f"{name} is not there.", "Check the path.")
+    if error.filename:
+        return VcmError(Code.FILE_UNREADABLE, f"{name} cannot be used: {error.strerror}.", "Check the path.")
     return None
 
 

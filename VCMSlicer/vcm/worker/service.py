@@ -32,7 +32,7 @@ from vcm.protocol import (
     Warm,
 )
 from vcm.worker.contract import Call, Engine
-from vcm.worker.failures import in_words, sendable
+from vcm.worker.failures import failed, in_words
 from vcm.worker.jobs import Job, JobQueue
 from vcm.worker.lifeline import end_by_force
 from vcm.worker.streams import Outbox, pieces
@@ -153,4 +153,4 @@ class Worker:
         known = in_words(error, self._debug)
         if known.code is Code.CANCELLED:
             return Cancelled(id)
-        return Failed(id, known.code, known.sentence, known.remedy, sendable(known.details))
+        return failed(id, known)
