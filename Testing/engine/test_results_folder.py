@@ -14,7 +14,9 @@ def put(folder, *names, **contents):
     for name in names:
         (folder / name).write_text(f"the old {name}")
     if "report" in contents:
-        (folder / REPORT).write_text(json.dumps({"synthetic": True, "files": [*contents["report"], REPORT]}))
+        (folder / REPORT).write_text(
+            json.dumps({"synthetic": True, "complete": True, "files": [*contents["report"], REPORT]})
+        )
 
 
 def content(folder):
@@ -119,7 +121,7 @@ def test_a_run_that_fails_before_its_first_sample_leaves_the_earlier_results_as_
     put(tmp_path, "sample-0.nii.gz", "sample-1.nii.gz", "notes.txt", report=["sample-0.nii.gz", "sample-1.nii.gz"])
     before = content(tmp_path)
     folder = ResultsFolder.claim(tmp_path)
-    with pytest.raises(type(failure)), folder.earlier_results_kept():
+    with pytest.raises(type(failure)), folder.as_it_was_unless_replaced():
         folder.make_room()
         assert not (tmp_path / "sample-1.nii.gz").exists()
         put(tmp_path, "preview-0.nii.gz", report=["preview-0.nii.gz"])
@@ -131,7 +133,7 @@ def test_a_run_that_fails_before_its_first_sample_leaves_the_earlier_results_as_
 def test_a_run_that_never_wrote_leaves_the_earlier_results_as_they_were(tmp_path):
     put(tmp_path, "sample-0.nii.gz", report=["sample-0.nii.gz"])
     before = content(tmp_path)
-    with pytest.raises(KeyboardInterrupt), ResultsFolder.claim(tmp_path).earlier_results_kept():
+    with pytest.raises(KeyboardInterrupt), ResultsFolder.claim(tmp_path).as_it_was_unless_replaced():
         raise KeyboardInterrupt
     assert content(tmp_path) == before
 
@@ -139,13 +141,33 @@ def test_a_run_that_never_wrote_leaves_the_earlier_results_as_they_were(tmp_path
 def test_a_failure_after_the_first_sample_keeps_what_is_new(tmp_path):
     put(tmp_path, "sample-0.nii.gz", "sample-1.nii.gz", report=["sample-0.nii.gz", "sample-1.nii.gz"])
     folder = ResultsFolder.claim(tmp_path)
-    with pytest.raises(KeyboardInterrupt), folder.earlier_results_kept():
+    with pytest.raises(KeyboardInterrupt), folder.as_it_was_unless_replaced():
         folder.make_room()
         (tmp_path / "sample-0.nii.gz").write_text("new")
         folder.replace_earlier()
-        folder.make_room()
         raise KeyboardInterrupt
     assert content(tmp_path) == {"sample-0.nii.gz": "new"}
+
+
+def test_a_first_run_that_fails_before_its_first_sample_leaves_no_result(tmp_path):
+    put(tmp_path, "notes.txt")
+    folder = ResultsFolder.claim(tmp_path)
+    with pytest.raises(KeyboardInterrupt), folder.as_it_was_unless_replaced():
+        folder.make_room()
+        put(tmp_path, "preview-0.nii.gz", report=["preview-0.nii.gz"])
+        raise KeyboardInterrupt
+    assert sorted(content(tmp_path)) == ["notes.txt"]
+
+
+def test_the_sample_that_a_killed_run_had_not_entered_yet_is_known_to_be_its_own(tmp_path):
+    put(tmp_path, "sample-0.nii.gz", "sample-1.nii.gz", "uncontrolled-1.nii.gz")
+    report = {"synthetic": True, "complete": False, "samples": [{}], "files": ["sample-0.nii.gz", REPORT]}
+    (tmp_path / REPORT).write_text(json.dumps(report))
+    ResultsFolder.claim(tmp_path)
+    put(tmp_path, "sample-2.nii.gz")
+    assert "holds sample-2.nii.gz, which" in refusal(tmp_path).sentence
+    (tmp_path / REPORT).write_text(json.dumps(report | {"complete": True}))
+    assert "holds sample-1.nii.gz, sample-2.nii.gz, uncontrolled-1.nii.gz" in refusal(tmp_path).sentence
 
 
 def test_what_a_killed_run_left_half_written_goes_with_the_next_results(tmp_path):

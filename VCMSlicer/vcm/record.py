@@ -46,7 +46,7 @@ class RunRecord:
 
     def add(self, sample: Sample) -> None:
         """Write a Sample and enter it in the report; then measure it and complete its entry."""
-        self.folder.make_room()
+        self._begin()
         self._enter(sample)
         self.write_report(complete=False)
         self.folder.replace_earlier()
@@ -55,7 +55,7 @@ class RunRecord:
 
     def add_preview(self, index: int, step: int, image: Volume) -> None:
         """Write the image foreseen after a step beside the results, in the place of the one before."""
-        self.folder.make_room()
+        self._begin()
         self._write("preview", index, image, f"synthetic preview after step {step}")
         self.write_report(complete=False)
 
@@ -85,6 +85,12 @@ class RunRecord:
         )
         write_report(self.folder.path / REPORT, report)
         return report
+
+    def _begin(self) -> None:
+        """Before the first file there is a report, by which a killed run's files are known to be ours."""
+        if not self.files:
+            self.folder.make_room()
+            self.write_report(complete=False)
 
     def _enter(self, sample: Sample) -> None:
         file = self._write("sample", sample.index, sample.volume, SYNTHETIC)

@@ -15,7 +15,8 @@ from vcm.errors import Code, VcmError
 
 REPORT = "report.json"
 MONTAGE = "montage.png"
-RESULT = re.compile(r"(sample|uncontrolled|preview)-\d+\.nii\.gz|report\.json|montage\.png")
+KINDS = ("sample", "uncontrolled", "preview")
+RESULT = re.compile(rf"({'|'.join(KINDS)})-\d+\.nii\.gz|{re.escape(REPORT)}|{re.escape(MONTAGE)}")
 LEFTOVER = re.compile(rf"\.[0-9a-f]{{8}}\.({RESULT.pattern})")
 """The temporary names under which a run that was killed may have left a file."""
 
@@ -24,13 +25,14 @@ class ResultsFolder:
     """A folder that a run may write its results into.
 
     Results of an earlier run, which its report names, stay until the new run has a Sample of its own to put in their
-    place; if it ends before, they are as they were.
+    place; if it ends before, the folder is as it was.
     """
 
     def __init__(self, path: Path, earlier: Iterable[str] = ()) -> None:
         self.path = path
         self._earlier = frozenset(earlier)
         self._aside: Path | None = None
+        self._provisional = False
 
     @classmethod
     def claim(cls, path: Path, *, inputs: Iterable[Path] = (), force: bool = False) -> ResultsFolder:
@@ -64,12 +66,12 @@ class ResultsFolder:
                 pass
 
     def file(self, kind: str, index: int) -> Path:
-        """Where a volume goes: `kind` is `sample`, `uncontrolled` or `preview`."""
+        """Where a volume goes; `kind` is one of `KINDS`."""
         return self.path / f"{kind}-{index}.nii.gz"
 
     @contextmanager
-    def earlier_results_kept(self) -> Iterator[None]:
-        """Put the results of an earlier run back if the block fails before `replace_earlier` was called."""
+    def as_it_was_unless_replaced(self) -> Iterator[None]:
+        """Take back what is new if the block fails before `replace_earlier` was called."""
         try:
             yield
         except BaseException:
@@ -77,8 +79,9 @@ class ResultsFolder:
             raise
 
     def make_room(self) -> None:
-        """Set the results of an earlier run aside; called before a file is written."""
-        if self._earlier and self._aside is None:
+        """Set the results of an earlier run aside; called before the first file is written."""
+        self._provisional = True
+        if self._earlier:
             with _in_words(self.path):
                 self._aside = Path(tempfile.mkdtemp(prefix="earlier-results-", dir=self.path))
                 for name in self._earlier:
@@ -86,21 +89,23 @@ class ResultsFolder:
 
     def replace_earlier(self) -> None:
         """Let go of the results of an earlier run: there are new ones in their place."""
+        self._provisional = False
         if self._aside is not None:
             shutil.rmtree(self._aside, ignore_errors=True)
-        self._earlier, self._aside = frozenset(), None
 
     def _put_back(self) -> None:
-        if self._aside is None:
+        if not self._provisional:
             return
         with _in_words(self.path):
-            for entry in self._aside.iterdir():
-                entry.replace(self.path / entry.name)
+            aside = {entry.name: entry for entry in self._aside.iterdir()} if self._aside else {}
             for entry in self.path.iterdir():
-                if _is_ours(entry) and entry.name not in self._earlier:
+                if _is_ours(entry) and (entry.name in aside or entry.name not in self._earlier):
                     entry.unlink()
-            self._aside.rmdir()
-        self._aside = None
+            for name, entry in aside.items():
+                entry.rename(self.path / name)
+            if self._aside:
+                self._aside.rmdir()
+        self._provisional = False
 
 
 def _is_ours(entry: Path) -> bool:
@@ -110,9 +115,15 @@ def _is_ours(entry: Path) -> bool:
 def _named_by_a_report(report: Path) -> set[str]:
     try:
         content = json.loads(report.read_text("utf-8"))
-        return {str(name) for name in content["files"]} if content["synthetic"] is True else set()
+        if content["synthetic"] is not True:
+            return set()
+        names = {str(name) for name in content["files"]}
+        if content["complete"] is False:
+            # A run that was killed may have written its next Sample without having entered it.
+            names |= {f"{kind}-{len(content['samples'])}.nii.gz" for kind in KINDS} | {MONTAGE}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return set()
+    return names
 
 
 def _refuse_inputs(path: Path, taken: Iterable[Path], inputs: Iterable[Path]) -> None:

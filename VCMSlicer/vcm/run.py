@@ -82,7 +82,7 @@ def run_generate(job: GenerateJob, listeners: Listeners | None = None, load: Loa
     listeners.words(judge.sentence)
     record = RunRecord(folder, backbone, control, generator.runtime, request, plan, findings, judge, started)
     preview = listeners.preview or record.add_preview
-    with folder.earlier_results_kept():
+    with folder.as_it_was_unless_replaced():
         for sample in generator.generate(request, listeners.progress, preview, listeners.cancelled):
             record.add(sample)
         report = record.write_report(complete=True)
