@@ -20,8 +20,8 @@ from vcm.errors import Code, VcmError
 PLAIN_DECODE_FACTOR = 6.0
 """Peak of the plain decoder in units of its largest activation: half are tensors, half workspace."""
 
-ENCODE_FACTOR = 8.0
-"""Peak of a condition encoder in units of its largest activation: six are tensors, two are for workspace."""
+ENCODE_FACTOR = 7.0
+"""Peak of a condition encoder in units of its largest activation: six are tensors, one is for workspace."""
 
 STEP_FACTOR = 4.0
 """Peak of a step in units of its largest activation: a bit more than two are tensors, the rest workspace."""

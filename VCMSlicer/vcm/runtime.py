@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import platform
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 from vcm.errors import Code, VcmError
 
+CONTROL_GROUP = Path("/sys/fs/cgroup")
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -121,10 +123,11 @@ def _describe(device: torch.device) -> str:
     return f"CPU ({platform.machine()}, {torch.get_num_threads()} threads)"
 
 
-def _container_limit() -> int | None:
-    """What a control group still allows this process, where one sets a limit."""
+def _container_limit(group: Path = CONTROL_GROUP) -> int | None:
+    """What a control group still allows this process, where one sets a limit; its file cache gives way if needed."""
     try:
-        with open("/sys/fs/cgroup/memory.max") as limit, open("/sys/fs/cgroup/memory.current") as used:  # noqa: PTH123
-            return max(0, int(limit.read()) - int(used.read()))
-    except (OSError, ValueError):
+        limit, used = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))
+        counts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        return max(0, limit - used + int(counts["inactive_file"]))
+    except (OSError, ValueError, KeyError):
         return None
