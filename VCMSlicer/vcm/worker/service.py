@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import threading
@@ -84,9 +85,9 @@ class Worker:
         if not self._stopping.acquire(blocking=False):
             return
         self._exit_code = exit_code
+        threading.Thread(target=self._end_after_grace, name="grace", daemon=True).start()
         for job in self._jobs.close():
             self._outbox.put(Cancelled(job.request.id))
-        threading.Thread(target=self._end_after_grace, name="grace", daemon=True).start()
 
     def _give_up(self, error: BaseException) -> None:
         for id in ["", *(job.request.id for job in self._jobs.close())]:
@@ -109,7 +110,8 @@ class Worker:
             ending = self._failure(id, error)
         self._jobs.finish(lambda _: self._send_ending(ending))
         if isinstance(ending, Failed) and ending.code is Code.OUT_OF_MEMORY:
-            self._engine.release()
+            with contextlib.suppress(Exception):  # the device may be past help; the next request will tell
+                self._engine.release()
 
     def _send_ending(self, ending: Ending) -> None:
         try:
