@@ -134,6 +134,24 @@ def test_a_fine_pattern_becomes_its_mean_in_larger_voxels():
     assert np.abs(resample_image(Volume(pattern, fine), coarse).array - 0.5).max() < 0.1
 
 
+@pytest.mark.parametrize("times", [7, 50, 333])
+def test_far_larger_voxels_hold_the_mean_of_what_they_cover(times):
+    count = 11 * times + 5
+    fine = grid_in("PSR", (count, 4, 5), (0.01, 2, 2), centre=(0, 0, 0))
+    coarse = grid_in("LAS", (4, 9, 3), (2, 0.01 * times, 2), centre=(0, 0, 0))
+    pattern = (np.indices(fine.shape)[0] % 2).astype(np.float32)
+    assert np.allclose(resample_image(Volume(pattern, fine), coarse).array[:, 3:6], 0.5, atol=0.01)
+    rising = resample_image(ramp(fine), coarse).array[:, 3:6]
+    assert np.allclose(rising, ramp(coarse).array[:, 3:6], atol=2e-3)
+
+
+def test_an_image_within_one_voxel_of_the_new_grid_stays_finite():
+    speck = grid_in("LAS", (5, 3, 4), (0.02, 0.01, 30), centre=MODEL.to_world((10, 20, 30)))
+    result = resample_image(noise(speck, np.uint8), MODEL).array
+    assert np.isfinite(result).all()
+    assert result[10, 20, 30] > 0
+
+
 def test_only_the_axis_that_becomes_coarser_is_smoothed():
     own = grid_in("LAS", (40, 41, 42), (1, 1, 1), centre=(0, 0, 0))
     stripes = np.zeros(own.shape, np.float32)

@@ -23,11 +23,13 @@ NUDGE = 1e-6
 # How many layers of the new grid are counted at a time, so that the counts of all labels stay small.
 SLAB = 16
 # Sample points for each old voxel that a new one spans, on either side of its centre; and at most.
-POINTS, MOST_POINTS = 6, 500
+POINTS, MOST_POINTS = 6, 120
 # Multiples of these, taken modulo 1, fill a cube evenly: the powers of the root of x⁴ = x + 1.
 EVEN_SPREAD = 1.2207440846057596 ** -np.arange(1, 4)
 # The Gaussian whose width at half height is one voxel.
 HALF_HEIGHT = 1 / (2 * math.sqrt(2 * math.log(2)))
+# A new voxel that spans at least this many old ones has them averaged before it is smoothed.
+FEW_VOXELS = 4
 
 
 def resample_image(volume: Volume, grid: Grid) -> Volume:
@@ -40,11 +42,11 @@ def resample_image(volume: Volume, grid: Grid) -> Volume:
     copied = _copied(array, step, grid.shape)
     if copied is not None:
         return Volume(copied, grid)
+    array, step = _averaged(array, step)
     image = sitk.GetImageFromArray(array.T)
-    footprint = np.linalg.norm(step[:3, :3], axis=1)
-    variance = np.clip(footprint**2 - 1, 0, None) * HALF_HEIGHT**2
+    variance = np.clip(_footprint(step) ** 2 - 1, 0, None) * HALF_HEIGHT**2 * (np.asarray(array.shape) > 1)
     if variance.max() > 0.01:
-        width = int(2 * math.ceil(4 * math.sqrt(variance.max())) + 1)
+        width = 2 * math.ceil(4 * math.sqrt(variance.max())) + 1
         image = sitk.DiscreteGaussian(image, np.maximum(variance, 1e-6).tolist(), width, 0.005, False)
     return Volume(_looked_up(image, step, grid.shape, sitk.sitkLinear), grid)
 
@@ -128,6 +130,23 @@ def _copied(array: NDArray[Any], step: NDArray[np.float64], shape: tuple[int, in
     return result
 
 
+def _footprint(step: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How many old voxels a new one spans along each axis of the old grid."""
+    return np.asarray(np.linalg.norm(step[:3, :3], axis=1))
+
+
+def _averaged(array: NDArray[Any], step: NDArray[np.float64]) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """Blocks of voxels as their mean, where a new voxel spans many: a wide Gaussian alone is slow and overflows."""
+    factors = np.clip(_footprint(step) // FEW_VOXELS, 1, array.shape).astype(int)
+    if (factors == 1).all():
+        return array, step
+    array = np.pad(array, [(0, -n % factor) for n, factor in zip(array.shape, factors, strict=True)], mode="edge")
+    blocks = [size for n, factor in zip(array.shape, factors, strict=True) for size in (n // factor, factor)]
+    into_blocks = np.diag([*1 / factors, 1.0])
+    into_blocks[:3, 3] = (1 / factors - 1) / 2
+    return array.reshape(blocks).mean(axis=(1, 3, 5)), into_blocks @ step
+
+
 def _looked_up(image: Any, step: NDArray[np.float64], shape: tuple[int, ...], interpolator: int) -> NDArray[Any]:
     """Values at `step @ (i, j, k, 1)` for each voxel of `shape`, 0 outside the image."""
     transform = sitk.AffineTransform(3)
@@ -184,7 +203,7 @@ def _fullest(
     """The code that most of the points in each voxel meet; structures win a tie over the background, which is 0."""
     corner = step @ [*[part.start for part in box], 1.0]
     shape = tuple(part.stop - part.start for part in box)
-    counts = np.zeros((labels, *shape), np.uint8 if len(offsets) < 256 else np.uint16)
+    counts = np.zeros((labels, *shape), np.uint8)
     for offset in offsets:
         moved = step.copy()
         moved[:3, 3] = corner[:3] + step[:3, :3] @ offset + NUDGE
@@ -205,8 +224,8 @@ def _points_in_a_voxel(step: NDArray[np.float64]) -> NDArray[np.float64]:
     symmetrically about the centre, so that nothing is shifted and a mask and its background never tie.
     """
     lengths = np.linalg.norm(step[:3, :3], axis=0)
-    if _made_of_whole_voxels(step, lengths):
-        counts = np.clip(np.rint(lengths), 1, None)
+    if _made_of_whole_voxels(step, lengths) and lengths.prod() <= 2 * MOST_POINTS:
+        counts = np.rint(lengths)
         axes = [(np.arange(count) + 0.5) / count - 0.5 for count in counts]
         return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
     half = min(POINTS * int(np.prod(np.ceil(lengths - ALIGNED).clip(1))), MOST_POINTS)
@@ -215,6 +234,6 @@ def _points_in_a_voxel(step: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _made_of_whole_voxels(step: NDArray[np.float64], lengths: NDArray[np.float64]) -> bool:
     straight = np.abs(step[:3, :3]).max(axis=0) > lengths * (1 - ALIGNED**2)
-    whole = np.abs(lengths - np.rint(lengths)) < ALIGNED**2
+    whole = np.abs(lengths - np.rint(lengths).clip(1)) < ALIGNED**2
     faces = step @ (-0.5, -0.5, -0.5, 1.0) + 0.5
     return bool(straight.all() and whole.all() and np.abs(faces - np.rint(faces))[:3].max() < ALIGNED)
