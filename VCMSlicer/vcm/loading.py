@@ -25,6 +25,7 @@ def load_backbone(pack: Pack) -> LatentDiffusion:
         autoencoder = build_autoencoder(manifest.networks["autoencoder"])
     with _built(pack, "denoiser"):
         denoiser = build_denoiser(manifest.networks["denoiser"])
+    _check_sizes(pack)
     fill(pack, autoencoder, open_weights(pack, "autoencoder"))
     fill(pack, denoiser, open_weights(pack, "denoiser"))
     return LatentDiffusion(
@@ -73,6 +74,29 @@ def fill(pack: Pack, network: nn.Module, weights: Mapping[str, Tensor]) -> None:
             f"The weights of the pack {pack.name} do not fit the networks that its manifest describes. {reason}",
             "Import or download the pack again.",
         ) from error
+
+
+def _check_sizes(pack: Pack) -> None:
+    """Each level of a network but the last halves its input, and the manifest's sizes must allow for that."""
+    manifest = pack.backbone
+    networks, latent = manifest.networks, manifest.latent
+    halvings = len(networks["autoencoder"]["channels"]) - 1
+    made = (networks["autoencoder"]["latent_channels"], *(size / 2**halvings for size in manifest.grid.shape))
+    if tuple(latent.shape) != made:
+        raise VcmError(
+            Code.PACK_INVALID,
+            f"The manifest of the pack {pack.name} gives the latent the shape {latent.shape}; its autoencoder makes "
+            f"{made[0]} channels of {' × '.join(f'{size:g}' for size in made[1:])} from the pack's grid.",
+            "Import or download the pack again.",
+        )
+    step = latent.packing * 2 ** (len(networks["denoiser"]["channels"]) - 1)
+    if any(size % step for size in latent.shape[1:]):
+        raise VcmError(
+            Code.PACK_INVALID,
+            f"The denoiser of the pack {pack.name} needs latents whose sizes divide by {step}; the manifest gives "
+            f"{latent.shape[1:]}.",
+            "Import or download the pack again.",
+        )
 
 
 def _whitening(pack: Pack) -> tuple[Tensor, Tensor]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from vcm.alignment import Alignment, align
+from vcm.errors import VcmError
 from vcm.findings import Finding
 from vcm.generate import GenerateRequest, Sample
 from vcm.memory_plan import MemoryPlan
@@ -47,17 +49,17 @@ class RunRecord:
     def add(self, sample: Sample) -> None:
         """Write a Sample and enter it in the report; then measure it and complete its entry."""
         self._begin()
-        self._enter(sample)
-        self.write_report(complete=False)
+        with self._reported():
+            self._enter(sample)
         self.folder.replace_earlier()
-        self._judge(sample)
-        self.write_report(complete=False)
+        with self._reported():
+            self._judge(sample)
 
     def add_preview(self, index: int, step: int, image: Volume) -> None:
         """Write the image foreseen after a step beside the results, in the place of the one before."""
         self._begin()
-        self._write("preview", index, image, f"synthetic preview after step {step}")
-        self.write_report(complete=False)
+        with self._reported():
+            self._write("preview", index, image, f"synthetic preview after step {step}")
 
     def write_report(self, *, complete: bool) -> dict[str, object]:
         """Put `report.json` in place for what is there; `complete` once the run has ended."""
@@ -92,6 +94,21 @@ class RunRecord:
             self.folder.make_room()
             self.write_report(complete=False)
 
+    @contextmanager
+    def _reported(self) -> Iterator[None]:
+        """Bring the report up to date with what the block writes; if either fails, take back what was written."""
+        files, samples, noise = list(self.files), list(self.samples), self.noise.copy()
+        try:
+            yield
+            self.write_report(complete=False)
+        except BaseException:
+            for file in set(self.files) - set(files):
+                file.unlink(missing_ok=True)
+            self.files, self.samples, self.noise = files, samples, noise
+            with suppress(VcmError):
+                self.write_report(complete=False)
+            raise
+
     def _enter(self, sample: Sample) -> None:
         file = self._write("sample", sample.index, sample.volume, SYNTHETIC)
         twin = None
@@ -121,15 +138,16 @@ class RunRecord:
 
     def _write(self, kind: str, index: int, volume: Volume, description: str) -> Path:
         file = self.folder.file(kind, index)
-        write_volume(file, volume, description=description)
         if file not in self.files:
             self.files.append(file)
+        write_volume(file, volume, description=description)
         return file
 
     def _draw(self, sample: Sample, alignment: Alignment | None, twin: Alignment | None) -> None:
         made_by = f"{self.backbone.name}" + (f" with {self.control.name}" if self.control else "")
         how = f"{self.request.sampler}, {self.request.step_count} steps, seed {sample.seed}, {self.runtime.precision}"
         file = self.folder.path / MONTAGE
+        self.files.append(file)
         save_montage(
             file,
             conditions=self.request.conditions,
@@ -140,7 +158,6 @@ class RunRecord:
             title="Synthetic T1w brain",
             subtitle=f"{made_by} · {how}",
         )
-        self.files.append(file)
 
     def _count(self, seconds: dict[str, float]) -> None:
         for stage, value in seconds.items():

@@ -17,6 +17,9 @@ EPILOG = """Example: vcm generate --condition ventricles=mask.nii.gz --age 72 --
 Exit codes: 0 done, 1 refused by an input, a pack or the disk, 2 a request that makes no sense, 70 a fault of the
 program, 71 too little memory, 130 cancelled."""
 
+INTERRUPTED = 130
+"""What typer makes of a KeyboardInterrupt; no command returns it by itself."""
+
 app = typer.Typer(
     name="vcm",
     no_args_is_help=True,
@@ -62,6 +65,8 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         plain = [argument for argument in arguments if argument != "--debug"]
         result = app(plain, prog_name="vcm", standalone_mode=False)
+        if result == INTERRUPTED:
+            raise KeyboardInterrupt
     except BrokenPipeError:
         # Whoever read our output has enough of it; what is still in the buffer must not be tried again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
