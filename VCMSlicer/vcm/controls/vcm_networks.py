@@ -6,13 +6,14 @@ share one encoder or each has its own (which allows any subset). Both are fields
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from monai.networks.blocks import Convolution
 from monai.networks.nets import DiffusionModelUNet
 from torch import Tensor, nn
+from torch.nn import functional
 
 from vcm.backbones.latent_diffusion import dtype_of
 from vcm.backbones.latents import pack, unpack
@@ -57,7 +58,12 @@ class VcmNetwork(nn.Module):
     backbones small enough to run on a CPU. With a `schedule` the network sees v in place of ε, and its γ and β are
     scaled by √ᾱ_t, so that one unit of its output moves v by one unit at every noise level: where ᾱ is 10⁻⁴, ε is
     nearly the latent itself, and what decides the layout is a hundredth of it. `condition_gain` multiplies the
-    conditions: a mask fills a hundredth of a head, and without a gain its encoding drowns between z and ε.
+    conditions: a mask fills a hundredth of a head, and without a gain its encoding drowns between z and ε. With a
+    `typical_shape` the encoders see how a condition differs from the typical one, a tensor of that shape kept with
+    the weights: a whitened latent says nothing of where it lies, so that a network of convolutions could not know
+    whether the absence of a structure is worth a remark. With `direct` the heads see the encodings too, beside what
+    the U-Net made of them, so that a shift of the latent where the mask is can be learned in tens of steps instead of
+    thousands; there they are scaled by √(1−ᾱ_t), since a condition adds the less the more of the latent shows.
     """
 
     def __init__(
@@ -73,11 +79,15 @@ class VcmNetwork(nn.Module):
         latent_channels: int = 3,
         schedule: Mapping[str, Any] | None = None,
         condition_gain: float = 1.0,
+        typical_shape: Sequence[int] | None = None,
+        direct: bool = False,
     ) -> None:
         super().__init__()
         self.channels = dict(channels)
         self.condition_packing, self.latent_packing = condition_packing, latent_packing
         self.condition_gain = condition_gain
+        for name, width in self.channels.items() if typical_shape else ():
+            self.register_buffer(f"typical_{name}", torch.zeros(width, *(typical_shape or ())))
         widths = {SHARED: sum(self.channels.values())} if shared_encoder else self.channels
         self.encoders = nn.ModuleDict(
             {
@@ -87,7 +97,14 @@ class VcmNetwork(nn.Module):
         )
         chosen = {**unet, "use_flash_attention": True, "upcast_attention": False, "with_conditioning": False}
         self.unet = DiffusionModelUNet(**{"include_fc": False, **chosen})
-        self.heads = ModulationHeads(int(unet["out_channels"]), latent_channels * latent_packing**3, **(heads or {}))
+        self.direct = direct
+        if not direct:
+            # MONAI starts this layer at zero. Heads that start at zero too would never let it learn, nor it them.
+            self.unet.out[-1].conv.reset_parameters()
+        seen_by_heads = int(unet["out_channels"])
+        if direct:
+            seen_by_heads += sum(encoder.out_channels for encoder in self.encoders.values())  # type: ignore[misc]
+        self.heads = ModulationHeads(seen_by_heads, latent_channels * latent_packing**3, **(heads or {}))
         self.noise_levels = None if schedule is None else NoiseLevels(Schedule.from_dict(schedule))
         self.shared_encoder = shared_encoder
         self.time_in_encoder = bool(encoder.get("time_embedding"))
@@ -100,7 +117,7 @@ class VcmNetwork(nn.Module):
         A condition that is absent, or not in `active`, contributes zeros: after its own encoder (modality latent
         dropout), or in its input channels where all share one encoder.
         """
-        present = {name: c * self.condition_gain for name, c in conditions.items() if active is None or name in active}
+        present = {name: self._unusual(name, c) for name, c in conditions.items() if active is None or name in active}
         example = next(iter(conditions.values()))
         if self.shared_encoder:
             zeros = {
@@ -112,14 +129,21 @@ class VcmNetwork(nn.Module):
             return {SHARED: self.encoders[SHARED](pack(joined, self.condition_packing), t)}
         return {name: self.encoders[name](pack(c, self.condition_packing), t) for name, c in present.items()}
 
+    def _unusual(self, name: str, condition: Tensor) -> Tensor:
+        typical = getattr(self, f"typical_{name}", None)
+        if typical is not None:
+            condition = condition - functional.interpolate(typical[None].to(condition), condition.shape[2:])
+        return condition * self.condition_gain
+
     def modulation(
         self, latent: Tensor, eps: Tensor, t: Tensor, encoded: Mapping[str, Tensor]
     ) -> tuple[Tensor, Tensor]:
         """γ and β, each like `eps`, from what `encode` gave; encodings that are missing count as zeros."""
         seen, scale = eps, None
+        unseen: Tensor | float = 1.0
         if self.noise_levels is not None:
             alpha_bar = self.noise_levels(t)
-            scale = alpha_bar.sqrt()
+            scale, unseen = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
             seen = (eps.float() - (1 - alpha_bar).sqrt() * latent.float()) / scale
         dtype = dtype_of(self.heads)
         z, e = pack(latent.to(dtype), self.latent_packing), pack(seen.to(dtype), self.latent_packing)
@@ -129,6 +153,9 @@ class VcmNetwork(nn.Module):
             if part is None:
                 part = z.new_zeros(z.shape[0], int(encoder.out_channels), *z.shape[2:])  # type: ignore[arg-type]
             parts.append(part.expand(z.shape[0], -1, -1, -1, -1).to(z.dtype))
-        gamma, beta = self.heads(self.unet(torch.cat([z, e, *parts], dim=1), timesteps=t))
+        features = self.unet(torch.cat([z, e, *parts], dim=1), timesteps=t)
+        if self.direct:
+            features = torch.cat([features, *((part * unseen).to(features.dtype) for part in parts)], dim=1)
+        gamma, beta = self.heads(features)
         gamma, beta = unpack(gamma, self.latent_packing), unpack(beta, self.latent_packing)
         return (gamma, beta) if scale is None else (gamma * scale, beta * scale)

@@ -35,7 +35,8 @@ SMALL_NETWORK: dict[str, Any] = {
     "condition_packing": 4,
     "latent_packing": 2,
     "latent_channels": 3,
-    "condition_gain": 10.0,
+    "condition_gain": 4.0,
+    "direct": True,
 }
 """A VCM of 1.9 M parameters for brainldm-mini: masks packed by 4, latents by 2, heads that start at the identity."""
 

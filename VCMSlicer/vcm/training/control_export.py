@@ -37,8 +37,10 @@ class Provenance:
 
 
 def network_config(pack: Pack) -> dict[str, Any]:
-    """The manifest's `networks` of a small control for a backbone."""
-    return {**SMALL_NETWORK, "schedule": asdict(pack.backbone.schedule)}
+    """The manifest's `networks` of a small control for a backbone; typical conditions are kept at half resolution."""
+    manifest = pack.backbone
+    half = [size // 2 for size in manifest.grid.shape]
+    return {**SMALL_NETWORK, "schedule": asdict(manifest.schedule), "typical_shape": half}
 
 
 def condition_entries(conditions: Iterable[str], cases: Sequence[CaseEntry]) -> list[dict[str, Any]]:

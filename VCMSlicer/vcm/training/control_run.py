@@ -45,6 +45,10 @@ class ControlRun:
         cache = LatentCache(cached, names, settings.conditions, self.backbone.grid.shape)
         torch.manual_seed(settings.seed)
         network = build_control(network_config(self.pack), dict.fromkeys(settings.conditions, 1)).to(device)
+        for name in settings.conditions:
+            typical = network.get_buffer(f"typical_{name}")
+            i, j, k = typical.shape[1:]
+            typical.copy_(cache.typical(name, (i, j, k)))
         self.trainer = ControlTrainer(settings, self.backbone, network, cache, folder)
         if (folder / CHECKPOINT).is_file():
             self.trainer.resume()

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.nn import functional
 
 from vcm.atomic_files import atomic_path
 from vcm.backbones.backbone import Backbone
@@ -110,6 +111,13 @@ class LatentCache:
             for name in self.conditions
         }
         return Batch(self.latents[chosen].to(device).float(), conditions, self.attributes[chosen // 2].to(device))
+
+    def typical(self, condition: str, shape: tuple[int, int, int]) -> Tensor:
+        """The mean of a mask over all items, as `[1, *shape]` on a coarser grid of the same field of view."""
+        total = torch.zeros(1, *self.shape)
+        for item in range(len(self)):
+            total += self._mask(condition, item)
+        return functional.adaptive_avg_pool3d(total / len(self), shape)
 
     def _mask(self, condition: str, item: int) -> Tensor:
         bits = np.unpackbits(self.masks[condition][item // 2].numpy(), count=int(np.prod(self.shape)))

@@ -1,0 +1,97 @@
+"""What a control for a small backbone needs of its network so that it can learn within an hour."""
+
+import pytest
+import torch
+from small_cohort import NETWORK
+from vcm.loading import build_control
+
+LATENT, MASK = (2, 3, 4, 6, 8), (2, 1, 16, 24, 32)
+
+
+def network(**options):
+    torch.manual_seed(4)
+    return build_control({**NETWORK, **options}, {"ventricles": 1})
+
+
+def inputs():
+    generator = torch.Generator().manual_seed(2)
+    latent, eps = (torch.randn(LATENT, generator=generator) for _ in range(2))
+    mask = torch.zeros(MASK)
+    mask[0, :, 3:9, 5:11, 17:29] = 1
+    mask[1, :, 10:13, 2:20, 4:9] = 1
+    return latent, eps, torch.tensor([900.0, 130.5]), mask
+
+
+def correction(net):
+    latent, eps, t, mask = inputs()
+    gamma, beta = net.modulation(latent, eps, t, net.encode({"ventricles": mask}))
+    return eps * gamma + beta
+
+
+@pytest.mark.parametrize("direct", [False, True])
+def test_a_new_control_changes_nothing(direct):
+    assert not correction(network(direct=direct)).any()
+
+
+@pytest.mark.parametrize("direct", [False, True])
+def test_every_part_of_a_new_control_learns_within_a_few_steps(direct):
+    net = network(direct=direct)
+    before = {name: p.detach().clone() for name, p in net.named_parameters()}
+    optimiser = torch.optim.SGD(net.parameters(), lr=0.1)
+    target = torch.randn(LATENT, generator=torch.Generator().manual_seed(8))
+    for _ in range(15):
+        optimiser.zero_grad()
+        (correction(net) - target).square().mean().backward()
+        optimiser.step()
+    asleep = [name for name, p in net.named_parameters() if torch.equal(p, before[name])]
+    assert not [name for name in asleep if name.startswith(("encoders", "heads", "unet.out", "unet.conv_in"))]
+
+
+def test_with_a_schedule_the_correction_of_v_is_of_the_same_size_at_every_noise_level():
+    net = network(direct=False)
+    with torch.no_grad():
+        net.heads.beta.conv.bias.fill_(0.5)
+    change = correction(net)
+    alpha_bar = net.noise_levels(inputs()[2])
+    assert torch.allclose(change / alpha_bar.sqrt(), torch.full(LATENT, 0.5), atol=1e-5)
+
+
+def test_the_typical_condition_is_what_encoders_do_not_see():
+    net = network(typical_shape=[8, 12, 16])
+    typical = torch.rand(1, 8, 12, 16)
+    net.typical_ventricles.copy_(typical)
+    like_it = typical.repeat_interleave(2, 1).repeat_interleave(2, 2).repeat_interleave(2, 3)[None]
+    nothing = network().encode({"ventricles": torch.zeros_like(like_it)})
+    assert torch.allclose(net.encode({"ventricles": like_it})["ventricles"], nothing["ventricles"])
+
+
+def test_the_typical_condition_is_kept_with_the_weights():
+    net = network(typical_shape=[8, 12, 16])
+    net.typical_ventricles.fill_(0.25)
+    again = network(typical_shape=[8, 12, 16])
+    again.load_state_dict(net.state_dict())
+    assert (again.typical_ventricles == 0.25).all()
+
+
+def test_a_gain_makes_a_mask_louder():
+    _, _, _, mask = inputs()
+    quiet, loud = network(), network(condition_gain=3.0)
+    silence = quiet.encode({"ventricles": torch.zeros_like(mask)})["ventricles"]
+    heard = quiet.encode({"ventricles": mask})["ventricles"] - silence
+    louder = loud.encode({"ventricles": mask})["ventricles"] - silence
+    assert torch.allclose(louder, 3 * heard, atol=1e-5)
+
+
+def test_the_direct_path_fades_as_the_latent_shows_itself():
+    net = network(direct=True)
+    with torch.no_grad():
+        net.heads.beta.conv.weight.normal_(std=0.1, generator=torch.Generator().manual_seed(1))
+        latent, eps, _, mask = inputs()
+        one = {"ventricles": mask[:1]}
+        effects = []
+        for t in (990.0, 5.0):
+            at = torch.tensor([t])
+            with_mask = net.modulation(latent[:1], eps[:1], at, net.encode(one))[1]
+            without = net.modulation(latent[:1], eps[:1], at, net.encode({"ventricles": mask[:1] * 0}))[1]
+            effects.append(((with_mask - without) / net.noise_levels(at).sqrt()).abs().mean().item())
+    assert effects[1] < 0.2 * effects[0]
