@@ -52,9 +52,7 @@ def generate(
     ] = None,
     window: Annotated[
         list[str] | None,
-        typer.Option(
-            help="NAME=START:END, the part of the time in which a condition acts; 0 is pure noise, 1 the finished image."
-        ),
+        typer.Option(help="NAME=START:END, when a condition acts; 0 is pure noise, 1 the finished image."),
     ] = None,
     region: Annotated[
         list[str] | None, typer.Option(help="NAME=FILE: where a condition acts, a map of weights in 0–1.")
