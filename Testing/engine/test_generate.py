@@ -353,3 +353,12 @@ def test_a_controls_own_scale_factor_holds_for_the_steered_image_and_not_for_its
     assert (own, none) == (1.7, None) and torch.allclose(steered, alone, atol=1e-5)
     assert np.array_equal(sample.volume.array, original(steered, 1.7)[0, 0].detach().numpy())
     assert np.array_equal(sample.uncontrolled.array, original(alone, 0.6)[0, 0].detach().numpy())
+
+
+def test_bf16_on_a_processor_is_near_fp32_also_for_networks_that_pool():
+    fp32, bf16 = (
+        next(iter(Generator(tiny.backbone(), None, choose_runtime("cpu", precision)).generate(request(steps=4))))
+        for precision in ("fp32", "bf16")
+    )
+    difference = np.abs(fp32.volume.array - bf16.volume.array)
+    assert 0 < difference.max() and difference.std() < 0.2 * fp32.volume.array.std()

@@ -152,7 +152,8 @@ class Generator:
             given = fitted_noise(given, request.samples, self.backbone.latent_shape)
         meter = self._meter(request, on_progress)
         with self._told(plan, request.batch):
-            runs = self._runs(request)
+            with self.runtime.autocast():
+                runs = self._runs(request)
             for first in range(0, request.samples, request.batch):
                 members = range(first, min(first + request.batch, request.samples))
                 noise = torch.stack([self._noise(request.seed, index, given) for index in members])
@@ -175,7 +176,7 @@ class Generator:
         seconds: dict[str, float] = {}
         volumes: list[list[Volume]] = []
         for run in runs:
-            with self._timed(seconds, f"{run.name}sampling"):
+            with self._timed(seconds, f"{run.name}sampling"), self.runtime.autocast():
                 latent = SAMPLERS[job.request.sampler](
                     run.denoise,
                     job.noise.to(self.runtime.device),
@@ -208,7 +209,9 @@ class Generator:
         return seeded_noise(seed + index, self.backbone.latent_shape)
 
     def _decode(self, latent: Tensor, scale: float | None) -> list[Volume]:
-        return [Volume(self.backbone.decode(z[None], scale)[0, 0].cpu().numpy(), self.backbone.grid) for z in latent]
+        with self.runtime.autocast():
+            images = [self.backbone.decode(z[None], scale)[0, 0].cpu().numpy() for z in latent]
+        return [Volume(image, self.backbone.grid) for image in images]
 
     def _refuse_broken(self, volumes: list[Volume]) -> None:
         if not all(np.isfinite(volume.array).all() for volume in volumes):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,8 +26,14 @@ class Runtime:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The number format of the weights."""
-        return PRECISIONS[self.precision]
+        """The number format of the weights: the chosen one, but fp32 on a processor (see `autocast`)."""
+        return torch.float32 if self.device.type == "cpu" else PRECISIONS[self.precision]
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """What to compute in: on a processor, bf16 is a matter of each operation, as some exist in fp32 only."""
+        if self.device.type == "cpu" and self.precision == "bf16":
+            return torch.autocast("cpu", torch.bfloat16)
+        return nullcontext()
 
     @property
     def has_graphs(self) -> bool:
