@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -12,6 +13,11 @@ from typing import Any
 from vcm.errors import Code, VcmError
 from vcm.training.latent_cache import MASKS
 from vcm.training.losses import WEIGHTINGS
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 PRECISIONS = ("fp32", "bf16")
 
