@@ -100,7 +100,9 @@ def read_nifti_voxels(path: Path, header: NiftiHeader) -> NDArray[np.generic]:
     if (header.slope in (0.0, 1.0) and header.intercept == 0) or header.slope == 0 or not math.isfinite(header.slope):
         return voxels
     real = np.result_type(voxels.dtype, np.float32)
-    return (voxels * real.type(header.slope) + real.type(header.intercept)).astype(real)
+    # What grows beyond the number type becomes infinite, which is refused with the file's name later on.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return (voxels * real.type(header.slope) + real.type(header.intercept)).astype(real)
 
 
 def _read_whole(path: Path, expected: int) -> bytearray:

@@ -45,7 +45,7 @@ def fitted_noise(
             f"{noise.dtype} of shape {_times(noise.shape)}.",
             "The first size is the number of samples.",
         )
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         fitted = np.array(found, dtype=np.float32)
     if not (finite := np.isfinite(fitted)).all():
         bad = fitted.size - int(finite.sum())

@@ -64,8 +64,6 @@ def _container(path: Path) -> str:
     try:
         with path.open("rb") as stream:
             start = stream.read(512)
-        # torch.load unpickles a tar archive without its guard in versions before 2.6.
-        archive = tarfile.is_tarfile(path)
     except OSError as error:
         raise VcmError(Code.FILE_UNREADABLE, f"{path} cannot be read: {error.strerror}.") from error
     if not start:
@@ -80,7 +78,8 @@ def _container(path: Path) -> str:
         return "zip"
     if path.suffix == ".safetensors" or start[8:9] == b"{":
         return "safetensors"
-    if start[:1] == b"\x80" and not archive:
+    # torch.load unpickles a tar archive without its guard in versions before 2.6.
+    if start[:1] == b"\x80" and not tarfile.is_tarfile(path):
         return "pickle"
     raise VcmError(Code.FILE_UNREADABLE, f"{path} is no model: {_EXPECTED}.", "Check which file was meant.")
 
