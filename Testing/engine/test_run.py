@@ -284,3 +284,19 @@ def test_memory_that_shrinks_while_a_run_goes_on_does_not_end_it(job, mask):
 
     run_generate(job(mask, samples=2), load=load)
     assert planned
+
+
+def test_a_sample_whose_twin_cannot_be_written_is_taken_back_and_the_one_before_stays(job, mask, monkeypatch):
+    def full(path, volume, *, description):
+        if path.name == "uncontrolled-1.nii.gz":
+            raise VcmError(Code.DISK_FULL, f"{path} could not be written.")
+        write_volume(path, volume, description=description)
+
+    monkeypatch.setattr("vcm.record.write_volume", full)
+    with pytest.raises(VcmError, match="uncontrolled-1"):
+        run_generate(job(mask, samples=3, uncontrolled=True))
+    report = json.loads((job().out / "report.json").read_text())
+    assert names(job().out) == ["montage.png", "report.json", "sample-0.nii.gz", "uncontrolled-0.nii.gz"]
+    assert sorted(report["files"]) == names(job().out) and len(report["samples"]) == 1
+    noise = seeded_noise(3, tiny.LATENT).numpy().tobytes()
+    assert report["sampling"]["noise_sha256"] == hashlib.sha256(noise).hexdigest()
