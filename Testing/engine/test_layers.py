@@ -18,7 +18,7 @@ TABLE = ROOT / "docs" / "architecture.md"
 
 @dataclass(frozen=True)
 class Layer:
-    """A row of the table: which modules it holds, and what may be imported there from outside besides the rows above."""
+    """A row of the table: its modules, and the packages from outside that may be imported from there on."""
 
     name: str
     patterns: tuple[str, ...]
