@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -112,11 +111,6 @@ class ControlTraining:
             text = path.read_text(encoding="utf-8")
             if path.suffix == ".json":
                 return cls.from_dict(json.loads(text), str(path))
-            if sys.version_info >= (3, 11):
-                import tomllib
-            else:
-                import tomli as tomllib
-
             return cls.from_dict(tomllib.loads(text), str(path))
         except FileNotFoundError:
             raise VcmError(Code.FILE_MISSING, f"There is no file {path}.") from None
