@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from vcm.grid import Grid
 from vcm.volume import Volume
 
-LEFT_MM, RIGHT_MM, SEPTUM_MM = 4.5, 2.0, 3.0
+LEFT_MM, RIGHT_MM, SEPTUM_MM = 6.0, 2.5, 2.5
 LATERAL_VENTRICLES = 4
 INSIDE_THE_BRAIN = (1, 2, 3, 4, 5, 9)
 
@@ -53,7 +53,8 @@ def paint_larger(ventricles: NDArray[np.bool_], within: NDArray[np.bool_], grid:
     distance = ndimage.gaussian_filter(outside - inside, sigma=0.8)
     right = grid.to_world(np.moveaxis(np.indices(grid.shape), 0, -1))[..., 0]
     grown = (distance < np.where(right < 0, LEFT_MM, RIGHT_MM)) & within & (np.abs(right) > SEPTUM_MM)
-    return largest(ndimage.binary_fill_holes(ndimage.binary_closing(grown | core)))
+    smooth = ndimage.gaussian_filter((grown | core).astype(np.float32), sigma=0.7) > 0.5
+    return largest(ndimage.binary_fill_holes(smooth))
 
 
 def main(target: Path) -> None:
