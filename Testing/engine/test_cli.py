@@ -199,6 +199,12 @@ def test_a_request_that_makes_no_sense_ends_with_2_and_a_sentence(mask, out, opt
     assert not out.exists() or names(out) == []
 
 
+@pytest.mark.parametrize("arguments", [(), ("packs",)])
+def test_who_asks_for_nothing_is_shown_the_help_alone(arguments):
+    ended = vcm(*arguments)
+    assert ended.code == 2 and "Usage: vcm" in ended.out + ended.err and "vcm: " not in ended.err
+
+
 def test_a_command_that_there_is_not_is_told():
     assert "No such command 'generat'" in refused("generat", code=2)
 

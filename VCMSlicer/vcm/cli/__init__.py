@@ -12,10 +12,11 @@ from vcm.cli import benchmark as bench
 from vcm.cli import cohort, doctor, generate, packs, space, train
 from vcm.cli.endings import end
 
-EPILOG = """Example: vcm generate --condition ventricles=mask.nii.gz --age 72 --sex F --seed 1 --out result
-
-Exit codes: 0 done, 1 refused by an input, a pack or the disk, 2 a request that makes no sense, 70 a fault of the
-program, 71 too little memory, 130 cancelled."""
+EPILOG = (
+    "Example: vcm generate --condition ventricles=mask.nii.gz --age 72 --sex F --seed 1 --out result\n\n"
+    "Exit codes: 0 done, 1 refused by an input, a pack or the disk, 2 a request that makes no sense, 70 a fault of the "
+    "program, 71 too little memory, 130 cancelled."
+)
 
 INTERRUPTED = 130
 """What typer makes of a KeyboardInterrupt; no command returns it by itself."""

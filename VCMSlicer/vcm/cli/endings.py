@@ -20,6 +20,9 @@ def end(error: BaseException, *, as_json: bool = False, debug: bool = False) -> 
     if debug:
         traceback.print_exception(error)
     told = _in_words(error)
+    if not told.sentence:
+        # Who asks for nothing is shown the help, and that is all there is to say.
+        return EXIT_CODES[Code.BAD_REQUEST]
     if as_json:
         print(json.dumps({"error": told.as_dict()}, indent=1, default=str))
     else:
