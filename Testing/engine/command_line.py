@@ -59,7 +59,7 @@ class Apart:
         environment = {"VCM_PACKS": os.environ.get("VCM_PACKS", ""), "TERM": "dumb"}
         texts = [str(argument) for argument in arguments]
         self._process = self._context.Process(
-            target=_run, args=(texts, self._out, self._err, environment, os.getcwd(), hardship)
+            target=_run, args=(texts, self._out, self._err, environment, Path.cwd(), hardship)
         )
         self._process.start()
 
