@@ -9,7 +9,6 @@ import pytest
 import tiny
 import torch
 from vcm.attributes import AttributeValue, resolve
-from vcm.backbones.latents import pack, unpack
 from vcm.conditions import Condition, ConditionSpec
 from vcm.errors import Code, VcmError
 from vcm.generate import GenerateRequest, Generator, seeded_noise
@@ -268,82 +267,6 @@ def test_an_image_that_is_not_made_of_numbers_is_an_error_and_not_a_result(share
     wild = tuple(AttributeValue(spec, 3e38, "given raw") for spec in SPECS)
     with pytest.raises(VcmError, match="not numbers, in fp32"):
         list(shared.generate(request(attributes=wild)))
-
-
-class Recorder(torch.nn.Module):
-    """Stands where a denoiser stands: keeps what it is shown and answers what it was told to."""
-
-    with_conditioning = True
-
-    def __init__(self, answer: torch.Tensor, attributes: int = 4) -> None:
-        super().__init__()
-        self.answer, self.in_channels = answer, answer.shape[1] + attributes
-        self.weight = torch.nn.Parameter(torch.zeros(1))
-
-    def forward(self, x, timesteps, context):
-        self.seen, self.times, self.context = x, timesteps, context
-        return self.answer
-
-
-@pytest.mark.parametrize("packing", [1, 2])
-@pytest.mark.parametrize("prediction", ["epsilon", "v"])
-@pytest.mark.parametrize("t", [0.0, 412.0, 999.0])
-def test_whatever_the_denoiser_predicts_and_however_packed_eps_comes_out(packing, prediction, t):
-    clean, eps = seeded_noise(1, tiny.LATENT)[None], seeded_noise(2, tiny.LATENT)[None]
-    model = tiny.backbone(packing, prediction)
-    a = float(model.schedule.alphas_cumprod[int(t)])
-    latent = a**0.5 * clean + (1 - a) ** 0.5 * eps
-    answer = eps if prediction == "epsilon" else a**0.5 * eps - (1 - a) ** 0.5 * clean
-    model.denoiser = Recorder(pack(answer, packing))
-    found = model.denoise(latent, torch.tensor([t]), torch.tensor([[0.0, 0.25, 0.5, 0.75]]))
-    assert torch.allclose(found, eps, atol=2e-4)
-    shown = model.denoiser.seen
-    assert torch.equal(unpack(shown[:, :-4], packing), latent)
-    assert torch.equal(shown[0, -4:].flatten(1).T.unique(dim=0), torch.tensor([[0.0, 0.25, 0.5, 0.75]]))
-    assert model.denoiser.context.shape == (1, 1, 4)
-
-
-def test_between_two_timesteps_v_is_read_with_the_alpha_between_them():
-    model = tiny.backbone(1, "v")
-    latent, v = seeded_noise(1, tiny.LATENT)[None], seeded_noise(2, tiny.LATENT)[None]
-    model.denoiser = Recorder(v)
-    log_snr = np.log(model.schedule.alphas_cumprod / (1 - model.schedule.alphas_cumprod))
-    a = 1 / (1 + np.exp(-(0.75 * log_snr[100] + 0.25 * log_snr[101])))
-    found = model.denoise(latent, torch.tensor([100.25]), torch.zeros(1, 4))
-    assert torch.allclose(found, float((1 - a) ** 0.5) * latent + float(a**0.5) * v, atol=1e-4)
-
-
-def test_packing_puts_each_block_of_voxels_into_channels_in_array_order():
-    latent = seeded_noise(3, tiny.LATENT)[None]
-    packed = pack(latent, 2)
-    for c, di, dj, dk in itertools.product(range(3), range(2), range(2), range(2)):
-        assert torch.equal(packed[0, 8 * c + 4 * di + 2 * dj + dk], latent[0, c, di::2, dj::2, dk::2])
-
-
-class Mirror(torch.nn.Module):
-    """Stands where an autoencoder stands: the latent is the image's voxels, tripled."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.zeros(1))
-
-    def encode(self, image):
-        return image.expand(-1, 3, -1, -1, -1), None
-
-    def decode(self, latent):
-        return latent[:, :1]
-
-
-@pytest.mark.parametrize("packing", [1, 2])
-def test_decoding_takes_back_the_scaling_and_whitening_of_encoding(packing):
-    model = tiny.backbone(packing)
-    model.autoencoder, model.scale_factor = Mirror(), 0.4
-    image = seeded_noise(5, (1, 1, *tiny.LATENT[1:]))
-    latent = model.encode(image)
-    expected = (image * 0.4 - model.latent_mean) / model.latent_std
-    assert torch.allclose(latent, expected)
-    assert torch.allclose(model.decode(latent), image, atol=1e-5)
-    assert torch.allclose(model.decode(latent, 0.8), image / 2, atol=1e-5)
 
 
 def test_a_controls_own_scale_factor_holds_for_the_steered_image_and_not_for_its_twin():
