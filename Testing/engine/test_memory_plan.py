@@ -100,6 +100,7 @@ def test_on_a_processor_nothing_is_moved_out_of_the_way():
     backbone, control = tiny.backbone(), tiny.control()
     chosen = plan_memory(backbone, control, torch.float32, 1, 10 * GB)
     assert chosen.name == "slabs" and chosen.lighter is None
+    assert 0 < chosen.slab_bytes < plan(8).slab_bytes and plan(24, wanted="whole").slab_bytes is None
     with pytest.raises(VcmError, match="this device has none") as caught:
         plan_memory(backbone, control, torch.float32, 1, 10 * GB, "offload")
     assert caught.value.code is Code.BAD_REQUEST

@@ -29,7 +29,8 @@ def test_an_nvidia_gpu_comes_first_in_fp16_with_its_memory_in_words(gpu):
     chosen = choose_runtime()
     assert chosen.device.type == "cuda" and chosen.dtype is torch.float16 and chosen.has_graphs
     assert chosen.words == "NVIDIA Test 8 (6.0 of 8.0 GB free), fp16"
-    assert choose_runtime("gpu").device == choose_runtime("CUDA:0").device.__class__("cuda")
+    assert choose_runtime("gpu").device.type == "cuda"
+    assert choose_runtime("CUDA:0").device == torch.device("cuda:0")
 
 
 def test_apples_gpu_comes_next(no_gpu, monkeypatch):

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from vcm.attributes import AttributeValue
 from vcm.backbones.latent_diffusion import LatentDiffusion
-from vcm.backbones.slab_decoding import SLAB_BYTES
 from vcm.conditions import Condition
 from vcm.controls.vcm_control import VcmControl
 from vcm.cuda_graph import GraphedDenoiser
@@ -27,9 +26,6 @@ from vcm.progress import OnProgress, ProgressMeter
 from vcm.runtime import Runtime, fix_results, free_memory
 from vcm.sampling import DEFAULT_STEPS, SAMPLERS, Denoise, Step
 from vcm.volume import Volume
-
-CPU_SLAB_BYTES = 16 * 2**20
-"""Slabs that stay in a processor's cache decode faster than whole volumes do."""
 
 OnPreview = Callable[[int, int, Volume], None]
 """Called with the sample's index, the step and the image foreseen so far."""
@@ -144,9 +140,7 @@ class Generator:
                 f"This model knows {self.backbone.schedule.timesteps} steps; {request.step_count} were asked for.",
             )
         plan = self.plan(request.batch)
-        self.backbone.slab_bytes = None
-        if plan.slabs:
-            self.backbone.slab_bytes = CPU_SLAB_BYTES if self.runtime.device.type == "cpu" else SLAB_BYTES
+        self.backbone.slab_bytes = plan.slab_bytes
         given = request.noise
         if given is not None:
             given = fitted_noise(given, request.samples, self.backbone.latent_shape)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from vcm.backbones.latent_diffusion import LatentDiffusion
-from vcm.backbones.slab_decoding import slab_decoding_bytes
+from vcm.backbones.slab_decoding import CPU_SLAB_BYTES, SLAB_BYTES, slab_decoding_bytes
 from vcm.controls.condition_encoder import ConditionEncoder
 from vcm.controls.vcm_control import VcmControl
 from vcm.errors import Code, VcmError
@@ -47,12 +47,12 @@ class MemoryPlan:
     name: str
     needed: int
     free: int
-    own_memory: bool = True
+    device: str = "cuda"
 
     @property
-    def slabs(self) -> bool:
-        """Whether the decoder works slab by slab."""
-        return self.name != "whole"
+    def slab_bytes(self) -> int | None:
+        """How large the slabs are in which the decoder works; None where it works in one go."""
+        return None if self.name == "whole" else _slab_bytes(self.device)
 
     @property
     def offload(self) -> bool:
@@ -62,7 +62,7 @@ class MemoryPlan:
     @property
     def lighter(self) -> str | None:
         """The name of the next lighter plan, if there is one here."""
-        plans = _plans(self.own_memory)
+        plans = _plans(self.device)
         return next(iter(plans[plans.index(self.name) + 1 :]), None)
 
     @property
@@ -89,29 +89,32 @@ def plan_memory(
     `free` counts what the networks' own weights take or will take. Slabs come first because they cost nothing in
     quality and, on a processor, save time.
     """
-    if wanted not in ("auto", *PLANS):
-        raise VcmError(Code.BAD_REQUEST, f"The memory plan must be auto, {', '.join(PLANS)}; not {wanted!r}.")
-    own_memory = next(backbone.denoiser.parameters()).device.type not in ("cpu", "mps")
-    if wanted == "offload" and not own_memory:
+    check_name(wanted)
+    device = next(backbone.denoiser.parameters()).device.type
+    if wanted == "offload" and wanted not in _plans(device):
         raise VcmError(
             Code.BAD_REQUEST,
             "The memory plan “offload” moves networks out of a graphics card's own memory; this device has none.",
             "Use --memory slabs.",
         )
-    candidates = _plans(own_memory)[1:] if wanted == "auto" else (wanted,)
-    plans = [
-        MemoryPlan(name, needed_bytes(backbone, control, dtype, batch, name), free, own_memory) for name in candidates
-    ]
+    candidates = _plans(device)[1:] if wanted == "auto" else (wanted,)
+    plans = [MemoryPlan(name, needed_bytes(backbone, control, dtype, batch, name), free, device) for name in candidates]
     for plan in plans:
         if plan.needed <= free:
             return plan
     raise out_of_memory(plans[-1], batch)
 
 
+def check_name(wanted: str) -> None:
+    """Raise where no memory plan goes by this name."""
+    if wanted not in ("auto", *PLANS):
+        raise VcmError(Code.BAD_REQUEST, f"The memory plan must be auto, {', '.join(PLANS)}; not {wanted!r}.")
+
+
 def out_of_memory(plan: MemoryPlan, batch: int) -> VcmError:
     """The error for a plan that does not fit, or did not, with the next lighter step named."""
     steps = ([f"--memory {plan.lighter}"] if plan.lighter else []) + (["--batch 1"] if batch > 1 else [])
-    last = "--device cpu" if plan.own_memory else "--precision bf16"
+    last = "--precision bf16" if plan.device == "cpu" else "--device cpu"
     return VcmError(
         Code.OUT_OF_MEMORY,
         f"The memory does not suffice: the plan “{plan.name}” needs about {plan.needed / 1e9:.1f} GB and "
@@ -126,8 +129,13 @@ def out_of_memory(plan: MemoryPlan, batch: int) -> VcmError:
     )
 
 
-def _plans(own_memory: bool) -> tuple[str, ...]:
-    return PLANS if own_memory else PLANS[:-1]
+def _plans(device: str) -> tuple[str, ...]:
+    """Where a device computes in the main memory, moving a network there frees nothing."""
+    return PLANS[:-1] if device in ("cpu", "mps") else PLANS
+
+
+def _slab_bytes(device: str) -> int:
+    return CPU_SLAB_BYTES if device == "cpu" else SLAB_BYTES
 
 
 def needed_bytes(
@@ -151,7 +159,8 @@ def decoding_bytes(backbone: LatentDiffusion, size: int, plan: str) -> float:
     """The peak of decoding one image in numbers of `size` bytes, without the weights."""
     if plan == "whole":
         return PLAIN_DECODE_FACTOR * _largest_decoder_activation(backbone) * size
-    return slab_decoding_bytes(backbone.autoencoder, backbone.latent_shape[1:], size)
+    device = next(backbone.autoencoder.parameters()).device.type
+    return slab_decoding_bytes(backbone.autoencoder, backbone.latent_shape[1:], size, _slab_bytes(device))
 
 
 def _largest_decoder_activation(backbone: LatentDiffusion) -> int:

@@ -1,0 +1,73 @@
+"""`vcm bench`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+INCOMPLETE = 1
+"""The exit code where a stage could not be measured, or was interrupted."""
+
+HELP = """Measure the released way and the engine side by side, with random weights: seconds, peak memory, ratio.
+
+Examples:
+
+  vcm bench                 at full size (BrainLDM 553 M, VCM 45 M, 160×224×160); meant for a GPU
+
+  vcm bench --tiny          a few seconds on any processor
+
+The released way is monai-generative's networks in fp32 (under fp16 autocast on a GPU), with the condition encoded at
+every step; it needs `pip install 'vcm-slicer[reference]'`. Ctrl-C ends the way being measured, not the other.
+"""
+
+
+def bench(
+    tiny: Annotated[bool, typer.Option("--tiny", help="Small networks of the same kind, for a processor.")] = False,
+    config: Annotated[
+        Path | None, typer.Option(help="Networks of another size: a configuration as `vcm packs import` takes it.")
+    ] = None,
+    steps: Annotated[int, typer.Option(help="DDIM steps of the loop.", min=1, max=1000)] = 200,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    precision: Annotated[str, typer.Option(help="The engine's: auto, fp32, fp16 or bf16.")] = "auto",
+    memory: Annotated[str, typer.Option(help="The engine's plan: auto, whole, slabs or offload.")] = "auto",
+    out: Annotated[Path | None, typer.Option(help="Also write the result to this file, as JSON.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON and nothing else.")] = False,
+) -> int:
+    """See HELP."""
+    from rich.console import Console
+
+    from vcm.atomic_files import write_json
+    from vcm.benchmark.published import require_reference
+    from vcm.benchmark.report import as_dict, lines, table
+    from vcm.benchmark.run import run_benchmark
+    from vcm.benchmark.setting import Setting
+    from vcm.errors import Code, VcmError
+    from vcm.packs.schema import read_json
+    from vcm.runtime import choose_runtime
+
+    if tiny and config is not None:
+        raise VcmError(Code.BAD_REQUEST, "--tiny and --config both say which networks to measure.", "Give one of them.")
+    require_reference()
+    given = read_json(config) if config is not None else None
+    source = config.name if config is not None else ""
+    runtime = choose_runtime(device, precision)
+    setting = Setting.create(runtime, tiny=tiny, config=given, source=source, steps=steps, memory=memory)
+    progress = Console(stderr=True, quiet=as_json, highlight=False)
+    ways = run_benchmark(setting, lambda words: progress.print(words, style="dim", markup=False))
+    result = as_dict(setting, *ways)
+    if out is not None:
+        write_json(out, result)
+    if as_json:
+        typer.echo(json.dumps(result, indent=1, default=str))
+    else:
+        console = Console(highlight=False, soft_wrap=True)
+        console.print(table(setting, *ways))
+        for line in lines(setting, *ways):
+            console.print(line, markup=False)
+    return 0 if result["complete"] else INCOMPLETE
+
+
+bench.__doc__ = HELP
