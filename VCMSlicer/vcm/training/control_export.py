@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.torch import save_file
 from torch import nn
 
-from vcm.atomic_files import atomic_path, write_json, write_text
+from vcm.atomic_files import write_json, write_text
+from vcm.packs.checkpoints import write_weights
 from vcm.packs.manifest import ControlManifest, write_manifest
 from vcm.packs.store import Pack
 from vcm.training.cohort_files import CaseEntry
@@ -77,9 +77,7 @@ def write_control_pack(
 ) -> ControlManifest:
     """Write the pack `folder`, whose name becomes the pack's; the manifest comes last, when all else is in place."""
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {name: tensor.detach().half().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    with atomic_path(folder / "control.safetensors") as temporary:
-        save_file(weights, temporary, metadata={"format": "pt"})
+    write_weights(folder / "control.safetensors", {n: t.detach().half().cpu() for n, t in network.state_dict().items()})
     write_json(folder / "training.json", settings.as_dict())
     entries = condition_entries(settings.conditions, cases)
     write_text(folder / "README.md", model_card(folder.name, backbone, settings, entries, provenance, results))
@@ -139,13 +137,16 @@ Volume asked for against volume obtained: correlation {np.corrcoef(asked, got)[0
 {np.abs(asked - got).mean():.1f} ml, over masks of {asked.min():.0f} to {asked.max():.0f} ml. Samples of 20 steps of
 DPM-Solver++(2M), segmented by the segmenter of `{backbone.name}`.
 
-**Data.** {provenance.cases} T1w-like images and their mirror images, made from label maps of {provenance.heads} heads:
+**Data.** {provenance.cases} T1w-like images and their mirror images, made from label maps of {provenance.heads} heads.
 {provenance.data} No patient's image was used. Masks hold {low:g} to {high:g} ml.
 
-**Training.** `{provenance.command}`: {provenance.steps} steps of batch {settings.batch},
-{provenance.minutes:.0f} minutes on {provenance.hardware}. AdamW at {settings.learning_rate:g} with a warm-up and a
-cosine, averaged weights; VCM's Eq. 4 with the error of ε weighted as the error of v, {1 + settings.focus:g} times as
-high near the mask. All settings: `training.json`.
+**Training.** {provenance.steps} of {settings.steps} steps of batch {settings.batch}, {provenance.minutes:.0f} minutes
+on {provenance.hardware}:
+
+    {provenance.command}
+
+AdamW at {settings.learning_rate:g} with a warm-up and a cosine, averaged weights; VCM's Eq. 4, the error of ε weighted
+as `{settings.weighting}` and {1 + settings.focus:g} times as high near the mask. All settings: `training.json`.
 
 **Limits.** Masks outside the volumes above, in other places than a brain's ventricles, or with holes were never seen.
 The label maps' ventricles were grown and shrunk evenly along their walls, which is not how a disease moves them. The
