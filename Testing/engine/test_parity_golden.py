@@ -100,9 +100,11 @@ def test_ddim_through_the_command_line_agrees(golden, tmp_path, steps, bound):
     out = tmp_path / "out"
     with pytest.raises(SystemExit) as ended:
         main(
-            ["generate", "--pack=golden", f"--condition=semantics={tmp_path}/labels.nii.gz", *attributes]
-            + ["--sampler=ddim", f"--steps={steps}", f"--noise={tmp_path}/noise.npy", "--uncontrolled"]
-            + ["--device=cpu", "--precision=fp32", f"--out={out}"]
+            [
+                *("generate", "--pack=golden", f"--condition=semantics={tmp_path}/labels.nii.gz", *attributes),
+                *("--sampler=ddim", f"--steps={steps}", f"--noise={tmp_path}/noise.npy", "--uncontrolled"),
+                *("--device=cpu", "--precision=fp32", f"--out={out}"),
+            ]
         )
     assert ended.value.code == 0
     for kind, file in (("controlled", "sample-0.nii.gz"), ("uncontrolled", "uncontrolled-0.nii.gz")):

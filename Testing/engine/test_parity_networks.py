@@ -53,7 +53,8 @@ def relative(found: torch.Tensor, expected: torch.Tensor) -> float:
 def test_autoencoders_agree(name):
     config = {
         "spatial_dims": 3, "in_channels": 1, "out_channels": 1, "latent_channels": 3, "norm_num_groups": 4,
-        "norm_eps": 1e-6, "with_encoder_nonlocal_attn": False, "with_decoder_nonlocal_attn": False, **AUTOENCODERS[name],
+        "norm_eps": 1e-6, "with_encoder_nonlocal_attn": False, "with_decoder_nonlocal_attn": False,
+        **AUTOENCODERS[name],
     }  # fmt: skip
     oracle = published(generative.AutoencoderKL, config, 1)
     kwargs, state = translate_autoencoder(config, oracle.state_dict())

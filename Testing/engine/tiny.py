@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-
 from vcm.attributes import AttributeSpec
 from vcm.backbones.latent_diffusion import LatentDiffusion, build_autoencoder, build_denoiser
 from vcm.conditions import ConditionSpec
@@ -46,9 +45,12 @@ CONDITIONS = [
 ATTRIBUTES = [
     {"name": "sex", "title": "Sex", "choices": {"F": 0, "M": 1}, "default": 0},
     {"name": "age", "title": "Age", "unit": "years", "low": 44, "high": 82},
-    {"name": "ventricular_volume", "title": "Ventricular volume", "unit": "ml", "low": 1, "high": 101, "structures": [2]},
+    {
+        "name": "ventricular_volume", "title": "Ventricular volume", "unit": "ml", "low": 1, "high": 101,
+        "structures": [2],
+    },
     {"name": "brain_volume", "title": "Brain volume"},
-]
+]  # fmt: skip
 
 
 def backbone(packing: int = 1, prediction: str = "epsilon", seed: int = 0) -> LatentDiffusion:

@@ -34,7 +34,7 @@ TOLERANCE_MM = 6.0
 
 @dataclass(frozen=True)
 class SpaceCheck:
-    """How far images lie from MNI space: the mean shift over structures, and each structure's own (found − expected)."""
+    """How far images lie from MNI space: the mean shift, and each structure's own (found − expected)."""
 
     shift_mm: Point
     structures: Mapping[str, Point]

@@ -19,7 +19,7 @@ def check_space_command(
     from dataclasses import asdict
 
     from vcm.attributes import resolve
-    from vcm.generate import Generator, GenerateRequest
+    from vcm.generate import GenerateRequest, Generator
     from vcm.loading import load_backbone
     from vcm.packs.store import default_backbone, find_pack
     from vcm.reference_space import TOLERANCE_MM, check_space
