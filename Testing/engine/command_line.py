@@ -52,7 +52,7 @@ class Apart:
     """
 
     _context = multiprocessing.get_context("forkserver")
-    _context.set_forkserver_preload(["vcm.record", "vcm.run", "vcm.loading", "vcm.cli", "command_line"])
+    _context.set_forkserver_preload(["vcm.runs.record", "vcm.runs.run", "vcm.loading", "vcm.cli", "command_line"])
 
     def __init__(self, folder: Path, *arguments, hardship: Callable[[], None] | None = None) -> None:
         self._out, self._err = folder / ".stdout", folder / ".stderr"

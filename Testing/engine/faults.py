@@ -13,7 +13,7 @@ import tiny
 import torch
 from phantoms import nifti_bytes
 from vcm.volume import Volume
-from vcm.volume_files import write_volume
+from vcm.volumes.volume_files import write_volume
 
 MASK = np.zeros(tiny.GRID.shape, np.uint8)
 MASK[5:9, 8:15, 12:17] = 1

@@ -6,12 +6,12 @@ import torch
 from vcm.attributes import AttributeSpec
 from vcm.backbones.latent_diffusion import LatentDiffusion, build_autoencoder, build_denoiser
 from vcm.backbones.published import core_config
+from vcm.backbones.schedule import Schedule
 from vcm.conditions import ConditionSpec
 from vcm.controls.published import ENCODER_OPTIONS
 from vcm.controls.vcm_control import VcmControl
 from vcm.controls.vcm_networks import VcmNetwork
 from vcm.packs.published_config import read_config
-from vcm.schedule import Schedule
 
 CONFIG = read_config()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from vcm.grid import Grid
 from vcm.volume import Volume
-from vcm.volume_files import write_volume
+from vcm.volumes.volume_files import write_volume
 
 SHAPE = (48, 64, 56)
 GRID = Grid(SHAPE, [[-1, 0, 0, 21.5], [0, 1, 0, -40.0], [0, 0, 1, -17.0], [0, 0, 0, 1]])

@@ -10,7 +10,7 @@ from vcm.loading import build_control
 from vcm.training.cohort_files import CaseEntry, read_cases, write_table
 from vcm.training.latent_cache import LatentCache, write_cache
 from vcm.volume import Volume
-from vcm.volume_files import write_volume
+from vcm.volumes.volume_files import write_volume
 
 NETWORK = {
     "variant": "packed",

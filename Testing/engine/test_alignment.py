@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 import pytest
-from vcm.alignment import align, dice
 from vcm.conditions import ClassSpec, Condition, ConditionSpec, Kind
 from vcm.errors import VcmError
 from vcm.grid import Grid
+from vcm.judging.alignment import align, dice
 from vcm.volume import Volume
 
 GRID = Grid((20, 24, 18), [[-2, 0, 0, 19], [0, 3, 0, -30], [0, 0, 1.5, 4], [0, 0, 0, 1]])

@@ -17,7 +17,7 @@ from vcm.benchmark.tensor_memory import TensorMemory
 from vcm.cli import main
 from vcm.cli.benchmark import INCOMPLETE
 from vcm.controls.condition_encoder import ConditionEncoder
-from vcm.runtime import choose_runtime
+from vcm.machine.runtime import choose_runtime
 
 pytest.importorskip("generative.networks.nets", reason="needs the extra `reference`")
 

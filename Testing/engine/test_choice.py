@@ -7,11 +7,11 @@ import shutil
 
 import pytest
 import tiny
-from vcm.choice import choose_packs
 from vcm.errors import Code, VcmError
 from vcm.packs.hashing import hash_file
 from vcm.packs.manifest import write_manifest
 from vcm.packs.store import default_backbone
+from vcm.runs.choice import choose_packs
 
 MASK, IMAGE = tiny.CONDITIONS
 LABELS = {"name": "regions", "kind": "labels", "classes": [{"value": 1, "name": "left"}, {"value": 2, "name": "right"}]}

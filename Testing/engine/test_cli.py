@@ -17,7 +17,7 @@ from faults import MASK, names
 from vcm.cli import app
 from vcm.generate import seeded_noise
 from vcm.volume import Volume
-from vcm.volume_files import read_volume, write_volume
+from vcm.volumes.volume_files import read_volume, write_volume
 
 RUN = ("generate", "--pack", "tiny", "--steps", 2, "--seed", 3)
 PROGRAM = Path(sys.executable).with_name("vcm")
@@ -233,7 +233,7 @@ def test_the_traceback_is_shown_to_those_who_ask_for_it_alone(monkeypatch, place
 
 
 def test_what_nobody_foresaw_ends_in_a_sentence_too(monkeypatch, out):
-    monkeypatch.setattr("vcm.choice.default_backbone", lambda: {}["oops"])
+    monkeypatch.setattr("vcm.runs.choice.default_backbone", lambda: {}["oops"])
     text = refused("generate", "--out", out, code=70)
     assert "KeyError: 'oops'" in text and "--debug" in text
 

@@ -15,7 +15,7 @@ from vcm.training.head_image import Blocks
 from vcm.training.head_shape import Head, Shape, displacement, resize_ventricles, sample, source_positions
 from vcm.training.label_maps import VENTRICLES, LabelMaps, LabelTable
 from vcm.volume import Volume
-from vcm.volume_files import write_volume
+from vcm.volumes.volume_files import write_volume
 
 
 @pytest.fixture(scope="module")

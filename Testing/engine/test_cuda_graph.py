@@ -10,9 +10,9 @@ import recorded_graph
 import tiny
 import torch
 from vcm.conditions import Condition, ConditionSpec
-from vcm.cuda_graph import GraphedDenoiser
-from vcm.guidance import GuidedDenoiser
-from vcm.sampling import SAMPLERS
+from vcm.sampling.cuda_graph import GraphedDenoiser
+from vcm.sampling.guidance import GuidedDenoiser
+from vcm.sampling.samplers import SAMPLERS
 from vcm.volume import Volume
 
 ATTRIBUTES = torch.tensor([[1.0, 0.3, 0.6, 0.2]])

@@ -8,7 +8,7 @@ import numpy as np
 from vcm.demo_case import paint_larger
 from vcm.grid import Grid
 from vcm.packs.store import find_pack
-from vcm.volume_files import read_volume
+from vcm.volumes.volume_files import read_volume
 
 SHIPPED = Path(__file__).resolve().parents[2] / "VCMSlicer" / "Resources" / "DemoCase" / "ventricles.nii.gz"
 

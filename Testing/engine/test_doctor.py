@@ -8,7 +8,7 @@ from vcm.doctor import examine, examine_region
 from vcm.findings import Level
 from vcm.grid import Grid
 from vcm.volume import Volume
-from vcm.volume_files import VolumeFile, read_volume_file
+from vcm.volumes.volume_files import VolumeFile, read_volume_file
 
 MODEL = grid_in("LAS", (37, 53, 41), (2, 1.5, 1.75))
 MASK = ConditionSpec.from_dict(

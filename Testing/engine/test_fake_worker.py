@@ -36,7 +36,7 @@ from vcm.protocol import (
     Warmed,
     decode,
 )
-from vcm.volume_files import read_volume
+from vcm.volumes.volume_files import read_volume
 from worker_client import WorkerClient, is_alive, wait_until_gone
 
 FAKE_WORKER = Path(__file__).parents[1] / "fake_worker.py"

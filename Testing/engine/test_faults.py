@@ -19,7 +19,7 @@ from vcm.job import ConditionFile
 from vcm.packs.manifest import write_manifest
 from vcm.packs.store import find_pack
 from vcm.report import condition_hash
-from vcm.run import examine_conditions
+from vcm.runs.run import examine_conditions
 
 pytestmark = pytest.mark.usefixtures("with_tiny_packs")
 

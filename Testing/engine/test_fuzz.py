@@ -20,12 +20,12 @@ from vcm.cli.inputs import parse_conditions, parse_numbers
 from vcm.conditions import ConditionSpec
 from vcm.doctor import examine, examine_region
 from vcm.errors import VcmError
-from vcm.noise_file import read_noise
 from vcm.packs.checkpoints import read_checkpoint
 from vcm.packs.manifest import read_manifest
-from vcm.results_folder import ResultsFolder
+from vcm.runs.results_folder import ResultsFolder
+from vcm.sampling.noise_file import read_noise
 from vcm.volume import Volume
-from vcm.volume_files import read_volume_file, write_volume
+from vcm.volumes.volume_files import read_volume_file, write_volume
 
 SPECS = [ConditionSpec.from_dict(entry) for entry in tiny.CONDITIONS]
 EXAMPLES = int(os.environ.get("VCM_FUZZ", "120"))

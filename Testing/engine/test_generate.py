@@ -12,9 +12,9 @@ from vcm.attributes import AttributeValue, resolve
 from vcm.conditions import Condition, ConditionSpec
 from vcm.errors import Code, VcmError
 from vcm.generate import GenerateRequest, Generator, seeded_noise
-from vcm.guidance import GuidedDenoiser
-from vcm.runtime import choose_runtime
-from vcm.sampling import SAMPLERS
+from vcm.machine.runtime import choose_runtime
+from vcm.sampling.guidance import GuidedDenoiser
+from vcm.sampling.samplers import SAMPLERS
 from vcm.volume import Volume
 
 SPECS = tiny.backbone().attributes

@@ -8,7 +8,7 @@ import tiny
 import torch
 from vcm.conditions import Condition, ConditionSpec
 from vcm.errors import VcmError
-from vcm.guidance import GuidedDenoiser, subset_weights
+from vcm.sampling.guidance import GuidedDenoiser, subset_weights
 from vcm.volume import Volume
 
 ATTRIBUTES = torch.tensor([[1.0, 0.3, 0.6, 0.2]])

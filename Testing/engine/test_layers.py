@@ -118,17 +118,17 @@ def test_a_module_uses_only_the_packages_that_its_layer_names(module):
 
 def test_the_pattern_that_says_most_decides_and_an_import_in_a_function_is_told_from_one_outside(tmp_path, monkeypatch):
     assert rank("packs.store") < rank("backbones.latents") < rank("packs.importing") < rank("cli.packs")
-    source = (
-        "import torch\nfrom vcm import generate\nif TYPE_CHECKING:\n import rich\ndef f():\n from vcm.run import g\n"
-    )
+    late = "def f():\n from vcm.runs.run import g\n"
+    source = f"import torch\nfrom vcm import generate\nif TYPE_CHECKING:\n import rich\n{late}"
     (tmp_path / "a.py").write_text(source)
     monkeypatch.setitem(MODULES, "a", tmp_path / "a.py")
-    expected = [("torch", False), ("vcm.generate", False), ("vcm.run", True)]
+    expected = [("torch", False), ("vcm.generate", False), ("vcm.runs.run", True)]
     assert imports_of("a") == [Import("a", target, late) for target, late in expected]
 
 
 def test_what_is_done_before_a_model_is_loaded_loads_no_torch():
-    modules = "vcm.run, vcm.choice, vcm.doctor, vcm.packs.store, vcm.cli.generate, vcm.cli.doctor, vcm.worker.service"
+    before = ("runs.run", "runs.choice", "doctor", "packs.store", "cli.generate", "cli.doctor", "worker.service")
+    modules = ", ".join(f"vcm.{name}" for name in before)
     look = f"import sys, {modules}; print([name for name in ('torch', 'monai', 'slicer', 'qt') if name in sys.modules])"
     ended = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
     assert ended.stdout == "[]\n"

@@ -16,8 +16,8 @@ from vcm.attributes import resolve
 from vcm.benchmark.tensor_memory import TensorMemory
 from vcm.errors import Code, VcmError
 from vcm.generate import GenerateRequest, Generator
-from vcm.memory_plan import MemoryPlan, decoding_bytes, needed_bytes, out_of_memory, plan_memory
-from vcm.runtime import choose_runtime
+from vcm.machine.memory_plan import MemoryPlan, decoding_bytes, needed_bytes, out_of_memory, plan_memory
+from vcm.machine.runtime import choose_runtime
 
 GB = 10**9
 
@@ -201,7 +201,7 @@ from vcm.attributes import resolve
 from vcm.errors import VcmError
 from vcm.generate import Generator, GenerateRequest
 from vcm.grid import Grid
-from vcm.runtime import choose_runtime
+from vcm.machine.runtime import choose_runtime
 torch.set_num_threads(1)
 backbone = tiny.backbone()
 request = GenerateRequest(resolve(backbone.attributes, {}, {}, ()), steps=1)

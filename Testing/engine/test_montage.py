@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
-from vcm.alignment import Alignment, ClassAlignment
 from vcm.conditions import ClassSpec, Condition, ConditionSpec, Kind
 from vcm.errors import VcmError
 from vcm.grid import Grid
-from vcm.lettering import PLAIN, write
-from vcm.montage import CELL, GUTTER, MARGIN, contact_sheet, montage, save_montage
-from vcm.montage_columns import STRUCTURE_COLOURS
-from vcm.planes import AXIAL, CORONAL, PLANES, SAGITTAL, facing_viewer, telling_slice
-from vcm.resampling import resample_image, resample_labels
+from vcm.judging.alignment import Alignment, ClassAlignment
+from vcm.pictures.lettering import PLAIN, write
+from vcm.pictures.montage import CELL, GUTTER, MARGIN, contact_sheet, montage, save_montage
+from vcm.pictures.montage_columns import STRUCTURE_COLOURS
+from vcm.pictures.planes import AXIAL, CORONAL, PLANES, SAGITTAL, facing_viewer, telling_slice
 from vcm.volume import Volume
+from vcm.volumes.resampling import resample_image, resample_labels
 
 # 60 mm to the sides, 96 mm front to back, 72 mm up: the slices are 3 mm thick, the pixels 2 × 4 mm.
 LAS = Grid((30, 24, 24), [[-2, 0, 0, 29], [0, 4, 0, -46], [0, 0, 3, -34.5], [0, 0, 0, 1]])

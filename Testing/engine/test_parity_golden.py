@@ -15,7 +15,7 @@ from vcm.grid import Grid
 from vcm.loading import load_backbone, load_control
 from vcm.packs.store import find_pack
 from vcm.volume import Volume
-from vcm.volume_files import read_volume, write_volume
+from vcm.volumes.volume_files import read_volume, write_volume
 
 # The golden files are no part of the repository: they lie beside it, or where VCM_REFERENCE says.
 BESIDE = Path(__file__).resolve().parents[3] / "shared" / "reference"

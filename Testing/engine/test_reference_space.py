@@ -10,8 +10,8 @@ from vcm.cli import main
 from vcm.conditions import ClassSpec
 from vcm.errors import VcmError
 from vcm.grid import Grid
+from vcm.judging.reference_space import REFERENCE_MM, TOLERANCE_MM, check_space
 from vcm.packs.published_config import read_config
-from vcm.reference_space import REFERENCE_MM, TOLERANCE_MM, check_space
 from vcm.volume import Volume
 
 # The centroid of the white matter of an image in BrainLDM's own voxels, 160×224×160, LAS.

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from vcm.alignment import Alignment, ClassAlignment, ImageAlignment
 from vcm.attributes import AttributeSpec, AttributeValue
 from vcm.conditions import ClassSpec, Condition, ConditionSpec, Kind
 from vcm.findings import Finding, Level
 from vcm.grid import Grid
+from vcm.judging.alignment import Alignment, ClassAlignment, ImageAlignment
 from vcm.packs.manifest import Licence, Manifest, PackFile
 from vcm.report import (
     Cost,

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from phantoms import ALL_ORIENTATIONS, grid_in, head_labels, noise, ramp, rotation, tilted, world_of
 from vcm.grid import Grid
-from vcm.resampling import lost_voxels, resample_image, resample_labels
 from vcm.volume import Volume
+from vcm.volumes.resampling import lost_voxels, resample_image, resample_labels
 
 MODEL = grid_in("LAS", (37, 53, 41), (2, 1.5, 1.75))
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 from vcm.errors import Code, VcmError
-from vcm.results_folder import REPORT, ResultsFolder
+from vcm.runs.results_folder import REPORT, ResultsFolder
 
 
 def put(folder, *names, **contents):

@@ -16,12 +16,12 @@ from vcm.generate import GenerateRequest, Generator, seeded_noise
 from vcm.grid import Grid
 from vcm.job import ConditionFile, GenerateJob
 from vcm.loading import load_backbone, load_control
+from vcm.machine.runtime import choose_runtime
 from vcm.packs.store import find_pack
 from vcm.report import condition_hash
-from vcm.run import Listeners, load_generator, run_generate
-from vcm.runtime import choose_runtime
+from vcm.runs.run import Listeners, load_generator, run_generate
 from vcm.volume import Volume
-from vcm.volume_files import read_volume, write_volume
+from vcm.volumes.volume_files import read_volume, write_volume
 
 MASK = np.zeros(tiny.GRID.shape, np.uint8)
 MASK[5:9, 8:15, 12:17] = 1
@@ -261,7 +261,7 @@ def test_a_sample_is_on_disk_before_it_is_measured(job, mask, monkeypatch):
         assert report["samples"][0]["file"] == "sample-0.nii.gz" and report["samples"][0]["alignment"] is None
         raise VcmError(Code.INTERNAL, "The segmenter broke.")
 
-    monkeypatch.setattr("vcm.record.align", fail)
+    monkeypatch.setattr("vcm.runs.record.align", fail)
     with pytest.raises(VcmError, match="segmenter broke"):
         run_generate(job(mask))
     assert names(job().out) == ["report.json", "sample-0.nii.gz"]
@@ -292,7 +292,7 @@ def test_a_sample_whose_twin_cannot_be_written_is_taken_back_and_the_one_before_
             raise VcmError(Code.DISK_FULL, f"{path} could not be written.")
         write_volume(path, volume, description=description)
 
-    monkeypatch.setattr("vcm.record.write_volume", full)
+    monkeypatch.setattr("vcm.runs.record.write_volume", full)
     with pytest.raises(VcmError, match="uncontrolled-1"):
         run_generate(job(mask, samples=3, uncontrolled=True))
     report = json.loads((job().out / "report.json").read_text())

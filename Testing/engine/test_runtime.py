@@ -5,9 +5,9 @@ from __future__ import annotations
 import psutil
 import pytest
 import torch
-from vcm import runtime
 from vcm.errors import Code, VcmError
-from vcm.runtime import Runtime, choose_runtime, fix_results, free_memory
+from vcm.machine import runtime
+from vcm.machine.runtime import Runtime, choose_runtime, fix_results, free_memory
 
 
 @pytest.fixture
@@ -48,7 +48,15 @@ def test_the_processor_is_the_last_and_computes_in_fp32(no_gpu):
 
 def test_the_processor_can_be_asked_for_beside_a_gpu(gpu):
     assert choose_runtime("cpu").device.type == "cpu"
-    assert choose_runtime("cpu", "bf16").dtype is torch.bfloat16
+
+
+def test_bf16_on_a_processor_is_a_matter_of_each_operation_over_fp32_weights(no_gpu):
+    chosen = choose_runtime("cpu", "bf16")
+    assert chosen.dtype is torch.float32 and chosen.words.endswith("bf16")
+    with chosen.autocast():
+        assert torch.get_autocast_dtype("cpu") is torch.bfloat16 and torch.is_autocast_enabled("cpu")
+    with choose_runtime("cpu").autocast():
+        assert not torch.is_autocast_enabled("cpu")
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from vcm.sampling import ddim, dpm_solver_pp_2m
-from vcm.schedule import Schedule
+from vcm.backbones.schedule import Schedule
+from vcm.sampling.samplers import ddim, dpm_solver_pp_2m
 
 SCHEDULE = Schedule()
 DIMENSIONS = 2000

@@ -9,10 +9,10 @@ from torch import nn
 from vcm.conditions import ClassSpec
 from vcm.errors import Code, VcmError
 from vcm.grid import Grid
+from vcm.judging.segmentation import PackSegmenter, choose_segmenter
 from vcm.packs.store import Pack, default_backbone, find_pack
-from vcm.resampling import resample_image
-from vcm.segmentation import PackSegmenter, choose_segmenter
 from vcm.volume import Volume
+from vcm.volumes.resampling import resample_image
 
 LAS = Grid((20, 28, 18), [[-2, 0, 0, 19], [0, 2, 0, -30], [0, 0, 2, 4], [0, 0, 0, 1]])
 CLASSES = (ClassSpec(1, "grey matter"), ClassSpec(2, "white matter"))

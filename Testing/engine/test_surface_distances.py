@@ -8,7 +8,7 @@ import pytest
 from scipy import ndimage
 from vcm.errors import VcmError
 from vcm.grid import Grid
-from vcm.surface_distances import surface_distances, surface_voxels
+from vcm.judging.surface_distances import surface_distances, surface_voxels
 
 FACES = [(1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0), (0, 0, 1), (0, 0, -1)]
 

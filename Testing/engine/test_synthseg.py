@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from vcm.errors import VcmError
 from vcm.grid import Grid
-from vcm.synthseg import STRUCTURES, SynthSeg, from_freesurfer
+from vcm.judging.synthseg import STRUCTURES, SynthSeg, from_freesurfer
 from vcm.volume import Volume
 
 GRID = Grid((10, 14, 9), [[0, 0, 2, -7], [-2, 0, 0, 20], [0, 2, 0, 3], [0, 0, 0, 1]])  # PSR
@@ -19,9 +19,9 @@ GRID = Grid((10, 14, 9), [[0, 0, 2, -7], [-2, 0, 0, 20], [0, 2, 0, 3], [0, 0, 0,
 PLAYER = """#!{python}
 import sys, numpy as np
 from vcm.grid import Grid
-from vcm.resampling import resample_labels
+from vcm.volumes.resampling import resample_labels
 from vcm.volume import Volume
-from vcm.volume_files import read_volume, write_volume
+from vcm.volumes.volume_files import read_volume, write_volume
 given = sys.argv[sys.argv.index("--i") + 1]
 made = sys.argv[sys.argv.index("--o") + 1]
 assert "--cpu" in sys.argv and int(sys.argv[sys.argv.index("--threads") + 1]) > 0

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from vcm.backbones.noise_levels import NoiseLevels
-from vcm.schedule import Schedule
+from vcm.backbones.schedule import Schedule
 from vcm.training.losses import WEIGHTINGS, control_loss, focus_on
 
 SHAPE = (2, 3, 4, 6, 8)

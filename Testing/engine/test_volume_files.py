@@ -12,7 +12,7 @@ from test_atomic_files import names_in, room_for
 from vcm.errors import VcmError
 from vcm.grid import Grid
 from vcm.volume import Volume
-from vcm.volume_files import read_segment_names, read_volume, read_volume_file, write_volume
+from vcm.volumes.volume_files import read_segment_names, read_volume, read_volume_file, write_volume
 
 SHAPE = (4, 5, 6)
 SFORM = np.array([[0, 0, -3, 40], [2, 0, 0, -50], [0, 1.5, 0, 7], [0, 0, 0, 1.0]])
@@ -413,7 +413,7 @@ def test_reading_bad_files_prints_nothing(tmp_path):
     write_bytes(tmp_path / "a.nii", nifti_bytes(counted(), sform=sheared, pixdim=(7, 7, 7)))
     (tmp_path / "b.nrrd").write_bytes(b"NRRD0005\n")
     program = (
-        "import sys; from vcm.volume_files import read_volume; from vcm.errors import VcmError\n"
+        "import sys; from vcm.volumes.volume_files import read_volume; from vcm.errors import VcmError\n"
         "for path in sys.argv[1:]:\n"
         "    try: read_volume(path)\n"
         "    except VcmError: pass\n"

@@ -32,7 +32,7 @@ from vcm.protocol import (
     encode,
 )
 from vcm.volume import Volume
-from vcm.volume_files import read_volume, write_volume
+from vcm.volumes.volume_files import read_volume, write_volume
 from vcm.worker.contract import Call
 from vcm.worker.engine import LocalEngine
 from worker_client import WorkerClient

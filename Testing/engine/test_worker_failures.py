@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from vcm.errors import Code, VcmError
-from vcm.worker.failures import failed, in_words
+from vcm.failures import failed, in_words
 
 
 def raised_by(action):

@@ -8,13 +8,13 @@ import torch
 from safetensors.torch import save_file
 from vcm.attributes import AttributeSpec
 from vcm.backbones.latent_diffusion import LatentDiffusion, build_autoencoder, build_denoiser
+from vcm.backbones.schedule import Schedule
 from vcm.conditions import ConditionSpec
 from vcm.controls.vcm_control import VcmControl
 from vcm.grid import Grid
 from vcm.loading import build_control
 from vcm.packs.hashing import hash_file
 from vcm.packs.manifest import write_manifest
-from vcm.schedule import Schedule
 
 # Three different sizes, an oblique offset and LAS: a forgotten transpose or flip cannot hide.
 GRID = Grid((16, 24, 32), [[-4, 0, 0, 31.0], [0, 4, 0, -52.0], [0, 0, 4, -41.0], [0, 0, 0, 1]])

@@ -25,9 +25,9 @@ def average_head() -> tuple[Volume, Volume]:
     """The embedded model's average head, and the labels its segmenter finds in it."""
     import torch
 
+    from vcm.judging.segmentation import PackSegmenter
     from vcm.loading import load_backbone
     from vcm.packs.store import default_backbone, find_pack
-    from vcm.segmentation import PackSegmenter
 
     pack = find_pack(default_backbone())
     backbone = load_backbone(pack)
@@ -59,7 +59,7 @@ def paint_larger(ventricles: NDArray[np.bool_], within: NDArray[np.bool_], grid:
 
 def main(target: Path) -> None:
     """Write the mask as a NIfTI file."""
-    from vcm.volume_files import write_volume
+    from vcm.volumes.volume_files import write_volume
 
     _, labels = average_head()
     within = np.isin(labels.array, INSIDE_THE_BRAIN)

@@ -17,14 +17,14 @@ from vcm.attributes import AttributeValue
 from vcm.backbones.latent_diffusion import LatentDiffusion
 from vcm.conditions import Condition
 from vcm.controls.vcm_control import VcmControl
-from vcm.cuda_graph import GraphedDenoiser
 from vcm.errors import Code, VcmError
-from vcm.guidance import GuidedDenoiser
-from vcm.memory_plan import MemoryPlan, out_of_memory, plan_memory
-from vcm.noise_file import fitted_noise
+from vcm.machine.memory_plan import MemoryPlan, out_of_memory, plan_memory
+from vcm.machine.runtime import Runtime, fix_results, free_memory
 from vcm.progress import OnProgress, ProgressMeter
-from vcm.runtime import Runtime, fix_results, free_memory
-from vcm.sampling import DEFAULT_STEPS, SAMPLERS, Denoise, Step
+from vcm.sampling.cuda_graph import GraphedDenoiser
+from vcm.sampling.guidance import GuidedDenoiser
+from vcm.sampling.noise_file import fitted_noise
+from vcm.sampling.samplers import DEFAULT_STEPS, SAMPLERS, Denoise, Step
 from vcm.volume import Volume
 
 OnPreview = Callable[[int, int, Volume], None]

@@ -10,11 +10,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from vcm.backbones.latent_diffusion import LatentDiffusion, build_autoencoder, build_denoiser
+from vcm.backbones.schedule import Schedule
 from vcm.controls.vcm_control import VcmControl
 from vcm.controls.vcm_networks import VcmNetwork
 from vcm.errors import Code, VcmError
 from vcm.packs.store import Pack, open_weights
-from vcm.schedule import Schedule
 
 
 def load_backbone(pack: Pack) -> LatentDiffusion:

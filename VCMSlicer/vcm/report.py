@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from vcm import __version__
-from vcm.alignment import Alignment
 from vcm.atomic_files import write_json
 from vcm.attributes import AttributeValue
 from vcm.conditions import Condition, Kind
 from vcm.findings import Finding
+from vcm.judging.alignment import Alignment
 from vcm.packs.manifest import Manifest
 from vcm.volume import Volume
 

@@ -7,8 +7,8 @@ from typing import Protocol
 from torch import Tensor
 
 from vcm.attributes import AttributeSpec
+from vcm.backbones.schedule import Schedule
 from vcm.grid import Grid
-from vcm.schedule import Schedule
 
 
 class Backbone(Protocol):

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from vcm.attributes import AttributeSpec
 from vcm.backbones.latents import pack, unpack
 from vcm.backbones.noise_levels import NoiseLevels
+from vcm.backbones.schedule import Schedule
 from vcm.backbones.slab_decoding import decode_in_slabs
 from vcm.errors import Code, VcmError
 from vcm.grid import Grid
-from vcm.schedule import Schedule
 
 
 def build_autoencoder(config: Mapping[str, Any]) -> AutoencoderKL:

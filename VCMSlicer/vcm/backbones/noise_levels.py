@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from vcm.schedule import Schedule
+from vcm.backbones.schedule import Schedule
 
 
 class NoiseLevels(nn.Module):

@@ -8,6 +8,7 @@ from torch import Tensor
 from vcm.attributes import AttributeSpec
 from vcm.backbones.latent_diffusion import LatentDiffusion, build_autoencoder, build_denoiser
 from vcm.backbones.published import translate_autoencoder, translate_denoiser
+from vcm.backbones.schedule import Schedule
 from vcm.benchmark.published import PublishedNetworks
 from vcm.benchmark.setting import Setting
 from vcm.benchmark.way import AfterStep, weight_bytes
@@ -15,11 +16,10 @@ from vcm.conditions import ConditionSpec
 from vcm.controls.published import translate_control
 from vcm.controls.vcm_control import VcmControl
 from vcm.controls.vcm_networks import VcmNetwork
-from vcm.cuda_graph import GraphedDenoiser
 from vcm.generate import GenerateRequest, Generator
-from vcm.guidance import GuidedDenoiser
-from vcm.sampling import DEFAULT_STEPS, ddim
-from vcm.schedule import Schedule
+from vcm.sampling.cuda_graph import GraphedDenoiser
+from vcm.sampling.guidance import GuidedDenoiser
+from vcm.sampling.samplers import DEFAULT_STEPS, ddim
 
 
 class EngineWay:

@@ -14,7 +14,7 @@ import torch
 
 from vcm.benchmark.tensor_memory import TensorMemory
 from vcm.benchmark.way import Way
-from vcm.runtime import Runtime
+from vcm.machine.runtime import Runtime
 
 REPEATS = 5
 WARM_UP_STEPS, TIMED_STEPS, FEWEST_STEPS = 3, 20, 3

@@ -15,8 +15,8 @@ from torch import Tensor
 from vcm import __version__
 from vcm.benchmark.run import WayResult
 from vcm.benchmark.setting import Setting
-from vcm.runtime import Runtime
-from vcm.sampling import DEFAULT_STEPS
+from vcm.machine.runtime import Runtime
+from vcm.sampling.samplers import DEFAULT_STEPS
 
 FORMAT = 1
 

@@ -14,9 +14,9 @@ from torch import Tensor
 from vcm.attributes import AttributeSpec, AttributeValue, resolve
 from vcm.conditions import Condition, ConditionSpec
 from vcm.generate import seeded_noise
-from vcm.memory_plan import check_name
+from vcm.machine.memory_plan import check_name
+from vcm.machine.runtime import Runtime
 from vcm.packs.published_config import PublishedConfig, check_backbone_fits, check_control_fits, read_config
-from vcm.runtime import Runtime
 from vcm.volume import Volume
 
 SEED = 7

@@ -45,8 +45,8 @@ def bench(
     from vcm.benchmark.run import run_benchmark
     from vcm.benchmark.setting import Setting
     from vcm.errors import Code, VcmError
+    from vcm.machine.runtime import choose_runtime
     from vcm.packs.schema import read_json
-    from vcm.runtime import choose_runtime
 
     if tiny and config is not None:
         raise VcmError(Code.BAD_REQUEST, "--tiny and --config both say which networks to measure.", "Give one of them.")

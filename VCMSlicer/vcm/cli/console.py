@@ -12,7 +12,7 @@ from vcm.findings import Finding, Level
 
 if TYPE_CHECKING:
     from vcm.progress import Progress as Step
-    from vcm.run import Listeners
+    from vcm.runs.run import Listeners
 
 STYLES = {Level.ERROR: "bold red", Level.WARNING: "yellow", Level.NOTE: "dim"}
 
@@ -45,7 +45,7 @@ class Console:
 
     def listeners(self) -> Listeners:
         """The callbacks a run reports to."""
-        from vcm.run import Listeners
+        from vcm.runs.run import Listeners
 
         return Listeners(progress=self._advance, finding=self._unless_it_stops, words=self.words)
 

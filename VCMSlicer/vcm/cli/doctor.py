@@ -37,9 +37,9 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> int:
     """See HELP."""
-    from vcm.choice import choose_packs
     from vcm.cli.console import Console
-    from vcm.run import examine_conditions
+    from vcm.runs.choice import choose_packs
+    from vcm.runs.run import examine_conditions
 
     files = parse_conditions(condition, regions=region or ())
     examinations = examine_conditions(files, *choose_packs(pack, control, (file.name for file in files)))
@@ -65,7 +65,7 @@ doctor.__doc__ = HELP
 
 
 def _write_seen(folder: Path, examinations: Iterable[Examination], force: bool) -> None:
-    from vcm.volume_files import write_volume
+    from vcm.volumes.volume_files import write_volume
 
     for examination in examinations:
         path = folder / f"seen-{examination.name}.nii.gz"

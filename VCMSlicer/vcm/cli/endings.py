@@ -42,7 +42,7 @@ def _in_words(error: BaseException) -> VcmError:
         context = getattr(error, "ctx", None)
         remedy = f"See: {context.command_path} --help" if context else "See: vcm --help"
         return VcmError(Code.BAD_REQUEST, error.format_message(), remedy)
-    from vcm.worker.failures import in_words
+    from vcm.failures import in_words
 
     told = in_words(error)
     if told.code is Code.INTERNAL and told is not error:

@@ -78,8 +78,8 @@ def generate(
 ) -> None:
     """See HELP."""
     from vcm.job import GenerateJob
-    from vcm.results_folder import REPORT
-    from vcm.run import run_generate
+    from vcm.runs.results_folder import REPORT
+    from vcm.runs.run import run_generate
 
     given = {
         "age": age,

@@ -20,11 +20,11 @@ def check_space_command(
 
     from vcm.attributes import resolve
     from vcm.generate import GenerateRequest, Generator
+    from vcm.judging.reference_space import TOLERANCE_MM, check_space
+    from vcm.judging.segmentation import PackSegmenter
     from vcm.loading import load_backbone
+    from vcm.machine.runtime import choose_runtime
     from vcm.packs.store import default_backbone, find_pack
-    from vcm.reference_space import TOLERANCE_MM, check_space
-    from vcm.runtime import choose_runtime
-    from vcm.segmentation import PackSegmenter
 
     pack = find_pack(name)
     judge = pack if "segmenter" in pack.backbone.files else find_pack(default_backbone())

@@ -18,8 +18,8 @@ from torch.nn import functional
 from vcm.backbones.latent_diffusion import dtype_of
 from vcm.backbones.latents import pack, unpack
 from vcm.backbones.noise_levels import NoiseLevels
+from vcm.backbones.schedule import Schedule
 from vcm.controls.condition_encoder import ConditionEncoder
-from vcm.schedule import Schedule
 
 SHARED = "shared"
 

@@ -17,7 +17,7 @@ from vcm.doctor.structures import examine_structures
 from vcm.findings import Finding
 from vcm.grid import Grid
 from vcm.volume import Volume
-from vcm.volume_files import VolumeFile
+from vcm.volumes.volume_files import VolumeFile
 
 
 @dataclass(frozen=True, eq=False)

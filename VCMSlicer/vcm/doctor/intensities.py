@@ -7,8 +7,8 @@ import numpy as np
 from vcm.doctor.notebook import Notebook
 from vcm.doctor.place import check_place
 from vcm.grid import Grid
-from vcm.resampling import resample_image
 from vcm.volume import Volume
+from vcm.volumes.resampling import resample_image
 
 BRIGHT_PERCENTILE = 99.5
 # Interpolation overshoots a little; that is no other scale of intensities.

@@ -7,7 +7,7 @@ import numpy as np
 from vcm.doctor.notebook import Notebook
 from vcm.grid import Grid
 from vcm.volume import Volume
-from vcm.volume_files import VolumeFile
+from vcm.volumes.volume_files import VolumeFile
 
 COARSE = 2.5
 TILTED_DEGREES = 1.0

@@ -12,9 +12,9 @@ from vcm.doctor.notebook import Notebook
 from vcm.doctor.place import check_place, placed
 from vcm.findings import Finding
 from vcm.grid import Grid
-from vcm.resampling import resample_image
 from vcm.volume import Volume
-from vcm.volume_files import VolumeFile
+from vcm.volumes.resampling import resample_image
+from vcm.volumes.volume_files import VolumeFile
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from vcm.conditions import ClassSpec, ConditionSpec, Kind
 from vcm.doctor.notebook import Notebook
 from vcm.grid import Grid
-from vcm.resampling import filled_box, lost_voxels, resample_labels
 from vcm.volume import Volume
+from vcm.volumes.resampling import filled_box, lost_voxels, resample_labels
 
 FULL = 0.95
 MOST_LOST = 0.5

@@ -18,7 +18,7 @@ from vcm.atomic_files import write_text
 from vcm.errors import Code, VcmError
 from vcm.training.cohort import Case, CohortMaker
 from vcm.volume import Volume
-from vcm.volume_files import read_volume, write_volume
+from vcm.volumes.volume_files import read_volume, write_volume
 
 TABLE = "cases.csv"
 PARTS = ("image", "labels", "skull")

@@ -13,9 +13,9 @@ import torch
 from vcm.atomic_files import atomic_path, write_json
 from vcm.conditions import ConditionSpec
 from vcm.controls.vcm_control import VcmControl
+from vcm.judging.segmentation import PackSegmenter
 from vcm.loading import build_control, load_backbone
 from vcm.packs.store import find_pack
-from vcm.segmentation import PackSegmenter
 from vcm.training.cohort_files import read_cases
 from vcm.training.control import CHECKPOINT, ControlTrainer, Progress
 from vcm.training.control_config import ControlTraining

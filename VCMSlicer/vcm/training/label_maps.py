@@ -140,7 +140,7 @@ class LabelMaps:
 
     def read(self, number: int) -> tuple[NDArray[np.uint8], Grid]:
         """Label positions of one head, as `[i, j, k]`, and the Grid they lie on."""
-        from vcm.volume_files import read_volume
+        from vcm.volumes.volume_files import read_volume
 
         path = self.files[number]
         volume = read_volume(path)

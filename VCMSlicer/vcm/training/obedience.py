@@ -14,9 +14,9 @@ from torch import Tensor
 from vcm.backbones.backbone import Backbone
 from vcm.conditions import Condition, ConditionSpec
 from vcm.controls.control import Control
-from vcm.guidance import GuidedDenoiser
-from vcm.sampling import dpm_solver_pp_2m
-from vcm.segmentation import Segmenter
+from vcm.judging.segmentation import Segmenter
+from vcm.sampling.guidance import GuidedDenoiser
+from vcm.sampling.samplers import dpm_solver_pp_2m
 from vcm.training.cohort_files import ATTRIBUTES, CaseEntry
 from vcm.training.latent_cache import MASKS
 from vcm.volume import Volume

@@ -42,14 +42,14 @@ class LocalEngine:
 
     def start(self) -> Ready:
         import vcm.generate  # noqa: F401 - the import that takes seconds, before the first request asks for it
-        from vcm.runtime import choose_runtime
+        from vcm.machine.runtime import choose_runtime
         from vcm.worker.warm_models import WarmModels
 
         self._models = WarmModels()
         return Ready(choose_runtime().words)
 
     def generate(self, request: Generate, call: Call) -> Generated:
-        from vcm.run import Listeners, run_generate
+        from vcm.runs.run import Listeners, run_generate
         from vcm.worker.translation import generate_job, generated
 
         def load(backbone: Pack, control: Pack | None, job: GenerateJob) -> Generator:
@@ -63,9 +63,9 @@ class LocalEngine:
         return generated(request, run_generate(generate_job(request), listeners, load).report)
 
     def examine(self, request: Examine, call: Call) -> Examined:
-        from vcm.choice import choose_packs
-        from vcm.run import examine_conditions
-        from vcm.volume_files import write_volume
+        from vcm.runs.choice import choose_packs
+        from vcm.runs.run import examine_conditions
+        from vcm.volumes.volume_files import write_volume
         from vcm.worker.translation import condition_file
 
         packs = choose_packs(request.pack, request.control, (entry.name for entry in request.conditions))
@@ -83,10 +83,10 @@ class LocalEngine:
     def segment(self, request: Segment, call: Call) -> Segmented:
         import numpy as np
 
-        from vcm.choice import choose_packs
-        from vcm.runtime import choose_runtime
-        from vcm.segmentation import choose_segmenter
-        from vcm.volume_files import write_volume
+        from vcm.judging.segmentation import choose_segmenter
+        from vcm.machine.runtime import choose_runtime
+        from vcm.runs.choice import choose_packs
+        from vcm.volumes.volume_files import write_volume
 
         backbone, _ = choose_packs(request.pack, None, ())
         image = _examined_image(Path(request.image), backbone, call)
@@ -114,8 +114,8 @@ class LocalEngine:
         return survey_machine(request)
 
     def warm(self, request: Warm, call: Call) -> Warmed:
-        from vcm.choice import choose_packs
         from vcm.job import GenerateJob
+        from vcm.runs.choice import choose_packs
 
         job = GenerateJob(Path(), device=request.device, precision=request.precision)
         generator = self._load(*choose_packs(request.pack, request.control, ()), job, call)
@@ -136,7 +136,7 @@ class LocalEngine:
 
 
 def _preview_writer(folder: Path, call: Call) -> OnPreview:
-    from vcm.volume_files import write_volume
+    from vcm.volumes.volume_files import write_volume
 
     def write(sample: int, step: int, volume: Volume) -> None:
         path = folder / f"preview-{sample}-{step}.nii"
@@ -150,7 +150,7 @@ def _examined_image(path: Path, backbone: Pack, call: Call) -> Volume:
     """A T1w image in 0–1 on the backbone's Grid, or the doctor's first error."""
     from vcm.conditions import ConditionSpec, Kind
     from vcm.doctor import examine
-    from vcm.volume_files import read_volume_file
+    from vcm.volumes.volume_files import read_volume_file
 
     examination = examine(
         ConditionSpec("T1w", Kind.IMAGE), read_volume_file(path), backbone.backbone.grid, source=path.name

@@ -12,6 +12,7 @@ from typing import Any
 
 import vcm
 from vcm.errors import Code, VcmError
+from vcm.failures import failed, in_words
 from vcm.protocol import (
     Accepted,
     Cancel,
@@ -33,7 +34,6 @@ from vcm.protocol import (
     Warm,
 )
 from vcm.worker.contract import Call, Engine
-from vcm.worker.failures import failed, in_words
 from vcm.worker.jobs import Job, JobQueue
 from vcm.worker.lifeline import end_by_force
 from vcm.worker.streams import Outbox, pieces

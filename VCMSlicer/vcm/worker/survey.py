@@ -13,12 +13,12 @@ import psutil
 import torch
 
 import vcm
+from vcm.machine.runtime import choose_runtime, free_memory
 from vcm.packs.catalogue import CatalogueEntry, read_catalogue
 from vcm.packs.manifest import FILE_NAME
 from vcm.packs.schema import read_json
 from vcm.packs.store import InstalledPack, list_packs, packs_folder
 from vcm.protocol import Device, ListPacks, Machine, PackEntry, Packs, Preflight
-from vcm.runtime import choose_runtime, free_memory
 
 PACKAGES = ("torch", "monai", "numpy", "SimpleITK", "safetensors")
 

@@ -10,7 +10,7 @@ from vcm.errors import Code, VcmError
 from vcm.job import ConditionFile, GenerateJob
 from vcm.protocol import AlignmentSummary, ConditionInput, Generate, Generated, GeneratedSample
 from vcm.protocol.fields import read_fields
-from vcm.results_folder import MONTAGE, REPORT
+from vcm.runs.results_folder import MONTAGE, REPORT
 
 
 def condition_file(entry: ConditionInput) -> ConditionFile:

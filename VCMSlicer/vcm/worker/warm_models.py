@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from vcm.backbones.latent_diffusion import LatentDiffusion
     from vcm.controls.vcm_control import VcmControl
     from vcm.generate import Generator
-    from vcm.runtime import Runtime
+    from vcm.machine.runtime import Runtime
 
 Key = tuple[str, str, str]
 
@@ -36,7 +36,7 @@ class WarmModels:
         """A Generator for a job; `on_loading` hears the name of each pack that has to be loaded."""
         from vcm.generate import Generator
         from vcm.loading import load_backbone, load_control
-        from vcm.runtime import choose_runtime
+        from vcm.machine.runtime import choose_runtime
 
         runtime = choose_runtime(job.device, job.precision)
         if self._backbone is None or self._backbone[0] != _key(backbone, runtime):

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from PIL import ImageDraw
 
-from vcm.alignment import Alignment, ClassAlignment
-from vcm.lettering import BRIGHT, DIM, PLAIN, Colour, write
+from vcm.judging.alignment import Alignment, ClassAlignment
+from vcm.pictures.lettering import BRIGHT, DIM, PLAIN, Colour, write
 
 LINE = 25
 BLOCK = 664

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vcm.errors import Code, VcmError
-from vcm.image_refusals import damaged, not_one_number
+from vcm.volumes.image_refusals import damaged, not_one_number
 
 GZIP_MAGIC = b"\x1f\x8b"
 NIFTI1_SIZE, NIFTI2_SIZE = 348, 540

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vcm.conditions import ClassSpec, Condition, Kind
 from vcm.errors import Code, VcmError
-from vcm.surface_distances import surface_distances
+from vcm.judging.surface_distances import surface_distances
 from vcm.volume import Volume
 
 

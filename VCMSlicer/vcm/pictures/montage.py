@@ -10,16 +10,16 @@ import numpy as np
 from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
 
-from vcm.alignment import Alignment, ClassAlignment
 from vcm.atomic_files import atomic_path
 from vcm.conditions import Condition, Kind
 from vcm.errors import Code, VcmError
 from vcm.grid import Grid
-from vcm.lettering import AMBER, BRIGHT, DIM, PLAIN, lines_of, write
-from vcm.montage_columns import Columns, Size
-from vcm.planes import PLANES, SAGITTAL, Plane
-from vcm.score_table import Line, class_line, draw_table, image_line, table_height
-from vcm.slice_pictures import Colour, Picture, difference_colour
+from vcm.judging.alignment import Alignment, ClassAlignment
+from vcm.pictures.lettering import AMBER, BRIGHT, DIM, PLAIN, lines_of, write
+from vcm.pictures.montage_columns import Columns, Size
+from vcm.pictures.planes import PLANES, SAGITTAL, Plane
+from vcm.pictures.score_table import Line, class_line, draw_table, image_line, table_height
+from vcm.pictures.slice_pictures import Colour, Picture, difference_colour
 from vcm.volume import Volume
 
 NOTICE = "SYNTHETIC - research only, not for diagnosis"

@@ -14,7 +14,7 @@ from vcm.backbones.backbone import Backbone
 from vcm.conditions import Condition
 from vcm.controls.control import Control
 from vcm.grid import Grid
-from vcm.resampling import resample_image
+from vcm.volumes.resampling import resample_image
 
 Weight = float | Tensor
 """One number for all places, or a map `[1, 1, x, y, z]` on the latent's grid."""

@@ -10,23 +10,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vcm.attributes import resolve
-from vcm.choice import choose_packs
 from vcm.conditions import Condition, ConditionSpec
 from vcm.doctor import Examination, examine, examine_region
 from vcm.errors import Code, VcmError
 from vcm.findings import Finding, raise_first_error
 from vcm.grid import Grid
 from vcm.job import ConditionFile, GenerateJob
-from vcm.noise_file import read_noise
 from vcm.packs.store import Pack
-from vcm.results_folder import REPORT, ResultsFolder
-from vcm.volume_files import read_volume_file
+from vcm.runs.choice import choose_packs
+from vcm.runs.results_folder import REPORT, ResultsFolder
+from vcm.sampling.noise_file import read_noise
+from vcm.volumes.volume_files import read_volume_file
 
 if TYPE_CHECKING:
     from vcm.generate import GenerateRequest, Generator, OnPreview
+    from vcm.judging.segmentation import Choice
     from vcm.progress import OnProgress
     from vcm.report import SampleRecord
-    from vcm.segmentation import Choice
 
 Load = Callable[[Pack, "Pack | None", GenerateJob], "Generator"]
 
@@ -71,7 +71,7 @@ def run_generate(job: GenerateJob, listeners: Listeners | None = None, load: Loa
     folder.open()
     _say_what_to_expect(request, backbone, control, listeners.words)
 
-    from vcm.record import RunRecord
+    from vcm.runs.record import RunRecord
 
     listeners.words("loading the model")
     generator = (load or load_generator)(backbone, control, job)
@@ -105,7 +105,7 @@ def load_generator(backbone: Pack, control: Pack | None, job: GenerateJob) -> Ge
     """Load the networks of both packs onto the device the job asks for."""
     from vcm.generate import Generator
     from vcm.loading import load_backbone, load_control
-    from vcm.runtime import choose_runtime
+    from vcm.machine.runtime import choose_runtime
 
     runtime = choose_runtime(job.device, job.precision)
     return Generator(load_backbone(backbone), load_control(control) if control else None, runtime, job.memory)
@@ -161,7 +161,7 @@ def _examine_one(file: ConditionFile, spec: ConditionSpec, grid: Grid) -> Examin
 
 
 def _judge(job: GenerateJob, backbone: Pack, generator: Generator, conditions: tuple[Condition, ...]) -> Choice:
-    from vcm.segmentation import Choice, choose_segmenter
+    from vcm.judging.segmentation import Choice, choose_segmenter
 
     if not conditions:
         return Choice(None, "No condition was given, so there is nothing to measure the Sample against.")

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from vcm.atomic_files import atomic_path
 from vcm.errors import Code, VcmError
 from vcm.grid import Grid
-from vcm.image_refusals import (
+from vcm.volume import Volume
+from vcm.volumes.image_refusals import (
     NIFTI,
     check_compressed_nrrd,
     image_format,
@@ -24,8 +25,7 @@ from vcm.image_refusals import (
     simpleitk_in_words,
     three_sizes,
 )
-from vcm.nifti_reader import read_nifti_header, read_nifti_voxels
-from vcm.volume import Volume
+from vcm.volumes.nifti_reader import read_nifti_header, read_nifti_voxels
 
 # SimpleITK counts millimetres towards Left, Posterior, Superior.
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from vcm.conditions import Condition, Kind
 from vcm.grid import Grid
-from vcm.planes import PLANES, Plane, facing_viewer, telling_slice
-from vcm.slice_pictures import Colour, Picture, Window, grey, outline, signed, tint
+from vcm.pictures.planes import PLANES, Plane, facing_viewer, telling_slice
+from vcm.pictures.slice_pictures import Colour, Picture, Window, grey, outline, signed, tint
 from vcm.volume import Volume
 
 STRUCTURE_COLOURS: tuple[Colour, ...] = (

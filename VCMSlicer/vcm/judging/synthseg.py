@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vcm.errors import Code, VcmError
-from vcm.resampling import resample_labels
 from vcm.volume import Volume
-from vcm.volume_files import read_volume, write_volume
+from vcm.volumes.resampling import resample_labels
+from vcm.volumes.volume_files import read_volume, write_volume
 
 EXECUTABLE = "mri_synthseg"
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vcm.guidance import GuidedDenoiser
+from vcm.sampling.guidance import GuidedDenoiser
 
 Kind = tuple[frozenset[str], torch.Size]
 """Steps with the same acting conditions and shape of latents are one graph."""

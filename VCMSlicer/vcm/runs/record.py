@@ -11,19 +11,19 @@ from pathlib import Path
 
 import numpy as np
 
-from vcm.alignment import Alignment, align
 from vcm.errors import VcmError
 from vcm.findings import Finding
 from vcm.generate import GenerateRequest, Sample
-from vcm.memory_plan import MemoryPlan
-from vcm.montage import save_montage
+from vcm.judging.alignment import Alignment, align
+from vcm.judging.segmentation import Choice
+from vcm.machine.memory_plan import MemoryPlan
+from vcm.machine.runtime import Runtime
 from vcm.packs.store import Pack
+from vcm.pictures.montage import save_montage
 from vcm.report import Cost, SampleRecord, SamplingRecord, TwinRecord, build_report, write_report
-from vcm.results_folder import MONTAGE, REPORT, ResultsFolder
-from vcm.runtime import Runtime
-from vcm.segmentation import Choice
+from vcm.runs.results_folder import MONTAGE, REPORT, ResultsFolder
 from vcm.volume import Volume
-from vcm.volume_files import write_volume
+from vcm.volumes.volume_files import write_volume
 
 SYNTHETIC = "synthetic T1w by VCMSlicer, research only"
 

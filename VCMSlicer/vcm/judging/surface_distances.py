@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from vcm.errors import Code, VcmError
 from vcm.grid import Grid
-from vcm.resampling import filled_box
+from vcm.volumes.resampling import filled_box
 
 
 @dataclass(frozen=True)

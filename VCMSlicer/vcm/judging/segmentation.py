@@ -12,10 +12,10 @@ import numpy as np
 from vcm.conditions import ClassSpec
 from vcm.errors import Code, VcmError
 from vcm.grid import Grid
+from vcm.judging.synthseg import STRUCTURES, SynthSeg
 from vcm.packs.store import Pack, open_weights
-from vcm.resampling import resample_image, resample_labels
-from vcm.synthseg import STRUCTURES, SynthSeg
 from vcm.volume import Volume
+from vcm.volumes.resampling import resample_image, resample_labels
 
 if TYPE_CHECKING:
     import torch

@@ -1,0 +1,1 @@
+"""How well a Sample obeys, and where it lies."""

@@ -1,0 +1,1 @@
+"""Volumes in files, and from Grid to Grid."""
