@@ -1,0 +1,326 @@
+"""The worker's environment: set up on the user's click alone, checked, removable; or an interpreter they name."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+from vcm.protocol import Machine
+
+from VCMSlicerLib.commandSequence import CommandSequence, SequenceEnd, Step
+from VCMSlicerLib.diagnosticBundle import writeBundle
+from VCMSlicerLib.installPlan import InstallPlan, likelyProcessor, makePlan
+from VCMSlicerLib.jobState import NO_ENVIRONMENT, Failure
+from VCMSlicerLib.observers import Observers, Remove
+from VCMSlicerLib.packageFolder import PackageFolder
+from VCMSlicerLib.packCatalogue import PackInfo
+from VCMSlicerLib.preflight import (
+    Level,
+    PreflightItem,
+    deviceItem,
+    diskItem,
+    memoryItem,
+    modelItem,
+    versionsItem,
+)
+from VCMSlicerLib.userFolders import dataFolder, packsFolder, runsFolder
+from VCMSlicerLib.workerCommand import WorkerCommand
+
+START_SCRIPT = Path(__file__).resolve().with_name("startWorker.py")
+INTERPRETER = "VCMSlicer/interpreter"
+RAW_PROGRESS = re.compile(r"^Progress (\d+) of (\d+)$")
+PIP_VERSION = re.compile(r"^pip (\d+)\.(\d+)")
+NO_ROOM = ("No space left on device", "Errno 28", "disk full")
+NO_NETWORK = ("NewConnectionError", "Temporary failure in name resolution", "ProxyError", "ConnectTimeout", "SSLError")
+NO_VERSION = "No matching distribution found for"
+
+Answer = Callable[[Failure | None], None]
+
+
+class Environment:
+    """Where the worker's interpreter and packages come from. Nothing is installed or removed unless it is asked for.
+
+    `python` is Slicer's own interpreter for programs, `PythonSlicer`; tests give another.
+    """
+
+    def __init__(self, parent: Path | None = None, python: str | None = None) -> None:
+        self.folder = PackageFolder.ofThisPython(parent)
+        self.fraction = 0.0
+        self.words = ""
+        self._python = python
+        self._sequence: CommandSequence | None = None
+        self._changed = Observers()
+        self._lines: list[str] = []
+        self._found: dict[str, Any] = {}
+
+    # What there is
+
+    @property
+    def ready(self) -> bool:
+        """Whether a worker can be started."""
+        return bool(self.interpreter) or self.folder.ready
+
+    @property
+    def busy(self) -> bool:
+        """Whether it is being set up or checked."""
+        return self._sequence is not None
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """The versions found when it was last checked."""
+        return dict(self._found.get("versions") or self.folder.marker().get("versions", {}))
+
+    @property
+    def interpreter(self) -> str:
+        """The interpreter the user named, or empty."""
+        return str(qt.QSettings().value(INTERPRETER, "") or "")
+
+    @interpreter.setter
+    def interpreter(self, path: str) -> None:
+        qt.QSettings().setValue(INTERPRETER, str(path))
+        self._changed.notify()
+
+    def onChanged(self, callback: Callable[[], None]) -> Remove:
+        """Have `callback` called when anything here changes: `busy`, `fraction`, `words`, `ready`."""
+        return self._changed.add(callback)
+
+    def stateWords(self) -> str:
+        """Its state in a sentence."""
+        if self.busy:
+            return self.words
+        if self.interpreter:
+            return _("Uses the Python that you chose: {path}.").format(path=self.interpreter)
+        if self.folder.ready:
+            return _("Ready.")
+        if self.folder.outdated:
+            return _("Made for another version of this module. Set it up again.")
+        if self.folder.begun:
+            return _("The setting up was broken off; it goes on where it was.")
+        return _("Not set up yet.")
+
+    def workerCommand(self) -> WorkerCommand | Failure:
+        """How to start the worker, or why it cannot be."""
+        environment = {"VCM_PACKS": str(packsFolder()), "PYTHONNOUSERSITE": "1", "PYTHONUTF8": "1"}
+        if self.interpreter:
+            if shutil.which(self.interpreter) is None:
+                sentence = _("The Python that was chosen is not there: {path}.").format(path=self.interpreter)
+                return Failure(NO_ENVIRONMENT, sentence, _("Choose another, or set the environment up."))
+            return WorkerCommand(self.interpreter, (str(START_SCRIPT),), {**_plainEnvironment(), **environment})
+        if not self.folder.ready:
+            sentence = _("The AI libraries are not set up. {state}").format(state=self.stateWords())
+            return Failure(NO_ENVIRONMENT, sentence, _("Set up the environment."))
+        arguments = (str(START_SCRIPT), "--packages", str(self.folder.packages))
+        return WorkerCommand(self.python(), arguments, {**os.environ, **environment})
+
+    def python(self) -> str:
+        """Slicer's own interpreter for programs."""
+        if self._python:
+            return self._python
+        return shutil.which("PythonSlicer") or str(Path(str(slicer.app.slicerHome)) / "bin" / "PythonSlicer")
+
+    # What the user asks for
+
+    def plan(self, wheels: str | Path | None = None, processor: str | None = None) -> InstallPlan:
+        """What `install` would do, for the user to agree to."""
+        return makePlan(self.folder, Path(wheels) if wheels else None, processor)
+
+    def install(self, plan: InstallPlan | None = None, onEnd: Answer | None = None) -> None:
+        """Set it up in the background. What was downloaded stays where it is broken off, and is used the next time."""
+        plan = plan or self.plan()
+        problem = self._cannotBegin(plan)
+        if problem is not None:
+            self._answer(onEnd, problem)
+            return
+        plan.folder.prepare()
+        self.fraction = 0.0
+
+        def versionKnown(end: SequenceEnd) -> None:
+            found = PIP_VERSION.match(end.lines[-1]) if end.good and end.lines else None
+            if found is None:
+                self._finished(end, onEnd)
+                return
+            version = (int(found[1]), int(found[2]))
+            self._run(plan.steps(self.python(), START_SCRIPT, version), lambda end: self._installed(end, plan, onEnd))
+
+        self._run([Step(_("Looking for pip"), self.python(), ("-m", "pip", "--version"))], versionKnown)
+
+    def verify(self, onEnd: Answer | None = None) -> None:
+        """Load the packages in a process of their own and compute a little with them."""
+        command = self.workerCommand()
+        if isinstance(command, Failure):
+            self._answer(onEnd, command)
+            return
+        step = Step(_("Checking"), command.program, (*command.arguments, "--check"))
+        self._run([step], lambda end: self._finished(end, onEnd), dict(command.environment or {}))
+
+    def cancel(self) -> None:
+        """Break off what is going on."""
+        if self._sequence is not None:
+            self._sequence.cancel()
+
+    def remove(self) -> Failure | None:
+        """Remove the packages and all downloads; the Failure says what could not be removed."""
+        self._found = {}
+        try:
+            self.folder.remove()
+        except OSError as error:
+            sentence = _("{path} cannot be removed: {reason}.")
+            values = {"path": error.filename, "reason": error.strerror}
+            return Failure(NO_ENVIRONMENT, sentence.format(**values), _("Restart Slicer and try again."))
+        finally:
+            self._changed.notify()
+        return None
+
+    def shutdown(self) -> None:
+        """For the end of the application."""
+        if self._sequence is not None:
+            self._sequence.cancel()
+            self._sequence.wait(2000)
+
+    def preflight(
+        self, machine: Machine | None = None, pack: PackInfo | None = None, device: str = "auto"
+    ) -> list[PreflightItem]:
+        """The lights before Generate; `machine` is the worker's answer to a Preflight, once there is one."""
+        items = [PreflightItem(_("Environment"), Level.GREEN if self.ready else Level.RED, self.stateWords())]
+        items.append(modelItem(pack))
+        items.append(deviceItem(machine, device))
+        if machine is not None:
+            items.append(memoryItem(machine, pack, device))
+        items.append(diskItem(runsFolder(), machine))
+        items.append(versionsItem(machine.versions if machine is not None else self.versions))
+        return items
+
+    def diagnosticBundle(
+        self, path: str | Path, log: str = "", machine: Machine | None = None, pack: PackInfo | None = None
+    ) -> Path:
+        """A zip with versions, log and settings, without paths, names or patient data."""
+        settings = {
+            "environment": self.stateWords(),
+            "interpreter named": bool(self.interpreter),
+            "processor": likelyProcessor(),
+            "model": pack.name if pack else None,
+            "data folder is where it is by default": not os.environ.get("VCM_PACKS"),
+        }
+        return writeBundle(
+            path,
+            versions={**self.versions, **(machine.versions if machine else {}), "slicer": _slicerVersion()},
+            log="\n".join([*self._lines[-400:], log]),
+            settings=settings,
+            preflight=self.preflight(machine, pack),
+        )
+
+    # How it goes
+
+    def _cannotBegin(self, plan: InstallPlan) -> Failure | None:
+        if self.busy:
+            return Failure(NO_ENVIRONMENT, _("The environment is being set up already."), _("Wait for it."))
+        if plan.wheels is not None and not any(plan.wheels.glob("*.whl")):
+            sentence = _("There are no *.whl files in {folder}.").format(folder=plan.wheels)
+            return Failure(NO_ENVIRONMENT, sentence, _("Choose the folder that they were downloaded into."))
+        if not plan.enoughDisk:
+            sentence = _("The disk of {folder} has too little room; about {gb:.1f} GB are needed.")
+            values = {"folder": dataFolder(), "gb": (plan.downloadBytes + plan.diskBytes) / 1e9}
+            return Failure("DISK_FULL", sentence.format(**values), _("Make room and try again."))
+        return None
+
+    def _run(
+        self, steps: list[Step], onEnd: Callable[[SequenceEnd], None], environment: dict[str, str] | None = None
+    ) -> None:
+        surroundings = environment or {**os.environ, "PYTHONNOUSERSITE": "1", "PYTHONUTF8": "1"}
+
+        def ended(end: SequenceEnd) -> None:
+            self._sequence = None
+            onEnd(end)
+
+        def began(step: Step) -> None:
+            self.words = step.title
+            self._changed.notify()
+
+        self._sequence = CommandSequence(steps, self._line, ended, surroundings, began)
+        self._sequence.start()
+
+    def _line(self, line: str) -> None:
+        progress = RAW_PROGRESS.match(line)
+        if progress is None:
+            self._lines.append(line)
+            if line.startswith(("Downloading ", "Collecting ", "Installing ")):
+                self.words = line.strip()
+        elif int(progress[2]) > 0:
+            self.fraction = int(progress[1]) / int(progress[2])
+        self._changed.notify()
+
+    def _installed(self, end: SequenceEnd, plan: InstallPlan, onEnd: Answer | None) -> None:
+        failure = self._read(end)
+        if failure is None:
+            try:
+                plan.folder.finish({**self._found, "processor": plan.processor})
+            except OSError as error:
+                sentence = _("The packages cannot be put in place: {reason}.").format(reason=error.strerror)
+                failure = Failure(NO_ENVIRONMENT, sentence, _("Restart Slicer and try again."))
+        elif end.cancelled or end.step is None or end.step.title != _("Checking"):
+            shutil.rmtree(plan.folder.partial, ignore_errors=True)
+        self._answer(onEnd, failure)
+
+    def _finished(self, end: SequenceEnd, onEnd: Answer | None) -> None:
+        self._answer(onEnd, self._read(end))
+
+    def _read(self, end: SequenceEnd) -> Failure | None:
+        """What a check found, or what went wrong before there could be one."""
+        if end.cancelled:
+            return Failure("CANCELLED", _("The setting up was broken off."), _("Press the button again to go on."))
+        if not end.good:
+            return pipFailure(end)
+        try:
+            self._found = json.loads(end.lines[-1])
+        except (ValueError, IndexError):
+            return Failure(NO_ENVIRONMENT, _("The check of the packages gave no answer."), _("Set it up again."))
+        problem = str(self._found.get("problem", ""))
+        return Failure(NO_ENVIRONMENT, problem, _("Set the environment up again.")) if problem else None
+
+    def _answer(self, onEnd: Answer | None, failure: Failure | None) -> None:
+        self.words = str(failure) if failure else _("Ready.")
+        self._changed.notify()
+        one = Observers()
+        if onEnd is not None:
+            one.add(onEnd)
+        one.notify(failure)
+
+
+def pipFailure(end: SequenceEnd) -> Failure:
+    """Why a step failed, as far as its words tell."""
+    text = "\n".join(end.lines)
+    log = text[-4000:]
+    if any(words in text for words in NO_ROOM):
+        return Failure("DISK_FULL", _("The disk is full."), _("Make room and press the button again."), log)
+    if NO_VERSION in text:
+        package = text.split(NO_VERSION, 1)[1].split()[0]
+        sentence = _("There is no build of {package} for this computer and this Python.").format(package=package)
+        return Failure(NO_ENVIRONMENT, sentence, _("Name an interpreter that has it, or look at the log."), log)
+    if any(words in text for words in NO_NETWORK):
+        sentence = _("The packages cannot be reached: no connection, or a proxy that is not known.")
+        return Failure("DOWNLOAD", sentence, _("Check the network, or choose a folder of downloaded files."), log)
+    if "No module named pip" in text:
+        return Failure(NO_ENVIRONMENT, _("This Python has no pip."), _("Name another interpreter."), log)
+    sentence = _("{step} failed with exit code {code}.")
+    title = end.step.title if end.step else _("The setting up")
+    return Failure(NO_ENVIRONMENT, sentence.format(step=title, code=end.exitCode), _("The log says more."), log)
+
+
+def _plainEnvironment() -> dict[str, str]:
+    """The environment Slicer was started in: its own Python's settings would mislead any other."""
+    startup = getattr(slicer.util, "startupEnvironment", None)
+    known = dict(startup()) if startup is not None and hasattr(slicer.app, "startupEnvironment") else dict(os.environ)
+    return {name: value for name, value in known.items() if name not in ("PYTHONHOME", "PYTHONPATH")}
+
+
+def _slicerVersion() -> str:
+    return str(getattr(slicer.app, "applicationVersion", "") or sys.version.split()[0])
