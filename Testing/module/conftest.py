@@ -11,7 +11,7 @@ HERE = Path(__file__).resolve().parent
 MISSING = [name for name in ("PySide6", "slicer_core") if importlib.util.find_spec(name) is None]
 
 if MISSING:
-    # Skipping the conftest itself would end the run of the engine's tests too, so each file here says why it is left out.
+    # Skipping the conftest itself would end the run of the engine's tests too: each file says why it is not run.
     class LeftOut(pytest.File):
         def collect(self):
             pytest.skip(f"needs {' and '.join(MISSING)}: pip install -e '.[slicer]'", allow_module_level=True)

@@ -10,7 +10,9 @@ import types
 from pathlib import Path
 from typing import Any
 
-_PYTHON_OF_SLICER = Path(__file__).parent / "slicerPython"
+_HERE = Path(__file__).parent
+_PYTHON_OF_SLICER = _HERE / "slicerPython"
+_IMPORTABLE_MODULES = _HERE / "importableModules"
 
 
 def start() -> Any:
@@ -27,6 +29,7 @@ def start() -> Any:
     _installQt()
     # Only now: what is on the path while `slicer` itself is imported would be imported with it.
     slicer.__path__.append(os.environ.get("SLICER_PYTHON_DIR") or str(_PYTHON_OF_SLICER))
+    sys.path.append(str(_IMPORTABLE_MODULES))
     _installWidgets(slicer)
     return _makeApplication(slicer)
 

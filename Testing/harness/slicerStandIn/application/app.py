@@ -12,6 +12,7 @@ from PySide6 import QtCore, QtWidgets
 from ..pythonQt.objects import PythonQtObject, PythonQtType
 from .coreIOManager import CoreIOManager
 from .mrmlApplication import MrmlApplication
+from .qtMessages import quietQtMessages
 from .settings import redirectSettings
 
 
@@ -33,6 +34,7 @@ class qSlicerApplication(PythonQtObject, QtWidgets.QApplication, metaclass=Pytho
 
     def __init__(self, temporaryFolder: Path) -> None:
         super().__init__(["Slicer stand-in"])
+        quietQtMessages()
         self.setApplicationName("Slicer")
         self.setOrganizationName("slicer-stand-in")
         self._folder = temporaryFolder
@@ -88,8 +90,12 @@ class qSlicerApplication(PythonQtObject, QtWidgets.QApplication, metaclass=Pytho
 
     userSettings = revisionUserSettings = settings
 
-    def startupEnvironment(self) -> dict[str, str]:
-        return dict(self._startupEnvironment)
+    def startupEnvironment(self) -> Any:
+        """A QProcessEnvironment with what the process was started with."""
+        environment = qt.QProcessEnvironment()
+        for name, value in self._startupEnvironment.items():
+            environment.insert(name, value)
+        return environment
 
     def pauseRender(self) -> None:
         """Accepted; views render when the event loop comes round."""

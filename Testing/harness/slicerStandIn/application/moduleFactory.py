@@ -1,4 +1,4 @@
-"""What Slicer's factory does with a scripted module: finds the class, registers it, makes its panel, enters and leaves."""
+"""What Slicer's factory does with a scripted module: loads, registers, makes the panel, enters, leaves, forgets."""
 
 import importlib.util
 import sys

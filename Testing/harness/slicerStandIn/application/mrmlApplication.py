@@ -6,6 +6,9 @@ from typing import Any
 import slicer
 import vtk
 
+# The lists that Slicer brings are not in the wheel; these have the few entries that tests need.
+_TERMINOLOGIES = Path(__file__).parents[1] / "resources" / "terminologies"
+
 # Name of the module, class of its logic. Colors first: the display nodes of the others ask for colour nodes.
 _MODULE_LOGICS = {
     "Colors": "vtkMRMLColorLogic",
@@ -60,6 +63,8 @@ class MrmlApplication:
     def _addLogic(self, name: str) -> Any:
         logic = getattr(slicer, _MODULE_LOGICS[name])()
         logic.SetMRMLApplicationLogic(self.logic)
+        if name == "Terminologies":
+            logic.SetModuleShareDirectory(str(_TERMINOLOGIES))
         logic.SetMRMLScene(self.scene)
         self.logic.SetModuleLogic(name, logic)
         return logic

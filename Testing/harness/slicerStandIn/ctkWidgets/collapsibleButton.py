@@ -23,7 +23,8 @@ class ctkCollapsibleButton(PythonQtObject, QtWidgets.QAbstractButton, metaclass=
         self.setCheckable(True)
         self.setChecked(True)
         self.setText(text)
-        self.setContentsMargins(8, _HEADER_HEIGHT + 4, 4, 4)
+        self.setContentsMargins(4, _HEADER_HEIGHT, 0, 0)
+        self.setSizePolicy(QtWidgets.QSizePolicy.Policy.Preferred, QtWidgets.QSizePolicy.Policy.Minimum)
         self.toggled.connect(lambda opened: self._setCollapsed(not opened))
 
     def _setCollapsed(self, collapsed: bool) -> None:
@@ -51,13 +52,14 @@ class ctkCollapsibleButton(PythonQtObject, QtWidgets.QAbstractButton, metaclass=
             self._hiddenByFolding.append(event.child())
 
     def sizeHint(self) -> QtCore.QSize:
-        contents = self.layout().sizeHint() if self.layout() and not self._collapsed else QtCore.QSize(120, 0)
-        return QtCore.QSize(max(120, contents.width()), max(_HEADER_HEIGHT, contents.height()))
+        if self.layout() is None or self._collapsed:
+            return QtCore.QSize(120, _HEADER_HEIGHT)
+        return self.layout().totalSizeHint()
 
     def minimumSizeHint(self) -> QtCore.QSize:
-        open_ = self.layout() is not None and not self._collapsed
-        contents = self.layout().minimumSize() if open_ else QtCore.QSize(60, 0)
-        return QtCore.QSize(contents.width(), max(_HEADER_HEIGHT, contents.height()))
+        if self.layout() is None or self._collapsed:
+            return QtCore.QSize(60, _HEADER_HEIGHT)
+        return self.layout().totalMinimumSize()
 
     def hitButton(self, position: QtCore.QPoint) -> bool:
         return position.y() <= _HEADER_HEIGHT

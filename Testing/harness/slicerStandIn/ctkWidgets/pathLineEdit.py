@@ -32,7 +32,7 @@ class ctkPathLineEdit(PythonQtObject, QtWidgets.QWidget, metaclass=PythonQtType)
         layout.addWidget(self._line)
         layout.addWidget(self._browseButton)
         self._line.textChanged.connect(self.currentPathChanged)
-        self._browseButton.clicked.connect(lambda: self.browse())
+        self._browseButton.clicked.connect(self.browse)
 
     def setCurrentPath(self, path: str) -> None:
         self._line.setText(str(path))

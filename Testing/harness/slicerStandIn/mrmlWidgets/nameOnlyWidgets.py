@@ -67,13 +67,21 @@ class _NodeShower(qMRMLWidget):
         return self._node
 
 
+_SHOWN_EMPTY = (
+    "qMRMLCheckableNodeComboBox",
+    "qMRMLColorTableComboBox",
+    "qMRMLSequenceBrowserPlayWidget",
+    "qMRMLSequenceBrowserSeekWidget",
+    "qMRMLSubjectHierarchyComboBox",
+    "qMRMLTransformSliders",
+    "qMRMLVolumeThresholdWidget",
+    "qMRMLWindowLevelWidget",
+)
+
+
 def nameOnlyWidgets() -> dict[str, type]:
     """The classes by name."""
-    names = (
-        "qMRMLSubjectHierarchyComboBox qMRMLCheckableNodeComboBox qMRMLTransformSliders qMRMLSequenceBrowserPlayWidget "
-        "qMRMLSequenceBrowserSeekWidget qMRMLVolumeThresholdWidget qMRMLWindowLevelWidget qMRMLColorTableComboBox"
-    ).split()
-    shown = {name: PythonQtType(name, (_NodeShower,), {"__module__": __name__}) for name in names}
+    shown = {name: PythonQtType(name, (_NodeShower,), {"__module__": __name__}) for name in _SHOWN_EMPTY}
     return {
         **shown,
         "qMRMLSubjectHierarchyTreeView": qMRMLSubjectHierarchyTreeView,

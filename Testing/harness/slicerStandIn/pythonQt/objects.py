@@ -32,13 +32,13 @@ class PythonQtObject:
 
     def connect(self, signature: str, receiver: Any, method: str = "") -> bool:
         """Connect `signature` to a callable, or to `method` of another object as in C++."""
-        receiver = getattr(receiver, method.split("(")[0]) if method else receiver
+        receiver = getattr(receiver, method.split("(", maxsplit=1)[0]) if method else receiver
         self._connections().add(self, signature, receiver)
         return True
 
     def disconnect(self, signature: str, receiver: Any = None, method: str = "") -> bool:
         """Disconnect what `connect` connected; False if it was not."""
-        receiver = getattr(receiver, method.split("(")[0]) if method else receiver
+        receiver = getattr(receiver, method.split("(", maxsplit=1)[0]) if method else receiver
         return self._connections().remove(self, signature, receiver)
 
     def _connections(self) -> Connections:
@@ -70,7 +70,7 @@ class PythonQtObject:
         return super().findChild(getattr(kind, "_qtClass", kind), *arguments)
 
     def __setattr__(self, attribute: str, value: Any) -> None:
-        if not hasattr(type(self), attribute) and _refuses(type(self), attribute):
+        if not hasattr(type(self), attribute) and _refuses(type(self), attribute) and not _isChild(attribute, value):
             raise AttributeError(f"{type(self).__name__} has no attribute {attribute!r}")
         super().__setattr__(attribute, value)
 
@@ -80,6 +80,11 @@ def _refuses(cls: type, attribute: str) -> bool:
     if "_qtClass" in cls.__dict__:
         return True
     return cls.__module__.startswith(__package__.split(".")[0]) and not attribute.startswith("_")
+
+
+def _isChild(attribute: str, value: Any) -> bool:
+    """PythonQt finds a child by its name as an attribute; PySide6's .ui loader puts the children there."""
+    return isinstance(value, QtCore.QObject) and QtCore.QObject.property(value, "objectName") == attribute
 
 
 def deriveClass(

@@ -35,7 +35,7 @@ def _setter(cls: type, name: str) -> Callable[[Any, Any], Any]:
     method = getattr(cls, f"set{name[0].upper()}{name[1:]}", None)
     if method is None:
         return lambda self, value: self.setProperty(name, value)
-    return lambda self, value: method(self, value)
+    return method
 
 
 def exposeProperties(cls: type[QtCore.QObject]) -> None:

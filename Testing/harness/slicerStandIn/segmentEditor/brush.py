@@ -1,5 +1,6 @@
 """Which voxels a stroke of the brush covers."""
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,7 @@ class Brush:
 def strokePoints(corners: list[np.ndarray], step: float) -> np.ndarray:
     """Points (n×3, mm) along the way through `corners`, no further than `step` mm apart."""
     points = [np.asarray(corners[0], float)[None]]
-    for start, end in zip(corners, corners[1:], strict=False):
+    for start, end in itertools.pairwise(corners):
         count = max(1, int(np.ceil(np.linalg.norm(np.subtract(end, start)) / step)))
         points.append(start + np.linspace(0, 1, count + 1)[1:, None] * np.subtract(end, start))
     return np.concatenate(points)

@@ -100,7 +100,7 @@ def _normal(view: Any) -> np.ndarray:
 
 
 def _worldMatrix(node: Any) -> np.ndarray:
-    """From the space of `node` to the world; nonlinear transforms are refused, as Slicer's editor resamples for them."""
+    """From the space of `node` to the world; nonlinear transforms are refused (Slicer's editor resamples for them)."""
     transform = node.GetParentTransformNode()
     if transform is None:
         return np.eye(4)

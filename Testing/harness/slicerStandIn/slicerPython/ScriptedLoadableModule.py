@@ -37,7 +37,8 @@ class ScriptedLoadableModule:
         return str(Path(slicer.util.modulePath(self.moduleName)).parent / "Resources" / filename)
 
     def getDefaultModuleDocumentationLink(self, docPage: str | None = None) -> str:
-        return f'<p>See the <a href="{slicer.app.moduleDocumentationUrl(docPage or self.moduleName)}">documentation</a>.</p>'
+        url = slicer.app.moduleDocumentationUrl(docPage or self.moduleName)
+        return f'<p>For more information see the <a href="{url}">online documentation</a>.</p>'
 
     def runTest(self, msec: int = 100, **kwargs: Any) -> None:
         """Run the module's `<Name>Test` class."""

@@ -12,9 +12,20 @@ from ..application.moduleFactory import loadModule as _loadModule
 from ..application.moduleFactory import unloadModule as _unloadModule
 from ..application.settings import clearSettings
 from ..start import start
+from .dialogs import Dialogs, answeredDialogs
 from .errorWatch import ErrorWatch
+from .vtkErrorWatch import VtkErrorWatch
 
-__all__ = ["_window", "loadModule", "mainWindow", "noUncaughtExceptions", "scene", "slicerApp"]
+__all__ = [
+    "_window",
+    "dialogs",
+    "loadModule",
+    "mainWindow",
+    "noUncaughtExceptions",
+    "noVtkErrors",
+    "scene",
+    "slicerApp",
+]
 
 _MODULE_STATE = ("vtkMRMLScriptedModuleNode", "vtkMRMLSegmentEditorNode")
 
@@ -36,6 +47,25 @@ def noUncaughtExceptions(slicerApp: Any) -> Iterator[ErrorWatch]:
     finally:
         watch.stop()
     watch.raiseIfAny()
+
+
+@pytest.fixture(autouse=True)
+def noVtkErrors(slicerApp: Any) -> Iterator[VtkErrorWatch]:
+    """Fails a test in which VTK or MRML reported an error; `take()` of it gives and forgives the errors."""
+    watch = VtkErrorWatch()
+    watch.start()
+    try:
+        yield watch
+    finally:
+        watch.stop()
+    watch.raiseIfAny()
+
+
+@pytest.fixture(autouse=True)
+def dialogs(slicerApp: Any) -> Iterator[Dialogs]:
+    """`dialogs.answer(...)` answers the modal dialogs to come; one that nobody answers fails instead of hanging."""
+    with answeredDialogs() as answered:
+        yield answered
 
 
 @pytest.fixture

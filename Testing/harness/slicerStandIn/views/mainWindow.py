@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import qt
 import slicer
 from PySide6 import QtCore, QtWidgets
 
@@ -10,6 +11,7 @@ from .layoutManager import qSlicerLayoutManager
 
 _NAME = "qSlicerMainWindow"
 _PANEL_WIDTH = 430
+_SCROLL_BAR_WIDTH = 20
 
 
 class qSlicerMainWindow(PythonQtObject, QtWidgets.QMainWindow, metaclass=PythonQtType):
@@ -18,6 +20,7 @@ class qSlicerMainWindow(PythonQtObject, QtWidgets.QMainWindow, metaclass=PythonQ
     def __init__(self) -> None:
         super().__init__()
         self.setWindowTitle("Slicer stand-in")
+        self.setStatusBar(qt.QStatusBar())
         self._module: Any = None
         self._layoutManager = qSlicerLayoutManager()
         self._panel = QtWidgets.QScrollArea()
@@ -62,6 +65,7 @@ class qSlicerMainWindow(PythonQtObject, QtWidgets.QMainWindow, metaclass=PythonQ
             self._panel.setWidget(widget)
             widget.show()
             widget.enter()
+            self._panel.setMinimumWidth(max(_PANEL_WIDTH, widget.minimumSizeHint().width() + _SCROLL_BAR_WIDTH))
 
     def selectedModule(self) -> str:
         return self._module.name if self._module is not None else ""

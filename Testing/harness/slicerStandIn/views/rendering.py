@@ -1,4 +1,4 @@
-"""Finds out whether this machine can render, in a process of its own: without OpenGL, VTK does not raise, it crashes."""
+"""Finds out whether this machine can render, in a process of its own: without OpenGL, VTK crashes."""
 
 import functools
 import os

@@ -2,7 +2,7 @@
 
 import copy
 import typing
-from typing import Any
+from typing import Any, ClassVar
 
 import slicer
 
@@ -56,7 +56,7 @@ class _PackMethods:
     """Put into every pack class."""
 
     _isParameterPack = True
-    allParameters: dict[str, ParameterInfo] = {}
+    allParameters: ClassVar[dict[str, ParameterInfo]] = {}
 
     def _initialize(self, *arguments: Any, **keywords: Any) -> None:
         given = dict(zip(self.allParameters, arguments, strict=False))

@@ -1,7 +1,7 @@
 """`@parameterNodeWrapper`: a class of typed parameters over a node of the scene."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import slicer
 import vtk
@@ -12,17 +12,31 @@ from .typeHints import splitDottedName, unannotatedType
 from .validators import Default
 
 SlicerParameterNamePropertyName = "SlicerParameterName"
+# Names of its own methods, which a class may neither declare as parameters nor define.
 _RESERVED = (
-    "default isCached dataType getValue setValue connectGui connectParametersToGui disconnectGui allParameters "
-    "StartModify EndModify AddObserver RemoveObserver Modified parameterNode"
-).split()
+    "AddObserver",
+    "EndModify",
+    "Modified",
+    "RemoveObserver",
+    "StartModify",
+    "allParameters",
+    "connectGui",
+    "connectParametersToGui",
+    "dataType",
+    "default",
+    "disconnectGui",
+    "getValue",
+    "isCached",
+    "parameterNode",
+    "setValue",
+)
 
 
 class _WrapperMethods:
     """Put into every wrapper class."""
 
     _is_parameter_node_wrapper = True
-    allParameters: dict[str, ParameterInfo] = {}
+    allParameters: ClassVar[dict[str, ParameterInfo]] = {}
 
     def __init__(self, parameterNode: Any, prefix: str = "") -> None:
         self.parameterNode = parameterNode
@@ -69,7 +83,7 @@ class _WrapperMethods:
             self.getValue(top).setValue(rest, value)
 
     def connectGui(self, gui: Any) -> int:
-        """Bind every widget of `gui` that has the dynamic property SlicerParameterName; give a tag for disconnectGui."""
+        """Bind each widget of `gui` that has the dynamic property SlicerParameterName; give disconnectGui's tag."""
         import qt
 
         widgets = gui.findChildren(qt.QWidget) if hasattr(gui, "findChildren") else vars(gui).values()
