@@ -20,7 +20,7 @@ from VCMSlicerLib.commandSequence import CommandSequence, SequenceEnd, Step
 from VCMSlicerLib.diagnosticBundle import writeBundle
 from VCMSlicerLib.installPlan import InstallPlan, likelyProcessor, makePlan
 from VCMSlicerLib.jobState import NO_ENVIRONMENT, Failure
-from VCMSlicerLib.observers import Observers, Remove
+from VCMSlicerLib.observers import Observers, Remove, callOnce
 from VCMSlicerLib.packageFolder import PackageFolder
 from VCMSlicerLib.packCatalogue import PackInfo
 from VCMSlicerLib.preflight import (
@@ -289,10 +289,7 @@ class Environment:
     def _answer(self, onEnd: Answer | None, failure: Failure | None) -> None:
         self.words = str(failure) if failure else _("Ready.")
         self._changed.notify()
-        one = Observers()
-        if onEnd is not None:
-            one.add(onEnd)
-        one.notify(failure)
+        callOnce(onEnd, failure)
 
 
 def pipFailure(end: SequenceEnd) -> Failure:

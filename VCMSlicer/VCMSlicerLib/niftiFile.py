@@ -52,6 +52,12 @@ class WorldImage:
             box.append(slice(int(filled[0]), int(filled[-1]) + 1))
         return self.part(box[0], box[1], box[2])
 
+    def padded(self) -> WorldImage:
+        """With a border of one empty voxel, in the same place: a stroke in one slice is a volume too."""
+        moved = self.ijkToRas.copy()
+        moved[:3, 3] -= self.ijkToRas[:3, :3].sum(axis=1)
+        return WorldImage(np.pad(self.array, 1), moved)
+
     def part(self, k: slice, j: slice, i: slice) -> WorldImage:
         """A box of it, in the same place."""
         moved = self.ijkToRas.copy()

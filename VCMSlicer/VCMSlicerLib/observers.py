@@ -37,7 +37,14 @@ class Observers:
     def notify(self, *arguments: Any) -> None:
         """Call all that are there now."""
         for callback in list(self._callbacks):
-            try:
-                callback(*arguments)
-            except Exception:
-                sys.excepthook(*sys.exc_info())
+            callOnce(callback, *arguments)
+
+
+def callOnce(callback: Callable[..., Any] | None, *arguments: Any) -> None:
+    """Call a function, if there is one; its failure does not reach the caller."""
+    if callback is None:
+        return
+    try:
+        callback(*arguments)
+    except Exception:
+        sys.excepthook(*sys.exc_info())

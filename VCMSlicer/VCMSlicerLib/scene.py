@@ -72,6 +72,7 @@ def exportCondition(choice: ConditionChoice, condition: ConditionInfo, folder: s
     The engine brings it to the model's grid, and counts by volume there; resampling here as well would blur twice.
     """
     image = conditionImage(choice, condition)
+    image = image if condition.kind == "image" else image.padded()
     return writeNifti(Path(folder) / f"{condition.name}.nii", image, f"{condition.name}, for VCMSlicer, research only")
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import time
-from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 import qt
 from slicer.i18n import tr as _
@@ -22,6 +20,7 @@ from vcm.protocol import (
     Garbage,
     Generate,
     Generated,
+    Hello,
     ListPacks,
     Message,
     Preflight,
@@ -35,15 +34,19 @@ from vcm.protocol import (
 
 from VCMSlicerLib.jobState import (
     IMPORT_FAILED,
+    NO_ENVIRONMENT,
+    WORKER_ENDED,
     WORKER_HUNG,
-    WORKER_SILENT,
+    WORKER_NOT_STARTED,
     WORKER_VERSION,
     Failure,
     JobState,
     failureOf,
 )
-from VCMSlicerLib.observers import Observers, Remove
+from VCMSlicerLib.observers import Observers, Remove, callOnce
+from VCMSlicerLib.watchdog import Patience, Watchdog
 from VCMSlicerLib.workerCommand import WorkerCommand
+from VCMSlicerLib.workerLog import WorkerLog
 from VCMSlicerLib.workerProcess import WorkerProcess
 
 Outcome = Ending | Failure
@@ -51,19 +54,7 @@ OnEnd = Callable[[Outcome], None]
 Finished = Callable[..., None]
 Importer = Callable[[Generated, Generate, Finished], None]
 
-LOG_LINES = 2000
-TICK_MS = 250
 PING = "ping-"
-
-
-class Patience:
-    """How many seconds the client waits for what; tests are less patient."""
-
-    cancel = 2.0
-    hello = 60.0
-    ready = 300.0
-    quiet = 15.0
-    pong = 60.0
 
 
 class WorkerClient:
@@ -86,17 +77,16 @@ class WorkerClient:
         self._importer: Importer | None = None
         self._process: WorkerProcess | None = None
         self._ready = False
-        self._startFailure: Failure | None = None
         self._job: Request | None = None
         self._open: dict[str, OnEnd | None] = {}
         self._secondsLeft: tuple[float, float] | None = None
-        self._log: deque[str] = deque(maxlen=LOG_LINES)
         self._numbers = itertools.count(1)
-        self._changed, self._messages, self._lines = Observers(), Observers(), Observers()
-        self._quiet = self._since = 0.0
-        self._pinged = False
-        self._watchdog = self._timer(TICK_MS, self._tick)
-        self._deadline = self._timer(int(1000 * self._patience.cancel), self._cancelIsOverdue, once=True)
+        self._log, self._changed, self._messages = WorkerLog(), Observers(), Observers()
+        self._watchdog = Watchdog(self._patience, self._ping, self._giveUp)
+        self._deadline = qt.QTimer()
+        self._deadline.setSingleShot(True)
+        self._deadline.setInterval(int(1000 * self._patience.cancel))
+        self._deadline.connect("timeout()", self._cancelIsOverdue)
 
     # What a panel asks
 
@@ -121,7 +111,7 @@ class WorkerClient:
     @property
     def log(self) -> str:
         """The last lines of what the worker said."""
-        return "\n".join(self._log)
+        return str(self._log)
 
     def onChanged(self, callback: Callable[[JobState], None]) -> Remove:
         """Have `callback` called with each new state; what comes back takes it out again."""
@@ -133,7 +123,7 @@ class WorkerClient:
 
     def onLog(self, callback: Callable[[str], None]) -> Remove:
         """Have `callback` called with each line for the log."""
-        return self._lines.add(callback)
+        return self._log.onLine(callback)
 
     def setImporter(self, importer: Importer | None) -> None:
         """Who brings a Generated into the scene: it is given the message, the request, and a function to call at the
@@ -185,13 +175,14 @@ class WorkerClient:
     def shutdown(self, seconds: float = 0.0) -> None:
         """Let the worker end: within so many seconds by itself, then with its whole process tree."""
         process, self._process = self._process, None
-        self._watchdog.stop()
+        self._watchdog.rest()
         self._deadline.stop()
+        self._ready = False
+        self._abandon(Failure(WORKER_ENDED, _("The worker was shut down.")), cancelled=True)
         if process is not None:
             process.shutdown()
             if not (seconds > 0 and process.wait(int(1000 * seconds))):
                 process.end()
-        self._abandon(Failure(WORKER_SILENT, _("The worker was shut down.")), cancelled=True)
 
     # How a job begins and ends
 
@@ -208,9 +199,7 @@ class WorkerClient:
         if self._process is None and not self._startProcess():
             return
         assert self._process is not None
-        if not self._watchdog.isActive():
-            self._quiet, self._pinged = 0.0, False
-            self._watchdog.start()
+        self._watchdog.watch()
         self._process.send(request)
 
     def _startProcess(self) -> bool:
@@ -218,8 +207,9 @@ class WorkerClient:
         if isinstance(command, Failure):
             self._abandon(command)
             return False
-        self._ready, self._startFailure, self._since = False, None, 0.0
-        self._process = WorkerProcess(command, self._hear, self._note, self._processEnded)
+        self._ready = False
+        self._process = WorkerProcess(command, self._hear, self._hearWords, self._processEnded)
+        self._watchdog.newWorker()
         self._process.start()
         # It may have failed already, and told so.
         return self._process is not None
@@ -231,17 +221,10 @@ class WorkerClient:
         self._secondsLeft = None
         onEnd = self._open.pop(job.id, None) if job else None
         self._setState(state)
-        if onEnd is not None:
-            one = Observers()
-            one.add(onEnd)
-            one.notify(outcome)
+        callOnce(onEnd, outcome)
 
     def _endBeside(self, id: str, outcome: Outcome) -> None:
-        one = Observers()
-        onEnd = self._open.pop(id, None)
-        if onEnd is not None:
-            one.add(onEnd)
-        one.notify(outcome)
+        callOnce(self._open.pop(id, None), outcome)
 
     def _abandon(self, failure: Failure, cancelled: bool = False) -> None:
         """End all that is open."""
@@ -255,7 +238,7 @@ class WorkerClient:
     # What the worker says
 
     def _hear(self, item: Message | Garbage) -> None:
-        self._quiet, self._pinged = 0.0, False
+        self._watchdog.heard(spoke=isinstance(item, Hello), ready=isinstance(item, Ready))
         if isinstance(item, Garbage):
             self._hearGarbage(item)
             return
@@ -268,10 +251,12 @@ class WorkerClient:
         elif isinstance(item, Progress) and self._job is not None and item.id == self._job.id:
             self._hearProgress(item)
         elif isinstance(item, Said):
-            self._note(item.words)
+            self._log.add(item.words)
         elif isinstance(item, Failed) and not item.id:
-            self._note(f"{item.sentence} {item.remedy}")
-            self._startFailure = None if self._ready else failureOf(item)
+            self._log.add(f"{item.sentence} {item.remedy}")
+            if not self._ready:
+                self._giveUp(self._failure(item))
+                return
         self._messages.notify(item)
         if isinstance(item, Ending) and item.id:
             self._hearEnding(item)
@@ -282,18 +267,29 @@ class WorkerClient:
         self._secondsLeft = None if progress.seconds_left is None else (progress.seconds_left, time.monotonic())
 
     def _hearEnding(self, ending: Ending) -> None:
+        outcome = self._failure(ending) if isinstance(ending, Failed) else ending
         if self._job is None or ending.id != self._job.id:
-            failed = isinstance(ending, Failed)
-            self._endBeside(ending.id, failureOf(ending, self.log) if isinstance(ending, Failed) and failed else ending)
-        elif self._state is JobState.CANCELLING or isinstance(ending, Cancelled):
+            self._endBeside(ending.id, outcome)
+        elif self._state is JobState.CANCELLING:
             self._endJob(JobState.IDLE, Cancelled(ending.id))
-        elif isinstance(ending, Failed):
-            self._endJob(JobState.FAILED, failureOf(ending, self.log))
+        elif isinstance(ending, Cancelled):
+            # We did not ask for it: the worker is ending, and its end will say why.
+            return
+        elif isinstance(outcome, Failure):
+            self._endJob(JobState.FAILED, outcome)
         elif isinstance(ending, Generated) and self._importer is not None:
             self._import(ending)
         else:
             self.fraction = 1.0
             self._endJob(JobState.DONE, ending)
+        if not self._open:
+            self._watchdog.rest()
+
+    def _failure(self, message: Failed) -> Failure:
+        if self._ready:
+            return failureOf(message, self.log)
+        code = NO_ENVIRONMENT if message.details.get("environment") else WORKER_NOT_STARTED
+        return Failure(code, message.sentence, message.remedy, self.log)
 
     def _import(self, generated: Generated) -> None:
         assert self._importer is not None and isinstance(self._job, Generate)
@@ -313,7 +309,7 @@ class WorkerClient:
             finished(Failure(IMPORT_FAILED, sentence, remedy, self.log))
 
     def _hearGarbage(self, garbage: Garbage) -> None:
-        self._note(_("(not understood) {text}").format(text=garbage.text))
+        self._log.add(_("(not understood) {text}").format(text=garbage.text))
         if self._ready or self._process is None:
             return
         version = _versionOf(garbage.text)
@@ -322,59 +318,34 @@ class WorkerClient:
             remedy = _("Set the environment up again, so that both are of the same version.")
             self._giveUp(Failure(WORKER_VERSION, sentence.format(theirs=version, ours=PROTOCOL_VERSION), remedy))
 
-    def _note(self, line: str) -> None:
-        self._quiet = 0.0
-        self._log.append(f"{time.strftime('%H:%M:%S')} {line}")
-        self._lines.notify(line)
+    def _hearWords(self, line: str) -> None:
+        self._watchdog.heard()
+        self._log.add(line)
 
     # What the worker fails to do
 
     def _processEnded(self, failure: Failure) -> None:
         self._process, self._ready = None, False
-        self._watchdog.stop()
-        known = self._startFailure or failure
-        self._note(str(failure))
-        self._abandon(Failure(known.code, known.sentence, known.remedy, self.log))
+        self._watchdog.rest()
+        self._log.add(str(failure))
+        self._abandon(Failure(failure.code, failure.sentence, failure.remedy, self.log))
 
     def _giveUp(self, failure: Failure) -> None:
         process, self._process, self._ready = self._process, None, False
-        self._watchdog.stop()
+        self._watchdog.rest()
         if process is not None:
             process.end()
-        self._note(str(failure))
+        self._log.add(str(failure))
         self._abandon(Failure(failure.code, failure.sentence, failure.remedy, self.log))
 
     def _cancelIsOverdue(self) -> None:
         if self._state is JobState.CANCELLING:
             self._giveUp(Failure(WORKER_HUNG, _("The worker did not end the job when asked; it was ended by force.")))
 
-    def _tick(self) -> None:
-        """Watch over the worker. Ticks are counted, not seconds, so that a computer that slept is not taken for one."""
-        if self._process is None or (self._ready and not self._open):
-            self._watchdog.stop()
-            return
-        step = TICK_MS / 1000
-        self._quiet += step
-        self._since += step
-        patience = self._patience
-        if self._process.hello is None:
-            if self._since > patience.hello:
-                sentence = _("The worker was started {seconds:.0f} s ago and has not said a word.")
-                remedy = _("Try again; if it happens again, a virus scanner may be holding it up.")
-                self._giveUp(Failure(WORKER_SILENT, sentence.format(seconds=self._since), remedy))
-        elif not self._ready and self._since > patience.ready:
-            sentence = _("The worker has not finished loading its engine after {seconds:.0f} s.")
-            self._giveUp(Failure(WORKER_SILENT, sentence.format(seconds=self._since), _("Try again.")))
-        elif self._quiet > patience.quiet + patience.pong:
-            sentence = _("The worker has not answered for {seconds:.0f} s; it was ended.")
-            self._giveUp(Failure(WORKER_HUNG, sentence.format(seconds=self._quiet), _("Try again.")))
-        elif self._quiet > patience.quiet and not self._pinged:
-            self._ping()
-
     def _ping(self) -> None:
         """Ask for a sign of life: even a worker in the middle of a step accepts a request, and lets go of it again."""
-        assert self._process is not None
-        self._pinged = True
+        if self._process is None:
+            return
         id = f"{PING}{next(self._numbers)}"
         self._process.send(ListPacks(id))
         self._process.send(Cancel(id))
@@ -383,13 +354,6 @@ class WorkerClient:
         if state is not self._state:
             self._state = state
             self._changed.notify(state)
-
-    def _timer(self, milliseconds: int, callback: Callable[[], None], once: bool = False) -> Any:
-        timer = qt.QTimer()
-        timer.setInterval(milliseconds)
-        timer.setSingleShot(once)
-        timer.connect("timeout()", callback)
-        return timer
 
 
 def _versionOf(text: str) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,8 @@ from VCMSlicerLib.workerCommand import WorkerCommand
 
 OnItem = Callable[["Message | Garbage"], None]
 KILLED = (9, 137)
-LAST_SECONDS_MS = 1000
+PIECE_BYTES = 4096
+SLICE_SECONDS = 0.01
 
 _ending: set[Any] = set()
 """Processes that were told to end: a QProcess that is destroyed before would hold up the application for it."""
@@ -38,10 +40,10 @@ class WorkerProcess:
         self._words = codecs.getincrementaldecoder("utf-8")("replace")
         self._line = ""
         self._waiting: list[Message] = []
-        self._over = False
+        self._over = self._ended = self._willGoOn = False
         self._process = qt.QProcess()
-        self._process.connect("readyReadStandardOutput()", self._readOutput)
-        self._process.connect("readyReadStandardError()", self._readWords)
+        self._process.connect("readyReadStandardOutput()", self._read)
+        self._process.connect("readyReadStandardError()", self._read)
         self._process.connect("finished(int,QProcess::ExitStatus)", self._finished)
         self._process.connect("errorOccurred(QProcess::ProcessError)", self._failed)
 
@@ -73,7 +75,8 @@ class WorkerProcess:
         return len(self._waiting) < before
 
     def shutdown(self) -> None:
-        """Ask it to end by itself; returns at once."""
+        """Ask it to end by itself, and hear no more of it; returns at once."""
+        self._onItem, self._onEnded = _ignore, _ignore
         if self.alive and self.hello is not None:
             self._process.write(encode(Shutdown()))
         self._process.closeWriteChannel()
@@ -82,6 +85,8 @@ class WorkerProcess:
         """End it with all its children, now; `onEnded` is not called."""
         if self._over:
             return
+        while self._readWordsPiece():
+            pass
         self._over = True
         endTree(int(self._process.processId()), self.hello.pid if self.hello else 0)
         self._keepUntilFinished()
@@ -96,9 +101,38 @@ class WorkerProcess:
             _ending.add(process)
             process.connect("finished(int,QProcess::ExitStatus)", lambda *_arguments: _ending.discard(process))
 
-    def _readOutput(self) -> None:
-        for item in self._decoder.feed(self._process.readAllStandardOutput().data()):
+    def _read(self) -> None:
+        """Take what has come, at most for a moment; what is left is read after other events had their turn."""
+        if self._willGoOn:
+            return
+        end = time.perf_counter() + SLICE_SECONDS
+        while self._readOutputPiece() or self._readWordsPiece():
+            if time.perf_counter() > end and not self._ended:
+                self._willGoOn = True
+                qt.QTimer.singleShot(0, self._goOn)
+                return
+
+    def _goOn(self) -> None:
+        self._willGoOn = False
+        self._read()
+
+    def _readOutputPiece(self) -> bool:
+        piece = self._piece(qt.QProcess.StandardOutput)
+        for item in self._decoder.feed(piece):
             self._hear(item)
+        return bool(piece)
+
+    def _readWordsPiece(self) -> bool:
+        piece = self._piece(qt.QProcess.StandardError)
+        self._line += self._words.decode(piece)
+        *complete, self._line = self._line.replace("\r", "\n").split("\n")
+        for line in filter(str.strip, complete):
+            self._onWords(line)
+        return bool(piece)
+
+    def _piece(self, channel: Any) -> bytes:
+        self._process.setReadChannel(channel)
+        return bytes(self._process.read(PIECE_BYTES).data())
 
     def _hear(self, item: Message | Garbage) -> None:
         if self._over:
@@ -110,24 +144,18 @@ class WorkerProcess:
                 self.send(message)
         self._onItem(item)
 
-    def _readWords(self) -> None:
-        self._line += self._words.decode(self._process.readAllStandardError().data())
-        *complete, self._line = self._line.replace("\r", "\n").split("\n")
-        for line in filter(str.strip, complete):
-            self._onWords(line)
-
     def _finished(self, exitCode: int, exitStatus: Any) -> None:
         if self._over:
             return
-        self._readOutput()
-        self._readWords()
+        self._ended, self._willGoOn = True, False
+        self._read()
         for item in self._decoder.end():
             self._hear(item)
         if self._line.strip():
             self._onWords(self._line)
         if not self._over:
             self._over = True
-            self._onEnded(self._ended(int(exitCode), exitStatus == qt.QProcess.CrashExit))
+            self._onEnded(self._endInWords(int(exitCode), exitStatus == qt.QProcess.CrashExit))
 
     def _failed(self, error: Any) -> None:
         # Of these errors only this one comes without a `finished` after it.
@@ -144,7 +172,7 @@ class WorkerProcess:
             )
         )
 
-    def _ended(self, exitCode: int, crashed: bool) -> Failure:
+    def _endInWords(self, exitCode: int, crashed: bool) -> Failure:
         if exitCode in KILLED:
             sentence = _("The worker was ended from outside; most often the computer had run out of memory.")
             return Failure(WORKER_CRASHED, sentence, _("Close other programs, or ask for fewer samples at a time."))
@@ -155,3 +183,7 @@ class WorkerProcess:
             return Failure(WORKER_NOT_STARTED, sentence, _("Set the environment up again; the log says more."))
         sentence = _("The worker ended in the middle of its work, with exit code {code}.").format(code=exitCode)
         return Failure(WORKER_ENDED, sentence, _("Try again; if it happens again, see the log."))
+
+
+def _ignore(_what: Any) -> None:
+    """Nobody wants to know."""

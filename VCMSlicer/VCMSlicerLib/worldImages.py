@@ -14,6 +14,7 @@ from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 from VCMSlicerLib.niftiFile import WorldImage
 
 LABELMAP = "Binary labelmap"
+FACE_POINTS = 24
 
 
 def volumeImage(node: Any) -> WorldImage | None:
@@ -25,7 +26,7 @@ def volumeImage(node: Any) -> WorldImage | None:
     node.GetIJKToRASMatrix(matrix)
     own = WorldImage(voxels(image), arrayFromMatrix(matrix))
     if hasCurvedTransform(node):
-        return _bent(orientedImage(own), node, linear=not node.IsA("vtkMRMLLabelMapVolumeNode"))
+        return _bent(own, node, linear=not node.IsA("vtkMRMLLabelMapVolumeNode"))
     return WorldImage(own.array, worldMatrix(node) @ own.ijkToRas)
 
 
@@ -47,7 +48,7 @@ def segmentsImage(node: Any, values: Sequence[tuple[str, int]]) -> WorldImage | 
     if not found.array.size:
         return None
     if hasCurvedTransform(node):
-        return _bent(orientedImage(found), node, linear=False)
+        return _bent(found, node, linear=False)
     return WorldImage(found.array, worldMatrix(node) @ found.ijkToRas)
 
 
@@ -131,12 +132,29 @@ def _labelmaps(node: Any, segmentId: str) -> list[tuple[Any, int]]:
     return [(image, segment.GetLabelValue())]
 
 
-def _bent(oriented: Any, node: Any, linear: bool) -> WorldImage:
+def _bent(image: WorldImage, node: Any, linear: bool) -> WorldImage:
+    """Resampled to where a transform that bends space puts it, on voxels of the same size and direction."""
     transform = vtk.vtkGeneralTransform()
     node.GetParentTransformNode().GetTransformToWorld(transform)
-    slicer.vtkOrientedImageDataResample.TransformOrientedImage(oriented, transform, False, False, linear)
-    image = WorldImage(voxels(oriented).copy(), _imageToWorld(oriented))
-    return _atExtent(image, oriented.GetExtent())
+    box = _boxAfter(image, transform)
+    reference = _atExtent(WorldImage(np.zeros(_shape(box), np.uint8), image.ijkToRas), box)
+    bent = slicer.vtkOrientedImageData()
+    resample = slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage
+    resample(orientedImage(image), orientedImage(reference), bent, linear, False, transform)
+    return WorldImage(voxels(bent).copy(), reference.ijkToRas)
+
+
+def _boxAfter(image: WorldImage, transform: Any) -> tuple[int, ...]:
+    """The extent, counted in the image's own voxels, that it needs once it is transformed."""
+    axes = [np.linspace(-1, n, min(n + 2, FACE_POINTS)) for n in image.array.shape[::-1]]
+    raster = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+    points = vtk.vtkPoints()
+    points.SetData(numpy_to_vtk(raster @ image.ijkToRas[:3, :3].T + image.ijkToRas[:3, 3], deep=True))
+    moved = vtk.vtkPoints()
+    transform.TransformPoints(points, moved)
+    index = (vtk_to_numpy(moved.GetData()) - image.ijkToRas[:3, 3]) @ np.linalg.inv(image.ijkToRas[:3, :3]).T
+    low, high = np.floor(index.min(axis=0)).astype(int), np.ceil(index.max(axis=0)).astype(int)
+    return (low[0], high[0], low[1], high[1], low[2], high[2])
 
 
 def _imageToWorld(image: Any) -> np.ndarray:
