@@ -1,0 +1,50 @@
+"""What the sections of the panel share: the module's parts, the chosen model, and a word to the others when it changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from VCMSlicerLib.observers import Observers
+from VCMSlicerLib.packCatalogue import DEFAULT_PACK, READY, PackInfo
+
+GREEN, AMBER, RED, GREY = "green", "amber", "red", "grey"
+COLORS = {GREEN: "#2e9e5b", AMBER: "#d98e04", RED: "#d0433b", GREY: "#8a8f94"}
+
+
+@dataclass
+class PanelContext:
+    """`parameters` is None while there is no scene; everything else lives as long as the panel."""
+
+    logic: Any
+    client: Any
+    environment: Any
+    results: Any
+    comparison: Any
+    parameters: Any = None
+    packs: tuple[PackInfo, ...] = ()
+    changed: Observers = field(default_factory=Observers)
+
+    @property
+    def pack(self) -> PackInfo | None:
+        """The model that is chosen; where the scene names one that is not here, None."""
+        name = self.parameters.packName if self.parameters is not None else ""
+        if not name:
+            return next((p for p in self.packs if p.name == DEFAULT_PACK), None) or next(iter(self.packs), None)
+        return next((pack for pack in self.packs if pack.name == name), None)
+
+    @property
+    def readyPack(self) -> PackInfo | None:
+        """The model that is chosen, if it can be used."""
+        pack = self.pack
+        return pack if pack is not None and pack.state == READY else None
+
+    def announce(self) -> None:
+        """Tell all sections to look again."""
+        self.changed.notify()
+
+
+def dot(level: str, words: str) -> str:
+    """Words behind a coloured dot, as rich text; the colour says nothing that the words do not."""
+    escaped = words.replace("&", "&amp;").replace("<", "&lt;")
+    return f'<span style="color:{COLORS[level]}">●</span>&nbsp;{escaped}'
