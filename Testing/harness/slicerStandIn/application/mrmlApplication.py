@@ -6,6 +6,8 @@ from typing import Any
 import slicer
 import vtk
 
+from .subjectHierarchy import SubjectHierarchyItems
+
 # The lists that Slicer brings are not in the wheel; these have the few entries that tests need.
 _TERMINOLOGIES = Path(__file__).parents[1] / "resources" / "terminologies"
 
@@ -44,6 +46,7 @@ class MrmlApplication:
         self.scene.RegisterNodeClass(slicer.vtkMRMLCommandLineModuleNode())
         self._addFileAccess(cacheFolder)
         self.moduleLogics: dict[str, Any] = {name: self._addLogic(name) for name in _MODULE_LOGICS}
+        self._subjectHierarchyItems = SubjectHierarchyItems(self.scene)
 
     def _addColors(self) -> None:
         colors = self.logic.GetColorLogic()

@@ -2,10 +2,11 @@
 
 from typing import Any
 
+import vtk
 from PySide6 import QtCore, QtWidgets
 
 from ..pythonQt.objects import PythonQtObject, PythonQtType
-from .sceneWatch import SceneWatch
+from .watch import SCENE_EVENTS, Watch
 
 _CREATE = "create:"
 
@@ -24,7 +25,7 @@ def _switch(name: str, default: bool) -> Any:
 class qMRMLNodeComboBox(PythonQtObject, QtWidgets.QWidget, metaclass=PythonQtType):
     """Lists the scene's nodes of `nodeTypes`; follows what is added, removed and renamed.
 
-    As in Slicer the first node is chosen by itself when `noneEnabled` is off.
+    As in Slicer the first node to come is chosen by itself when `noneEnabled` is off.
     """
 
     currentNodeChanged = QtCore.Signal((object,), (bool,))
@@ -53,12 +54,14 @@ class qMRMLNodeComboBox(PythonQtObject, QtWidgets.QWidget, metaclass=PythonQtTyp
         self._nodeTypes: list[str] = []
         self._attributes: list[tuple[str, str, str | None]] = []
         self._currentID, self._baseName, self._noneDisplay = "", "", "None"
-        self._watch = SceneWatch(self._refresh)
+        self._empty = True
+        self._watch = Watch(self, self._refresh)
+        self._nodeWatch = Watch(self, self._relabel)
         self._box.activated.connect(self._onActivated)
 
     def setMRMLScene(self, scene: Any) -> None:
         self._scene = scene
-        self._watch.observe(scene)
+        self._watch.observe([scene], SCENE_EVENTS)
         self._refresh()
 
     def mrmlScene(self) -> Any:
@@ -130,6 +133,7 @@ class qMRMLNodeComboBox(PythonQtObject, QtWidgets.QWidget, metaclass=PythonQtTyp
 
     def _refresh(self) -> None:
         nodes = self._nodes()
+        self._nodeWatch.observe(nodes, [vtk.vtkCommand.ModifiedEvent])
         with QtCore.QSignalBlocker(self._box):
             self._box.clear()
             if self.noneEnabled or not nodes:
@@ -139,10 +143,19 @@ class qMRMLNodeComboBox(PythonQtObject, QtWidgets.QWidget, metaclass=PythonQtTyp
             for nodeType in self._nodeTypes if self.addEnabled and self._scene else ():
                 self._box.addItem(f"Create new {self._typeLabel(nodeType)}", _CREATE + nodeType)
         listed = [node.GetID() for node in nodes]
-        if self._currentID not in listed:
-            self._choose("" if self.noneEnabled or not listed else listed[0])
-        else:
+        wasEmpty, self._empty = self._empty, not listed
+        if self._currentID in listed:
             self._choose(self._currentID)
+        else:
+            self._choose(listed[0] if listed and self._choosesFirst(wasEmpty) else "")
+
+    def _choosesFirst(self, wasEmpty: bool) -> bool:
+        """As in Slicer: when the first node comes, or the chosen one goes; but "nothing chosen" stays so."""
+        return not self.noneEnabled and (wasEmpty or bool(self._currentID))
+
+    def _relabel(self) -> None:
+        for node in self._nodes():
+            self._box.setItemText(self._box.findData(node.GetID()), node.GetName())
 
     def _typeLabel(self, nodeType: str) -> str:
         node = self._scene.CreateNodeByClass(nodeType)

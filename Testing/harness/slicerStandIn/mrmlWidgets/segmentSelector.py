@@ -2,11 +2,11 @@
 
 from typing import Any
 
-import slicer
 from PySide6 import QtCore, QtWidgets
 
 from .mrmlWidget import qMRMLWidget
 from .nodeComboBox import qMRMLNodeComboBox
+from .watch import SEGMENT_EVENTS, Watch
 
 
 class qMRMLSegmentSelectorWidget(qMRMLWidget):
@@ -20,7 +20,7 @@ class qMRMLSegmentSelectorWidget(qMRMLWidget):
         super().__init__(parent)
         self._noneEnabled = False
         self._segmentation: Any = None
-        self._tags: list[int] = []
+        self._watch = Watch(self, self._refresh)
         self._nodes = qMRMLNodeComboBox(self)
         self._nodes.nodeTypes = ["vtkMRMLSegmentationNode"]
         self._nodes.addEnabled = False
@@ -64,25 +64,20 @@ class qMRMLSegmentSelectorWidget(qMRMLWidget):
     )
 
     def _onNode(self, node: Any) -> None:
-        for tag in self._tags:
-            self._segmentation.RemoveObserver(tag)
-        self._segmentation, self._tags = (node.GetSegmentation() if node is not None else None), []
-        events = slicer.vtkSegmentation
-        if self._segmentation is not None:
-            for event in (events.SegmentAdded, events.SegmentRemoved, events.SegmentModified):
-                self._tags.append(self._segmentation.AddObserver(event, lambda caller, name: self._refresh()))
+        self._segmentation = node.GetSegmentation() if node is not None else None
+        self._watch.observe([self._segmentation], SEGMENT_EVENTS)
         self._refresh()
         self.currentNodeChanged.emit(node)
 
     def _refresh(self) -> None:
-        kept = self.currentSegmentID()
+        kept, segmentation = self.currentSegmentID(), self._segmentation
         with QtCore.QSignalBlocker(self._segments):
             self._segments.clear()
             if self._noneEnabled:
                 self._segments.addItem("None", "")
-            for index in range(self._segmentation.GetNumberOfSegments() if self._segmentation is not None else 0):
-                segment = self._segmentation.GetNthSegment(index)
-                self._segments.addItem(segment.GetName(), self._segmentation.GetNthSegmentID(index))
+            for index in range(segmentation.GetNumberOfSegments() if segmentation is not None else 0):
+                segment = segmentation.GetNthSegment(index)
+                self._segments.addItem(segment.GetName(), segmentation.GetNthSegmentID(index))
             self._segments.setCurrentIndex(max(0, self._segments.findData(kept)))
         if self.currentSegmentID() != kept:
             self._onSegment()

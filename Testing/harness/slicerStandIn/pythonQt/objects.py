@@ -63,11 +63,17 @@ class PythonQtObject:
 
     def findChildren(self, kind: Any = QtCore.QObject, *arguments: Any) -> list[Any]:
         if isinstance(kind, str):
-            return [child for child in super().findChildren(QtCore.QObject) if child.inherits(kind)]
+            return self._childrenOfClass(kind, *arguments)
         return super().findChildren(getattr(kind, "_qtClass", kind), *arguments)
 
     def findChild(self, kind: Any = QtCore.QObject, *arguments: Any) -> Any:
+        if isinstance(kind, str):
+            return next(iter(self._childrenOfClass(kind, *arguments)), None)
         return super().findChild(getattr(kind, "_qtClass", kind), *arguments)
+
+    def _childrenOfClass(self, className: str, name: str | None = None) -> list[Any]:
+        children = [child for child in super().findChildren(QtCore.QObject) if child.inherits(className)]
+        return [child for child in children if name is None or child.objectName == name]
 
     def __setattr__(self, attribute: str, value: Any) -> None:
         if not hasattr(type(self), attribute) and _refuses(type(self), attribute) and not _isChild(attribute, value):

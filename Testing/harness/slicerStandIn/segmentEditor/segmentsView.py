@@ -2,9 +2,9 @@
 
 from typing import Any
 
-import slicer
 from PySide6 import QtCore, QtGui, QtWidgets
 
+from ..mrmlWidgets.watch import SEGMENT_EVENTS, Watch
 from ..pythonQt.objects import PythonQtObject, PythonQtType
 
 
@@ -17,7 +17,7 @@ class qMRMLSegmentsTableView(PythonQtObject, QtWidgets.QWidget, metaclass=Python
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)
         self._segmentation: Any = None
-        self._tags: list[int] = []
+        self._watch = Watch(self, self._refresh)
         self._list = QtWidgets.QListWidget(self)
         self._list.setMaximumHeight(110)
         self._list.itemSelectionChanged.connect(self.selectionChanged)
@@ -30,21 +30,10 @@ class qMRMLSegmentsTableView(PythonQtObject, QtWidgets.QWidget, metaclass=Python
 
     def setSegmentationNode(self, node: Any) -> None:
         segmentation = node.GetSegmentation() if node is not None else None
-        if segmentation is self._segmentation:
-            return
-        for tag in self._tags:
-            self._segmentation.RemoveObserver(tag)
-        self._segmentation, self._tags = segmentation, []
-        if segmentation is not None:
-            events = slicer.vtkSegmentation
-            for event in (
-                events.SegmentAdded,
-                events.SegmentRemoved,
-                events.SegmentModified,
-                events.SegmentsOrderModified,
-            ):
-                self._tags.append(segmentation.AddObserver(event, lambda caller, name: self._refresh()))
-        self._refresh()
+        if segmentation is not self._segmentation:
+            self._segmentation = segmentation
+            self._watch.observe([segmentation], SEGMENT_EVENTS)
+            self._refresh()
 
     def segmentCount(self) -> int:
         return self._segmentation.GetNumberOfSegments() if self._segmentation is not None else 0
