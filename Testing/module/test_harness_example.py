@@ -29,7 +29,7 @@ def test_what_was_painted_is_brightened_and_nothing_else(loadModule, mainWindow,
     click(ui.applyButton)
 
     after = slicer.util.arrayFromVolume(image)
-    k, j, i = np.nonzero(after - values)
+    k, _, i = np.nonzero(after - values)
     assert set(k) == {4}  # the slice at 12 mm, and only that one
     assert i.min() >= 14 and i.max() <= 26 and after[4, 20, 15] == values[4, 20, 15] + 55
     assert saveScreenshot(mainWindow, tmp_path / "brightened.png").stat().st_size > 10_000

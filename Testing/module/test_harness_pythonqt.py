@@ -130,3 +130,14 @@ def test_settings_are_those_of_this_test_only():
 
 def test_settings_do_not_reach_the_next_test(scene):
     assert qt.QSettings().value("Here") is None
+
+
+def test_many_signals_do_not_use_up_true_and_false():
+    class Sender(qt.QObject):
+        told = qt.Signal(bool)
+
+    sender = Sender()
+    sender.told.connect(lambda value: None)
+    for _ in range(3000):
+        sender.told.emit(True)
+        sender.told.emit(False)

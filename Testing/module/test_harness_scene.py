@@ -55,10 +55,8 @@ def test_a_bundle_brings_back_the_whole_scene(scene, tmp_path):
 
 def test_slice_nodes_keep_their_orientation_when_the_scene_is_closed(mainWindow, scene):
     scene.Clear()
-    layoutManager = slicer.app.layoutManager()
-    found = {
-        name: layoutManager.sliceWidget(name).mrmlSliceNode().GetOrientation() for name in ("Red", "Yellow", "Green")
-    }
+    views = {name: slicer.app.layoutManager().sliceWidget(name) for name in ("Red", "Yellow", "Green")}
+    found = {name: view.mrmlSliceNode().GetOrientation() for name, view in views.items()}
     assert found == {"Red": "Axial", "Yellow": "Sagittal", "Green": "Coronal"}
 
 

@@ -44,8 +44,9 @@ def _keepNone() -> None:
 
 
 def _installQt() -> None:
-    from .pythonQt import makeQtModule
+    from .pythonQt import keepBooleansAlive, makeQtModule
 
+    keepBooleansAlive()
     sys.modules["qt"] = makeQtModule()
 
 

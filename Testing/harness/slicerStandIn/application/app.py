@@ -22,6 +22,17 @@ class ModuleManager(PythonQtObject, QtCore.QObject, metaclass=PythonQtType):
     moduleLoaded = QtCore.Signal(str)
     moduleAboutToBeUnloaded = QtCore.Signal(str)
 
+    def module(self, name: str) -> Any:
+        return getattr(slicer.modules, name.lower(), None)
+
+    def modulesNames(self) -> list[str]:
+        return [module.name for module in vars(slicer.modules).values() if hasattr(module, "widgetRepresentation")]
+
+    loadedModuleNames = modulesNames
+
+    def factoryManager(self) -> "ModuleManager":
+        return self
+
 
 class qSlicerApplication(PythonQtObject, QtWidgets.QApplication, metaclass=PythonQtType):
     """The application object: Qt's event loop and the way to the scene, the views and the files.

@@ -69,6 +69,8 @@ class qSlicerLayoutManager(PythonQtObject, QtWidgets.QWidget, metaclass=PythonQt
         return self._views[key]
 
     def _makeView(self, nodeClass: str, tag: str) -> Any:
+        if not tag:  # layouts for any number of views ("compare") name none
+            return PlaceholderView(nodeClass, self)
         node = slicer.mrmlScene.GetSingletonNode(tag, nodeClass)
         if nodeClass == "vtkMRMLSliceNode":
             return qMRMLSliceWidget(node, self)
