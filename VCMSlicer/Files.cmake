@@ -10,7 +10,9 @@ set(MODULE_PYTHON_SCRIPTS
   VCMSlicerLib/dicomExport.py
   VCMSlicerLib/environment.py
   VCMSlicerLib/formingImage.py
+  VCMSlicerLib/givenInputs.py
   VCMSlicerLib/installPlan.py
+  VCMSlicerLib/installation.py
   VCMSlicerLib/job.py
   VCMSlicerLib/jobState.py
   VCMSlicerLib/jobs.py
@@ -46,6 +48,7 @@ set(MODULE_PYTHON_SCRIPTS
   VCMSlicerLib/watchdog.py
   VCMSlicerLib/workerClient.py
   VCMSlicerLib/workerCommand.py
+  VCMSlicerLib/workerConnection.py
   VCMSlicerLib/workerLog.py
   VCMSlicerLib/workerProcess.py
   VCMSlicerLib/worldImages.py

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import slicer
+import vtk
 from slicerStandIn.testing.eventLoop import processEvents, waitUntil
 from slicerStandIn.testing.mouse import click, strokeRAS
 
@@ -76,16 +78,27 @@ class Opened:
         assert self.client.failure is None, f"{self.client.failure}\n{self.client.log}"
         return [row.node for row in self.logic.results.rows()[before:]]
 
-    def paint(self, points: list[tuple[float, float, float]], view: str = "Red") -> None:
-        """Choose Paint and draw a stroke through `points` (RAS mm) in a slice view."""
+    def paint(self, points: list[tuple[float, float, float]], view: str = "Red", diameter: float = 9.0) -> None:
+        """Choose Paint with a ball of so many millimetres and draw a stroke through `points` (RAS mm) in a slice view."""
         widget = slicer.app.layoutManager().sliceWidget(view)
         widget.mrmlSliceNode().JumpSlice(*points[0])
         processEvents(0.1)
         self.ui.editor.setActiveEffectByName("Paint")
+        effect = self.ui.editor.effectByName("Paint")
+        for name, value in (("BrushSphere", 1), ("BrushDiameterIsRelative", 0), ("BrushAbsoluteDiameter", diameter)):
+            effect.setCommonParameter(name, value)
         processEvents(0.05)
         strokeRAS(widget, points)
         self.ui.editor.setActiveEffectByName("")
         processEvents(0.4)
+
+
+def inWorldOrder(node: Any) -> np.ndarray:
+    """Voxels from left, posterior, inferior on, in whichever order they are kept: reading a file may turn them over."""
+    matrix = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
+    backwards = [axis for axis in range(3) if matrix.GetElement(2 - axis, 2 - axis) < 0]
+    return np.flip(slicer.util.arrayFromVolume(node), backwards)
 
 
 @pytest.fixture(scope="session")

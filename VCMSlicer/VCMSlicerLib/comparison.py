@@ -24,8 +24,9 @@ LAYOUT_ID = 20417
 COLUMNS = ("Controlled", "Uncontrolled", "Difference")
 ORIENTATIONS = ("Axial", "Coronal")
 VIEW_GROUP = 7
-DIVERGING = "vtkMRMLColorTableNodeFileDivergingBlueRed.txt"
-GREY = "vtkMRMLColorTableNodeGrey"
+COLORS_TAG = "VCMSlicerDifference"
+LESS, MORE = np.array([0.25, 0.65, 1.0]), np.array([1.0, 0.62, 0.20])
+SHADES = 256
 
 
 class Comparison:
@@ -41,9 +42,11 @@ class Comparison:
         return self._layoutBefore is not None
 
     def show(self, node: Any) -> None:
-        """One volume as the background of the usual views."""
-        self.close()
+        """One volume in the usual views, under the outline of its conditions."""
+        if self.active:
+            self.close()
         slicer.util.setSliceViewerLayers(background=node, foreground=None, label=None, fit=True)
+        self._outline(conditionNodes(node))
 
     def compare(self, node: Any) -> None:
         """The Sample, its twin without control and their difference, column by column."""
@@ -162,4 +165,22 @@ def _displayAsDifference(node: Any, array: np.ndarray) -> None:
     reach = float(np.percentile(np.abs(array), 99.5)) or 1.0
     display.SetAutoWindowLevel(False)
     display.SetWindowLevelMinMax(-reach, reach)
-    display.SetAndObserveColorNodeID(DIVERGING if slicer.mrmlScene.GetNodeByID(DIVERGING) else GREY)
+    display.SetAndObserveColorNodeID(differenceColors().GetID())
+
+
+def differenceColors() -> Any:
+    """Black where nothing differs, blue where the control made it darker, orange where brighter."""
+    node = slicer.mrmlScene.GetSingletonNode(COLORS_TAG, "vtkMRMLColorTableNode")
+    if node is not None:
+        return node
+    node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLColorTableNode")
+    node.UnRegister(None)
+    node.SetSingletonTag(COLORS_TAG)
+    node.SetName(_("Difference to without control"))
+    node.SetTypeToUser()
+    node.SetNumberOfColors(SHADES)
+    for index, value in enumerate(np.linspace(-1, 1, SHADES)):
+        red, green, blue = abs(value) * (LESS if value < 0 else MORE)
+        node.SetColor(index, f"{value:+.2f}", float(red), float(green), float(blue), 1.0)
+    node.SetHideFromEditors(True)
+    return slicer.mrmlScene.AddNode(node)

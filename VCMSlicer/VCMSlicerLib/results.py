@@ -22,7 +22,7 @@ RUN = "VCMSlicer.Run"
 SEED = "VCMSlicer.Seed"
 ALIGNMENT = "VCMSlicer.Alignment"
 PROVENANCE = "VCMSlicer.Provenance"
-SAMPLE_ROLE, TWIN_ROLE, DIFFERENCE_ROLE = "sample", "uncontrolled", "difference"
+SAMPLE_ROLE, TWIN_ROLE, DIFFERENCE_ROLE, SLIDER_ROLE = "sample", "uncontrolled", "difference", "slider"
 TWIN_REFERENCE = "VCMSlicer.uncontrolled"
 DIFFERENCE_REFERENCE = "VCMSlicer.difference"
 CONDITION_REFERENCE = "VCMSlicer.condition"
@@ -36,6 +36,7 @@ class ResultRow:
     seed: int | None
     dice: dict[str, float | None] = field(default_factory=dict)
     hd95: dict[str, float | None] = field(default_factory=dict)
+    diceWithout: dict[str, float | None] = field(default_factory=dict)
     summary: str = ""
 
     @property
@@ -110,7 +111,7 @@ class Results:
         hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
         seeds = [sample.seed for sample in run.samples if sample.seed is not None]
         words = _("seed {seed}").format(seed=seeds[0]) if seeds else run.id
-        name = slicer.mrmlScene.GenerateUniqueName(_("Synthetic T1w, {words}").format(words=words))
+        name = _("Synthetic run, {words}").format(words=words)
         return hierarchy.CreateFolderItem(hierarchy.GetSceneItemID(), name)
 
     def _addSequence(self, folder: int, nodes: Sequence[Any], run: Generated) -> None:
@@ -122,7 +123,9 @@ class Results:
         sequence.SetIndexType(slicer.vtkMRMLSequenceNode.NumericIndex)
         for number, node in enumerate(nodes, start=1):
             sequence.SetDataNodeAtValue(node, str(number))
-            sequence.GetDataNodeAtValue(str(number)).SetAndObserveImageData(node.GetImageData())
+            copy = sequence.GetDataNodeAtValue(str(number))
+            copy.SetAndObserveImageData(node.GetImageData())
+            copy.SetAttribute(ROLE, SLIDER_ROLE)
         browser = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", f"{title} browser")
         browser.AddSynchronizedSequenceNode(sequence)
         browser.SetSelectedItemNumber(0)
@@ -130,7 +133,6 @@ class Results:
         proxy = browser.GetProxyNode(sequence)
         if proxy is not None:
             proxy.SetName(_("{title} (slider)").format(title=title))
-            proxy.SetAttribute(ROLE, "proxy")
             _place(folder, proxy)
         for node in (sequence, browser):
             node.SetAttribute(SYNTHETIC, "true")
@@ -141,11 +143,14 @@ def row(node: Any) -> ResultRow:
     """What a Sample's node says about itself."""
     seed, summary = node.GetAttribute(SEED), alignmentOf(node)
     classes = summary.classes if summary else ()
+    twin = node.GetNodeReference(TWIN_REFERENCE)
+    without = alignmentOf(twin) if twin is not None else None
     return ResultRow(
         node,
         int(seed) if seed else None,
         {score.name: score.dice for score in classes},
         {score.name: score.hd95_mm for score in classes},
+        {score.name: score.dice for score in without.classes} if without else {},
         summary.summary if summary else "",
     )
 
@@ -243,7 +248,7 @@ def _display(node: Any) -> None:
 def displayRange(node: Any) -> tuple[float, float]:
     """From black to a little above the brightest tissue, so that twins are shown alike."""
     low, high = node.GetImageData().GetScalarRange()
-    return (0.0, 1.0) if -0.5 <= low and high <= 1.5 else (low, high)
+    return (0.0, 1.0) if low >= -0.5 and high <= 1.5 else (low, high)
 
 
 def _place(folder: int, node: Any) -> None:

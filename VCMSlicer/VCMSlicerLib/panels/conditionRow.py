@@ -48,7 +48,7 @@ class ConditionRow:
             self.ui.sourceBox.setCurrentNode(setting.node)
             self._fillSegments(setting)
             self.ui.strengthSlider.value = setting.strength
-            for name in ("sourceBox", "segmentBox", "strengthSlider"):
+            for name in ("segmentBox", "strengthSlider"):
                 getattr(self.ui, name).enabled = setting.enabled
             self.ui.strengthSlider.visible = self.ui.strengthLabel.visible = setting.enabled
         finally:

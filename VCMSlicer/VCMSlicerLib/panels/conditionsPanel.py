@@ -41,6 +41,7 @@ class ConditionsPanel:
         ui.startBlankButton.connect("clicked()", self.startBlank)
         self._t1wMenu = makeMenu(ui.startT1wButton)
         self._t1wMenu.connect("aboutToShow()", self._fillT1wMenu)
+        self._t1wTip = ui.startT1wButton.toolTip
         ui.seeButton.connect("clicked()", self.see)
 
     def beforeSceneCloses(self) -> None:
@@ -98,7 +99,9 @@ class ConditionsPanel:
             self.ui.startT1wButton,
         ):
             button.enabled = not busy and bool(infos)
-        self.ui.startT1wButton.enabled = self.ui.startT1wButton.enabled and bool(self._pack and self._pack.hasSegmenter)
+        segmenter = self._pack is not None and self._pack.hasSegmenter
+        self.ui.startT1wButton.enabled = self.ui.startT1wButton.enabled and segmenter
+        self.ui.startT1wButton.toolTip = self._t1wTip if segmenter else _("This model has no segmenter of its own.")
         self.ui.noConditionsLabel.visible = not infos
         self._watch()
         self.look()

@@ -160,17 +160,27 @@ def progressWords(client: Any) -> str:
         return _("Cancelling…")
     if client.state is JobState.IMPORTING:
         return _("Loading the result…")
-    stages = {
-        "loading": _("Loading the model"),
-        "preparing": _("Preparing the conditions"),
-        "sampling": _("Forming the image"),
-        "decoding": _("Drawing the image"),
-        "measuring": _("Measuring how well it obeys"),
-        "segmenting": _("Segmenting"),
-    }
-    stage = stages.get(client.stage, client.stage.capitalize() if client.stage else _("Working"))
+    stage = stageWords(client.stage)
     left = client.secondsLeft
     return f"{stage} · {timeWords(left)}" if left is not None else f"{stage}…"
+
+
+def stageWords(stage: str) -> str:
+    """A stage of the worker's in the user's words.
+
+    >>> stageWords("uncontrolled sampling"), stageWords("polishing")
+    ('Forming the image without control', 'Polishing')
+    """
+    known = {
+        "loading": _("Loading the model"),
+        "sampling": _("Forming the image"),
+        "decoding": _("Drawing the image"),
+        "uncontrolled sampling": _("Forming the image without control"),
+        "uncontrolled decoding": _("Drawing the image without control"),
+        "measuring": _("Measuring how well it obeys"),
+        "segmenting": _("Finding the structures"),
+    }
+    return known.get(stage.strip(), stage.strip().capitalize() or _("Working"))
 
 
 def timeWords(seconds: float) -> str:

@@ -58,11 +58,8 @@ class Panel:
 
     def setParameters(self, parameters: VCMParameters | None) -> None:
         """Follow the parameters of the scene that is open now."""
-        before = self.context.parameters
-        if before is not None and self._observation is not None:
-            before.RemoveObserver(self._observation)
+        self._forgetParameters()
         self.context.parameters = parameters
-        self._observation = None
         if parameters is not None:
             self._observation = parameters.AddObserver(vtk.vtkCommand.ModifiedEvent, self.refreshLater)
         self.refresh()
@@ -96,8 +93,7 @@ class Panel:
         self.conditions.beforeSceneCloses()
         self.errands.forming.putAway()
         self.context.comparison.forget()
-        self.context.parameters = None
-        self._observation = None
+        self._forgetParameters()
 
     def afterSceneChanged(self) -> None:
         """Take up the new scene."""
@@ -109,16 +105,21 @@ class Panel:
         """The panel goes away."""
         self._later.stop()
         self._release()
-        if self.context.parameters is not None and self._observation is not None:
-            self.context.parameters.RemoveObserver(self._observation)
+        self._forgetParameters()
         self.context.comparison.close()
         for section in (self.conditions, self.generate, self.model):
             section.cleanup()
 
     def start(self) -> None:
         """Generate with what the panel says."""
-        self.context.comparison.close()
+        if self.context.comparison.active:
+            self.context.comparison.close()
         self.errands.generate(self.conditions.choices(), self._onGenerated)
+
+    def _forgetParameters(self) -> None:
+        if self.context.parameters is not None and self._observation is not None:
+            self.context.parameters.RemoveObserver(self._observation)
+        self.context.parameters = self._observation = None
 
     def _onGenerated(self, job: Job) -> None:
         if job.state is JobState.DONE and job.nodes:

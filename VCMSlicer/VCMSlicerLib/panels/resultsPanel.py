@@ -151,9 +151,13 @@ def structuresOf(rows: list[ResultRow]) -> list[str]:
 
 def _cells(row: ResultRow, names: list[str]) -> list[str]:
     seed = str(row.seed) if row.seed is not None else "–"
-    dice = [_number(row.dice.get(name), "{:.2f}") for name in names]
+    dice = [_number(row.dice.get(name), "{:.2f}") + _without(row.diceWithout.get(name)) for name in names]
     hd95 = [_number(row.hd95.get(name), "{:.1f} mm") for name in names]
     return [seed, *dice, *hd95, row.node.GetName()]
+
+
+def _without(value: float | None) -> str:
+    return f" ({value:.2f})" if value is not None else ""
 
 
 def _number(value: float | None, form: str) -> str:
