@@ -100,3 +100,13 @@ def test_parameter_nodes_are_found_again_and_go_with_the_scene(lively, loadModul
     assert logic.getParameterNode() is node
     scene.Clear()
     assert logic.getParameterNode().GetParameter("seed") == ""
+
+
+def test_a_module_unloaded_while_it_is_shown_leaves_an_empty_window(lively, loadModule, mainWindow):
+    from slicerStandIn.application.moduleFactory import unloadModule
+
+    module = loadModule(lively)
+    mainWindow.selectModule(module)
+    unloadModule(module)
+    assert mainWindow.selectedModule() == "" and life() == ["setup", "enter", "exit", "cleanup"]
+    mainWindow.selectModule(None)

@@ -1,7 +1,7 @@
 """Keeps True and False alive on Python before 3.12.
 
 PySide6 6.12 gives up a reference to the Boolean that a Python signal emits but does not own one. From Python 3.12 on
-two are immortal; before, a run ends with "bool_dealloc: deallocating True or False" after some hundred signals.
+the two live for ever; before, a run ends with "bool_dealloc: deallocating True or False" after some hundred signals.
 """
 
 import ctypes

@@ -80,7 +80,7 @@ class qSlicerLayoutManager(PythonQtObject, QtWidgets.QWidget, metaclass=PythonQt
 
     def sliceViewNames(self) -> list[str]:
         """Names of the slice views made so far, shown or not."""
-        return [tag for nodeClass, tag in self._views if nodeClass == "vtkMRMLSliceNode"]
+        return [tag for (_, tag), view in self._views.items() if isinstance(view, qMRMLSliceWidget)]
 
     def sliceWidget(self, name: str) -> qMRMLSliceWidget | None:
         return self._views.get(("vtkMRMLSliceNode", name))

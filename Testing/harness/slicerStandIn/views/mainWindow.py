@@ -33,6 +33,7 @@ class qSlicerMainWindow(PythonQtObject, QtWidgets.QMainWindow, metaclass=PythonQ
         splitter.setStretchFactor(1, 1)
         self.setCentralWidget(splitter)
         self.resize(1280, 860)
+        slicer.app.moduleManager().moduleAboutToBeUnloaded.connect(self._onModuleAboutToBeUnloaded)
 
     def layoutManager(self) -> qSlicerLayoutManager:
         return self._layoutManager
@@ -55,10 +56,8 @@ class qSlicerMainWindow(PythonQtObject, QtWidgets.QMainWindow, metaclass=PythonQ
     def selectModule(self, module: Any) -> None:
         """Leave the module shown so far, then show and enter `module` (None for no module)."""
         if self._module is not None:
-            left = self._module.widgetRepresentation()
-            left.exit()
-            self._panel.takeWidget()
-            left.setParent(None)
+            self._module.widgetRepresentation().exit()
+            self._takePanelOut()
         self._module = module
         if module is not None:
             widget = module.widgetRepresentation()
@@ -66,6 +65,16 @@ class qSlicerMainWindow(PythonQtObject, QtWidgets.QMainWindow, metaclass=PythonQ
             widget.show()
             widget.enter()
             self._panel.setMinimumWidth(max(_PANEL_WIDTH, widget.minimumSizeHint().width() + _SCROLL_BAR_WIDTH))
+
+    def _onModuleAboutToBeUnloaded(self, name: str) -> None:
+        if self._module is not None and self._module.name == name:
+            self._takePanelOut()
+
+    def _takePanelOut(self) -> None:
+        self._module = None
+        widget = self._panel.takeWidget()
+        if widget is not None:
+            widget.setParent(None)
 
     def selectedModule(self) -> str:
         return self._module.name if self._module is not None else ""
