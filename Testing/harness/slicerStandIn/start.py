@@ -1,7 +1,6 @@
 """Starts the stand-in: after `start()` a script may `import slicer, qt, ctk` as it would in Slicer."""
 
 import atexit
-import ctypes
 import importlib
 import os
 import shutil
@@ -27,7 +26,6 @@ def start() -> Any:
     if hasattr(slicer, "app"):
         return slicer.app
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
-    _keepNone()
     _installQt()
     # Only now: what is on the path while `slicer` itself is imported would be imported with it.
     slicer.__path__.append(os.environ.get("SLICER_PYTHON_DIR") or str(_PYTHON_OF_SLICER))
@@ -36,17 +34,10 @@ def start() -> Any:
     return _makeApplication(slicer)
 
 
-def _keepNone() -> None:
-    """Before Python 3.12 None is counted like any object, and PySide6 6.12 gives back one too many at each call that
-    returns nothing; after some thousand calls the interpreter aborts. So None gets more references than can be lost."""
-    if sys.version_info < (3, 12):
-        ctypes.c_ssize_t.from_address(id(None)).value += 1 << 40
-
-
 def _installQt() -> None:
-    from .pythonQt import keepBooleansAlive, makeQtModule
+    from .pythonQt import keepSingletonsAlive, makeQtModule
 
-    keepBooleansAlive()
+    keepSingletonsAlive()
     sys.modules["qt"] = makeQtModule()
 
 
