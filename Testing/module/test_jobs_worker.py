@@ -81,7 +81,7 @@ class Recorded(WorkerClient):
 
     @property
     def pid(self):
-        return self._process.hello.pid
+        return self.workerPid
 
 
 def isAlive(pid):
@@ -189,7 +189,7 @@ def test_a_worker_that_ends_is_told_and_the_next_job_starts_another(makeClient, 
     client = makeClient("--fault", fault).run(tmp_path)
     assert client.state is JobState.FAILED and not client.warmed
     assert client.failure.code == code and words in client.failure.sentence and client.failure.remedy
-    client._command = lambda: WorkerCommand(sys.executable, (str(FAKE_WORKER),))
+    client._connection._command = lambda: WorkerCommand(sys.executable, (str(FAKE_WORKER),))
     assert client.run(tmp_path).state is JobState.DONE
 
 
@@ -319,7 +319,7 @@ def test_a_deaf_worker_is_ended_two_seconds_after_cancel(makeClient, tmp_path):
     waitUntil(lambda: not client.state.busy)
     assert 1.9 < time.monotonic() - begin < 3 and client.state is JobState.IDLE and client.failure is None
     waitUntil(lambda: not isAlive(pid), 3)
-    client._command = lambda: WorkerCommand(sys.executable, (str(FAKE_WORKER),))
+    client._connection._command = lambda: WorkerCommand(sys.executable, (str(FAKE_WORKER),))
     assert client.run(tmp_path, steps=2).state is JobState.DONE
 
 
@@ -343,7 +343,7 @@ def test_a_launcher_in_between_is_ended_with_its_child(tmp_path):
     client = Recorded(lambda: command, IMPATIENCE)
     client.begin(tmp_path)
     waitUntil(lambda: client.fraction > 0 or any(isinstance(m, Progress) for m in client.messages))
-    launcherPid, worker = int(client._process._process.processId()), client.pid
+    launcherPid, worker = int(client._connection._process._process.processId()), client.pid
     assert launcherPid != worker and set(treeOf([launcherPid])) >= {launcherPid, worker}
     client.cancel()
     waitUntil(lambda: not client.state.busy)
@@ -434,4 +434,4 @@ def test_shutdown_in_the_middle_of_a_job_takes_it_down(makeClient, tmp_path):
 def test_a_client_that_waits_does_not_keep_the_watchdog_busy(makeClient, tmp_path):
     client = makeClient("--steps", "1").run(tmp_path)
     let(0.6)
-    assert not client._watchdog.watching
+    assert not client._connection._watchdog.watching

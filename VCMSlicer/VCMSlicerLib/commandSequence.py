@@ -75,8 +75,8 @@ class CommandSequence:
         return self._process is None or bool(self._process.waitForFinished(milliseconds))
 
     def _next(self) -> None:
-        if not self._steps:
-            self._end(0)
+        if self._cancelled or not self._steps:
+            self._end(NEVER_RAN if self._cancelled else 0)
             return
         step = self._step = self._steps.popleft()
         self._onStep(step)
@@ -109,10 +109,11 @@ class CommandSequence:
         self._read()
         self._tell(self._rest)
         self._rest = b""
-        if self._cancelled or exitStatus == qt.QProcess.CrashExit or exitCode != 0:
+        if exitStatus == qt.QProcess.CrashExit or exitCode != 0:
             self._end(int(exitCode) or NEVER_RAN)
         else:
-            self._next()
+            # Not from within this process's own signal: the next one takes its place, and it would be gone too soon.
+            qt.QTimer.singleShot(0, self._next)
 
     def _failed(self, error: Any) -> None:
         if error == qt.QProcess.FailedToStart:
@@ -122,4 +123,5 @@ class CommandSequence:
     def _end(self, exitCode: int) -> None:
         if not self._over:
             self._over = True
-            self._onEnd(SequenceEnd(exitCode, tuple(self._lines), self._cancelled, self._step))
+            end = SequenceEnd(exitCode, tuple(self._lines), self._cancelled, self._step)
+            qt.QTimer.singleShot(0, lambda: self._onEnd(end))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -16,8 +15,9 @@ import slicer
 from slicer.i18n import tr as _
 from vcm.protocol import Machine
 
-from VCMSlicerLib.commandSequence import CommandSequence, SequenceEnd, Step
+from VCMSlicerLib.commandSequence import SequenceEnd, Step
 from VCMSlicerLib.diagnosticBundle import writeBundle
+from VCMSlicerLib.installation import Installation, Programs, readCheck
 from VCMSlicerLib.installPlan import InstallPlan, likelyProcessor, makePlan
 from VCMSlicerLib.jobState import NO_ENVIRONMENT, Failure
 from VCMSlicerLib.observers import Observers, Remove, callOnce
@@ -38,16 +38,15 @@ from VCMSlicerLib.workerCommand import WorkerCommand
 START_SCRIPT = Path(__file__).resolve().with_name("startWorker.py")
 INTERPRETER = "VCMSlicer/interpreter"
 RAW_PROGRESS = re.compile(r"^Progress (\d+) of (\d+)$")
-PIP_VERSION = re.compile(r"^pip (\d+)\.(\d+)")
-NO_ROOM = ("No space left on device", "Errno 28", "disk full")
-NO_NETWORK = ("NewConnectionError", "Temporary failure in name resolution", "ProxyError", "ConnectTimeout", "SSLError")
-NO_VERSION = "No matching distribution found for"
+LINES_IN_BUNDLE = 400
 
 Answer = Callable[[Failure | None], None]
 
 
 class Environment:
     """Where the worker's interpreter and packages come from. Nothing is installed or removed unless it is asked for.
+
+    `busy` tells whether it is being set up or checked; `words` and `fraction` then say how far that is.
 
     `python` is Slicer's own interpreter for programs, `PythonSlicer`; tests give another.
     """
@@ -57,7 +56,8 @@ class Environment:
         self.fraction = 0.0
         self.words = ""
         self._python = python
-        self._sequence: CommandSequence | None = None
+        self.busy = False
+        self._programs = Programs(self._line, self._began)
         self._changed = Observers()
         self._lines: list[str] = []
         self._found: dict[str, Any] = {}
@@ -68,11 +68,6 @@ class Environment:
     def ready(self) -> bool:
         """Whether a worker can be started."""
         return bool(self.interpreter) or self.folder.ready
-
-    @property
-    def busy(self) -> bool:
-        """Whether it is being set up or checked."""
-        return self._sequence is not None
 
     @property
     def versions(self) -> dict[str, str]:
@@ -135,37 +130,43 @@ class Environment:
 
     def install(self, plan: InstallPlan | None = None, onEnd: Answer | None = None) -> None:
         """Set it up in the background. What was downloaded stays where it is broken off, and is used the next time."""
+        if self.busy:
+            callOnce(onEnd, Failure(NO_ENVIRONMENT, _("The environment is being set up already."), _("Wait for it.")))
+            return
         plan = plan or self.plan()
         problem = self._cannotBegin(plan)
         if problem is not None:
             self._answer(onEnd, problem)
             return
-        plan.folder.prepare()
-        self.fraction = 0.0
+        self.busy, self.fraction = True, 0.0
 
-        def versionKnown(end: SequenceEnd) -> None:
-            found = PIP_VERSION.match(end.lines[-1]) if end.good and end.lines else None
-            if found is None:
-                self._finished(end, onEnd)
-                return
-            version = (int(found[1]), int(found[2]))
-            self._run(plan.steps(self.python(), START_SCRIPT, version), lambda end: self._installed(end, plan, onEnd))
+        def ended(failure: Failure | None, found: dict[str, Any]) -> None:
+            self._found = found
+            self._answer(onEnd, failure)
 
-        self._run([Step(_("Looking for pip"), self.python(), ("-m", "pip", "--version"))], versionKnown)
+        Installation(plan, self.python(), START_SCRIPT, self._programs, ended).start()
 
     def verify(self, onEnd: Answer | None = None) -> None:
         """Load the packages in a process of their own and compute a little with them."""
+        if self.busy:
+            callOnce(onEnd, Failure(NO_ENVIRONMENT, _("The environment is being set up already."), _("Wait for it.")))
+            return
         command = self.workerCommand()
         if isinstance(command, Failure):
             self._answer(onEnd, command)
             return
+        self.busy = True
+
+        def ended(end: SequenceEnd) -> None:
+            failure, self._found = readCheck(end)
+            self._answer(onEnd, failure)
+
         step = Step(_("Checking"), command.program, (*command.arguments, "--check"))
-        self._run([step], lambda end: self._finished(end, onEnd), dict(command.environment or {}))
+        self._programs.run([step], ended, command.environment)
 
     def cancel(self) -> None:
         """Break off what is going on."""
-        if self._sequence is not None:
-            self._sequence.cancel()
+        self._programs.cancel()
 
     def remove(self) -> Failure | None:
         """Remove the packages and all downloads; the Failure says what could not be removed."""
@@ -182,9 +183,8 @@ class Environment:
 
     def shutdown(self) -> None:
         """For the end of the application."""
-        if self._sequence is not None:
-            self._sequence.cancel()
-            self._sequence.wait(2000)
+        if self.busy:
+            self._programs.cancel(seconds=2)
 
     def preflight(
         self, machine: Machine | None = None, pack: PackInfo | None = None, device: str = "auto"
@@ -213,7 +213,7 @@ class Environment:
         return writeBundle(
             path,
             versions={**self.versions, **(machine.versions if machine else {}), "slicer": _slicerVersion()},
-            log="\n".join([*self._lines[-400:], log]),
+            log="\n".join([*self._lines[-LINES_IN_BUNDLE:], log]),
             settings=settings,
             preflight=self.preflight(machine, pack),
         )
@@ -221,8 +221,6 @@ class Environment:
     # How it goes
 
     def _cannotBegin(self, plan: InstallPlan) -> Failure | None:
-        if self.busy:
-            return Failure(NO_ENVIRONMENT, _("The environment is being set up already."), _("Wait for it."))
         if plan.wheels is not None and not any(plan.wheels.glob("*.whl")):
             sentence = _("There are no *.whl files in {folder}.").format(folder=plan.wheels)
             return Failure(NO_ENVIRONMENT, sentence, _("Choose the folder that they were downloaded into."))
@@ -232,84 +230,23 @@ class Environment:
             return Failure("DISK_FULL", sentence.format(**values), _("Make room and try again."))
         return None
 
-    def _run(
-        self, steps: list[Step], onEnd: Callable[[SequenceEnd], None], environment: dict[str, str] | None = None
-    ) -> None:
-        surroundings = environment or {**os.environ, "PYTHONNOUSERSITE": "1", "PYTHONUTF8": "1"}
-
-        def ended(end: SequenceEnd) -> None:
-            self._sequence = None
-            onEnd(end)
-
-        def began(step: Step) -> None:
-            self.words = step.title
-            self._changed.notify()
-
-        self._sequence = CommandSequence(steps, self._line, ended, surroundings, began)
-        self._sequence.start()
+    def _began(self, step: Step) -> None:
+        self.words, self.fraction = step.title, 0.0
+        self._changed.notify()
 
     def _line(self, line: str) -> None:
         progress = RAW_PROGRESS.match(line)
         if progress is None:
             self._lines.append(line)
-            if line.startswith(("Downloading ", "Collecting ", "Installing ")):
-                self.words = line.strip()
         elif int(progress[2]) > 0:
             self.fraction = int(progress[1]) / int(progress[2])
         self._changed.notify()
 
-    def _installed(self, end: SequenceEnd, plan: InstallPlan, onEnd: Answer | None) -> None:
-        failure = self._read(end)
-        if failure is None:
-            try:
-                plan.folder.finish({**self._found, "processor": plan.processor})
-            except OSError as error:
-                sentence = _("The packages cannot be put in place: {reason}.").format(reason=error.strerror)
-                failure = Failure(NO_ENVIRONMENT, sentence, _("Restart Slicer and try again."))
-        elif end.cancelled or end.step is None or end.step.title != _("Checking"):
-            shutil.rmtree(plan.folder.partial, ignore_errors=True)
-        self._answer(onEnd, failure)
-
-    def _finished(self, end: SequenceEnd, onEnd: Answer | None) -> None:
-        self._answer(onEnd, self._read(end))
-
-    def _read(self, end: SequenceEnd) -> Failure | None:
-        """What a check found, or what went wrong before there could be one."""
-        if end.cancelled:
-            return Failure("CANCELLED", _("The setting up was broken off."), _("Press the button again to go on."))
-        if not end.good:
-            return pipFailure(end)
-        try:
-            self._found = json.loads(end.lines[-1])
-        except (ValueError, IndexError):
-            return Failure(NO_ENVIRONMENT, _("The check of the packages gave no answer."), _("Set it up again."))
-        problem = str(self._found.get("problem", ""))
-        return Failure(NO_ENVIRONMENT, problem, _("Set the environment up again.")) if problem else None
-
     def _answer(self, onEnd: Answer | None, failure: Failure | None) -> None:
+        self.busy = False
         self.words = str(failure) if failure else _("Ready.")
         self._changed.notify()
         callOnce(onEnd, failure)
-
-
-def pipFailure(end: SequenceEnd) -> Failure:
-    """Why a step failed, as far as its words tell."""
-    text = "\n".join(end.lines)
-    log = text[-4000:]
-    if any(words in text for words in NO_ROOM):
-        return Failure("DISK_FULL", _("The disk is full."), _("Make room and press the button again."), log)
-    if NO_VERSION in text:
-        package = text.split(NO_VERSION, 1)[1].split()[0]
-        sentence = _("There is no build of {package} for this computer and this Python.").format(package=package)
-        return Failure(NO_ENVIRONMENT, sentence, _("Name an interpreter that has it, or look at the log."), log)
-    if any(words in text for words in NO_NETWORK):
-        sentence = _("The packages cannot be reached: no connection, or a proxy that is not known.")
-        return Failure("DOWNLOAD", sentence, _("Check the network, or choose a folder of downloaded files."), log)
-    if "No module named pip" in text:
-        return Failure(NO_ENVIRONMENT, _("This Python has no pip."), _("Name another interpreter."), log)
-    sentence = _("{step} failed with exit code {code}.")
-    title = end.step.title if end.step else _("The setting up")
-    return Failure(NO_ENVIRONMENT, sentence.format(step=title, code=end.exitCode), _("The log says more."), log)
 
 
 def _plainEnvironment() -> dict[str, str]:

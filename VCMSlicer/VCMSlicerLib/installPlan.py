@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from slicer.i18n import tr as _
 
@@ -19,7 +21,9 @@ TORCH_INDEX = "https://download.pytorch.org/whl/"
 CUDA = "cu126"
 # What torch and its companions weigh, downloaded and unpacked; measured for the processor, rounded up for the others.
 SIZES = {CPU: (0.4e9, 1.4e9), APPLE: (0.3e9, 1.2e9), NVIDIA: (3.2e9, 7.5e9)}
-RAW_PROGRESS_SINCE = (24, 1)
+RAW_PROGRESS_SINCE, RESUME_SINCE = (24, 1), (25, 1)
+PIP = ("-m", "pip", "--disable-pip-version-check", "--no-input")
+WHEELS_ALONE = ("--only-binary", ":all:")
 
 
 @dataclass(frozen=True)
@@ -48,23 +52,41 @@ class InstallPlan:
         """Whether the disk has room for the downloads and what they unpack to."""
         return freeDisk(self.folder.folder) > self.downloadBytes + self.diskBytes
 
-    def steps(self, python: str, script: Path, pipVersion: tuple[int, ...]) -> list[Step]:
-        """The programs to run: download, unpack, check."""
-        pip = ("-m", "pip", "--disable-pip-version-check", "--no-input")
-        wheels = str(self.wheels or self.folder.wheels)
+    def resolve(self, python: str) -> list[Step]:
+        """Programs that find out which files make up the packages; none where they are here already."""
+        if self.wheels is not None:
+            return []
+        wanted = ("--dry-run", "--ignore-installed", "--report", str(self.report), *WHEELS_ALONE, *self._index())
+        return [Step(_("Looking for the packages"), python, (*PIP, "install", *wanted, "-r", str(REQUIREMENTS)))]
+
+    def fetch(self, python: str, pipVersion: tuple[int, ...]) -> list[Step]:
+        """Programs that download those files one by one, so that each is kept as soon as it is whole."""
+        if self.wheels is not None:
+            return []
+        bar = ("--progress-bar", "raw" if pipVersion >= RAW_PROGRESS_SINCE else "off")
+        resume = ("--resume-retries", "5") if pipVersion >= RESUME_SINCE else ()
+        get = (*PIP, "download", "--no-deps", *bar, *resume, "--dest", str(self.folder.wheels))
+        entries = json.loads(self.report.read_text("utf-8"))["install"]
+        words = _("Downloading {number} of {count}: {name}")
         steps = []
-        if self.wheels is None:
-            bar = ("--progress-bar", "raw" if pipVersion >= RAW_PROGRESS_SINCE else "off")
-            resume = ("--resume-retries", "5") if pipVersion >= (25, 1) else ()
-            source = (*self._index(), "--find-links", wheels, "--dest", wheels)
-            get = (*pip, "download", *bar, *resume, "--only-binary", ":all:", *source, "-r", str(REQUIREMENTS))
-            steps.append(Step(_("Downloading"), python, get))
-        local = ("--no-index", "--find-links", wheels, "--only-binary", ":all:", "--target", str(self.folder.partial))
-        quiet = ("--progress-bar", "off", "--no-warn-script-location")
-        unpack = (*pip, "install", *quiet, *local, "-r", str(REQUIREMENTS))
-        steps.append(Step(_("Unpacking"), python, unpack))
-        steps.append(Step(_("Checking"), python, (str(script), "--packages", str(self.folder.partial), "--check")))
+        for number, entry in enumerate(entries, start=1):
+            title = words.format(number=number, count=len(entries), name=entry["metadata"]["name"])
+            steps.append(Step(title, python, (*get, _url(entry))))
         return steps
+
+    def unpack(self, python: str, script: Path) -> list[Step]:
+        """Programs that unpack the files into a folder of their own and check what came of it."""
+        source = ("--no-index", "--find-links", str(self.wheels or self.folder.wheels), *WHEELS_ALONE)
+        place = ("--progress-bar", "off", "--no-warn-script-location", "--target", str(self.folder.partial))
+        return [
+            Step(_("Unpacking"), python, (*PIP, "install", *source, *place, "-r", str(REQUIREMENTS))),
+            Step(_("Checking"), python, (str(script), "--packages", str(self.folder.partial), "--check")),
+        ]
+
+    @property
+    def report(self) -> Path:
+        """Where pip writes which files it would take."""
+        return self.folder.wheels / "files.json"
 
     def _index(self) -> tuple[str, ...]:
         # PyPI has the build for NVIDIA on Linux and the only one there is on a Mac; all others are on PyTorch's own.
@@ -100,3 +122,10 @@ def freeDisk(folder: Path) -> int:
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return shutil.disk_usage(folder).free
+
+
+def _url(entry: dict[str, Any]) -> str:
+    """The address of a file with its hash, which pip compares; an entry of pip's installation report."""
+    information = entry["download_info"]
+    sha256 = information.get("archive_info", {}).get("hashes", {}).get("sha256")
+    return f"{information['url']}#sha256={sha256}" if sha256 else str(information["url"])

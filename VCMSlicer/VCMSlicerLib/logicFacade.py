@@ -6,26 +6,23 @@ volumeNode = logic.generate(conditions={"ventricles": ventricles}, attributes={"
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import slicer
 from slicer.i18n import tr as _
 from vcm.errors import Code, VcmError
-from vcm.protocol import ConditionInput, Examine, Generate, Generated, Segment
+from vcm.protocol import Examine, Generate, Generated, Segment
 
-from VCMSlicerLib.anatomy import matchingSegments, plainName
+from VCMSlicerLib.givenInputs import Conditions, exportChoices, readyPack, splitAttributes, usableChoices
 from VCMSlicerLib.job import Job
 from VCMSlicerLib.jobState import IMPORT_FAILED, Failure
-from VCMSlicerLib.packCatalogue import DEFAULT_PACK, READY, ConditionInfo, PackInfo, findPack, listPacks
+from VCMSlicerLib.packCatalogue import PackInfo, listPacks
 from VCMSlicerLib.resultImport import Preloading, imagePaths
 from VCMSlicerLib.runFolder import RunFolder, keptRuns
-from VCMSlicerLib.scene import ConditionChoice, check, exportCondition, forgetPreloaded, importVolume
+from VCMSlicerLib.scene import ConditionChoice, forgetPreloaded, importVolume
 from VCMSlicerLib.workerClient import WorkerClient
-
-Source = Any
-"""A (segmentation node, segment name or id, or several of them), a segmentation node alone, or a volume node."""
 
 
 class ResultsLike(Protocol):
@@ -67,7 +64,7 @@ class LogicFacade:
         """The models that are here and those that could be."""
         return listPacks()
 
-    def generate(self, conditions: Mapping[str, Source] | Iterable[ConditionChoice] = (), **options: Any) -> Any:
+    def generate(self, conditions: Conditions = (), **options: Any) -> Any:
         """Make images and wait for them: the volume node, or a list of them where several samples were asked for.
 
         Options are those of `start`. JobFailed tells in a sentence what went wrong.
@@ -77,7 +74,7 @@ class LogicFacade:
 
     def start(
         self,
-        conditions: Mapping[str, Source] | Iterable[ConditionChoice] = (),
+        conditions: Conditions = (),
         attributes: Mapping[str, float | str] | None = None,
         *,
         pack: str | None = None,
@@ -113,7 +110,7 @@ class LogicFacade:
         self._run, self._choices, self._sceneIsThatOfTheJob = run, choices, True
         return self._begin(request)
 
-    def examine(self, conditions: Mapping[str, Source] | Iterable[ConditionChoice], *, pack: str | None = None) -> Job:
+    def examine(self, conditions: Conditions, *, pack: str | None = None) -> Job:
         """Begin to find out what the model sees: the job's `outcome` names the prepared volumes, `findings` says more.
 
         The files lie in the job's folder until the next job begins.
@@ -230,102 +227,6 @@ class LogicFacade:
             self._preloading.stop()
             self._preloading = None
         forgetPreloaded()
-
-
-def readyPack(name: str | None) -> PackInfo:
-    """A model that can be used, by default the embedded one; VcmError says why there is none."""
-    info = findPack(name or DEFAULT_PACK)
-    if info is None:
-        words = _("There is no model {name}.").format(name=name or DEFAULT_PACK)
-        raise VcmError(Code.PACK_MISSING, words, _("Choose another model."))
-    if info.state != READY:
-        words = _("The model {title} cannot be used. {words}").format(title=info.title, words=info.words)
-        raise VcmError(Code.PACK_MISSING, words, _("Choose another model."))
-    return info
-
-
-def usableChoices(
-    conditions: Mapping[str, Source] | Iterable[ConditionChoice], pack: PackInfo
-) -> list[ConditionChoice]:
-    """What was given, as choices that were checked; VcmError says what is wrong with the first that cannot be used."""
-    if isinstance(conditions, Mapping):
-        choices = [choiceOf(name, source, pack) for name, source in conditions.items()]
-    else:
-        choices = [choice for choice in conditions if choice.enabled]
-    assert pack.grid is not None
-    for choice in choices:
-        found = check(choice, conditionOf(choice.name, pack), pack.grid)
-        if not found.usable:
-            raise VcmError(Code.CONDITION, f"{choice.name}: {found.words}")
-    names = [choice.name for choice in choices]
-    if names and pack.controlFor(names) is None:
-        words = _("{title} has no control that takes {names} together.")
-        sentence = words.format(title=pack.title, names=", ".join(names))
-        raise VcmError(Code.CONDITION, sentence, _("Switch one of the conditions off."))
-    return choices
-
-
-def choiceOf(name: str, source: Source, pack: PackInfo) -> ConditionChoice:
-    """A condition's source as a script gives it, as a choice."""
-    condition = conditionOf(name, pack)
-    node, wanted = source if isinstance(source, (tuple, list)) else (source, None)
-    if node is None:
-        raise VcmError(Code.CONDITION, _("{name}: no node was given.").format(name=name))
-    if not node.IsA("vtkMRMLSegmentationNode"):
-        return ConditionChoice(name, kind=condition.kind, volumeNode=node)
-    if wanted is None:
-        ids = matchingSegments(node, condition) or _onlySegment(node)
-        return ConditionChoice(name, kind=condition.kind, segmentationNode=node, segmentIds=ids)
-    names: Sequence[str] = [wanted] if isinstance(wanted, str) else wanted
-    return ConditionChoice(
-        name, kind=condition.kind, segmentationNode=node, segmentIds=tuple(_segmentId(node, entry) for entry in names)
-    )
-
-
-def conditionOf(name: str, pack: PackInfo) -> ConditionInfo:
-    """A model's condition of that name; VcmError names those there are."""
-    condition = pack.condition(name)
-    if condition is None:
-        have = ", ".join(entry.name for entry in pack.conditions) or _("none")
-        words = _("{title} has no condition {name}; it has: {have}.").format(title=pack.title, name=name, have=have)
-        raise VcmError(Code.CONDITION, words)
-    return condition
-
-
-def exportChoices(choices: Iterable[ConditionChoice], pack: PackInfo, folder: Path) -> tuple[ConditionInput, ...]:
-    """The conditions as files."""
-    return tuple(
-        ConditionInput(c.name, str(exportCondition(c, conditionOf(c.name, pack), folder)), strength=c.strength)
-        for c in choices
-    )
-
-
-def splitAttributes(
-    given: Mapping[str, float | str], pack: PackInfo
-) -> tuple[dict[str, float | str], dict[str, float]]:
-    """Attributes with a human scale, and those that the model takes only as a number between 0 and 1."""
-    plain = {entry.name for entry in pack.attributes if not entry.choices and (entry.low is None or entry.high is None)}
-    human = {name: value for name, value in given.items() if name not in plain}
-    return human, {name: float(value) for name, value in given.items() if name in plain}
-
-
-def _segmentId(node: Any, wanted: str) -> str:
-    segmentation = node.GetSegmentation()
-    if segmentation.GetSegment(wanted) is not None:
-        return wanted
-    ids = [segmentation.GetNthSegmentID(index) for index in range(segmentation.GetNumberOfSegments())]
-    for same in (str, plainName):
-        found = [id for id in ids if same(segmentation.GetSegment(id).GetName()) == same(wanted)]
-        if found:
-            return str(found[0])
-    have = ", ".join(segmentation.GetSegment(id).GetName() for id in ids) or _("none")
-    words = _("{node} has no segment {wanted}; it has: {have}.").format(node=node.GetName(), wanted=wanted, have=have)
-    raise VcmError(Code.CONDITION, words)
-
-
-def _onlySegment(node: Any) -> tuple[str, ...]:
-    segmentation = node.GetSegmentation()
-    return (segmentation.GetNthSegmentID(0),) if segmentation.GetNumberOfSegments() == 1 else ()
 
 
 def _isInScene(choice: ConditionChoice) -> bool:

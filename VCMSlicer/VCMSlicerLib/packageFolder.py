@@ -57,7 +57,7 @@ class PackageFolder:
     @property
     def begun(self) -> bool:
         """Whether a setting up was broken off and can go on where it was."""
-        return any(self.wheels.glob("*.whl")) or self.partial.is_dir()
+        return any(self.wheels.glob("*.whl"))
 
     def marker(self) -> dict[str, Any]:
         """What was found when it was checked: `versions`, `device`, `processor`."""

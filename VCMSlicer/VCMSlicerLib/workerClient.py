@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import time
 from collections.abc import Callable
 
@@ -11,50 +10,31 @@ import qt
 from slicer.i18n import tr as _
 from vcm.errors import Code, VcmError
 from vcm.protocol import (
-    PROTOCOL_VERSION,
-    Cancel,
     Cancelled,
     Ending,
     Examine,
     Failed,
-    Garbage,
     Generate,
     Generated,
-    Hello,
     ListPacks,
     Message,
     Preflight,
     Progress,
     Ready,
     Request,
-    Said,
     Segment,
     Warm,
 )
 
-from VCMSlicerLib.jobState import (
-    IMPORT_FAILED,
-    NO_ENVIRONMENT,
-    WORKER_ENDED,
-    WORKER_HUNG,
-    WORKER_NOT_STARTED,
-    WORKER_VERSION,
-    Failure,
-    JobState,
-    failureOf,
-)
+from VCMSlicerLib.jobState import IMPORT_FAILED, WORKER_ENDED, WORKER_HUNG, Failure, JobState
 from VCMSlicerLib.observers import Observers, Remove, callOnce
-from VCMSlicerLib.watchdog import Patience, Watchdog
-from VCMSlicerLib.workerCommand import WorkerCommand
-from VCMSlicerLib.workerLog import WorkerLog
-from VCMSlicerLib.workerProcess import WorkerProcess
+from VCMSlicerLib.watchdog import Patience
+from VCMSlicerLib.workerConnection import Command, WorkerConnection
 
 Outcome = Ending | Failure
 OnEnd = Callable[[Outcome], None]
 Finished = Callable[..., None]
 Importer = Callable[[Generated, Generate, Finished], None]
-
-PING = "ping-"
 
 
 class WorkerClient:
@@ -66,26 +46,22 @@ class WorkerClient:
     `command` gives the WorkerCommand, or the Failure that says why there is none.
     """
 
-    def __init__(self, command: Callable[[], WorkerCommand | Failure], patience: Patience | None = None) -> None:
+    def __init__(self, command: Command, patience: Patience | None = None) -> None:
+        patience = patience or Patience()
         self.failure: Failure | None = None
         self.fraction = 0.0
         self.stage = ""
-        self.device = ""
-        self._command = command
-        self._patience = patience or Patience()
         self._state = JobState.IDLE
         self._importer: Importer | None = None
-        self._process: WorkerProcess | None = None
-        self._ready = False
         self._job: Request | None = None
         self._open: dict[str, OnEnd | None] = {}
         self._secondsLeft: tuple[float, float] | None = None
         self._numbers = itertools.count(1)
-        self._log, self._changed, self._messages = WorkerLog(), Observers(), Observers()
-        self._watchdog = Watchdog(self._patience, self._ping, self._giveUp)
+        self._changed, self._messages = Observers(), Observers()
+        self._connection = WorkerConnection(command, patience, self._hear, self._abandon)
         self._deadline = qt.QTimer()
         self._deadline.setSingleShot(True)
-        self._deadline.setInterval(int(1000 * self._patience.cancel))
+        self._deadline.setInterval(int(1000 * patience.cancel))
         self._deadline.connect("timeout()", self._cancelIsOverdue)
 
     # What a panel asks
@@ -106,12 +82,22 @@ class WorkerClient:
     @property
     def warmed(self) -> bool:
         """Whether a worker is running and has loaded its engine."""
-        return self._process is not None and self._ready
+        return self._connection.ready
+
+    @property
+    def device(self) -> str:
+        """Where the worker computes, in words."""
+        return self._connection.device
+
+    @property
+    def workerPid(self) -> int | None:
+        """The worker's process id, or None while there is none."""
+        return self._connection.pid
 
     @property
     def log(self) -> str:
         """The last lines of what the worker said."""
-        return str(self._log)
+        return str(self._connection.log)
 
     def onChanged(self, callback: Callable[[JobState], None]) -> Remove:
         """Have `callback` called with each new state; what comes back takes it out again."""
@@ -123,7 +109,7 @@ class WorkerClient:
 
     def onLog(self, callback: Callable[[str], None]) -> Remove:
         """Have `callback` called with each line for the log."""
-        return self._log.onLine(callback)
+        return self._connection.log.onLine(callback)
 
     def setImporter(self, importer: Importer | None) -> None:
         """Who brings a Generated into the scene: it is given the message, the request, and a function to call at the
@@ -164,25 +150,18 @@ class WorkerClient:
         """End the job: politely at first, and with the whole process tree where that takes more than two seconds."""
         if not self._state.canCancel or self._job is None:
             return
-        if self._process is not None and self._process.takeBack(self._job.id):
+        if self._connection.takeBack(self._job.id):
             self._endJob(JobState.IDLE, Cancelled(self._job.id))
             return
         self._setState(JobState.CANCELLING)
-        if self._process is not None and self._job is not None:
-            self._process.send(Cancel(self._job.id))
+        if self._job is not None:
             self._deadline.start()
+            self._connection.cancel(self._job.id)
 
     def shutdown(self, seconds: float = 0.0) -> None:
         """Let the worker end: within so many seconds by itself, then with its whole process tree."""
-        process, self._process = self._process, None
-        self._watchdog.rest()
-        self._deadline.stop()
-        self._ready = False
         self._abandon(Failure(WORKER_ENDED, _("The worker was shut down.")), cancelled=True)
-        if process is not None:
-            process.shutdown()
-            if not (seconds > 0 and process.wait(int(1000 * seconds))):
-                process.end()
+        self._connection.shutdown(seconds)
 
     # How a job begins and ends
 
@@ -196,23 +175,7 @@ class WorkerClient:
 
     def _post(self, request: Request, onEnd: OnEnd | None) -> None:
         self._open[request.id] = onEnd
-        if self._process is None and not self._startProcess():
-            return
-        assert self._process is not None
-        self._watchdog.watch()
-        self._process.send(request)
-
-    def _startProcess(self) -> bool:
-        command = self._command()
-        if isinstance(command, Failure):
-            self._abandon(command)
-            return False
-        self._ready = False
-        self._process = WorkerProcess(command, self._hear, self._hearWords, self._processEnded)
-        self._watchdog.newWorker()
-        self._process.start()
-        # It may have failed already, and told so.
-        return self._process is not None
+        self._connection.send(request)
 
     def _endJob(self, state: JobState, outcome: Outcome) -> None:
         job, self._job = self._job, None
@@ -237,29 +200,16 @@ class WorkerClient:
 
     # What the worker says
 
-    def _hear(self, item: Message | Garbage) -> None:
-        self._watchdog.heard(spoke=isinstance(item, Hello), ready=isinstance(item, Ready))
-        if isinstance(item, Garbage):
-            self._hearGarbage(item)
-            return
-        if str(getattr(item, "id", "")).startswith(PING):
-            return
-        if isinstance(item, Ready):
-            self._ready, self.device = True, item.device
-            if self._state is JobState.STARTING:
-                self._setState(JobState.RUNNING)
-        elif isinstance(item, Progress) and self._job is not None and item.id == self._job.id:
-            self._hearProgress(item)
-        elif isinstance(item, Said):
-            self._log.add(item.words)
-        elif isinstance(item, Failed) and not item.id:
-            self._log.add(f"{item.sentence} {item.remedy}")
-            if not self._ready:
-                self._giveUp(self._failure(item))
-                return
-        self._messages.notify(item)
-        if isinstance(item, Ending) and item.id:
-            self._hearEnding(item)
+    def _hear(self, message: Message) -> None:
+        if isinstance(message, Ready) and self._state is JobState.STARTING:
+            self._setState(JobState.RUNNING)
+        elif isinstance(message, Progress) and self._job is not None and message.id == self._job.id:
+            self._hearProgress(message)
+        self._messages.notify(message)
+        if isinstance(message, Ending):
+            self._hearEnding(message)
+            if not self._open:
+                self._connection.rest()
 
     def _hearProgress(self, progress: Progress) -> None:
         self.stage = progress.stage
@@ -267,7 +217,7 @@ class WorkerClient:
         self._secondsLeft = None if progress.seconds_left is None else (progress.seconds_left, time.monotonic())
 
     def _hearEnding(self, ending: Ending) -> None:
-        outcome = self._failure(ending) if isinstance(ending, Failed) else ending
+        outcome = self._connection.failure(ending) if isinstance(ending, Failed) else ending
         if self._job is None or ending.id != self._job.id:
             self._endBeside(ending.id, outcome)
         elif self._state is JobState.CANCELLING:
@@ -282,14 +232,6 @@ class WorkerClient:
         else:
             self.fraction = 1.0
             self._endJob(JobState.DONE, ending)
-        if not self._open:
-            self._watchdog.rest()
-
-    def _failure(self, message: Failed) -> Failure:
-        if self._ready:
-            return failureOf(message, self.log)
-        code = NO_ENVIRONMENT if message.details.get("environment") else WORKER_NOT_STARTED
-        return Failure(code, message.sentence, message.remedy, self.log)
 
     def _import(self, generated: Generated) -> None:
         assert self._importer is not None and isinstance(self._job, Generate)
@@ -308,58 +250,12 @@ class WorkerClient:
             remedy = _("They are in {folder}.").format(folder=generated.out)
             finished(Failure(IMPORT_FAILED, sentence, remedy, self.log))
 
-    def _hearGarbage(self, garbage: Garbage) -> None:
-        self._log.add(_("(not understood) {text}").format(text=garbage.text))
-        if self._ready or self._process is None:
-            return
-        version = _versionOf(garbage.text)
-        if version is not None and version != PROTOCOL_VERSION:
-            sentence = _("The worker speaks version {theirs} of the protocol; this module speaks version {ours}.")
-            remedy = _("Set the environment up again, so that both are of the same version.")
-            self._giveUp(Failure(WORKER_VERSION, sentence.format(theirs=version, ours=PROTOCOL_VERSION), remedy))
-
-    def _hearWords(self, line: str) -> None:
-        self._watchdog.heard()
-        self._log.add(line)
-
-    # What the worker fails to do
-
-    def _processEnded(self, failure: Failure) -> None:
-        self._process, self._ready = None, False
-        self._watchdog.rest()
-        self._log.add(str(failure))
-        self._abandon(Failure(failure.code, failure.sentence, failure.remedy, self.log))
-
-    def _giveUp(self, failure: Failure) -> None:
-        process, self._process, self._ready = self._process, None, False
-        self._watchdog.rest()
-        if process is not None:
-            process.end()
-        self._log.add(str(failure))
-        self._abandon(Failure(failure.code, failure.sentence, failure.remedy, self.log))
-
     def _cancelIsOverdue(self) -> None:
         if self._state is JobState.CANCELLING:
-            self._giveUp(Failure(WORKER_HUNG, _("The worker did not end the job when asked; it was ended by force.")))
-
-    def _ping(self) -> None:
-        """Ask for a sign of life: even a worker in the middle of a step accepts a request, and lets go of it again."""
-        if self._process is None:
-            return
-        id = f"{PING}{next(self._numbers)}"
-        self._process.send(ListPacks(id))
-        self._process.send(Cancel(id))
+            sentence = _("The worker did not end the job when asked; it was ended by force.")
+            self._connection.giveUp(Failure(WORKER_HUNG, sentence))
 
     def _setState(self, state: JobState) -> None:
         if state is not self._state:
             self._state = state
             self._changed.notify(state)
-
-
-def _versionOf(text: str) -> int | None:
-    try:
-        content = json.loads(text)
-    except ValueError:
-        return None
-    version = content.get("version") if isinstance(content, dict) else None
-    return version if isinstance(version, int) else None

@@ -153,6 +153,9 @@ class WorkerProcess:
             self._hear(item)
         if self._line.strip():
             self._onWords(self._line)
+        # Whoever hears of the end may let go of us, and Qt's object must not go while its signal is on the way.
+        _ending.add(self._process)
+        qt.QTimer.singleShot(0, lambda: _ending.discard(self._process))
         if not self._over:
             self._over = True
             self._onEnded(self._endInWords(int(exitCode), exitStatus == qt.QProcess.CrashExit))
