@@ -7,7 +7,9 @@ from typing import Any
 
 from VCMSlicerLib.observers import Observers
 from VCMSlicerLib.packCatalogue import DEFAULT_PACK, READY, PackInfo
+from VCMSlicerLib.parameters import preference
 
+LAST_PACK = "pack"
 GREEN, AMBER, RED, GREY = "green", "amber", "red", "grey"
 COLORS = {GREEN: "#2e9e5b", AMBER: "#d98e04", RED: "#d0433b", GREY: "#8a8f94"}
 
@@ -27,11 +29,15 @@ class PanelContext:
 
     @property
     def pack(self) -> PackInfo | None:
-        """The model that is chosen; where the scene names one that is not here, None."""
-        name = self.parameters.packName if self.parameters is not None else ""
-        if not name:
-            return next((p for p in self.packs if p.name == DEFAULT_PACK), None) or next(iter(self.packs), None)
-        return next((pack for pack in self.packs if pack.name == name), None)
+        """The model that is chosen; None where the scene names one that is not here.
+
+        A scene that names none yet has the one that the user chose last.
+        """
+        byName = {pack.name: pack for pack in self.packs}
+        named = self.parameters.packName if self.parameters is not None else ""
+        if named:
+            return byName.get(named)
+        return byName.get(preference(LAST_PACK)) or byName.get(DEFAULT_PACK) or next(iter(self.packs), None)
 
     @property
     def readyPack(self) -> PackInfo | None:

@@ -36,6 +36,8 @@ class Errands:
     def generate(self, choices: list[ConditionChoice], onDone: Callable[[Job], None]) -> Job | None:
         """Make Samples from the conditions and the parameters of the scene."""
         parameters, pack = self.context.parameters, self.context.readyPack
+        # From now on the scene says by which model its images were made, whoever opens it.
+        parameters.packName = pack.name
         sampler, steps = parameters.quality.sampling
         every = max(1, steps // PREVIEWS) if parameters.livePreview else 0
         options = {

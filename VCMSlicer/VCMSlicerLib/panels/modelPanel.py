@@ -13,7 +13,7 @@ from vcm.protocol import Machine, Ready
 
 from VCMSlicerLib.jobState import Failure
 from VCMSlicerLib.packCatalogue import AVAILABLE, BROKEN, READY, PackInfo, listPacks
-from VCMSlicerLib.panels.context import AMBER, GREEN, GREY, RED, PanelContext, dot
+from VCMSlicerLib.panels.context import AMBER, GREEN, GREY, LAST_PACK, RED, PanelContext, dot
 from VCMSlicerLib.panels.menus import Entry, makeMenu
 from VCMSlicerLib.parameters import preference, setPreference
 from VCMSlicerLib.preflight import Level, worst
@@ -183,7 +183,9 @@ class ModelPanel:
             slicer.util.errorDisplay(str(failure), _("Computing packages"), detailedText=failure.log or None)
 
     def _onModelChosen(self, index: int) -> None:
-        self.context.parameters.packName = self.ui.modelBox.itemData(index)
+        name = self.ui.modelBox.itemData(index)
+        setPreference(LAST_PACK, name)
+        self.context.parameters.packName = name
         self.context.announce()
 
     def _onDeviceChosen(self, index: int) -> None:
