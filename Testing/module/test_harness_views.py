@@ -50,6 +50,11 @@ def red():
     return slicer.app.layoutManager().sliceWidget("Red")
 
 
+def showNow():
+    processEvents()
+    slicer.util.forceRenderAllViews()
+
+
 def painted(editor):
     segmentation = editor.segmentationNode()
     ids = segmentation.GetSegmentation().GetSegmentIDs()
@@ -62,7 +67,7 @@ def ras(i, j, k):
 
 def test_a_point_is_shown_where_the_view_says(image):
     red().mrmlSliceNode().JumpSlice(*ras(15, 23, 7))
-    processEvents(0.1)
+    showNow()
     picture = red().grab().toImage()
     assert picture.pixelColor(*pixelOf(red(), ras(15, 23, 7))).lightness() > 150
     assert picture.pixelColor(*pixelOf(red(), ras(15, 6, 7))).lightness() < 100
@@ -156,7 +161,7 @@ def test_a_layout_of_the_modules_own_is_shown_and_left_again(mainWindow, image):
     layoutManager.setLayout(9871)
     assert layoutManager.sliceWidget("Left").isVisible() and not red().isVisible()
     slicer.util.setSliceViewerLayers(background=image, fit=True)
-    processEvents(0.1)
+    showNow()
     left, right = layoutManager.sliceWidget("Left"), layoutManager.sliceWidget("Right")
     assert abs(left.width - right.width) < 10 and left.grab().toImage() == right.grab().toImage()
     layoutManager.setLayout(before)
@@ -175,11 +180,11 @@ def test_slicers_own_layouts_are_all_there(mainWindow):
 
 def test_a_closed_scene_leaves_the_views_black(image, scene):
     red().mrmlSliceNode().JumpSlice(*ras(15, 23, 7))
-    processEvents(0.1)
+    showNow()
     where = pixelOf(red(), ras(15, 23, 7))
     assert red().grab().toImage().pixelColor(*where).lightness() > 150
     scene.Clear()
-    processEvents(0.1)
+    showNow()
     assert red().grab().toImage().pixelColor(*where).lightness() == 0
 
 

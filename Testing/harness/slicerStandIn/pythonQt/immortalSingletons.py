@@ -1,7 +1,7 @@
 """Keeps None, True and False alive on Python before 3.12.
 
-PySide6 6.12 gives up references that it does not own: to the Boolean that a Python signal emits, to the None that a call
-returns. From Python 3.12 on these objects live for ever; before, the interpreter aborts after some thousand calls.
+PySide6 6.12 gives up references that it does not own: to the Boolean that a Python signal emits, to the None that a
+call returns. From Python 3.12 on these objects live for ever; before, the interpreter aborts after some thousand calls.
 """
 
 import ctypes

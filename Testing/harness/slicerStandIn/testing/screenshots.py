@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import slicer
+
 from .eventLoop import processEvents
 
 
@@ -11,6 +13,8 @@ def saveScreenshot(widget: Any, path: Path | str) -> Path:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     processEvents(0.2)
+    if slicer.app.layoutManager() is not None:
+        slicer.util.forceRenderAllViews()
     if not widget.grab().save(str(path), "PNG"):
         raise OSError(f"could not write the picture {path}")
     return path
