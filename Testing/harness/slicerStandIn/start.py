@@ -16,11 +16,7 @@ _IMPORTABLE_MODULES = _HERE / "importableModules"
 
 
 def start() -> Any:
-    """Start the application of this process, once, and give `slicer.app`.
-
-    `SLICER_PYTHON_DIR`, if set, names the folder `Base/Python/slicer` of Slicer's sources: its parameterNodeWrapper,
-    ScriptedLoadableModule and others are then used in place of the stand-in's own.
-    """
+    """Start the application of this process, once, and give `slicer.app`."""
     import slicer
 
     if hasattr(slicer, "app"):
@@ -28,7 +24,7 @@ def start() -> Any:
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     _installQt()
     # Only now: what is on the path while `slicer` itself is imported would be imported with it.
-    slicer.__path__.append(os.environ.get("SLICER_PYTHON_DIR") or str(_PYTHON_OF_SLICER))
+    slicer.__path__.append(str(_PYTHON_OF_SLICER))
     sys.path.append(str(_IMPORTABLE_MODULES))
     _installWidgets(slicer)
     return _makeApplication(slicer)

@@ -44,6 +44,7 @@ def pip_uninstall(requirements: str | list[str], **options: Any) -> None:
 
 
 def isPipInstallInProgress() -> bool:
+    """Never: a runner has ended when it returns."""
     return False
 
 

@@ -40,6 +40,7 @@ def declaredParameters(owner: type) -> dict[str, ParameterInfo]:
 
 
 def isParameterPack(candidate: Any) -> bool:
+    """True for a class made by `@parameterPack`, and for its objects."""
     return getattr(candidate, "_isParameterPack", False)
 
 

@@ -16,18 +16,22 @@ def splitAnnotations(hint: Any) -> tuple[Any, list[Any]]:
 
 
 def unannotatedType(hint: Any) -> Any:
+    """`Annotated[float, …]` → `float`."""
     return splitAnnotations(hint)[0]
 
 
 def findFirstAnnotation(annotations: list[Any], kind: type) -> Any:
+    """The first annotation of a class, or None."""
     return next((annotation for annotation in annotations if isinstance(annotation, kind)), None)
 
 
 def isUnion(hint: Any) -> bool:
+    """True for `Union[A, B]` and `A | B`."""
     return typing.get_origin(hint) in (typing.Union, types.UnionType)
 
 
 def isNodeClass(hint: Any) -> bool:
+    """True for vtkMRMLNode and what is derived from it."""
     return isinstance(hint, type) and issubclass(hint, slicer.vtkMRMLNode)
 
 

@@ -44,12 +44,16 @@ class Validator:
 
 
 class NotNone(Validator):
+    """Refuses None."""
+
     def validate(self, value: Any) -> None:
         if value is None:
             raise ValueError("the value must not be None")
 
 
 class IsInstance(Validator):
+    """Refuses what is not of the type; None passes."""
+
     def __init__(self, classtype: Any) -> None:
         self.classtype = classtype
 
@@ -72,6 +76,8 @@ class WithinRange(Validator):
 
 
 class Minimum(Validator):
+    """The lowest value allowed."""
+
     def __init__(self, minimum: float) -> None:
         self.minimum = minimum
 
@@ -81,6 +87,8 @@ class Minimum(Validator):
 
 
 class Maximum(Validator):
+    """The highest value allowed."""
+
     def __init__(self, maximum: float) -> None:
         self.maximum = maximum
 
@@ -90,6 +98,8 @@ class Maximum(Validator):
 
 
 class Choice(Validator):
+    """The values allowed; a combo box lists them, the first is the default."""
+
     def __init__(self, choices: Any) -> None:
         self.choices = choices
 
@@ -99,6 +109,8 @@ class Choice(Validator):
 
 
 class Exclude(Validator):
+    """The values not allowed."""
+
     def __init__(self, excludedValues: Any) -> None:
         self.excludedValues = excludedValues
 

@@ -170,6 +170,7 @@ def parameterNodeWrapper(cls: type | None = None) -> Any:
 
 
 def isParameterNodeWrapper(candidate: Any) -> bool:
+    """True for a class made by `@parameterNodeWrapper`, and for its objects."""
     return getattr(candidate, "_is_parameter_node_wrapper", False)
 
 
