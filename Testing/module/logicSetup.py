@@ -32,16 +32,22 @@ class Gaps:
     """
 
     def __init__(self):
-        self._times = []
+        self._work = self._clock = 0.0
+        self._last = time.thread_time(), time.perf_counter()
         self._timer = qt.QTimer()
-        self._timer.setInterval(0)
-        self._timer.connect("timeout()", lambda: self._times.append((time.thread_time(), time.perf_counter())))
+        self._timer.setInterval(1)
+        self._timer.connect("timeout()", self._tick)
         self._timer.start()
+
+    def _tick(self):
+        # Nothing is kept: what a list of times costs the garbage collector would be measured as well.
+        last, self._last = self._last, (time.thread_time(), time.perf_counter())
+        self._work = max(self._work, self._last[0] - last[0])
+        self._clock = max(self._clock, self._last[1] - last[1])
 
     def worst(self):
         self._timer.stop()
-        pairs = list(zip(self._times, self._times[1:], strict=False))
-        return max(b[0] - a[0] for a, b in pairs), max(b[1] - a[1] for a, b in pairs)
+        return self._work, self._clock
 
 
 def vtkMatrix(array):

@@ -310,6 +310,16 @@ def test_a_job_cancelled_while_the_worker_starts_ends_at_once(makeClient, tmp_pa
     assert client.warmed is False
 
 
+def test_a_worker_that_starts_for_a_job_that_was_cancelled_is_left_in_peace(makeClient, tmp_path):
+    client = makeClient("--steps", "1", patience=IMPATIENCE)
+    client.begin(tmp_path)
+    client.cancel()
+    waitUntil(lambda: client.warmed)
+    let(0.4)
+    assert not client._connection._watchdog.watching
+    assert client.run(tmp_path).state is JobState.DONE
+
+
 def test_a_deaf_worker_is_ended_two_seconds_after_cancel(makeClient, tmp_path):
     client = makeClient("--fault", "deaf")
     client.begin(tmp_path)

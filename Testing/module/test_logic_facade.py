@@ -46,12 +46,12 @@ def matrixOf(node):
 
 @pytest.fixture
 def makeLogic(home, tinyPacks, monkeypatch):  # noqa: F811
+    """Logics over fake workers with the given faults."""
     monkeypatch.setenv("VCM_PACKS", str(tinyPacks))
     made = []
 
-    def make(*fakeArguments, results=None):
-        script = (str(FAKE_WORKER), *fakeArguments) if fakeArguments else (str(START_WORKER),)
-        command = WorkerCommand(sys.executable, script)
+    def make(*arguments, results=None):
+        command = WorkerCommand(sys.executable, (str(FAKE_WORKER), *arguments))
         made.append(LogicFacade(WorkerClient(lambda: command), results, home / "runs"))
         return made[-1]
 
@@ -60,9 +60,20 @@ def makeLogic(home, tinyPacks, monkeypatch):  # noqa: F811
         logic.shutdown()
 
 
+@pytest.fixture(scope="module")
+def oneRealLogic(tinyPacks, tmp_path_factory):  # noqa: F811
+    """A logic over the real worker, which stays warm from test to test."""
+    surroundings = {**os.environ, "VCM_PACKS": str(tinyPacks), "OMP_NUM_THREADS": "1"}
+    command = WorkerCommand(sys.executable, (str(START_WORKER),), surroundings)
+    logic = LogicFacade(WorkerClient(lambda: command), runs=tmp_path_factory.mktemp("runs"))
+    yield logic
+    logic.shutdown()
+
+
 @pytest.fixture
-def realLogic(makeLogic):
-    return makeLogic()
+def realLogic(oneRealLogic, tinyPacks, monkeypatch):  # noqa: F811
+    monkeypatch.setenv("VCM_PACKS", str(tinyPacks))
+    return oneRealLogic
 
 
 @pytest.fixture
@@ -109,11 +120,13 @@ def test_a_second_generate_adds_less_than_three_tenths_of_a_second(realLogic):
     node, _points = drawn()
     options = {"conditions": {"ventricles": node}, "pack": "tiny", "steps": 4, "uncontrolled": True}
     realLogic.generate(**options)
-    times = {}
-    realLogic.client.onMessage(lambda message: times.setdefault(type(message), time.perf_counter()))
+    times, warm = {}, realLogic.client.workerPid
+    remove = realLogic.client.onMessage(lambda message: times.setdefault(type(message), time.perf_counter()))
     begin = time.perf_counter()
     realLogic.generate(**options)
+    assert realLogic.client.workerPid == warm
     whole, worker = time.perf_counter() - begin, times[Generated] - times[Accepted]
+    remove()
     assert whole - worker < 0.3
 
 
@@ -214,7 +227,7 @@ def test_a_second_job_while_one_runs_is_refused(makeLogic):
     ],
 )
 def test_what_cannot_work_is_refused_before_the_worker_starts(makeLogic, conditions, options, words):
-    logic = makeLogic()
+    logic = makeLogic("--steps", "1")
     node, _points = drawn()
     with pytest.raises(VcmError) as caught:
         logic.start(conditions(node), **{"pack": "tiny", **options})

@@ -120,7 +120,8 @@ class Environment:
         """Slicer's own interpreter for programs."""
         if self._python:
             return self._python
-        return shutil.which("PythonSlicer") or str(Path(str(slicer.app.slicerHome)) / "bin" / "PythonSlicer")
+        name = "PythonSlicer.exe" if sys.platform == "win32" else "PythonSlicer"
+        return shutil.which("PythonSlicer") or str(Path(str(slicer.app.slicerHome)) / "bin" / name)
 
     # What the user asks for
 

@@ -208,8 +208,8 @@ class WorkerClient:
         self._messages.notify(message)
         if isinstance(message, Ending):
             self._hearEnding(message)
-            if not self._open:
-                self._connection.rest()
+        if self.warmed and not self._open:
+            self._connection.rest()
 
     def _hearProgress(self, progress: Progress) -> None:
         self.stage = progress.stage

@@ -27,6 +27,7 @@ from VCMSlicerLib.workerLog import WorkerLog
 from VCMSlicerLib.workerProcess import WorkerProcess
 
 PING = "ping-"
+LAST_MS = 1000
 Command = Callable[[], "WorkerCommand | Failure"]
 
 
@@ -96,6 +97,8 @@ class WorkerConnection:
             process.shutdown()
             if not (seconds > 0 and process.wait(int(1000 * seconds))):
                 process.end()
+                # Qt holds up whoever destroys a process that it has not yet seen end.
+                process.wait(LAST_MS if seconds > 0 else 0)
 
     def _start(self) -> bool:
         command = self._command()

@@ -17,8 +17,8 @@ from VCMSlicerLib.workerCommand import WorkerCommand
 
 OnItem = Callable[["Message | Garbage"], None]
 KILLED = (9, 137)
-PIECE_BYTES = 4096
-SLICE_SECONDS = 0.01
+PIECE_BYTES = 2048
+SLICE_SECONDS = 0.008
 
 _ending: set[Any] = set()
 """Processes that were told to end: a QProcess that is destroyed before would hold up the application for it."""
