@@ -33,6 +33,7 @@ set(MODULE_PYTHON_SCRIPTS
   VCMSlicerLib/panels/panel.py
   VCMSlicerLib/panels/resultsPanel.py
   VCMSlicerLib/panels/samplingPanel.py
+  VCMSlicerLib/panels/skullDialog.py
   VCMSlicerLib/panels/subjectPanel.py
   VCMSlicerLib/parameters.py
   VCMSlicerLib/preflight.py

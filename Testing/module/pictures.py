@@ -11,7 +11,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path[:0] = [str(HERE), str(HERE.parent / "harness"), str(ROOT / "VCMSlicer")]
-PATIENCE = 300
+PATIENCE = 900
 LATERAL_VENTRICLES = (-12.0, -12.0, 14.0)
 
 

@@ -150,3 +150,27 @@ def test_the_modules_own_test_passes(loadModule, scene):
     suite = unittest.TestSuite(case(name) for name in unittest.TestLoader().getTestCaseNames(case))
     result = unittest.TextTestRunner(stream=sys.stderr).run(suite)
     assert result.wasSuccessful() and result.testsRun >= 2
+
+
+def test_the_skulls_image_is_made_of_a_t1w_and_a_brain_and_chosen(opened):  # noqa: F811
+    import numpy as np
+    import qt
+    from VCMSlicerLib.startPoints import template
+
+    point = template()
+    opened.row("skull").makeButton.click()
+    processEvents(0.1)
+    (dialog,) = [w for w in qt.QApplication.topLevelWidgets() if w.objectName == "VCMSlicerSkull" and w.isVisible()]
+    ui = opened.panel.conditions._skull.ui
+    ui.skullSegmentBox.setCurrentIndex(ui.skullSegmentBox.findText("White matter"))
+    opened.press(ui.skullMakeButton)
+    processEvents(0.3)
+    made = opened.parameters.condition("skull").node
+    assert opened.row("skull").sourceBox.currentNode() is made
+    before, after = slicer.util.arrayFromVolume(point.volume), slicer.util.arrayFromVolume(made)
+    id = point.segmentation.GetSegmentation().GetSegmentIdBySegmentName("White matter")
+    brain = slicer.util.arrayFromSegmentBinaryLabelmap(point.segmentation, id, point.volume) > 0
+    assert brain.sum() > 1000
+    assert (after[brain] == before.min()).all()
+    assert np.array_equal(after[~brain], before[~brain])
+    assert not dialog.isVisible()

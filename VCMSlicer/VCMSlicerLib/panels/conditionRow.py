@@ -24,7 +24,13 @@ NODE_TYPES = {
 class ConditionRow:
     """The widgets of one condition; `onChanged(name, setting)` hears what the user did."""
 
-    def __init__(self, widget: Any, info: ConditionInfo, onChanged: Callable[[str, ConditionSetting], None]) -> None:
+    def __init__(
+        self,
+        widget: Any,
+        info: ConditionInfo,
+        onChanged: Callable[[str, ConditionSetting], None],
+        onMake: Callable[[str], None],
+    ) -> None:
         self.widget, self.info, self._tell, self._showing = widget, info, onChanged, True
         self.ui = slicer.util.childWidgetVariables(widget)
         self.ui.enabledBox.text = info.name[:1].upper() + info.name[1:]
@@ -33,7 +39,8 @@ class ConditionRow:
         self.ui.sourceBox.nodeTypes = NODE_TYPES[info.kind]
         self.ui.sourceBox.showChildNodeTypes = info.kind != "image"
         self.ui.sourceBox.setMRMLScene(slicer.mrmlScene)
-        self.ui.segmentBox.visible = info.kind != "image"
+        self.ui.makeButton.visible = info.kind == "image"
+        self.ui.makeButton.connect("clicked()", lambda: onMake(info.name))
         self.ui.enabledBox.connect("toggled(bool)", self._onChanged)
         self.ui.sourceBox.connect("currentNodeChanged(vtkMRMLNode*)", self._onSourceChanged)
         self.ui.segmentBox.connect("activated(int)", self._onChanged)

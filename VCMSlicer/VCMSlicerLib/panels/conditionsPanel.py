@@ -16,6 +16,7 @@ from VCMSlicerLib.panels.context import PanelContext
 from VCMSlicerLib.panels.editorPanel import EditorPanel
 from VCMSlicerLib.panels.errands import Errands
 from VCMSlicerLib.panels.menus import fillMenu, makeMenu
+from VCMSlicerLib.panels.skullDialog import SkullDialog
 from VCMSlicerLib.parameters import ConditionSetting
 from VCMSlicerLib.scene import Check, ConditionChoice, check
 
@@ -32,6 +33,7 @@ class ConditionsPanel:
         self.editor = EditorPanel(ui, context)
         self._infos: tuple[ConditionInfo, ...] | None = None
         self._watched: dict[Any, list[int]] = {}
+        self._skull: SkullDialog | None = None
         self._timer = qt.QTimer()
         self._timer.setSingleShot(True)
         self._timer.setInterval(LOOK_AFTER_MS)
@@ -158,6 +160,16 @@ class ConditionsPanel:
         self.editor.open(point.segmentation, point.volume)
         self.context.announce()
 
+    def makeImage(self, name: str) -> None:
+        """Make the image of a condition from a T1w image and a segment of the brain."""
+
+        def made(volume: Any) -> None:
+            setting = self.context.parameters.condition(name)
+            self._onRowChanged(name, ConditionSetting(True, setting.strength, "", volume))
+
+        self._skull = SkullDialog(self._loadUi("SkullImage"), self.ui.conditionsSection.window(), made)
+        self._skull.show()
+
     def see(self) -> None:
         """Load what the model sees."""
         self._errands.see([choice for choice in self.choices() if self.checks[choice.name].usable])
@@ -182,7 +194,7 @@ class ConditionsPanel:
             row.widget.deleteLater()
         self.rows = {}
         for info in infos:
-            row = ConditionRow(self._loadUi("ConditionRow"), info, self._onRowChanged)
+            row = ConditionRow(self._loadUi("ConditionRow"), info, self._onRowChanged, self.makeImage)
             layout.addWidget(row.widget)
             self.rows[info.name] = row
         self._infos = infos
