@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,6 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleWidget,
 )
 from slicer.util import VTKObservationMixin
-
 from VCMSlicerLib.environment import Environment
 from VCMSlicerLib.logicFacade import LogicFacade
 from VCMSlicerLib.parameters import VCMParameters
@@ -42,8 +42,8 @@ class VCMSlicer(ScriptedLoadableModule):
             "of how well. Everything it makes is synthetic. For research only, never for a diagnosis."
         )
         parent.acknowledgementText = _(
-            "Steering is done by VCM (Ahn et al., Volumetric Conditioning Module to Control Pretrained Diffusion Models "
-            "for 3D Medical Images, WACV 2025) over latent diffusion models of the brain (Pinaya et al., 2022)."
+            "Steering is done by VCM (Ahn et al., Volumetric Conditioning Module to Control Pretrained Diffusion "
+            "Models for 3D Medical Images, WACV 2025) over latent diffusion models of the brain (Pinaya et al., 2022)."
         )
         slicer.app.connect("startupCompleted()", registerSampleData)
 
@@ -61,10 +61,8 @@ class VCMSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Make the panel, and listen to the scene's life."""
         ScriptedLoadableModuleWidget.setup(self)
         # The class of the embedded Segment Editor comes from a library that Slicer loads on demand.
-        try:
+        with contextlib.suppress(ModuleNotFoundError):
             import qSlicerSegmentationsModuleWidgetsPythonQt  # noqa: F401
-        except ModuleNotFoundError:
-            pass
         from VCMSlicerLib.panels.panel import Panel
 
         self.logic = VCMSlicerLogic()

@@ -79,7 +79,7 @@ class Opened:
         return [row.node for row in self.logic.results.rows()[before:]]
 
     def paint(self, points: list[tuple[float, float, float]], view: str = "Red", diameter: float = 9.0) -> None:
-        """Choose Paint with a ball of so many millimetres and draw a stroke through `points` (RAS mm) in a slice view."""
+        """Choose Paint with a ball of so many mm and draw a stroke through `points` (RAS mm) in a slice view."""
         widget = slicer.app.layoutManager().sliceWidget(view)
         widget.mrmlSliceNode().JumpSlice(*points[0])
         processEvents(0.1)

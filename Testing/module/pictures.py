@@ -12,6 +12,17 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path[:0] = [str(HERE), str(HERE.parent / "harness"), str(ROOT / "VCMSlicer")]
 PATIENCE = 900
+SLICES_ALONE = 20418
+VIEW = """<item><view class="vtkMRMLSliceNode" singletontag="{name}">
+<property name="orientation" action="default">{orientation}</property></view></item>"""
+LAYOUT = (
+    '<layout type="horizontal">'
+    + VIEW.format(name="Red", orientation="Axial")
+    + '<item><layout type="vertical">'
+    + VIEW.format(name="Green", orientation="Coronal")
+    + VIEW.format(name="Yellow", orientation="Sagittal")
+    + "</layout></item></layout>"
+)
 LATERAL_VENTRICLES = (-12.0, -12.0, 14.0)
 
 
@@ -33,6 +44,9 @@ def main(folder: Path) -> None:
     window = qSlicerMainWindow()
     window.resize(1440, 1000)
     window.open()
+    layouts = slicer.app.layoutManager().layoutLogic().GetLayoutNode()
+    layouts.AddLayoutDescription(SLICES_ALONE, LAYOUT)
+    slicer.app.layoutManager().setLayout(SLICES_ALONE)
     module = loadModule(MODULE)
     window.selectModule(module)
     opened = Opened(module, window, home)

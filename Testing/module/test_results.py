@@ -16,7 +16,7 @@ from VCMSlicerLib.results import Results, alignmentOf, sidecarOf
 from VCMSlicerLib.scene import ConditionChoice
 
 sys.path.append(str(Path(__file__).resolve().parent))
-from logicSetup import letterF, scan, segmentation  # noqa: E402
+from logicSetup import letterF, scan, segmentation
 
 LAS = np.array([[-3.0, 0, 0, 31], [0, 3, 0, -52], [0, 0, 4, -41], [0, 0, 0, 1]])
 

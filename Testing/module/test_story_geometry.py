@@ -1,5 +1,7 @@
 """Drawn where the patient lies, seen by the model where it belongs: oblique scans, transforms, overlaps."""
 
+import itertools
+
 import numpy as np
 import pytest
 import slicer
@@ -48,7 +50,7 @@ def test_a_stroke_on_an_oblique_scan_under_a_transform_arrives_where_it_was_draw
     stroke = [(12, 8, 14), (12, -6, 14), (-9, -6, 14)]
     oblique.paint(stroke)
     points, _array = seen(oblique, "ventricles")
-    along = np.concatenate([np.linspace(a, b, 40) for a, b in zip(stroke, stroke[1:], strict=False)])
+    along = np.concatenate([np.linspace(a, b, 40) for a, b in itertools.pairwise(stroke)])
     nearest = np.linalg.norm(points[:, None] - along[None], axis=2)
     # A voxel of the tiny grid is 4 mm wide, the brush some millimetres more: none further, and no part left out.
     assert nearest.min(axis=1).max() < 9

@@ -3,12 +3,11 @@
 import numpy as np
 import slicer
 from opened import home, opened, tinyPacks  # noqa: F401
-from slicerStandIn.testing.eventLoop import processEvents, waitUntil
 
 STROKE = [(-14, 6, 8), (-14, -10, 8), (-10, -22, 8)]
 
 
-def voxels(opened):
+def voxels(opened):  # noqa: F811
     node = opened.parameters.condition("ventricles").node
     choice = opened.parameters.choice(opened.panel.conditions.conditions()[0])
     return sum(int((slicer.util.arrayFromSegmentBinaryLabelmap(node, id) > 0).sum()) for id in choice.segmentIds)

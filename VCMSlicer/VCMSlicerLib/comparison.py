@@ -1,4 +1,4 @@
-"""Looking at results: one alone, or beside its twin and their difference in linked views under the conditions' outline."""
+"""Looking at results: one alone, or with its twin and the difference in linked views under the conditions' outline."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Comparison:
         if self.active:
             self.close()
         slicer.util.setSliceViewerLayers(background=node, foreground=None, label=None, fit=True)
-        self._outline(conditionNodes(node))
+        self.outline(conditionNodes(node))
 
     def compare(self, node: Any) -> None:
         """The Sample, its twin without control and their difference, column by column."""
@@ -59,7 +59,7 @@ class Comparison:
         for column, volume in zip(COLUMNS, (node, twin, difference(node)), strict=True):
             for orientation in ORIENTATIONS:
                 self._fill(viewName(column, orientation), volume)
-        self._outline(conditionNodes(node))
+        self.outline(conditionNodes(node))
 
     def close(self) -> None:
         """Back to the layout and the look that were there before."""
@@ -72,7 +72,9 @@ class Comparison:
         self._looksBefore.clear()
         if self._layoutBefore is not None:
             before, self._layoutBefore = self._layoutBefore, None
-            slicer.app.layoutManager().setLayout(before)
+            manager = slicer.app.layoutManager()
+            if manager is not None:
+                manager.setLayout(before)
 
     def forget(self) -> None:
         """The scene was closed: there is nothing to put back but the layout."""
@@ -97,7 +99,8 @@ class Comparison:
         composite.SetLabelVolumeID(None)
         widget.sliceLogic().FitSliceToBackground()
 
-    def _outline(self, sources: list[Any]) -> None:
+    def outline(self, sources: list[Any]) -> None:
+        """Show segmentations as outlines, so that the image in them can be seen; `close` takes that back."""
         for node in sources:
             display = node.GetDisplayNode() if node.IsA("vtkMRMLSegmentationNode") else None
             if display is None:

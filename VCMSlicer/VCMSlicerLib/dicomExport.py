@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import slicer
+import vcm
 from slicer.i18n import tr as _
 
-import vcm
 from VCMSlicerLib.results import RUN, SEED, sidecarOf
 
 FULL_SCALE = 4095

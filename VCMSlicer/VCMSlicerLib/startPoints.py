@@ -1,4 +1,4 @@
-"""Where painting can start: the demo case, the template, a blank on the model's grid, a loaded T1w that was segmented."""
+"""Where painting can start: the demo case, the template, a blank on the model's grid, a segmented T1w."""
 
 from __future__ import annotations
 

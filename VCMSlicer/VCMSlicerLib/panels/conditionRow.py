@@ -93,7 +93,7 @@ class ConditionRow:
             box.addItem(_matchWords(self.info, len(matching)), "")
         if self.info.kind == "labels":
             box.toolTip = _(
-                "Segments are told apart by terminology, then by name. Where they overlap, the upper one in the list wins."
+                "Segments are told apart by terminology, then by name. Where they overlap, the upper one wins."
             )
         else:
             for index in range(segmentation.GetNumberOfSegments()):

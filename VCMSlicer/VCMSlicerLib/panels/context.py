@@ -1,4 +1,4 @@
-"""What the sections of the panel share: the module's parts, the chosen model, and a word to the others when it changed."""
+"""What the sections of the panel share: the module's parts, the chosen model, and a word when it changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Slicer's Segment Editor within the panel: its node, its shortcuts, and its life through scene closing and importing."""
+"""Slicer's Segment Editor within the panel: its node, its shortcuts, its life through closed and imported scenes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the panel has done by the worker: Generate, segment a T1w, what the model sees; and what is shown at their ends."""
+"""What the panel has done by the worker: Generate, segment a T1w, what the model sees; and what is shown then."""
 
 from __future__ import annotations
 

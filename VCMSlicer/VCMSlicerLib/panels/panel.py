@@ -114,7 +114,10 @@ class Panel:
         """Generate with what the panel says."""
         if self.context.comparison.active:
             self.context.comparison.close()
-        self.errands.generate(self.conditions.choices(), self._onGenerated)
+        choices = self.conditions.choices()
+        job = self.errands.generate(choices, self._onGenerated)
+        if job is not None and self.context.parameters.livePreview:
+            self.context.comparison.outline([choice.segmentationNode for choice in choices if choice.segmentationNode])
 
     def _forgetParameters(self) -> None:
         if self.context.parameters is not None and self._observation is not None:
@@ -130,6 +133,8 @@ class Panel:
             self.ui.resultsSection.collapsed = False
         elif job.keptIn is not None:
             self._offerKeptRuns()
+        else:
+            self.context.comparison.close()
         self.refreshLater()
 
     def _offerKeptRuns(self) -> None:

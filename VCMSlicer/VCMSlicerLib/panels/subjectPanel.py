@@ -1,4 +1,4 @@
-"""The section “Subject”: a row for each scalar the model reads; those a mask determines follow it unless they are set."""
+"""The section “Subject”: a row for each scalar the model reads; those a mask determines follow it unless set."""
 
 from __future__ import annotations
 
