@@ -106,11 +106,17 @@ class ConditionsPanel:
         self.ui.startT1wButton.toolTip = self._t1wTip if segmenter else _("This model has no segmenter of its own.")
         self.ui.noConditionsLabel.visible = not infos
         self._watch()
-        self.look()
+        # While a job runs nothing hangs on the answer, and looking at large masks would hold up the panel.
+        if busy:
+            self.ui.seeButton.enabled = False
+        else:
+            self.look()
         self.editor.updateFromParameters(self._edited())
 
     def look(self) -> None:
         """See whether each condition can be used, and say so in its row."""
+        if self.context.client.state.busy:
+            return
         before = dict(self.checks)
         self.checks = {}
         pack, parameters = self.context.readyPack, self.context.parameters
