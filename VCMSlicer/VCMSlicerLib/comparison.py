@@ -122,11 +122,11 @@ def difference(node: Any) -> Any:
     if twin is None:
         raise ValueError(_("This Sample has no twin without control to differ from."))
     array = slicer.util.arrayFromVolume(node).astype(np.float32) - slicer.util.arrayFromVolume(twin)
-    made = slicer.modules.volumes.logic().CloneVolume(slicer.mrmlScene, node, "")
-    made.SetName(_("{name}, difference to without control").format(name=node.GetName()))
+    name = _("{name}, difference to without control").format(name=node.GetName())
+    made = slicer.modules.volumes.logic().CloneVolume(slicer.mrmlScene, node, name)
     slicer.util.updateVolumeFromArray(made, array)
-    for name in (SYNTHETIC, RUN, SEED, PROVENANCE):
-        made.SetAttribute(name, node.GetAttribute(name))
+    for key in (SYNTHETIC, RUN, SEED, PROVENANCE):
+        made.SetAttribute(key, node.GetAttribute(key))
     made.SetAttribute(ROLE, DIFFERENCE_ROLE)
     for role in (TWIN_REFERENCE, DIFFERENCE_REFERENCE):
         made.RemoveNodeReferenceIDs(role)
