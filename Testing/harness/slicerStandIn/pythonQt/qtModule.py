@@ -1,0 +1,43 @@
+"""Puts the `qt` module together: QtCore, QtGui, QtWidgets, QtUiTools and QtTest in one namespace, as in Slicer."""
+
+import types
+from typing import Any
+
+from PySide6 import QtCore, QtGui, QtTest, QtUiTools, QtWidgets
+
+from .objects import deriveClass
+from .properties import exposeProperties
+from .uiLoader import UiLoader, registerWidgetClasses
+
+# One application object exists and cannot be derived a second time; slicer.app is it.
+_KEPT_AS_THEY_ARE = {"QCoreApplication", "QGuiApplication", "QApplication"}
+
+
+def _collectNames() -> dict[str, Any]:
+    names: dict[str, Any] = {}
+    for module in (QtCore, QtGui, QtWidgets, QtUiTools, QtTest):
+        for name in dir(module):
+            if name.startswith("_"):
+                continue
+            member = getattr(module, name)
+            if isinstance(member, type) and issubclass(member, QtCore.QObject):
+                exposeProperties(member)
+                member = member if name in _KEPT_AS_THEY_ARE else _derived(member)
+            names[name] = member
+    names["QUiLoader"] = UiLoader
+    return names
+
+
+def _derived(cls: type[QtCore.QObject]) -> type:
+    try:
+        return deriveClass(cls)
+    except TypeError:  # a few classes are final in PySide6
+        return cls
+
+
+def makeQtModule() -> types.ModuleType:
+    """Make the module to be imported as `qt`. Changes the PySide6 classes, so once in a process."""
+    module = types.ModuleType("qt", "Stand-in for Slicer's PythonQt module `qt`, over PySide6.")
+    module.__dict__.update(_collectNames())
+    registerWidgetClasses({name: member for name, member in vars(module).items() if isinstance(member, type)})
+    return module

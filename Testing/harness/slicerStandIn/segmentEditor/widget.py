@@ -1,0 +1,243 @@
+"""`qMRMLSegmentEditorWidget`: the interface of Slicer's, its list of segments, Paint, Erase, Undo and Redo."""
+
+from collections.abc import Callable
+from typing import Any
+
+import slicer
+from PySide6 import QtCore, QtWidgets
+
+from ..mrmlWidgets.mrmlWidget import qMRMLWidget
+from .effects import EraseEffect, PaintEffect
+from .segmentsView import qMRMLSegmentsTableView
+from .toolBar import EditorToolBar
+
+_SETTINGS = {
+    "readOnly": False,
+    "undoEnabled": True,
+    "segmentationNodeSelectorVisible": True,
+    "sourceVolumeNodeSelectorVisible": True,
+    "switchToSegmentationsButtonVisible": True,
+    "autoShowSourceVolumeNode": True,
+    "unorderedEffectsVisible": True,
+}
+
+
+def _setting(name: str) -> QtCore.Property:
+    def write(self: "qMRMLSegmentEditorWidget", value: bool) -> None:
+        self._settings[name] = bool(value)
+        self.modified()
+
+    return QtCore.Property(bool, lambda self: self._settings[name], write)
+
+
+def _setter(name: str) -> Callable[["qMRMLSegmentEditorWidget", bool], None]:
+    return lambda self, value: setattr(self, name, value)
+
+
+class qMRMLSegmentEditorWidget(qMRMLWidget):
+    """Edits as Slicer does, through vtkSlicerSegmentEditorLogic.
+
+    As in Slicer the editor node comes before the scene, and the mouse reaches an effect only between
+    `setupViewObservations` and `removeViewObservations`.
+    """
+
+    segmentationNodeChanged = QtCore.Signal(object)
+    sourceVolumeNodeChanged = QtCore.Signal(object)
+    currentSegmentIDChanged = QtCore.Signal(str)
+    activeEffectChanged = QtCore.Signal(str)
+
+    readOnly, setReadOnly = _setting("readOnly"), _setter("readOnly")
+    undoEnabled, setUndoEnabled = _setting("undoEnabled"), _setter("undoEnabled")
+    segmentationNodeSelectorVisible = _setting("segmentationNodeSelectorVisible")
+    setSegmentationNodeSelectorVisible = _setter("segmentationNodeSelectorVisible")
+    sourceVolumeNodeSelectorVisible = _setting("sourceVolumeNodeSelectorVisible")
+    setSourceVolumeNodeSelectorVisible = _setter("sourceVolumeNodeSelectorVisible")
+    switchToSegmentationsButtonVisible = _setting("switchToSegmentationsButtonVisible")
+    setSwitchToSegmentationsButtonVisible = _setter("switchToSegmentationsButtonVisible")
+    autoShowSourceVolumeNode = _setting("autoShowSourceVolumeNode")
+    setAutoShowSourceVolumeNode = _setter("autoShowSourceVolumeNode")
+    unorderedEffectsVisible = _setting("unorderedEffectsVisible")
+    setUnorderedEffectsVisible = _setter("unorderedEffectsVisible")
+
+    def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._node: Any = None
+        self._logic = slicer.vtkSlicerSegmentEditorLogic()
+        self._effects = {effect.name: effect for effect in (PaintEffect(self), EraseEffect(self))}
+        self._effect: PaintEffect | None = None
+        self._observedViews: list[Any] = []
+        self._settings = dict(_SETTINGS)
+        self._shortcutsInstalled = False
+        self._effectOrder: list[str] = []
+        self._toolBar = EditorToolBar(self)
+        self._table = qMRMLSegmentsTableView(self)
+        box = QtWidgets.QVBoxLayout(self)
+        box.setContentsMargins(0, 0, 0, 0)
+        box.addWidget(self._toolBar)
+        box.addWidget(self._table)
+        self._table.selectionChanged.connect(self._onTableSelection)
+        self.modified()
+
+    # Nodes
+
+    def setMRMLSegmentEditorNode(self, node: Any) -> None:
+        self._node = node
+        self._logic.SetSegmentEditorNode(node)
+        self.updateWidgetFromMRML()
+
+    def mrmlSegmentEditorNode(self) -> Any:
+        return self._node
+
+    def setMRMLScene(self, scene: Any) -> None:
+        self._logic.SetMRMLScene(scene)
+        super().setMRMLScene(scene)
+        self.updateWidgetFromMRML()
+
+    def logic(self) -> Any:
+        return self._logic
+
+    def segmentationNode(self) -> Any:
+        return self._node.GetSegmentationNode() if self._node else None
+
+    def sourceVolumeNode(self) -> Any:
+        return self._node.GetSourceVolumeNode() if self._node else None
+
+    def setSegmentationNode(self, node: Any) -> None:
+        self._needNode()
+        if node is self.segmentationNode():
+            return
+        self._logic.SetSegmentationNode(node)
+        self._node.SetAndObserveSegmentationNode(node)
+        if node is not None and node.GetSegmentation().GetNumberOfSegments():
+            self.setCurrentSegmentID(node.GetSegmentation().GetNthSegmentID(0))
+        self.updateWidgetFromMRML()
+        self.segmentationNodeChanged.emit(node)
+
+    def setSourceVolumeNode(self, node: Any) -> None:
+        self._needNode()
+        if node is self.sourceVolumeNode():
+            return
+        self._logic.SetSourceVolumeNode(node)
+        self._node.SetAndObserveSourceVolumeNode(node)
+        segmentation = self.segmentationNode()
+        if node is not None and segmentation is not None and not self._logic.GetReferenceImageGeometryString():
+            segmentation.SetReferenceImageGeometryParameterFromVolumeNode(node)
+        if node is not None and self._settings["autoShowSourceVolumeNode"] and slicer.app.layoutManager() is not None:
+            slicer.util.setSliceViewerLayers(background=node)
+        self.updateWidgetFromMRML()
+        self.sourceVolumeNodeChanged.emit(node)
+
+    def _needNode(self) -> None:
+        if self._node is None:
+            raise RuntimeError("the segment editor needs its node first: setMRMLSegmentEditorNode")
+
+    # Segments
+
+    def currentSegmentID(self) -> str:
+        return (self._node.GetSelectedSegmentID() or "") if self._node else ""
+
+    def setCurrentSegmentID(self, segmentID: str) -> None:
+        self._needNode()
+        if segmentID != self.currentSegmentID():
+            self._node.SetSelectedSegmentID(segmentID)
+            self.updateWidgetFromMRML()
+            self.currentSegmentIDChanged.emit(segmentID)
+
+    def onAddSegment(self) -> None:
+        """Do what the Add button does."""
+        self._logic.SaveStateForUndo()
+        segmentID = self._logic.AddEmptySegment()
+        self._node.SetSelectedSegmentID("")
+        self.setCurrentSegmentID(segmentID)
+        self.modified()
+
+    def onRemoveSegment(self) -> None:
+        """Do what the Remove button does."""
+        self._logic.SaveStateForUndo()
+        self._logic.RemoveSelectedSegment()
+        self.modified()
+
+    def _onTableSelection(self) -> None:
+        chosen = self._table.selectedSegmentIDs()
+        if chosen and self._node is not None:
+            self.setCurrentSegmentID(chosen[0])
+
+    # Effects
+
+    def availableEffectNames(self) -> list[str]:
+        return list(self._effects)
+
+    def effectByName(self, name: str) -> PaintEffect | None:
+        return self._effects.get(name)
+
+    def activeEffect(self) -> PaintEffect | None:
+        return self._effect
+
+    def setActiveEffectByName(self, name: str | None) -> None:
+        self.setActiveEffect(self._effects[name] if name and name != "None" else None)
+
+    def setActiveEffect(self, effect: PaintEffect | None) -> None:
+        if effect is not None and (self.segmentationNode() is None or self.sourceVolumeNode() is None):
+            effect = None  # as in Slicer, whose buttons are grey until both are there
+        self._effect = effect
+        if self._node is not None:
+            self._node.SetActiveEffectName(effect.name if effect else "")
+        self.modified()
+        self.activeEffectChanged.emit(effect.name if effect else "")
+
+    def setEffectNameOrder(self, names: list[str]) -> None:
+        self._effectOrder = list(names)
+        self.modified()
+
+    def effectNameOrder(self) -> list[str]:
+        return self._effectOrder
+
+    # Undo
+
+    def setMaximumNumberOfUndoStates(self, count: int) -> None:
+        self._logic.SetMaximumNumberOfUndoStates(count)
+
+    def saveStateForUndo(self) -> None:
+        self._logic.SaveStateForUndo()
+        self.modified()
+
+    def undo(self) -> None:
+        self._logic.Undo()
+        self.modified()
+
+    def redo(self) -> None:
+        self._logic.Redo()
+        self.modified()
+
+    # Coming and going
+
+    def setupViewObservations(self) -> None:
+        layoutManager = slicer.app.layoutManager()
+        self.removeViewObservations()
+        for name in layoutManager.sliceViewNames() if layoutManager else ():
+            view = layoutManager.sliceWidget(name)
+            view.addMouseListener(self._onMouse)
+            self._observedViews.append(view)
+
+    def removeViewObservations(self) -> None:
+        for view in self._observedViews:
+            view.removeMouseListener(self._onMouse)
+        self._observedViews = []
+
+    def installKeyboardShortcuts(self, parent: QtWidgets.QWidget | None = None) -> None:
+        self._shortcutsInstalled = True
+
+    def uninstallKeyboardShortcuts(self) -> None:
+        self._shortcutsInstalled = False
+
+    def _onMouse(self, view: Any, kind: str, x: int, y: int) -> bool:
+        return self._effect is not None and self._effect.onMouse(view, kind, x, y)
+
+    def updateWidgetFromMRML(self) -> None:
+        self._table.setSegmentationNode(self.segmentationNode())
+        self._table.setSelectedSegmentIDs([self.currentSegmentID()] if self.currentSegmentID() else [])
+        self.modified()
+
+    def modified(self) -> None:
+        """Bring buttons and table up to date."""
+        self._toolBar.update_(self)

@@ -1,0 +1,143 @@
+"""Which models there are, read from their manifests, the same as the worker finds them."""
+
+import json
+import shutil
+
+import pytest
+from opened import tinyPacks  # noqa: F401
+from vcm.choice import choose_packs
+from vcm.packs.store import default_backbone, packs_folder
+from vcm.protocol import ListPacks
+from vcm.worker.survey import survey_packs
+from VCMSlicerLib import userFolders
+from VCMSlicerLib.packCatalogue import (
+    AVAILABLE,
+    BROKEN,
+    DEFAULT_PACK,
+    READY,
+    AttributeInfo,
+    ConditionInfo,
+    ControlInfo,
+    PackInfo,
+    findPack,
+    listPacks,
+)
+
+
+@pytest.fixture
+def packs(tinyPacks, tmp_path, monkeypatch):  # noqa: F811
+    """A copy of the tiny packs to spoil."""
+    folder = tmp_path / "packs"
+    shutil.copytree(tinyPacks, folder)
+    monkeypatch.setenv("VCM_PACKS", str(folder))
+    return folder
+
+
+def edit(path, **changes):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_the_worker_finds_the_same_models(packs):
+    theirs = {entry.name: entry.state for entry in survey_packs(ListPacks("x")).packs if entry.kind == "backbone"}
+    assert {pack.name: pack.state for pack in listPacks()} == theirs
+    assert default_backbone() == DEFAULT_PACK
+
+
+def test_a_model_has_the_grid_attributes_and_conditions_of_its_manifests(packs):
+    tiny = findPack("tiny")
+    assert tiny.state == READY and tiny.title == "Tiny" and tiny.licence == "Apache-2.0"
+    assert tiny.grid.shape == (16, 24, 32) and tiny.grid.affine[1] == (0.0, 4.0, 0.0, -52.0)
+    assert [(c.name, c.kind) for c in tiny.conditions] == [("ventricles", "mask"), ("skull", "image")]
+    assert tiny.conditions[0].classes[0].segmenter == (2,)
+    attributes = {entry.name: entry for entry in tiny.attributes}
+    assert attributes["sex"].choices == ("F", "M") and attributes["sex"].defaultValue == "F"
+    assert attributes["age"].defaultValue == 63.0 and attributes["age"].unit == "years"
+    assert attributes["brain_volume"].defaultValue == 0.5 and attributes["brain_volume"].low is None
+    assert not tiny.hasSegmenter and findPack(DEFAULT_PACK).hasSegmenter
+    assert findPack(DEFAULT_PACK).segmenterClasses[3].name == "lateral ventricles"
+
+
+def test_what_is_not_here_says_what_it_needs(packs):
+    there = findPack("brainldm")
+    assert there.state == AVAILABLE and "2.3 GB" in there.words and "Apache-2.0" in there.words and there.grid is None
+
+
+@pytest.mark.parametrize(
+    "spoil, words",
+    [
+        (lambda f: (f / "denoiser.safetensors").unlink(), "denoiser.safetensors is missing"),
+        (lambda f: (f / "denoiser.safetensors").write_bytes(b"short"), "5 bytes where"),
+        (lambda f: (f / "manifest.json").write_text("{"), "cannot be understood"),
+        (lambda f: (f / "manifest.json").write_text("[]"), "cannot be understood"),
+        (lambda f: (f / "manifest.json").unlink(), "manifest.json is missing"),
+        (lambda f: edit(f / "manifest.json", name="other"), "both names must agree"),
+        (lambda f: edit(f / "manifest.json", grid={"shape": [1]}), "cannot be understood"),
+    ],
+)
+def test_a_spoiled_pack_is_listed_with_its_reason(packs, spoil, words):
+    spoil(packs / "tiny")
+    tiny = findPack("tiny")
+    assert tiny.state == BROKEN and words in tiny.words and not tiny.conditions
+
+
+def test_a_spoiled_control_takes_only_its_conditions_along(packs):
+    (packs / "tiny-both" / "control.safetensors").unlink()
+    assert findPack("tiny").state == READY and findPack("tiny").conditions == ()
+
+
+def test_a_control_of_another_denoiser_is_not_offered(packs):
+    edit(packs / "tiny-both" / "manifest.json", backbone={"name": "tiny", "sha256": "0" * 64})
+    assert findPack("tiny").conditions == ()
+
+
+def test_untrained_weights_are_told(packs):
+    edit(packs / "tiny" / "manifest.json", trained={"autoencoder": True, "denoiser": False})
+    assert "denoiser" in findPack("tiny").words and "noise" in findPack("tiny").words
+
+
+def test_a_pack_under_the_name_of_an_embedded_one_does_not_hide_it(packs):
+    shutil.copytree(packs / "tiny", packs / DEFAULT_PACK)
+    assert findPack(DEFAULT_PACK).state == READY and findPack(DEFAULT_PACK).grid.shape == (80, 112, 80)
+
+
+def test_a_folder_that_is_not_there_holds_no_packs(tmp_path):
+    assert {pack.name for pack in listPacks(tmp_path / "nothing")} == {DEFAULT_PACK, "brainldm"}
+
+
+def control(name, *conditions, subsets=True, trained=True):
+    return ControlInfo(name, name, tuple(ConditionInfo(c, "mask") for c in conditions), subsets, trained)
+
+
+@pytest.mark.parametrize(
+    "names, expected",
+    [
+        (["a"], "alone"),
+        (["a", "b"], "both"),
+        (["b"], "both"),
+        (["c"], None),
+        (["a", "c"], "pair"),
+        (["a", "b", "c"], None),
+        ([], "alone"),
+    ],
+)
+def test_the_control_is_the_smallest_that_takes_the_conditions(names, expected):
+    controls = (control("both", "a", "b"), control("alone", "a"), control("pair", "a", "c", subsets=False))
+    chosen = PackInfo("p", "P", READY, "", controls=controls).controlFor(names)
+    assert (chosen.name if chosen else None) == expected
+
+
+def test_the_control_is_the_one_the_engine_would_choose(packs):
+    for names in (["ventricles"], ["skull"], ["ventricles", "skull"]):
+        assert findPack("tiny").controlFor(names).name == choose_packs("tiny", None, names)[1].name
+
+
+def test_our_folders_are_the_engines(monkeypatch, tmp_path):
+    monkeypatch.delenv("VCM_PACKS", raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert userFolders.packsFolder() == packs_folder()
+    monkeypatch.setenv("VCM_PACKS", "~/packs")
+    assert userFolders.packsFolder() == packs_folder()
+
+
+def test_a_default_among_choices_is_the_nearest():
+    assert AttributeInfo("sex", "Sex", choices=("F", "M"), default=1.0).defaultValue == "M"

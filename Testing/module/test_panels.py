@@ -1,0 +1,176 @@
+"""The sections of the panel, each by itself: what they show, what they remember, what they refuse."""
+
+import sys
+
+import pytest
+import slicer
+from opened import MODULE, home, opened, openedPlain, tinyPacks  # noqa: F401
+from slicerStandIn.testing.eventLoop import processEvents
+from vcm.errors import Code
+from VCMSlicerLib.jobState import WORKER_CODES
+from VCMSlicerLib.parameters import Quality
+from VCMSlicerLib.problems import Remedy, buttonText, buttonToolTip, remedyOf
+
+
+@pytest.mark.parametrize("code", [*(code.value for code in Code), *WORKER_CODES, "SOMETHING_NEW"])
+def test_every_failure_has_a_button_with_words_and_a_tooltip(code):
+    remedy = remedyOf(code)
+    assert isinstance(remedy, Remedy)
+    assert buttonText(remedy) and buttonToolTip(remedy).endswith(".")
+
+
+def test_out_of_memory_offers_the_processor_and_a_damaged_model_another_file():
+    assert buttonText(remedyOf(Code.OUT_OF_MEMORY)) == "Retry on CPU"
+    assert buttonText(remedyOf("PACK_DAMAGED")) == "Choose model file…"
+
+
+def test_every_widget_of_the_panel_that_can_be_used_has_a_tooltip(opened):  # noqa: F811
+    import qt
+
+    opened.press(opened.ui.startDemoButton)
+    interactive = (qt.QAbstractButton, qt.QComboBox, qt.QAbstractSpinBox)
+    silent = []
+    for kind in interactive:
+        for widget in opened.panel.widget.findChildren(kind):
+            inEditor = opened.ui.editor.isAncestorOf(widget)
+            name = getattr(widget, "name", "")
+            inPart = name.startswith("qt_") or not name
+            section = type(widget).__name__ == "ctkCollapsibleButton"
+            if not (widget.toolTip or inEditor or inPart or section):
+                silent.append(name)
+    assert silent == []
+
+
+def test_sampling_is_remembered_in_the_scene(opened):  # noqa: F811
+    opened.press(opened.ui.referenceButton)
+    opened.ui.seedBox.value = 99
+    opened.ui.samplesBox.value = 3
+    opened.press(opened.ui.uncontrolledBox)
+    processEvents(0.05)
+    parameters = opened.parameters
+    assert parameters.quality is Quality.REFERENCE
+    assert (parameters.seed, parameters.sampleCount, parameters.uncontrolled) == (99, 3, False)
+
+
+def test_the_volume_follows_the_mask_until_it_is_set(opened):  # noqa: F811
+    row = opened.panel.subject.rows["ventricular_volume"]
+    assert not row.setBox.checked and not row.editor.enabled
+    opened.press(row.setBox)
+    assert row.editor.enabled
+    row.editor.value = 77
+    processEvents(0.05)
+    setting = opened.parameters.attribute("ventricular_volume")
+    assert setting.given and setting.value == 77
+
+
+def test_choosing_a_source_switches_the_condition_on_and_finds_its_segment(opened):  # noqa: F811
+    from VCMSlicerLib.startPoints import template
+
+    point = template()
+    opened.row("ventricles").sourceBox.setCurrentNode(point.segmentation)
+    processEvents(0.3)
+    setting = opened.parameters.condition("ventricles")
+    assert setting.enabled and setting.node is point.segmentation
+    segment = point.segmentation.GetSegmentation().GetSegment(setting.segmentId)
+    assert segment.GetName() == "Ventricles"
+    assert opened.ui.generateButton.enabled, opened.ui.generateButton.toolTip
+
+
+def test_a_mask_that_was_moved_out_of_the_head_is_refused_in_words_as_soon_as_it_lies_there(opened):  # noqa: F811
+    from logicSetup import transformNode, turned
+
+    opened.press(opened.ui.startDemoButton)
+    assert opened.ui.generateButton.enabled
+    away = turned(0, 0)
+    away[:3, 3] = (0, 0, 400)
+    opened.parameters.condition("ventricles").node.SetAndObserveTransformNodeID(transformNode(away).GetID())
+    processEvents(0.5)
+    assert not opened.ui.generateButton.enabled
+    assert "outside the model's field of view" in opened.ui.generateButton.toolTip
+    assert "outside" in opened.row("ventricles").stateLabel.text
+
+
+def test_removing_the_source_from_the_scene_is_noticed(opened):  # noqa: F811
+    opened.press(opened.ui.startDemoButton)
+    slicer.mrmlScene.RemoveNode(opened.parameters.condition("ventricles").node)
+    processEvents(0.4)
+    assert not opened.ui.generateButton.enabled
+    assert "Nothing is chosen" in opened.ui.generateButton.toolTip
+
+
+def test_preferences_belong_to_the_user_and_not_to_the_scene(opened):  # noqa: F811
+    from VCMSlicerLib.parameters import preference
+
+    box = opened.ui.deviceBox
+    box.setCurrentIndex(box.findData("cpu"))
+    box.activated.emit(box.currentIndex)
+    slicer.mrmlScene.Clear(0)
+    processEvents(0.2)
+    assert preference("device") == "cpu"
+    assert opened.panel.model.device == "cpu"
+
+
+def test_the_editor_has_shortcuts_and_views_only_while_the_module_is_open(opened):  # noqa: F811
+    editor = opened.ui.editor
+    opened.press(opened.ui.startDemoButton)
+    editor.setActiveEffectByName("Paint")
+    assert editor._shortcutsInstalled and editor._observedViews
+    opened.window.selectModule(None)
+    assert not editor._shortcutsInstalled and not editor._observedViews
+    assert editor.activeEffect() is None
+    opened.window.selectModule(opened.module)
+    assert editor._shortcutsInstalled and editor._observedViews
+
+
+def test_the_editor_works_again_after_the_scene_was_closed(opened):  # noqa: F811
+    opened.press(opened.ui.startDemoButton)
+    opened.ui.editor.setActiveEffectByName("Paint")
+    slicer.mrmlScene.Clear(0)
+    processEvents(0.2)
+    assert opened.ui.editor.segmentationNode() is None
+    opened.press(opened.ui.startBlankButton)
+    opened.paint([(6, 4, 6), (6, -8, 6)])
+    assert opened.ui.generateButton.enabled, opened.ui.generateButton.toolTip
+
+
+def test_a_stroke_can_be_taken_back(opened):  # noqa: F811
+    opened.press(opened.ui.startBlankButton)
+    opened.paint([(6, 4, 6), (6, -8, 6)])
+    assert opened.ui.generateButton.enabled
+    opened.ui.editor.undo()
+    processEvents(0.5)
+    assert not opened.ui.generateButton.enabled
+
+
+def test_the_modules_own_test_passes(loadModule, scene):
+    import unittest
+
+    module = loadModule(MODULE)
+    case = sys.modules[module.name].VCMSlicerTest
+    suite = unittest.TestSuite(case(name) for name in unittest.TestLoader().getTestCaseNames(case))
+    result = unittest.TextTestRunner(stream=sys.stderr).run(suite)
+    assert result.wasSuccessful() and result.testsRun >= 2
+
+
+def test_the_skulls_image_is_made_of_a_t1w_and_a_brain_and_chosen(opened):  # noqa: F811
+    import numpy as np
+    import qt
+    from VCMSlicerLib.startPoints import template
+
+    point = template()
+    opened.row("skull").makeButton.click()
+    processEvents(0.1)
+    (dialog,) = [w for w in qt.QApplication.topLevelWidgets() if w.objectName == "VCMSlicerSkull" and w.isVisible()]
+    ui = opened.panel.conditions._skull.ui
+    ui.skullSegmentBox.setCurrentIndex(ui.skullSegmentBox.findText("White matter"))
+    opened.press(ui.skullMakeButton)
+    processEvents(0.3)
+    made = opened.parameters.condition("skull").node
+    assert opened.row("skull").sourceBox.currentNode() is made
+    before, after = slicer.util.arrayFromVolume(point.volume), slicer.util.arrayFromVolume(made)
+    id = point.segmentation.GetSegmentation().GetSegmentIdBySegmentName("White matter")
+    brain = slicer.util.arrayFromSegmentBinaryLabelmap(point.segmentation, id, point.volume) > 0
+    assert brain.sum() > 1000
+    assert (after[brain] == before.min()).all()
+    assert np.array_equal(after[~brain], before[~brain])
+    assert not dialog.isVisible()

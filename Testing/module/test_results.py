@@ -1,0 +1,156 @@
+"""Results in the scene and out of it: provenance, comparison, DICOM."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+import slicer
+from vcm.protocol import AlignmentSummary, ClassScore, ConditionInput, Generate, Generated, GeneratedSample
+from VCMSlicerLib import dicomExport
+from VCMSlicerLib.comparison import LAYOUT_ID, Comparison, difference
+from VCMSlicerLib.niftiFile import WorldImage, writeNifti
+from VCMSlicerLib.results import Results, alignmentOf, sidecarOf
+from VCMSlicerLib.scene import ConditionChoice
+
+sys.path.append(str(Path(__file__).resolve().parent))
+from logicSetup import letterF, scan, segmentation
+
+LAS = np.array([[-3.0, 0, 0, 31], [0, 3, 0, -52], [0, 0, 4, -41], [0, 0, 0, 1]])
+
+
+def scores(dice):
+    classes = (ClassScore("ventricles", "ventricles", 40.0, 38.0, dice, 2.5, 0.8),)
+    return AlignmentSummary("nobody", f"Dice {dice:.2f}", classes)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Two finished Samples with their twins, as a worker leaves them."""
+    rng = np.random.default_rng(7)
+    samples = []
+    for index in range(2):
+        paths = [
+            str(writeNifti(tmp_path / f"{kind}-{index}.nii.gz", image(rng))) for kind in ("sample", "uncontrolled")
+        ]
+        samples.append(GeneratedSample(paths[0], 11 + index, scores(0.86), paths[1], scores(0.31)))
+    (tmp_path / "report.json").write_text(json.dumps({"synthetic": True, "engine": "0.1.0"}), "utf-8")
+    return Generated("7", str(tmp_path), tuple(samples), str(tmp_path / "report.json"))
+
+
+def image(rng):
+    array = rng.random((9, 12, 7)).astype(np.float32)
+    array[7:, 8:, :2] = 1.0
+    return WorldImage(array, LAS)
+
+
+@pytest.fixture
+def request_(tmp_path):
+    condition = ConditionInput("ventricles", str(tmp_path / "secret" / "Jane-Doe.nii"))
+    return Generate("7", str(tmp_path), (condition,), attributes={"age": 72.0}, seed=11, samples=2)
+
+
+@pytest.fixture
+def added(scene, run, request_):
+    reference = scan((40, 50, 30), np.diag([1.0, 1, 1, 1]))
+    drawn = segmentation(reference, Ventricles=letterF(reference))
+    choice = ConditionChoice("ventricles", segmentationNode=drawn, segmentIds=("Ventricles",))
+    return Results().add(run, request_, [choice])
+
+
+def test_a_result_lies_where_its_file_says_and_knows_its_seed_scores_and_twin(added):
+    (first, second) = added
+    row = Results().rows()[0]
+    assert row.node is first and row.seed == 11 and Results().rows()[1].node is second
+    assert row.dice == {"ventricles": pytest.approx(0.86)}
+    assert row.diceWithout == {"ventricles": pytest.approx(0.31)}
+    assert row.hd95 == {"ventricles": pytest.approx(2.5)}
+    assert alignmentOf(row.twin).summary == "Dice 0.31"
+    assert first.GetImageData().GetDimensions() == (7, 12, 9)
+
+
+def test_provenance_goes_with_the_node_but_no_file_name_of_the_patients(added):
+    written = json.dumps(sidecarOf(added[0]))
+    assert '"age": 72.0' in written and '"engine": "0.1.0"' in written
+    assert "Jane" not in written and "secret" not in written
+
+
+def test_an_unreadable_report_leaves_what_was_asked(scene, run, request_):
+    Path(run.report_path).write_text("{half", "utf-8")
+    (node, _other) = Results().add(run, request_)
+    assert sidecarOf(node)["provenance"]["report"] == {}
+    assert sidecarOf(node)["provenance"]["request"]["seed"] == 11
+
+
+def test_removing_a_sample_takes_its_twin_and_its_difference_along(added):
+    difference(added[0])
+    before = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")
+    Results().remove(added[0])
+    assert before - slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 3
+    assert len(Results().rows()) == 1
+
+
+def test_a_renamed_result_goes_on_saying_that_it_is_synthetic(added):
+    Results().rename(added[0], "patient 7")
+    assert "synthetic" in added[0].GetName()
+
+
+def test_the_difference_is_the_sample_minus_its_twin_and_made_once(added):
+    made = difference(added[0])
+    expected = slicer.util.arrayFromVolume(added[0]) - slicer.util.arrayFromVolume(Results().rows()[0].twin)
+    assert np.allclose(slicer.util.arrayFromVolume(made), expected)
+    assert difference(added[0]) is made
+    assert len(Results().rows()) == 2, "it is no Sample itself"
+
+
+def test_comparing_arranges_linked_views_under_the_outline_and_closing_puts_all_back(mainWindow, added):
+    manager = slicer.app.layoutManager()
+    before = manager.layout
+    display = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")[0].GetDisplayNode()
+    assert display.GetVisibility2DFill()
+    comparison = Comparison()
+    comparison.compare(added[0])
+    assert manager.layout == LAYOUT_ID
+    row = Results().rows()[0]
+    for column, volume in (("Controlled", row.node), ("Uncontrolled", row.twin), ("Difference", difference(row.node))):
+        for orientation in ("Axial", "Coronal"):
+            widget = manager.sliceWidget(f"VCM{column}{orientation}")
+            assert widget.mrmlSliceCompositeNode().GetBackgroundVolumeID() == volume.GetID()
+            assert widget.mrmlSliceCompositeNode().GetLinkedControl()
+            assert widget.mrmlSliceNode().GetOrientation() == orientation
+    assert not display.GetVisibility2DFill() and display.GetVisibility2DOutline()
+    comparison.close()
+    assert manager.layout == before
+    assert display.GetVisibility2DFill()
+
+
+def test_dicom_files_say_in_each_that_they_are_synthetic_and_lie_where_the_volume_lies(added, tmp_path):
+    folder = tmp_path / "dicom"
+    files = dicomExport.exportDicom(added[0], folder)
+    assert len(files) == 9
+    voxels = slicer.util.arrayFromVolume(added[0])
+    for index, path in enumerate(files):
+        slice_ = pydicom.dcmread(path)
+        assert slice_.SyntheticData == "YES" and slice_[0x0008, 0x001C].value == "YES"
+        assert str(slice_.PatientName).startswith("SYNTHETIC")
+        assert "SYNTHETIC" in slice_.SeriesDescription
+        assert slice_.SOPInstanceUID == slice_.file_meta.MediaStorageSOPInstanceUID
+        across, down = np.array(slice_.ImageOrientationPatient, float).reshape(2, 3)
+        spacing = np.array(slice_.PixelSpacing, float)
+        corner = np.array(slice_.ImagePositionPatient, float)
+        last = corner + across * spacing[1] * 6 + down * spacing[0] * 11
+        expected = np.diag([-1, -1, 1]) @ (LAS @ [6, 11, index, 1])[:3]
+        assert np.allclose(last, expected)
+        values = slice_.pixel_array * float(slice_.RescaleSlope) + float(slice_.RescaleIntercept)
+        assert np.allclose(values, voxels[index], atol=1e-3)
+    assert len({pydicom.dcmread(path).SOPInstanceUID for path in files}) == 9
+    assert len({pydicom.dcmread(path).SeriesInstanceUID for path in files}) == 1
+
+
+def test_dicom_is_not_written_among_the_users_files(added, tmp_path):
+    (tmp_path / "patient.dcm").write_bytes(b"theirs")
+    with pytest.raises(OSError, match="not empty"):
+        dicomExport.exportDicom(added[0], tmp_path)
+    assert "0008,001C" in dicomExport.warning() and "clinical archive" in dicomExport.warning()

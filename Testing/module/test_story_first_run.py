@@ -1,0 +1,83 @@
+"""A computer that lacks something: the panel says what, offers what helps, and nothing breaks."""
+
+import sys
+
+import pytest
+import slicer
+from opened import MODULE, Opened, home, openedPlain  # noqa: F401
+from slicerStandIn.testing.eventLoop import processEvents, waitUntil
+from VCMSlicerLib.jobState import JobState
+
+
+def test_without_an_environment_generate_says_so_and_set_up_shows_what_and_how_much_first(openedPlain, monkeypatch):  # noqa: F811
+    ui = openedPlain.ui
+    assert not ui.generateButton.enabled
+    assert "Set up" in ui.generateButton.toolTip
+    assert ui.generateHintLabel.text == ui.generateButton.toolTip
+    assert ui.setUpButton.isVisible()
+    asked = []
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda words, *_rest, **_more: asked.append(words))
+    openedPlain.press(ui.setUpButton)
+    assert "GB" in asked[0] and "Slicer's own packages are not touched" in asked[0]
+    assert not openedPlain.logic.environment.busy, "nothing happens unless the user agrees"
+    assert not (openedPlain.home / "data" / "vcm-slicer").exists()
+
+
+def test_without_internet_setting_up_ends_with_a_sentence_and_can_be_pressed_again(openedPlain, monkeypatch):  # noqa: F811
+    environment = openedPlain.logic.environment
+    environment._python = sys.executable
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "")
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
+    told = []
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda *_words, **_more: True)
+    monkeypatch.setattr(slicer.util, "errorDisplay", lambda words, *_rest, **_more: told.append(words))
+    openedPlain.press(openedPlain.ui.setUpButton)
+    assert openedPlain.ui.setUpProgress.isVisible() or told
+    waitUntil(lambda: not environment.busy, 120, "the end of pip")
+    processEvents(0.1)
+    assert len(told) == 1 and told[0]
+    assert openedPlain.ui.setUpButton.isVisible() and openedPlain.ui.setUpButton.enabled
+    assert not environment.ready
+
+
+def test_a_scene_that_names_a_model_which_is_not_here_says_so(openedPlain):  # noqa: F811
+    openedPlain.logic.environment.interpreter = sys.executable
+    openedPlain.parameters.packName = "brainldm-secret"
+    processEvents(0.1)
+    ui = openedPlain.ui
+    assert "brainldm-secret" in ui.modelStateLabel.text
+    assert not ui.generateButton.enabled
+    assert "not on this computer" in ui.generateButton.toolTip
+
+
+def test_a_model_that_must_be_fetched_first_tells_its_size_and_licence(openedPlain):  # noqa: F811
+    openedPlain.logic.environment.interpreter = sys.executable
+    openedPlain.choosePack("brainldm")
+    ui = openedPlain.ui
+    assert "GB" in ui.modelStateLabel.text and "Licence" in ui.modelStateLabel.text
+    assert not ui.generateButton.enabled
+    assert "Not here yet" in ui.generateButton.toolTip
+
+
+def test_without_a_graphics_card_the_preflight_says_that_the_processor_does_it(openedPlain):  # noqa: F811
+    openedPlain.logic.environment.interpreter = sys.executable
+    processEvents(0.1)
+    assert "processor" in openedPlain.ui.preflightLabel.text
+    assert openedPlain.ui.generateButton.enabled, openedPlain.ui.generateButton.toolTip
+    assert not openedPlain.ui.setUpButton.isVisible()
+
+
+@pytest.mark.parametrize("program", ["/nowhere/python", "/bin/false"])
+def test_an_interpreter_that_is_none_fails_with_a_remedy(openedPlain, program):  # noqa: F811
+    openedPlain.logic.environment.interpreter = program
+    processEvents(0.1)
+    openedPlain.press(openedPlain.ui.generateButton)
+    waitUntil(lambda: not openedPlain.client.state.busy, 30, "the failure")
+    processEvents(0.2)
+    assert openedPlain.client.state is JobState.FAILED
+    assert openedPlain.ui.problemFrame.isVisible()
+    assert openedPlain.client.failure.sentence in openedPlain.ui.problemLabel.text
+    assert openedPlain.ui.remedyButton.text

@@ -1,0 +1,41 @@
+"""The model that ships, without any download: a whole head, and a loaded T1w as the start."""
+
+import sys
+
+import numpy as np
+import slicer
+from opened import home, inWorldOrder, openedPlain  # noqa: F401
+from slicerStandIn.testing.eventLoop import processEvents, waitUntil
+from VCMSlicerLib.packCatalogue import DEFAULT_PACK
+from VCMSlicerLib.startPoints import TEMPLATE_HEAD
+
+
+def test_the_model_that_ships_makes_a_head_in_the_place_of_the_average_head(openedPlain):  # noqa: F811
+    openedPlain.logic.environment.interpreter = sys.executable
+    assert openedPlain.panel.context.pack.name == DEFAULT_PACK
+    openedPlain.press(openedPlain.ui.previewButton)
+    openedPlain.ui.livePreviewBox.checked = False
+    processEvents(0.1)
+    (sample,) = openedPlain.generate(180)
+    average = slicer.util.loadVolume(str(TEMPLATE_HEAD))
+    made, expected = inWorldOrder(sample), inWorldOrder(average)
+    assert made.shape == expected.shape
+    assert np.corrcoef(made.ravel(), expected.ravel())[0, 1] > 0.8
+    turned = expected[:, ::-1]
+    assert np.corrcoef(made.ravel(), turned.ravel())[0, 1] < 0.8, "front and back are not exchanged"
+
+
+def test_a_loaded_t1w_is_segmented_and_becomes_the_start(openedPlain):  # noqa: F811
+    openedPlain.logic.environment.interpreter = sys.executable
+    processEvents(0.1)
+    head = slicer.util.loadVolume(str(TEMPLATE_HEAD))
+    openedPlain.panel.conditions.startT1w(head)
+    waitUntil(lambda: not openedPlain.client.state.busy, 120, "the segmentation")
+    processEvents(0.2)
+    assert openedPlain.client.failure is None, openedPlain.client.failure
+    (segmentation,) = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    names = [segmentation.GetSegmentation().GetNthSegment(i).GetName() for i in range(9)]
+    assert "Lateral ventricles" in names and "Grey matter" in names
+    id = segmentation.GetSegmentation().GetSegmentIdBySegmentName("Lateral ventricles")
+    ml = np.count_nonzero(slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, id)) * 8 / 1000
+    assert 10 < ml < 60

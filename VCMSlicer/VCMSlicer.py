@@ -1,0 +1,187 @@
+"""The module that Slicer loads: its description, and the shells around what VCMSlicerLib does."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+from slicer.util import VTKObservationMixin
+from VCMSlicerLib.environment import Environment
+from VCMSlicerLib.logicFacade import LogicFacade
+from VCMSlicerLib.parameters import VCMParameters
+from VCMSlicerLib.results import Results
+from VCMSlicerLib.workerClient import WorkerClient
+
+RESOURCES = Path(__file__).parent / "Resources"
+DEMO_MASK = RESOURCES / "DemoCase" / "ventricles.nii.gz"
+DEMO_MASK_SHA256 = "1c870ebdaaae7c508fc1d1997310ba34bf153556f1301db0e15ce5a7a8ab80a0"
+
+
+class VCMSlicer(ScriptedLoadableModule):
+    """What Slicer shows of the module before it is opened."""
+
+    def __init__(self, parent: Any) -> None:
+        ScriptedLoadableModule.__init__(self, parent)
+        parent.title = _("VCMSlicer")
+        parent.categories = [translate("qSlicerAbstractCoreModule", "Image Synthesis")]
+        parent.dependencies = ["Segmentations", "SegmentEditor", "Volumes", "Sequences", "SubjectHierarchy"]
+        parent.contributors = ["VCMSlicer contributors"]
+        parent.helpText = _(
+            "Paint a segmentation, press Generate, and get a synthetic T1w brain that obeys it, with a measured report "
+            "of how well. Everything it makes is synthetic. For research only, never for a diagnosis."
+        )
+        parent.acknowledgementText = _(
+            "Steering is done by VCM (Ahn et al., Volumetric Conditioning Module to Control Pretrained Diffusion "
+            "Models for 3D Medical Images, WACV 2025) over latent diffusion models of the brain (Pinaya et al., 2022)."
+        )
+        slicer.app.connect("startupCompleted()", registerSampleData)
+
+
+class VCMSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The panel between Slicer and `VCMSlicerLib.panels`: it hands on what Slicer tells."""
+
+    def __init__(self, parent: Any = None) -> None:
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic: VCMSlicerLogic | None = None
+        self.panel: Any = None
+
+    def setup(self) -> None:
+        """Make the panel, and listen to the scene's life."""
+        ScriptedLoadableModuleWidget.setup(self)
+        # The class of the embedded Segment Editor comes from a library that Slicer loads on demand.
+        with contextlib.suppress(ModuleNotFoundError):
+            import qSlicerSegmentationsModuleWidgetsPythonQt  # noqa: F401
+        from VCMSlicerLib.panels.panel import Panel
+
+        self.logic = VCMSlicerLogic()
+        self.panel = Panel(self.logic, self.resourcePath)
+        self.layout.addWidget(self.panel.widget)
+        self.panel.setParameters(self.logic.getParameterNode())
+        for event, handler in (
+            (slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose),
+            (slicer.mrmlScene.EndCloseEvent, self.onSceneChanged),
+            (slicer.mrmlScene.EndImportEvent, self.onSceneChanged),
+        ):
+            self.addObserver(slicer.mrmlScene, event, handler)
+
+    def enter(self) -> None:
+        """The user opened the module."""
+        if self.panel is not None:
+            self.panel.setParameters(self.logic.getParameterNode())
+            self.panel.enter()
+
+    def exit(self) -> None:
+        """The user went to another module."""
+        if self.panel is not None:
+            self.panel.exit()
+
+    def cleanup(self) -> None:
+        """The module is being unloaded or reloaded."""
+        self.removeObservers()
+        if self.panel is not None:
+            self.panel.cleanup()
+            self.panel = None
+        if self.logic is not None:
+            self.logic.shutdown()
+
+    def onReload(self) -> None:
+        """Forget the module's own code, so that a reload in developer mode reloads all of it."""
+        for name in [name for name in sys.modules if name.split(".")[0] == "VCMSlicerLib"]:
+            del sys.modules[name]
+        ScriptedLoadableModuleWidget.onReload(self)
+
+    def onSceneStartClose(self, _caller: Any, _event: Any) -> None:
+        """The scene is about to be emptied; a job that runs goes on and its result comes into the next scene."""
+        self.panel.beforeSceneCloses()
+
+    def onSceneChanged(self, _caller: Any, _event: Any) -> None:
+        """The scene was emptied, or another was read into it."""
+        self.panel.setParameters(self.logic.getParameterNode())
+        self.panel.afterSceneChanged()
+
+
+class VCMSlicerLogic(ScriptedLoadableModuleLogic, LogicFacade):
+    """The module for scripts: see docs/slicer.md for an example.
+
+    `generate(...)` blocks and returns volume nodes; `start(...)` returns a job at once.
+    """
+
+    def __init__(self) -> None:
+        ScriptedLoadableModuleLogic.__init__(self)
+        self.environment = Environment()
+        LogicFacade.__init__(self, WorkerClient(self.environment.workerCommand), Results())
+        slicer.app.connect("aboutToQuit()", self.shutdown)
+
+    def shutdown(self, seconds: float = 2.0) -> None:
+        """End the worker; no process stays behind when Slicer ends or the module is reloaded."""
+        slicer.app.disconnect("aboutToQuit()", self.shutdown)
+        self.environment.shutdown()
+        LogicFacade.shutdown(self, seconds)
+
+    def getParameterNode(self) -> VCMParameters:
+        """The parameters of the scene."""
+        return VCMParameters(ScriptedLoadableModuleLogic.getParameterNode(self))
+
+
+class VCMSlicerTest(ScriptedLoadableModuleTest):
+    """A check that runs in Slicer (“Reload and Test”) and in this repository's tests alike."""
+
+    def setUp(self) -> None:
+        slicer.mrmlScene.Clear()
+
+    def runTest(self) -> None:
+        """Slicer calls this."""
+        self.setUp()
+        self.test_theDemoCaseIsUsableForTheModelThatShips()
+        self.setUp()
+        self.test_aBlankLiesOnTheModelsGrid()
+
+    def test_theDemoCaseIsUsableForTheModelThatShips(self) -> None:
+        from VCMSlicerLib.packCatalogue import ClassInfo, ConditionInfo, findPack
+        from VCMSlicerLib.scene import ConditionChoice, check
+        from VCMSlicerLib.startPoints import demoCase
+
+        point = demoCase()
+        segment = point.segmentation.GetSegmentation().GetNthSegmentID(0)
+        info = ConditionInfo("ventricles", "mask", (ClassInfo(1, "ventricles"),))
+        choice = ConditionChoice("ventricles", segmentationNode=point.segmentation, segmentIds=(segment,))
+        found = check(choice, info, findPack("brainldm-mini").grid)
+        self.assertTrue(found.usable, found.words)
+        self.assertEqual(found.lostVoxels, 0)
+
+    def test_aBlankLiesOnTheModelsGrid(self) -> None:
+        from VCMSlicerLib.packCatalogue import findPack
+        from VCMSlicerLib.startPoints import blank
+
+        grid = findPack("brainldm-mini").grid
+        point = blank(grid.shape, grid.affine, ["ventricles"])
+        self.assertEqual(point.volume.GetImageData().GetDimensions(), grid.shape)
+        self.assertEqual(point.segmentation.GetSegmentation().GetNumberOfSegments(), 1)
+
+
+def registerSampleData() -> None:
+    """Offer the demo case in Slicer's Sample Data module."""
+    import SampleData
+
+    SampleData.SampleDataLogic.registerCustomSampleDataSource(
+        category="VCMSlicer",
+        sampleName="EnlargedVentricles",
+        uris=DEMO_MASK.as_uri(),
+        fileNames="VCMSlicer-ventricles.nii.gz",
+        nodeNames="Enlarged ventricles (synthetic)",
+        thumbnailFileName=str(RESOURCES / "Icons" / "VCMSlicer.png"),
+        loadFileTypes="SegmentationFile",
+        checksums=f"SHA256:{DEMO_MASK_SHA256}",
+    )

@@ -1,0 +1,278 @@
+"""Which models there are and what each accepts, read from the packs' manifests with the standard library alone.
+
+The worker knows the same and more (`ListPacks`); this is for a panel that must be there before any worker is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from VCMSlicerLib.userFolders import packsFolder
+
+MANIFEST = "manifest.json"
+DEFAULT_PACK = "brainldm-mini"
+READY, BROKEN, AVAILABLE = "ready", "broken", "available"
+GIGABYTE = 1e9
+
+
+@dataclass(frozen=True)
+class ClassInfo:
+    """One structure of a mask or label map; `segmenter` are the pack's own labels that together make it."""
+
+    value: int
+    name: str
+    segmenter: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class ConditionInfo:
+    """One spatial input: `kind` is `mask`, `labels` or `image`."""
+
+    name: str
+    kind: str
+    classes: tuple[ClassInfo, ...] = ()
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class AttributeInfo:
+    """One scalar input: `low`–`high` in `unit`, or one of `choices`; without either only 0–1 can be given.
+
+    `default` is the network's own number between 0 and 1; `structures` are the segmenter labels it measures.
+    """
+
+    name: str
+    title: str
+    unit: str = ""
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+    default: float = 0.5
+    structures: tuple[int, ...] = ()
+
+    @property
+    def defaultValue(self) -> float | str:
+        """The default in human units, a choice, or the raw number where no scale is known."""
+        if self.choices:
+            return self.choices[min(round(self.default), len(self.choices) - 1)]
+        if self.low is None or self.high is None:
+            return self.default
+        return self.low + self.default * (self.high - self.low)
+
+
+@dataclass(frozen=True)
+class GridInfo:
+    """Voxel shape (i, j, k) and affine from voxel index to RAS millimetres, row by row."""
+
+    shape: tuple[int, int, int]
+    affine: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
+class ControlInfo:
+    """A control for a pack; with `subsets` it takes any part of its conditions, else all of them."""
+
+    name: str
+    title: str
+    conditions: tuple[ConditionInfo, ...]
+    subsets: bool
+    trained: bool = True
+
+    def takes(self, names: Iterable[str]) -> bool:
+        """Whether it can be steered by exactly these conditions."""
+        wanted, own = set(names), {condition.name for condition in self.conditions}
+        return wanted <= own and (self.subsets or wanted == own)
+
+
+@dataclass(frozen=True)
+class PackInfo:
+    """A model as the panel shows it: `state` is `ready`, `broken` or `available` from elsewhere, `words` say more.
+
+    `conditions` are those of all its controls together; `grid` is None unless the pack is here and readable.
+    """
+
+    name: str
+    title: str
+    state: str
+    words: str
+    conditions: tuple[ConditionInfo, ...] = ()
+    attributes: tuple[AttributeInfo, ...] = ()
+    grid: GridInfo | None = None
+    controls: tuple[ControlInfo, ...] = ()
+    segmenterClasses: tuple[ClassInfo, ...] = ()
+    folder: Path | None = None
+    sizeBytes: int = 0
+    licence: str = ""
+    page: str = ""
+
+    @property
+    def hasSegmenter(self) -> bool:
+        """Whether it can turn a T1w image into structures."""
+        return bool(self.segmenterClasses)
+
+    def condition(self, name: str) -> ConditionInfo | None:
+        """The condition of that name."""
+        return next((entry for entry in self.conditions if entry.name == name), None)
+
+    def controlFor(self, names: Iterable[str]) -> ControlInfo | None:
+        """The control the worker will use for these conditions, or None where no control takes them together."""
+        names = list(names)
+        able = [control for control in self.controls if control.takes(names)]
+        return min(able, key=lambda c: (len(c.conditions), not c.trained, c.name), default=None)
+
+
+def listPacks(folder: Path | None = None) -> tuple[PackInfo, ...]:
+    """The embedded models, the user's, then those that can be had from elsewhere."""
+    backbones: dict[str, PackInfo] = {}
+    denoisers: dict[str, str] = {}
+    controls: list[tuple[str, ControlInfo]] = []
+    for parent in (embeddedFolder(), folder or packsFolder()):
+        for place in _subfolders(parent):
+            if place.name in backbones:
+                continue
+            manifest, problem = _readManifest(place)
+            if problem:
+                backbones[place.name] = PackInfo(place.name, place.name, BROKEN, problem, folder=place)
+            elif manifest["kind"] == "control":
+                controls.append((manifest["backbone"]["sha256"], _control(manifest)))
+            else:
+                denoisers[place.name] = manifest["files"]["denoiser"]["sha256"]
+                backbones[place.name] = _backbone(place, manifest)
+    here = tuple(
+        _withControls(pack, [control for sha256, control in controls if sha256 == denoisers.get(name)])
+        for name, pack in backbones.items()
+    )
+    return here + tuple(pack for pack in _elsewhere() if pack.name not in backbones)
+
+
+def findPack(name: str, folder: Path | None = None) -> PackInfo | None:
+    """The model of that name, here or to be had."""
+    return next((pack for pack in listPacks(folder) if pack.name == name), None)
+
+
+def embeddedFolder() -> Path:
+    """The packs that come with the program."""
+    return _engineFolder() / "packs" / "embedded"
+
+
+def _engineFolder() -> Path:
+    return Path(__file__).resolve().parents[1] / "vcm"
+
+
+def _subfolders(parent: Path) -> list[Path]:
+    try:
+        return sorted(path for path in parent.iterdir() if path.is_dir() and not path.name.startswith("."))
+    except OSError:
+        return []
+
+
+def _readManifest(folder: Path) -> tuple[dict[str, Any], str]:
+    """A pack's manifest, or what is wrong with the pack."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
+        if manifest["name"] != folder.name:
+            words = _("Its folder is called {folder}, the pack in it {name}; both names must agree.")
+            return {}, words.format(folder=folder.name, name=manifest["name"])
+        for file in manifest["files"].values():
+            found = (folder / file["path"]).stat().st_size
+            if found != file["size"]:
+                words = _("{file} has {found} bytes where {expected} were expected. Get the pack again.")
+                return {}, words.format(file=file["path"], found=f"{found:,}", expected=f"{file['size']:,}")
+        _control(manifest) if manifest["kind"] == "control" else _backbone(folder, manifest)
+        return manifest, ""
+    except OSError as error:
+        missing = Path(error.filename or MANIFEST).name
+        return {}, _("{file} is missing or cannot be read. Get the pack again.").format(file=missing)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}, _("Its manifest.json cannot be understood. Get the pack again.")
+
+
+def _backbone(folder: Path, manifest: Mapping[str, Any]) -> PackInfo:
+    grid = manifest["grid"]
+    untrained = [role for role, trained in manifest.get("trained", {}).items() if not trained]
+    words = _("Untrained ({parts}): expect noise, not anatomy.").format(parts=", ".join(untrained))
+    segmenter = manifest.get("segmenter_classes", ()) if "segmenter" in manifest["files"] else ()
+    return PackInfo(
+        name=manifest["name"],
+        title=manifest["title"],
+        state=READY,
+        words=words if untrained else _("Ready."),
+        attributes=tuple(map(_attribute, manifest.get("attributes", ()))),
+        grid=GridInfo(tuple(grid["shape"]), tuple(tuple(map(float, row)) for row in grid["affine"])),
+        segmenterClasses=tuple(_class(entry, index) for index, entry in enumerate(segmenter, start=1)),
+        folder=folder,
+        sizeBytes=sum(file["size"] for file in manifest["files"].values()),
+        licence=manifest["licence"]["name"],
+    )
+
+
+def _withControls(pack: PackInfo, controls: list[ControlInfo]) -> PackInfo:
+    conditions: dict[str, ConditionInfo] = {}
+    for control in sorted(controls, key=lambda c: (len(c.conditions), not c.trained, c.name)):
+        for condition in control.conditions:
+            conditions.setdefault(condition.name, condition)
+    return replace(pack, controls=tuple(controls), conditions=tuple(conditions.values()))
+
+
+def _control(manifest: Mapping[str, Any]) -> ControlInfo:
+    return ControlInfo(
+        name=manifest["name"],
+        title=manifest["title"],
+        conditions=tuple(map(_condition, manifest["conditions"])),
+        subsets=bool(manifest.get("subsets", False)),
+        trained=all(manifest.get("trained", {}).values()),
+    )
+
+
+def _condition(entry: Mapping[str, Any]) -> ConditionInfo:
+    raw = entry.get("classes") or ([entry["name"]] if entry["kind"] == "mask" else [])
+    classes = tuple(_class(item, index) for index, item in enumerate(raw, start=1))
+    return ConditionInfo(entry["name"], entry["kind"], classes, entry.get("description", ""))
+
+
+def _class(entry: str | Mapping[str, Any], index: int) -> ClassInfo:
+    fields: Mapping[str, Any] = {"name": entry} if isinstance(entry, str) else entry
+    return ClassInfo(int(fields.get("value", index)), fields["name"], tuple(fields.get("segmenter", ())))
+
+
+def _attribute(entry: Mapping[str, Any]) -> AttributeInfo:
+    choices = sorted(entry.get("choices", {}).items(), key=lambda item: item[1])
+    return AttributeInfo(
+        name=entry["name"],
+        title=entry.get("title", entry["name"]),
+        unit=entry.get("unit", ""),
+        low=entry.get("low"),
+        high=entry.get("high"),
+        choices=tuple(word for word, _raw in choices),
+        default=float(entry.get("default", 0.5)),
+        structures=tuple(entry.get("structures", ())),
+    )
+
+
+def _elsewhere() -> list[PackInfo]:
+    try:
+        entries = json.loads((_engineFolder() / "packs" / "catalogue.json").read_text("utf-8"))["entries"]
+    except (OSError, ValueError, KeyError):
+        return []
+    return [_available(entry) for entry in entries if entry["kind"] == "backbone"]
+
+
+def _available(entry: Mapping[str, Any]) -> PackInfo:
+    size = sum(file.get("size") or file.get("about_bytes") or 0 for file in entry["files"])
+    words = _("Not here yet; needs {size:.1f} GB. Licence: {licence}.")
+    licence = entry["licence"]["name"]
+    return PackInfo(
+        name=entry["name"],
+        title=entry["title"],
+        state=AVAILABLE,
+        words=words.format(size=size / GIGABYTE, licence=licence),
+        sizeBytes=size,
+        licence=licence,
+        page=entry.get("page", ""),
+    )

@@ -1,0 +1,262 @@
+"""The section “Conditions”: start points, a row for each condition of the model, what the model sees, the editor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from VCMSlicerLib import startPoints
+from VCMSlicerLib.packCatalogue import ConditionInfo
+from VCMSlicerLib.panels.conditionRow import ConditionRow, bestSegment
+from VCMSlicerLib.panels.context import PanelContext
+from VCMSlicerLib.panels.editorPanel import EditorPanel
+from VCMSlicerLib.panels.errands import Errands
+from VCMSlicerLib.panels.menus import fillMenu, makeMenu
+from VCMSlicerLib.panels.skullDialog import SkullDialog
+from VCMSlicerLib.parameters import ConditionSetting
+from VCMSlicerLib.scene import Check, ConditionChoice, check
+
+LOOK_AFTER_MS = 250
+
+
+class ConditionsPanel:
+    """Keeps a row for each condition of the chosen model, and looks again when what it is drawn in changes."""
+
+    def __init__(self, ui: Any, context: PanelContext, loadUi: Callable[[str], Any], errands: Errands) -> None:
+        self.ui, self.context, self._loadUi, self._errands = ui, context, loadUi, errands
+        self.rows: dict[str, ConditionRow] = {}
+        self.checks: dict[str, Check] = {}
+        self.editor = EditorPanel(ui, context)
+        self._infos: tuple[ConditionInfo, ...] | None = None
+        self._watched: dict[Any, list[int]] = {}
+        self._skull: SkullDialog | None = None
+        self._timer = qt.QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(LOOK_AFTER_MS)
+        self._timer.connect("timeout()", self.look)
+        ui.startDemoButton.connect("clicked()", self.startDemo)
+        ui.startTemplateButton.connect("clicked()", self.startTemplate)
+        ui.startBlankButton.connect("clicked()", self.startBlank)
+        self._t1wMenu = makeMenu(ui.startT1wButton)
+        self._t1wMenu.connect("aboutToShow()", self._fillT1wMenu)
+        self._t1wTip = ui.startT1wButton.toolTip
+        ui.seeButton.connect("clicked()", self.see)
+
+    def beforeSceneCloses(self) -> None:
+        """Let go of the nodes that are about to go."""
+        self._timer.stop()
+        self._unwatch()
+        self.editor.beforeSceneCloses()
+
+    def cleanup(self) -> None:
+        """Stop looking, and let go of the scene."""
+        self._timer.stop()
+        self._unwatch()
+        for row in self.rows.values():
+            row.release()
+        self.editor.cleanup()
+
+    def conditions(self) -> tuple[ConditionInfo, ...]:
+        """The conditions of the chosen model."""
+        pack = self.context.pack
+        return pack.conditions if pack is not None else ()
+
+    def choices(self) -> list[ConditionChoice]:
+        """What is chosen for the conditions that are on."""
+        parameters = self.context.parameters
+        chosen = [parameters.choice(info) for info in self.conditions()] if parameters is not None else []
+        return [choice for choice in chosen if choice.enabled]
+
+    def obstacle(self) -> str:
+        """Why the conditions stand in the way of Generate, or empty."""
+        for choice in self.choices():
+            found = self.checks.get(choice.name)
+            title = choice.name[:1].upper() + choice.name[1:]
+            if found is None:
+                return _("{name} is still being looked at.").format(name=title)
+            if not found.usable:
+                return f"{title}: {found.words}"
+        pack, names = self.context.readyPack, [choice.name for choice in self.choices()]
+        if pack is not None and names and pack.controlFor(names) is None:
+            return _("No control of this model takes {names} together.").format(names=", ".join(names))
+        return ""
+
+    def updateFromParameters(self) -> None:
+        """Show the conditions of the model and what is chosen for them."""
+        infos = self.conditions()
+        if infos != self._infos:
+            self._rebuild(infos)
+        parameters, busy = self.context.parameters, self.context.client.state.busy
+        for name, row in self.rows.items():
+            row.show(parameters.condition(name) if parameters is not None else ConditionSetting())
+            row.setEnabled(not busy)
+        for button in (
+            self.ui.startDemoButton,
+            self.ui.startTemplateButton,
+            self.ui.startBlankButton,
+            self.ui.startT1wButton,
+        ):
+            button.enabled = not busy and bool(infos)
+        segmenter = self._pack is not None and self._pack.hasSegmenter
+        self.ui.startT1wButton.enabled = self.ui.startT1wButton.enabled and segmenter
+        self.ui.startT1wButton.toolTip = self._t1wTip if segmenter else _("This model has no segmenter of its own.")
+        self.ui.noConditionsLabel.visible = not infos
+        self._watch()
+        # While a job runs nothing hangs on the answer, and looking at large masks would hold up the panel.
+        if busy:
+            self.ui.seeButton.enabled = False
+        else:
+            self.look()
+        self.editor.updateFromParameters(self._edited())
+
+    def look(self) -> None:
+        """See whether each condition can be used, and say so in its row."""
+        if self.context.client.state.busy:
+            return
+        before = dict(self.checks)
+        self.checks = {}
+        pack, parameters = self.context.readyPack, self.context.parameters
+        for info in self.conditions():
+            choice = parameters.choice(info) if parameters is not None else None
+            if choice is not None and choice.enabled and pack is not None:
+                self.checks[info.name] = check(choice, info, pack.grid)
+            self.rows[info.name].showState(bool(choice and choice.enabled), self.checks.get(info.name))
+        usable = [name for name, found in self.checks.items() if found.usable]
+        self.ui.seeButton.enabled = bool(usable) and not self.context.client.state.busy
+        if self.checks != before:
+            self.context.announce()
+
+    def startDemo(self) -> None:
+        """Enlarged ventricles over an average head."""
+        self.use(startPoints.demoCase())
+
+    def startTemplate(self) -> None:
+        """The structures of the average head that the model takes."""
+        self.use(startPoints.template([entry.name for info in self.conditions() for entry in (info, *info.classes)]))
+
+    def startBlank(self) -> None:
+        """An empty segment for each structure on the model's grid."""
+        names = [entry.name for info in self.conditions() if info.kind != "image" for entry in info.classes or (info,)]
+        grid = self._pack.grid
+        self.use(startPoints.blank(grid.shape, grid.affine, dict.fromkeys(names)))
+
+    def startT1w(self, volume: Any) -> None:
+        """Have the worker segment a T1w image, and start from that."""
+        self._errands.segment(volume, self.use)
+
+    def use(self, point: startPoints.StartPoint) -> None:
+        """Take the conditions from a start point, show it, and open the editor on it."""
+        parameters = self.context.parameters
+        with slicer.util.NodeModify(parameters.parameterNode):
+            for info in self.conditions():
+                if info.kind == "image":
+                    continue
+                setting = parameters.condition(info.name)
+                segment = bestSegment(point.segmentation, info)
+                found = bool(segment) or bool(parameters.choice(info).segmentIds)
+                enabled = setting.enabled or bool(segment) or found
+                parameters.setCondition(
+                    info.name, ConditionSetting(enabled, setting.strength, segment, point.segmentation)
+                )
+        slicer.util.setSliceViewerLayers(background=point.volume, foreground=None, label=None, fit=True)
+        self.editor.open(point.segmentation, point.volume)
+        self.context.announce()
+
+    def makeImage(self, name: str) -> None:
+        """Make the image of a condition from a T1w image and a segment of the brain."""
+
+        def made(volume: Any) -> None:
+            setting = self.context.parameters.condition(name)
+            self._onRowChanged(name, ConditionSetting(True, setting.strength, "", volume))
+
+        self._skull = SkullDialog(self._loadUi("SkullImage"), self.ui.conditionsSection.window(), made)
+        self._skull.show()
+
+    def see(self) -> None:
+        """Load what the model sees."""
+        self._errands.see([choice for choice in self.choices() if self.checks[choice.name].usable])
+
+    @property
+    def _pack(self) -> Any:
+        return self.context.readyPack
+
+    def _edited(self) -> Any:
+        """The segmentation the editor works on: that of the first condition that has one."""
+        for info in self.conditions():
+            choice = self.context.parameters.choice(info) if self.context.parameters is not None else None
+            if choice is not None and choice.segmentationNode is not None:
+                return choice.segmentationNode
+        return None
+
+    def _rebuild(self, infos: tuple[ConditionInfo, ...]) -> None:
+        layout = self.ui.conditionRows.layout()
+        for row in self.rows.values():
+            row.release()
+            layout.removeWidget(row.widget)
+            row.widget.deleteLater()
+        self.rows = {}
+        for info in infos:
+            row = ConditionRow(self._loadUi("ConditionRow"), info, self._onRowChanged, self.makeImage)
+            layout.addWidget(row.widget)
+            self.rows[info.name] = row
+        self._infos = infos
+
+    def _onRowChanged(self, name: str, setting: ConditionSetting) -> None:
+        if self.context.parameters is not None:
+            self.context.parameters.setCondition(name, setting)
+            self.context.announce()
+
+    def _watch(self) -> None:
+        """Look again some time after a source was edited, moved or renamed."""
+        nodes = (
+            {self.context.parameters.condition(i.name).node for i in self.conditions()}
+            if self.context.parameters
+            else set()
+        )
+        nodes.discard(None)
+        if nodes == set(self._watched):
+            return
+        self._unwatch()
+        for node in nodes:
+            events = [slicer.vtkMRMLTransformableNode.TransformModifiedEvent]
+            events.append(slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent if node.IsA("vtkMRMLVolumeNode") else 0)
+            if node.IsA("vtkMRMLSegmentationNode"):
+                events = [*events[:1], *SEGMENTATION_EVENTS]
+            self._watched[node] = [node.AddObserver(event, self._onSourceEdited) for event in events if event]
+
+    def _unwatch(self) -> None:
+        for node, tags in self._watched.items():
+            for tag in tags:
+                node.RemoveObserver(tag)
+        self._watched = {}
+
+    def _onSourceEdited(self, *_arguments: Any) -> None:
+        self._timer.start()
+
+    def _fillT1wMenu(self) -> None:
+        volumes = [node for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if isT1wCandidate(node)]
+        tip = _("Have the model's segmenter find the structures in this image.")
+        entries = [
+            (_("Segment {name}").format(name=node.GetName()), tip, lambda node=node: self.startT1w(node))
+            for node in volumes
+        ]
+        fillMenu(self._t1wMenu, entries)
+        if not volumes:
+            self._t1wMenu.addAction(_("Load a T1w image first")).setEnabled(False)
+
+
+def isT1wCandidate(node: Any) -> bool:
+    """Whether a volume may be a head to start from."""
+    return not node.GetHideFromEditors() and not node.IsA("vtkMRMLLabelMapVolumeNode")
+
+
+SEGMENTATION_EVENTS = (
+    slicer.vtkSegmentation.SourceRepresentationModified,
+    slicer.vtkSegmentation.SegmentAdded,
+    slicer.vtkSegmentation.SegmentRemoved,
+    slicer.vtkSegmentation.SegmentModified,
+)

@@ -1,0 +1,56 @@
+"""What the sections of the panel share: the module's parts, the chosen model, and a word when it changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from VCMSlicerLib.observers import Observers
+from VCMSlicerLib.packCatalogue import DEFAULT_PACK, READY, PackInfo
+from VCMSlicerLib.parameters import preference
+
+LAST_PACK = "pack"
+GREEN, AMBER, RED, GREY = "green", "amber", "red", "grey"
+COLORS = {GREEN: "#2e9e5b", AMBER: "#d98e04", RED: "#d0433b", GREY: "#8a8f94"}
+
+
+@dataclass
+class PanelContext:
+    """`parameters` is None while there is no scene; everything else lives as long as the panel."""
+
+    logic: Any
+    client: Any
+    environment: Any
+    results: Any
+    comparison: Any
+    parameters: Any = None
+    packs: tuple[PackInfo, ...] = ()
+    changed: Observers = field(default_factory=Observers)
+
+    @property
+    def pack(self) -> PackInfo | None:
+        """The model that is chosen; None where the scene names one that is not here.
+
+        A scene that names none yet has the one that the user chose last.
+        """
+        byName = {pack.name: pack for pack in self.packs}
+        named = self.parameters.packName if self.parameters is not None else ""
+        if named:
+            return byName.get(named)
+        return byName.get(preference(LAST_PACK)) or byName.get(DEFAULT_PACK) or next(iter(self.packs), None)
+
+    @property
+    def readyPack(self) -> PackInfo | None:
+        """The model that is chosen, if it can be used."""
+        pack = self.pack
+        return pack if pack is not None and pack.state == READY else None
+
+    def announce(self) -> None:
+        """Tell all sections to look again."""
+        self.changed.notify()
+
+
+def dot(level: str, words: str) -> str:
+    """Words behind a coloured dot, as rich text; the colour says nothing that the words do not."""
+    escaped = words.replace("&", "&amp;").replace("<", "&lt;")
+    return f'<span style="color:{COLORS[level]}">●</span>&nbsp;{escaped}'

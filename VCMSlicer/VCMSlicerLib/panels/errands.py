@@ -1,0 +1,128 @@
+"""What the panel has done by the worker: Generate, segment a T1w, what the model sees; and what is shown then."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+from vcm.errors import Code, VcmError
+from vcm.protocol import Examined, Segmented
+
+from VCMSlicerLib.formingImage import FormingImage
+from VCMSlicerLib.job import Job
+from VCMSlicerLib.jobState import Failure
+from VCMSlicerLib.niftiFile import writeNifti
+from VCMSlicerLib.panels.context import PanelContext
+from VCMSlicerLib.parameters import VCMParameters
+from VCMSlicerLib.scene import ConditionChoice
+from VCMSlicerLib.startPoints import StartPoint, fromSegmentedT1w
+from VCMSlicerLib.worldImages import volumeImage
+
+PREVIEWS = 8
+SEEN = "VCMSlicer.Seen"
+
+
+class Errands:
+    """Starts jobs with the panel's settings. `refuse` hears why one could not even begin."""
+
+    def __init__(self, context: PanelContext, device: Callable[[], str], refuse: Callable[[Failure], None]) -> None:
+        self.context, self._device, self._refuse = context, device, refuse
+        self.forming = FormingImage()
+
+    def generate(self, choices: list[ConditionChoice], onDone: Callable[[Job], None]) -> Job | None:
+        """Make Samples from the conditions and the parameters of the scene."""
+        parameters, pack = self.context.parameters, self.context.readyPack
+        # From now on the scene says by which model its images were made, whoever opens it.
+        parameters.packName = pack.name
+        sampler, steps = parameters.quality.sampling
+        every = max(1, steps // PREVIEWS) if parameters.livePreview else 0
+        options = {
+            "pack": pack.name,
+            "attributes": givenAttributes(parameters, pack),
+            "seed": parameters.seed,
+            "samples": parameters.sampleCount,
+            "sampler": sampler,
+            "steps": steps,
+            "uncontrolled": parameters.uncontrolled and bool(choices),
+            "device": self._device(),
+            "previewEvery": every,
+        }
+        job = self._begin(lambda: self.context.logic.start(choices, **options))
+        if job is not None:
+            job.onPreview(self.forming.show)
+            self._atEnd(job, lambda: (self.forming.putAway(), onDone(job)))
+        return job
+
+    def segment(self, volume: Any, onDone: Callable[[StartPoint], None]) -> Job | None:
+        """Have a loaded T1w segmented."""
+        image = volumeImage(volume)
+        if image is None:
+            self._refuse(Failure(Code.CONDITION.value, _("{name} has no voxels.").format(name=volume.GetName())))
+            return None
+        folder = Path(tempfile.mkdtemp(prefix="vcm-slicer-", dir=slicer.app.temporaryPath))
+        path = writeNifti(folder / "T1w.nii", image)
+        options = {"pack": self.context.readyPack.name, "device": self._device()}
+        job = self._begin(lambda: self.context.logic.segment(path, **options))
+
+        def ended() -> None:
+            path.unlink(missing_ok=True)
+            folder.rmdir()
+            if isinstance(job.outcome, Segmented) and volume.GetScene() is not None:
+                onDone(fromSegmentedT1w(volume, job.outcome.path, job.outcome.structures))
+
+        if job is not None:
+            self._atEnd(job, ended)
+        return job
+
+    def see(self, choices: list[ConditionChoice]) -> Job | None:
+        """Load the conditions as the model gets them."""
+        job = self._begin(lambda: self.context.logic.examine(choices, pack=self.context.readyPack.name))
+        kinds = {choice.name: choice.kind for choice in choices}
+        if job is not None:
+            self._atEnd(job, lambda: self._showSeen(job.outcome, kinds))
+        return job
+
+    def _showSeen(self, outcome: Any, kinds: dict[str, str]) -> None:
+        if not isinstance(outcome, Examined):
+            return
+        for name in [n for n in slicer.util.getNodesByClass("vtkMRMLVolumeNode") if n.GetAttribute(SEEN)]:
+            slicer.mrmlScene.RemoveNode(name)
+        for entry in outcome.prepared:
+            title = _("What the model sees: {name}").format(name=entry.name)
+            properties = {"name": title, "labelmap": kinds.get(entry.name) != "image", "show": False}
+            node = slicer.util.loadVolume(entry.path, properties)
+            node.SetAttribute(SEEN, entry.name)
+            layer = {"background": node} if kinds.get(entry.name) == "image" else {"label": node, "labelOpacity": 0.7}
+            slicer.util.setSliceViewerLayers(**layer, fit=True)
+
+    def _begin(self, start: Callable[[], Job]) -> Job | None:
+        try:
+            return start()
+        except VcmError as error:
+            self._refuse(Failure(error.code.value, error.sentence, error.remedy))
+        except OSError as error:
+            words = _("The conditions could not be written: {reason}.").format(reason=error.strerror or error)
+            self._refuse(Failure(Code.DISK_FULL.value, words, _("Free some space.")))
+        return None
+
+    def _atEnd(self, job: Job, action: Callable[[], Any]) -> None:
+        """A job that could not even start the worker has ended already."""
+        if job.finished:
+            action()
+        else:
+            job.onFinished(lambda _job: action())
+
+
+def givenAttributes(parameters: VCMParameters, pack: Any) -> dict[str, float | str]:
+    """The attributes to send: all but those that are left to follow the masks."""
+    given: dict[str, float | str] = {}
+    for info in pack.attributes:
+        setting = parameters.attribute(info.name)
+        if info.structures and not setting.given:
+            continue
+        given[info.name] = setting.value if setting.value is not None else info.defaultValue
+    return given

@@ -1,0 +1,217 @@
+"""The section “Model”: which model, its state, where it computes, and whether all is there that Generate needs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+from vcm.protocol import Machine, Ready
+
+from VCMSlicerLib.jobState import Failure
+from VCMSlicerLib.packCatalogue import AVAILABLE, BROKEN, READY, PackInfo, listPacks
+from VCMSlicerLib.panels.context import AMBER, GREEN, GREY, LAST_PACK, RED, PanelContext, dot
+from VCMSlicerLib.panels.menus import Entry, makeMenu
+from VCMSlicerLib.parameters import preference, setPreference
+from VCMSlicerLib.preflight import Level, worst
+from VCMSlicerLib.userFolders import packsFolder
+
+DEVICE, PACKS_FOLDER = "device", "packsFolder"
+PERCENT = 100
+
+
+class ModelPanel:
+    """Fills the section from the packs and the environment; sets the parameter `packName`."""
+
+    def __init__(self, ui: Any, context: PanelContext) -> None:
+        self.ui, self.context = ui, context
+        self.machine: Machine | None = None
+        if preference(PACKS_FOLDER) and not os.environ.get("VCM_PACKS"):
+            os.environ["VCM_PACKS"] = preference(PACKS_FOLDER)
+        for name, words in (("auto", _("Automatic")), ("cuda", _("Graphics card")), ("cpu", _("Processor"))):
+            ui.deviceBox.addItem(words, name)
+        self.chooseDevice(preference(DEVICE, "auto"))
+        ui.modelBox.connect("activated(int)", self._onModelChosen)
+        ui.deviceBox.connect("activated(int)", self._onDeviceChosen)
+        ui.setUpButton.connect("clicked()", self.setUp)
+        ui.setUpCancelButton.connect("clicked()", context.environment.cancel)
+        makeMenu(ui.moreButton, self._menuEntries())
+        environment, client = context.environment, context.client
+        self._releases = [environment.onChanged(self._onEnvironmentChanged), client.onMessage(self._onMessage)]
+
+    def cleanup(self) -> None:
+        """Stop listening."""
+        for release in self._releases:
+            release()
+
+    @property
+    def device(self) -> str:
+        """Where to compute, as the worker names it."""
+        return self.ui.deviceBox.itemData(self.ui.deviceBox.currentIndex) or "auto"
+
+    def chooseDevice(self, name: str) -> None:
+        """Compute there from now on."""
+        self.ui.deviceBox.setCurrentIndex(max(0, self.ui.deviceBox.findData(name)))
+        setPreference(DEVICE, name)
+
+    def refreshPacks(self) -> None:
+        """Look again which models there are."""
+        self.context.packs = listPacks()
+        self.context.announce()
+
+    def updateFromParameters(self) -> None:
+        """Show the models, the chosen one's state, and the preflight."""
+        ui, pack = self.ui, self.context.pack
+        wanted = pack.name if pack is not None else self.context.parameters.packName if self.context.parameters else ""
+        names = [entry.name for entry in self.context.packs]
+        ui.modelBox.clear()
+        for entry in self.context.packs:
+            ui.modelBox.addItem(entry.title, entry.name)
+        if wanted and wanted not in names:
+            ui.modelBox.addItem(wanted, wanted)
+        ui.modelBox.setCurrentIndex(max(0, ui.modelBox.findData(wanted)))
+        ui.modelStateLabel.text = stateWords(pack, wanted)
+        busy = self.context.client.state.busy
+        ui.modelBox.enabled = ui.deviceBox.enabled = not busy
+        self.updatePreflight()
+
+    def updatePreflight(self) -> None:
+        """Say in one line whether all is there; the tooltip has every light."""
+        ui, environment = self.ui, self.context.environment
+        items = environment.preflight(self.machine, self.context.pack, self.device)
+        level = worst(items)
+        told = (
+            [item.words for item in items if item.level is level]
+            if level is not Level.GREEN
+            else [_("Ready to compute.")]
+        )
+        ui.preflightLabel.text = dot(level.value, environment.stateWords() if environment.busy else " ".join(told))
+        ui.preflightLabel.toolTip = "<br>".join(dot(item.level.value, f"{item.name}: {item.words}") for item in items)
+        ui.setUpButton.visible = not environment.ready and not environment.busy
+        ui.setUpProgress.visible = environment.busy
+        ui.setUpProgressBar.setRange(0, PERCENT if environment.fraction > 0 else 0)
+        ui.setUpProgressBar.value = round(PERCENT * environment.fraction)
+
+    def setUp(self, wheels: Path | None = None) -> None:
+        """Install the computing packages, after the user saw what and how much."""
+        plan = self.context.environment.plan(wheels)
+        if slicer.util.confirmOkCancelDisplay(plan.words, _("Set up VCMSlicer")):
+            self.context.environment.install(plan, self._onInstalled)
+
+    def chooseModelFolder(self) -> None:
+        """Let the user name the folder of a pack, and use it from where it is."""
+        title = _("Choose the folder of a model (it holds manifest.json)")
+        folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), title, str(packsFolder()))
+        if folder:
+            self.useModelFolder(Path(folder))
+
+    def useModelFolder(self, folder: Path) -> None:
+        """Look for models in that folder from now on; a pack's own folder stands for the one around it."""
+        home = folder.parent if (folder / "manifest.json").is_file() else folder
+        os.environ["VCM_PACKS"] = str(home)
+        setPreference(PACKS_FOLDER, str(home))
+        self.context.client.shutdown()
+        self.refreshPacks()
+
+    def choosePython(self) -> None:
+        """Let the user name an interpreter that has the packages."""
+        path = qt.QFileDialog.getOpenFileName(slicer.util.mainWindow(), _("Choose a Python interpreter"))
+        if path:
+            self.context.environment.interpreter = path
+            self.context.client.shutdown()
+            self.context.announce()
+
+    def _menuEntries(self) -> tuple[Entry, ...]:
+        return (
+            (_("Check the packages"), _("Load every computing package and compute a little with it."), self._verify),
+            (
+                _("Look at this computer"),
+                _("Ask the worker for devices, memory and disk."),
+                self.context.client.preflight,
+            ),
+            (_("Install…"), _("Install the computing packages again, or for another graphics card."), self.setUp),
+            (
+                _("Install from a folder…"),
+                _("Install from a folder of wheels, without internet."),
+                self._installFromFolder,
+            ),
+            (_("Use another Python…"), _("Use an interpreter that already has the packages."), self.choosePython),
+            (_("Remove the packages…"), _("Delete the folder that the packages were installed into."), self._remove),
+            (
+                _("Choose models’ folder…"),
+                _("Use models from another folder of this computer."),
+                self.chooseModelFolder,
+            ),
+            (_("Look for models again"), _("Read the folders of models again."), self.refreshPacks),
+            (
+                _("Save a report for support…"),
+                _("Versions, settings and log in one file; no patient data."),
+                self._saveBundle,
+            ),
+        )
+
+    def _verify(self) -> None:
+        self.context.environment.verify(self._onInstalled)
+
+    def _installFromFolder(self) -> None:
+        folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Choose the folder of wheels"))
+        if folder:
+            self.setUp(Path(folder))
+
+    def _remove(self) -> None:
+        words = _("The computing packages of VCMSlicer will be deleted. Models and results stay. Continue?")
+        if slicer.util.confirmOkCancelDisplay(words, _("Remove the packages")):
+            self.context.client.shutdown()
+            self._tell(self.context.environment.remove())
+
+    def _saveBundle(self) -> None:
+        path = qt.QFileDialog.getSaveFileName(
+            slicer.util.mainWindow(), _("Save a report for support"), "VCMSlicer-report.zip", "ZIP (*.zip)"
+        )
+        if path:
+            self.context.environment.diagnosticBundle(path, self.context.client.log, self.machine, self.context.pack)
+
+    def _onInstalled(self, failure: Failure | None) -> None:
+        self._tell(failure)
+        self.context.announce()
+
+    def _tell(self, failure: Failure | None) -> None:
+        if failure is not None and failure.code != "CANCELLED":
+            slicer.util.errorDisplay(str(failure), _("Computing packages"), detailedText=failure.log or None)
+
+    def _onModelChosen(self, index: int) -> None:
+        name = self.ui.modelBox.itemData(index)
+        setPreference(LAST_PACK, name)
+        self.context.parameters.packName = name
+        self.context.announce()
+
+    def _onDeviceChosen(self, index: int) -> None:
+        setPreference(DEVICE, self.ui.deviceBox.itemData(index))
+        self.context.announce()
+
+    def _onEnvironmentChanged(self) -> None:
+        self.context.announce()
+
+    def _onMessage(self, message: Any) -> None:
+        if isinstance(message, Ready):
+            self.context.client.preflight()
+        elif isinstance(message, Machine):
+            self.machine = message
+            self.context.announce()
+
+
+def stateWords(pack: PackInfo | None, name: str = "") -> str:
+    """The state of a model in one line of rich text."""
+    if pack is None:
+        missing = _("The model {name} of this scene is not on this computer.").format(name=name)
+        return dot(RED, missing if name else _("There is no model on this computer."))
+    if pack.state == READY:
+        i, j, k = pack.grid.shape
+        size = round(sum(row[0] ** 2 for row in pack.grid.affine[:3]) ** 0.5, 2)
+        words = _("{words} {i} × {j} × {k} voxels of {size:g} mm · {licence}")
+        level = GREEN if pack.words == _("Ready.") else AMBER
+        return dot(level, words.format(words=pack.words, i=i, j=j, k=k, size=size, licence=pack.licence))
+    return dot({AVAILABLE: GREY, BROKEN: RED}[pack.state], pack.words)

@@ -1,0 +1,164 @@
+"""The section “Results”: a row a Sample with its measured obedience; show, compare, difference, export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from VCMSlicerLib import dicomExport
+from VCMSlicerLib.comparison import difference
+from VCMSlicerLib.panels.context import PanelContext
+from VCMSlicerLib.panels.menus import makeMenu
+from VCMSlicerLib.results import ResultRow
+
+
+class ResultsPanel:
+    """Shows what `context.results` finds in the scene; nothing is kept here but which row is chosen."""
+
+    def __init__(self, ui: Any, context: PanelContext) -> None:
+        self.ui, self.context = ui, context
+        self._rows: list[ResultRow] = []
+        self._shown: list[Any] = []
+        ui.resultsTable.verticalHeader().hide()
+        ui.resultsTable.horizontalHeader().setStretchLastSection(True)
+        ui.resultsTable.connect("itemSelectionChanged()", self._onSelected)
+        ui.resultsTable.connect("cellDoubleClicked(int,int)", lambda *_cell: self._onShow())
+        ui.showButton.connect("clicked()", self._onShow)
+        ui.compareButton.connect("clicked(bool)", self._onCompare)
+        ui.differenceButton.connect("clicked()", self._onDifference)
+        makeMenu(
+            ui.exportButton,
+            (
+                (
+                    _("NIfTI with description…"),
+                    _("The volume, and a JSON file that says how it was made."),
+                    self._onExportVolume,
+                ),
+                (_("DICOM series…"), _("A series with the tag Synthetic Data, after a warning."), self._onExportDicom),
+            ),
+        )
+
+    @property
+    def selected(self) -> ResultRow | None:
+        """The row that is chosen."""
+        index = self.ui.resultsTable.currentRow()
+        return self._rows[index] if 0 <= index < len(self._rows) else None
+
+    def updateFromParameters(self) -> None:
+        """Show the Samples of the scene; the newest is chosen when it is new."""
+        self._rows = self.context.results.rows()
+        content = [_cells(row, structuresOf(self._rows)) for row in self._rows]
+        if content != self._shown:
+            grown = len(content) > len(self._shown)
+            before = self.ui.resultsTable.currentRow()
+            self._fill(content)
+            self._shown = content
+            chosen = len(content) - 1 if grown or before >= len(content) else before
+            if content:
+                self.ui.resultsTable.selectRow(max(chosen, 0))
+        self._enable()
+
+    def select(self, node: Any) -> None:
+        """Choose the row of a Sample."""
+        for index, row in enumerate(self._rows):
+            if row.node is node:
+                self.ui.resultsTable.selectRow(index)
+
+    def exportVolume(self, path: str | Path) -> None:
+        """Write the chosen Sample, with a JSON file beside it."""
+        self.context.results.exportVolume(self.selected.node, path)
+
+    def _fill(self, content: list[list[str]]) -> None:
+        table, names = self.ui.resultsTable, structuresOf(self._rows)
+        headers = [_("Seed"), *(_("Dice {name}").format(name=name) for name in names)]
+        headers += [_("HD95 {name}").format(name=name) for name in names] + [_("Image")]
+        table.clear()
+        table.setColumnCount(len(headers))
+        table.setHorizontalHeaderLabels(headers)
+        table.setRowCount(len(content))
+        for row, cells in enumerate(content):
+            for column, words in enumerate(cells):
+                item = qt.QTableWidgetItem(words)
+                item.setToolTip(self._rows[row].summary or self._rows[row].node.GetName())
+                table.setItem(row, column, item)
+        table.resizeColumnsToContents()
+
+    def _enable(self) -> None:
+        row, ui = self.selected, self.ui
+        twin = row is not None and row.twin is not None
+        for widget in (ui.showButton, ui.exportButton):
+            widget.enabled = row is not None
+        ui.compareButton.checked = self.context.comparison.active
+        ui.compareButton.enabled = twin or self.context.comparison.active
+        ui.differenceButton.enabled = twin
+        summary = row.summary if row else _("Nothing has been made yet.")
+        ui.resultSummaryLabel.text = summary
+        ui.resultSummaryLabel.visible = bool(summary)
+
+    def _onSelected(self) -> None:
+        self._enable()
+        if self.context.comparison.active and self.selected is not None and self.selected.twin is not None:
+            self.context.comparison.compare(self.selected.node)
+
+    def _onShow(self) -> None:
+        if self.selected is not None:
+            self.context.comparison.show(self.selected.node)
+            self._enable()
+
+    def _onCompare(self, checked: bool) -> None:
+        if checked and self.selected is not None:
+            self.context.comparison.compare(self.selected.node)
+        else:
+            self.context.comparison.close()
+        self._enable()
+
+    def _onDifference(self) -> None:
+        node = self.selected.node
+        self.context.comparison.close()
+        slicer.util.setSliceViewerLayers(background=node, foreground=difference(node), foregroundOpacity=0.6, fit=True)
+        self._enable()
+
+    def _onExportVolume(self) -> None:
+        suggestion = self.selected.node.GetName().replace(", ", "-").replace(" ", "-") + ".nii.gz"
+        path = qt.QFileDialog.getSaveFileName(
+            slicer.util.mainWindow(), _("Export the synthetic image"), suggestion, "NIfTI (*.nii.gz *.nii)"
+        )
+        if path:
+            self._guarded(lambda: self.exportVolume(path))
+
+    def _onExportDicom(self) -> None:
+        if not slicer.util.confirmOkCancelDisplay(dicomExport.warning(), _("Export synthetic images to DICOM")):
+            return
+        folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Choose an empty folder"))
+        if folder:
+            self._guarded(lambda: dicomExport.exportDicom(self.selected.node, folder))
+
+    def _guarded(self, write: Any) -> None:
+        try:
+            write()
+        except OSError as error:
+            slicer.util.errorDisplay(str(error), _("The image could not be exported"))
+
+
+def structuresOf(rows: list[ResultRow]) -> list[str]:
+    """The structures that were measured in any row, in their order."""
+    return list(dict.fromkeys(name for row in rows for name in row.dice))
+
+
+def _cells(row: ResultRow, names: list[str]) -> list[str]:
+    seed = str(row.seed) if row.seed is not None else "–"
+    dice = [_number(row.dice.get(name), "{:.2f}") + _without(row.diceWithout.get(name)) for name in names]
+    hd95 = [_number(row.hd95.get(name), "{:.1f} mm") for name in names]
+    return [seed, *dice, *hd95, row.node.GetName()]
+
+
+def _without(value: float | None) -> str:
+    return f" ({value:.2f})" if value is not None else ""
+
+
+def _number(value: float | None, form: str) -> str:
+    return form.format(value) if value is not None else "–"

@@ -1,0 +1,130 @@
+"""The section “Subject”: a row for each scalar the model reads; those a mask determines follow it unless set."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ctk
+import qt
+from slicer.i18n import tr as _
+
+from VCMSlicerLib.packCatalogue import AttributeInfo
+from VCMSlicerLib.panels.context import PanelContext
+from VCMSlicerLib.parameters import AttributeSetting
+
+
+class SubjectPanel:
+    """Makes its rows anew when the model changes."""
+
+    def __init__(self, ui: Any, context: PanelContext) -> None:
+        self.ui, self.context = ui, context
+        self.rows: dict[str, AttributeRow] = {}
+        self._shown: tuple[AttributeInfo, ...] | None = None
+
+    def updateFromParameters(self) -> None:
+        """Show the values of the scene."""
+        pack = self.context.pack
+        attributes = pack.attributes if pack is not None else ()
+        if attributes != self._shown:
+            self._rebuild(attributes)
+        busy = self.context.client.state.busy
+        for row in self.rows.values():
+            row.show(
+                self.context.parameters.attribute(row.info.name) if self.context.parameters else AttributeSetting()
+            )
+            row.setEnabled(not busy)
+        self.ui.noSubjectLabel.visible = not attributes
+
+    def _rebuild(self, attributes: tuple[AttributeInfo, ...]) -> None:
+        form = self.ui.subjectRows.layout()
+        while form.rowCount():
+            form.removeRow(0)
+        self.rows = {info.name: AttributeRow(info, self._onChanged) for info in attributes}
+        for row in self.rows.values():
+            form.addRow(f"{row.title}:", row.widget)
+        self._shown = attributes
+
+    def _onChanged(self, name: str, setting: AttributeSetting) -> None:
+        if self.context.parameters is not None:
+            self.context.parameters.setAttribute(name, setting)
+            self.context.announce()
+
+
+class AttributeRow:
+    """One scalar: a choice, or a slider in its unit; with a box “set” where a mask could determine it instead."""
+
+    def __init__(self, info: AttributeInfo, onChanged: Any) -> None:
+        self.info, self._tell, self._showing = info, onChanged, False
+        self.title = _(info.title)
+        self.widget = qt.QWidget()
+        layout = qt.QHBoxLayout(self.widget)
+        layout.setContentsMargins(0, 0, 0, 0)
+        self.setBox = self._makeSetBox() if info.structures else None
+        self.editor = self._makeChoice() if info.choices else self._makeSlider()
+        layout.addWidget(self.editor, 1)
+        if self.setBox is not None:
+            layout.addWidget(self.setBox)
+
+    def show(self, setting: AttributeSetting) -> None:
+        """Show a setting without telling anyone."""
+        self._showing = True
+        try:
+            value = setting.value if setting.value is not None else self.info.defaultValue
+            if self.info.choices:
+                self.editor.setCurrentIndex(max(0, self.editor.findData(value)))
+            else:
+                self.editor.value = float(value)
+            if self.setBox is not None:
+                self.setBox.checked = setting.given
+                self.editor.enabled = setting.given
+        finally:
+            self._showing = False
+
+    def setEnabled(self, enabled: bool) -> None:
+        """Whether the user may change it."""
+        self.widget.enabled = enabled
+
+    def _makeSetBox(self) -> Any:
+        box = qt.QCheckBox(_("Set"))
+        box.objectName = f"{self.info.name}SetBox"
+        box.toolTip = _(
+            "Give this volume yourself. Otherwise it follows the masks where they tell it, or the model's average."
+        )
+        box.connect("toggled(bool)", self._onChanged)
+        return box
+
+    def _makeChoice(self) -> Any:
+        box = qt.QComboBox()
+        box.objectName = f"{self.info.name}Box"
+        words = {"F": _("Female"), "M": _("Male")}
+        for choice in self.info.choices:
+            box.addItem(words.get(choice, choice), choice)
+        box.toolTip = _("{title} of the head to be made.").format(title=self.title)
+        box.connect("activated(int)", self._onChanged)
+        return box
+
+    def _makeSlider(self) -> Any:
+        info = self.info
+        slider = ctk.ctkSliderWidget()
+        slider.objectName = f"{info.name}Slider"
+        scaled = info.low is not None and info.high is not None
+        slider.minimum, slider.maximum = (info.low, info.high) if scaled else (0.0, 1.0)
+        slider.decimals = 0 if scaled and info.high - info.low >= 20 else 2
+        slider.singleStep = 1.0 if slider.decimals == 0 else 0.01
+        slider.suffix = f" {info.unit}" if info.unit else ""
+        span = (
+            _("{low:g} to {high:g} {unit}, the range the model was trained in.")
+            if scaled
+            else _("On the model's own scale from 0 to 1.")
+        )
+        words = span.format(low=slider.minimum, high=slider.maximum, unit=info.unit)
+        slider.toolTip = _("{title} of the head to be made: {range}").format(title=self.title, range=words)
+        slider.connect("valueChanged(double)", self._onChanged)
+        return slider
+
+    def _onChanged(self, *_arguments: Any) -> None:
+        if self._showing:
+            return
+        value = self.editor.itemData(self.editor.currentIndex) if self.info.choices else self.editor.value
+        given = self.setBox.checked if self.setBox is not None else True
+        self._tell(self.info.name, AttributeSetting(value, given))

@@ -1,0 +1,66 @@
+"""Brings the images of a run into the scene without holding up the panel: files are read in pieces between events."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+
+import qt
+from vcm.protocol import Generated
+
+from VCMSlicerLib.niftiFile import WorldImage, isNifti, readNiftiInPieces
+from VCMSlicerLib.scene import preload
+
+SLICE_SECONDS = 0.015
+
+
+def imagePaths(generated: Generated) -> list[str]:
+    """The files of a run that become volumes."""
+    paths = []
+    for sample in generated.samples:
+        paths += [path for path in (sample.path, sample.uncontrolled_path) if path]
+    return paths
+
+
+class Preloading:
+    """Reads files for `scene.importVolume`, a little at each turn of the event loop, then calls `onReady(error)`."""
+
+    def __init__(self, paths: list[str], onReady: Callable[[Exception | None], None]) -> None:
+        self._work = _readAll(paths)
+        self._onReady = onReady
+        self._timer = qt.QTimer()
+        self._timer.setInterval(0)
+        self._timer.connect("timeout()", self._goOn)
+        self._timer.start()
+
+    def stop(self) -> None:
+        """Read no further; `onReady` is not called."""
+        self._timer.stop()
+
+    def _goOn(self) -> None:
+        end = time.perf_counter() + SLICE_SECONDS
+        error: Exception | None = None
+        try:
+            while time.perf_counter() < end:
+                next(self._work)
+            return
+        except StopIteration:
+            pass
+        except Exception as problem:
+            error = problem
+        self._timer.stop()
+        self._onReady(error)
+
+
+def _readAll(paths: list[str]) -> Iterator[None]:
+    for path in filter(isNifti, paths):
+        pieces: Generator[float, None, WorldImage] = readNiftiInPieces(Path(path))
+        while True:
+            try:
+                next(pieces)
+            except StopIteration as end:
+                preload(path, end.value)
+                break
+            yield
+        yield
