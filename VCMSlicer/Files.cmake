@@ -54,7 +54,6 @@ set(MODULE_PYTHON_SCRIPTS
   VCMSlicerLib/workerProcess.py
   VCMSlicerLib/worldImages.py
   vcm/__init__.py
-  vcm/alignment.py
   vcm/atomic_files.py
   vcm/attributes.py
   vcm/backbones/__init__.py
@@ -63,9 +62,20 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/backbones/latents.py
   vcm/backbones/noise_levels.py
   vcm/backbones/published.py
+  vcm/backbones/schedule.py
   vcm/backbones/slab_decoding.py
-  vcm/choice.py
+  vcm/benchmark/__init__.py
+  vcm/benchmark/engine.py
+  vcm/benchmark/measuring.py
+  vcm/benchmark/published.py
+  vcm/benchmark/released.py
+  vcm/benchmark/report.py
+  vcm/benchmark/run.py
+  vcm/benchmark/setting.py
+  vcm/benchmark/tensor_memory.py
+  vcm/benchmark/way.py
   vcm/cli/__init__.py
+  vcm/cli/benchmark.py
   vcm/cli/cohort.py
   vcm/cli/console.py
   vcm/cli/doctor.py
@@ -83,7 +93,6 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/controls/published.py
   vcm/controls/vcm_control.py
   vcm/controls/vcm_networks.py
-  vcm/cuda_graph.py
   vcm/demo_case.py
   vcm/doctor/__init__.py
   vcm/doctor/examination.py
@@ -94,19 +103,21 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/doctor/regions.py
   vcm/doctor/structures.py
   vcm/errors.py
+  vcm/failures.py
   vcm/findings.py
   vcm/generate.py
   vcm/grid.py
-  vcm/guidance.py
-  vcm/image_refusals.py
   vcm/job.py
-  vcm/lettering.py
+  vcm/judging/__init__.py
+  vcm/judging/alignment.py
+  vcm/judging/reference_space.py
+  vcm/judging/segmentation.py
+  vcm/judging/surface_distances.py
+  vcm/judging/synthseg.py
   vcm/loading.py
-  vcm/memory_plan.py
-  vcm/montage.py
-  vcm/montage_columns.py
-  vcm/nifti_reader.py
-  vcm/noise_file.py
+  vcm/machine/__init__.py
+  vcm/machine/memory_plan.py
+  vcm/machine/runtime.py
   vcm/packs/__init__.py
   vcm/packs/acquiring.py
   vcm/packs/catalogue.py
@@ -120,7 +131,13 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/packs/published_config.py
   vcm/packs/schema.py
   vcm/packs/store.py
-  vcm/planes.py
+  vcm/pictures/__init__.py
+  vcm/pictures/lettering.py
+  vcm/pictures/montage.py
+  vcm/pictures/montage_columns.py
+  vcm/pictures/planes.py
+  vcm/pictures/score_table.py
+  vcm/pictures/slice_pictures.py
   vcm/progress.py
   vcm/protocol/__init__.py
   vcm/protocol/answers.py
@@ -128,20 +145,17 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/protocol/lines.py
   vcm/protocol/message.py
   vcm/protocol/requests.py
-  vcm/record.py
-  vcm/reference_space.py
   vcm/report.py
-  vcm/resampling.py
-  vcm/results_folder.py
-  vcm/run.py
-  vcm/runtime.py
-  vcm/sampling.py
-  vcm/schedule.py
-  vcm/score_table.py
-  vcm/segmentation.py
-  vcm/slice_pictures.py
-  vcm/surface_distances.py
-  vcm/synthseg.py
+  vcm/runs/__init__.py
+  vcm/runs/choice.py
+  vcm/runs/record.py
+  vcm/runs/results_folder.py
+  vcm/runs/run.py
+  vcm/sampling/__init__.py
+  vcm/sampling/cuda_graph.py
+  vcm/sampling/guidance.py
+  vcm/sampling/noise_file.py
+  vcm/sampling/samplers.py
   vcm/training/__init__.py
   vcm/training/checkpoint.py
   vcm/training/cohort.py
@@ -158,12 +172,15 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/training/moving_average.py
   vcm/training/obedience.py
   vcm/volume.py
-  vcm/volume_files.py
+  vcm/volumes/__init__.py
+  vcm/volumes/image_refusals.py
+  vcm/volumes/nifti_reader.py
+  vcm/volumes/resampling.py
+  vcm/volumes/volume_files.py
   vcm/worker/__init__.py
   vcm/worker/__main__.py
   vcm/worker/contract.py
   vcm/worker/engine.py
-  vcm/worker/failures.py
   vcm/worker/jobs.py
   vcm/worker/lifeline.py
   vcm/worker/process.py
@@ -186,6 +203,10 @@ set(MODULE_PYTHON_RESOURCES
   Resources/worker-requirements.txt
   vcm/packs/catalogue.json
   vcm/packs/catalogue.schema.json
+  vcm/packs/embedded/brainldm-mini-ventricles/README.md
+  vcm/packs/embedded/brainldm-mini-ventricles/control.safetensors
+  vcm/packs/embedded/brainldm-mini-ventricles/manifest.json
+  vcm/packs/embedded/brainldm-mini-ventricles/training.json
   vcm/packs/embedded/brainldm-mini/README.md
   vcm/packs/embedded/brainldm-mini/autoencoder.safetensors
   vcm/packs/embedded/brainldm-mini/denoiser.safetensors

@@ -25,7 +25,7 @@ from VCMSlicerLib.workerClient import WorkerClient
 
 RESOURCES = Path(__file__).parent / "Resources"
 DEMO_MASK = RESOURCES / "DemoCase" / "ventricles.nii.gz"
-DEMO_MASK_SHA256 = "1c870ebdaaae7c508fc1d1997310ba34bf153556f1301db0e15ce5a7a8ab80a0"
+DEMO_MASK_SHA256 = "52383937de7c73e10354ed21c45427086d1bd586a87348a4fb4a0776303df6ad"
 
 
 class VCMSlicer(ScriptedLoadableModule):

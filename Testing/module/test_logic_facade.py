@@ -24,7 +24,7 @@ from logicSetup import (
 from opened import home, tinyPacks  # noqa: F401
 from vcm.errors import VcmError
 from vcm.protocol import Accepted, Examined, Generate, Generated
-from vcm.volume_files import read_volume
+from vcm.volumes.volume_files import read_volume
 from VCMSlicerLib.jobs import JobCancelled, JobFailed, JobState, WorkerClient, WorkerCommand
 from VCMSlicerLib.jobState import IMPORT_FAILED
 from VCMSlicerLib.logicFacade import LogicFacade

@@ -5,9 +5,9 @@ import shutil
 
 import pytest
 from opened import tinyPacks  # noqa: F401
-from vcm.choice import choose_packs
 from vcm.packs.store import default_backbone, packs_folder
 from vcm.protocol import ListPacks
+from vcm.runs.choice import choose_packs
 from vcm.worker.survey import survey_packs
 from VCMSlicerLib import userFolders
 from VCMSlicerLib.packCatalogue import (

@@ -11,7 +11,7 @@ from logicSetup import turned
 from vcm.errors import VcmError
 from vcm.grid import Grid
 from vcm.volume import Volume
-from vcm.volume_files import read_volume, write_volume
+from vcm.volumes.volume_files import read_volume, write_volume
 from VCMSlicerLib.niftiFile import TYPES, WorldImage, readNifti, readNiftiInPieces, writeNifti
 from VCMSlicerLib.scene import importVolume
 

@@ -15,7 +15,7 @@ from logicSetup import (
 )
 from scipy.spatial import cKDTree
 from vcm.errors import VcmError
-from vcm.volume_files import read_volume
+from vcm.volumes.volume_files import read_volume
 from VCMSlicerLib.packCatalogue import ClassInfo, ConditionInfo, GridInfo
 from VCMSlicerLib.scene import ConditionChoice, check, countLostVoxels, exportCondition
 from VCMSlicerLib.worldImages import segmentsImage, volumeImage
