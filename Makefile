@@ -4,10 +4,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo test lint bench clean help
+.PHONY: demo test module-test lint bench clean help
 
 help: ## Show the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.runtime ## Paint-to-brain in one go: a mask in, a synthetic T1w, its report and its picture in demo/
 	$(BIN)/vcm generate --condition ventricles=VCMSlicer/Resources/DemoCase/ventricles.nii.gz \
@@ -16,6 +16,9 @@ demo: $(VENV)/.runtime ## Paint-to-brain in one go: a mask in, a synthetic T1w, 
 
 test: $(VENV)/.development ## Run all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto
+
+module-test: $(VENV)/.module ## Run the tests of the Slicer module, without Slicer (see Testing/README.md)
+	OMP_NUM_THREADS=1 QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest --numprocesses auto Testing/module
 
 lint: $(VENV)/.development ## Check style and types
 	$(BIN)/ruff check .
@@ -37,4 +40,8 @@ $(VENV)/.runtime: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.development: $(VENV)/.runtime
 	$(PIP) --editable ".[test,reference,lint]"
+	@touch $@
+
+$(VENV)/.module: $(VENV)/.development
+	$(PIP) --editable ".[slicer]"
 	@touch $@
