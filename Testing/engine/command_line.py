@@ -112,6 +112,8 @@ class RoomFor:
 
 
 def _run(arguments, out, err, environment, place, hardship) -> None:
+    # A test run in the background is started with Ctrl-C ignored, and its children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.update(environment)
     os.chdir(place)
     for path, stream in ((out, 1), (err, 2)):
