@@ -17,21 +17,18 @@ from numpy.typing import NDArray
 
 from vcm.errors import Code, VcmError
 from vcm.grid import Grid
+from vcm.judging.synthseg import STRUCTURES
 
+WHITE_MATTER = 1
 VENTRICLES = 4
 EXTRAVENTRICULAR_CSF = 7
 
 # The segmenter's classes, in its order. Background (0) is everything that stands in no row.
+# The label maps also know the optic chiasm, which a T1w image cannot tell from white matter.
+OPTIC_CHIASM = 85
 SEGMENTER_CLASSES: dict[int, tuple[str, tuple[int, ...]]] = {
-    1: ("white matter", (2, 41, 7, 46, 85)),
-    2: ("grey matter", (3, 42, 8, 47)),
-    3: ("deep grey matter", (10, 49, 11, 50, 12, 51, 13, 52, 26, 58, 28, 60)),
-    VENTRICLES: ("lateral ventricles", (4, 43, 5, 44)),
-    5: ("hippocampus", (17, 53)),
-    6: ("amygdala", (18, 54)),
-    EXTRAVENTRICULAR_CSF: ("extra-ventricular CSF", (24,)),
-    8: ("brain stem", (16,)),
-    9: ("third and fourth ventricle", (14, 15)),
+    **STRUCTURES,
+    WHITE_MATTER: (STRUCTURES[WHITE_MATTER][0], (*STRUCTURES[WHITE_MATTER][1], OPTIC_CHIASM)),
 }
 
 
