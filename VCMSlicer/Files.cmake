@@ -90,6 +90,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/controls/__init__.py
   vcm/controls/condition_encoder.py
   vcm/controls/control.py
+  vcm/controls/patch_encoder.py
   vcm/controls/published.py
   vcm/controls/vcm_control.py
   vcm/controls/vcm_networks.py

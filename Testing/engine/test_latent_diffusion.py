@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from vcm.backbones.latent_diffusion import LatentDiffusion
 from vcm.backbones.latents import pack, unpack
 from vcm.generate import seeded_noise
 
@@ -53,6 +54,27 @@ def test_between_two_timesteps_v_is_read_with_the_alpha_between_them():
     a = 1 / (1 + np.exp(-(0.75 * log_snr[100] + 0.25 * log_snr[101])))
     found = model.denoise(latent, torch.tensor([100.25]), torch.zeros(1, 4))
     assert torch.allclose(found, float((1 - a) ** 0.5) * latent + float(a**0.5) * v, atol=1e-4)
+
+
+def test_a_denoiser_with_an_atlas_is_shown_the_mean_latent_packed_and_standardised_at_every_noise_level():
+    plain = tiny.backbone(packing=2)
+    mean = torch.arange(3 * 4 * 6 * 8.0).reshape(tiny.LATENT) ** 1.5  # no two places alike
+    model = LatentDiffusion(
+        grid=plain.grid,
+        latent_shape=tiny.LATENT,
+        schedule=plain.schedule,
+        attributes=plain.attributes,
+        autoencoder=plain.autoencoder,
+        denoiser=Recorder(torch.zeros(2, 24, 2, 3, 4), attributes=4 + 24),
+        packing=2,
+        whitening=(mean, torch.ones(tiny.LATENT)),
+        atlas=True,
+    )
+    model.denoise(torch.zeros(2, *tiny.LATENT), torch.tensor([5.0, 900.0]), torch.zeros(2, 4))
+    shown = unpack(model.denoiser.seen[:, 28:], 2)
+    expected = torch.stack([(channel - channel.mean()) / channel.std() for channel in mean])
+    assert torch.allclose(shown[0], expected, atol=1e-5)
+    assert torch.equal(shown[0], shown[1])
 
 
 def test_packing_puts_each_block_of_voxels_into_channels_in_array_order():

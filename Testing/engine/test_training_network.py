@@ -8,6 +8,14 @@ from vcm.loading import build_control
 LATENT, MASK = (2, 3, 4, 6, 8), (2, 1, 16, 24, 32)
 
 
+# Masks of 16×24×32 averaged over 2×2×2 voxels, patches of 2×2×2 of these, on the latent's grid of 4×6×8.
+PATCHES = {
+    "encoder": {"channels": 8, "places": [4, 6, 8], "num_res_blocks": 1, "norm_num_groups": 4},
+    "condition_packing": 2,
+    "condition_pooling": 2,
+}
+
+
 def network(**options):
     torch.manual_seed(4)
     return build_control({**NETWORK, **options}, {"ventricles": 1})
@@ -28,14 +36,14 @@ def correction(net):
     return eps * gamma + beta
 
 
-@pytest.mark.parametrize("direct", [False, True])
-def test_a_new_control_changes_nothing(direct):
-    assert not correction(network(direct=direct)).any()
+@pytest.mark.parametrize("options", [{"direct": False}, {"direct": True}, {"direct": True, **PATCHES}])
+def test_a_new_control_changes_nothing(options):
+    assert not correction(network(**options)).any()
 
 
-@pytest.mark.parametrize("direct", [False, True])
-def test_every_part_of_a_new_control_learns_within_a_few_steps(direct):
-    net = network(direct=direct)
+@pytest.mark.parametrize("options", [{"direct": False}, {"direct": True}, {"direct": True, **PATCHES}])
+def test_every_part_of_a_new_control_learns_within_a_few_steps(options):
+    net = network(**options)
     before = {name: p.detach().clone() for name, p in net.named_parameters()}
     optimiser = torch.optim.SGD(net.parameters(), lr=0.1)
     target = torch.randn(LATENT, generator=torch.Generator().manual_seed(8))
@@ -95,3 +103,26 @@ def test_the_direct_path_fades_as_the_latent_shows_itself():
             without = net.modulation(latent[:1], eps[:1], at, net.encode({"ventricles": mask[:1] * 0}))[1]
             effects.append(((with_mask - without) / net.noise_levels(at).sqrt()).abs().mean().item())
     assert effects[1] < 0.2 * effects[0]
+
+
+def test_a_patch_is_seen_by_the_share_of_each_of_its_blocks_that_the_mask_fills():
+    net = network(direct=True, condition_gain=1.0, **PATCHES)
+    net.encoders["ventricles"].blocks = torch.nn.ModuleList()
+    patch = torch.zeros(1, 1, 16, 24, 32)
+    patch[0, 0, 8:12, 16:20, 4:8] = torch.rand(4, 4, 4, generator=torch.Generator().manual_seed(3)).round()
+    shares = patch[0, 0, 8:12, 16:20, 4:8].reshape(2, 2, 2, 2, 2, 2).mean(dim=(1, 3, 5)).flatten()
+    silence = net.encode({"ventricles": patch * 0})["ventricles"]
+    heard = net.encode({"ventricles": patch})["ventricles"] - silence
+    weight = net.encoders["ventricles"].embed.conv.weight[:, :, 0, 0, 0]
+    assert torch.allclose(heard[0, :, 2, 4, 1], weight @ shares, atol=1e-5)
+    heard[0, :, 2, 4, 1] = 0
+    assert not heard.any()
+
+
+def test_the_same_patch_means_different_things_in_different_places():
+    net = network(direct=True, **PATCHES)
+    here, there = torch.zeros(2, 1, 1, 16, 24, 32)
+    here[0, 0, 0:4, 0:4, 0:4] = 1
+    there[0, 0, 8:12, 8:12, 16:20] = 1
+    encoded = [net.encode({"ventricles": mask})["ventricles"] for mask in (here, there)]
+    assert not torch.allclose(encoded[0][0, :, 0, 0, 0], encoded[1][0, :, 2, 2, 4], atol=1e-3)

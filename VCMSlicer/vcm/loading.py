@@ -38,6 +38,7 @@ def load_backbone(pack: Pack) -> LatentDiffusion:
         scale_factor=manifest.latent.scale_factor,
         packing=manifest.latent.packing,
         whitening=_whitening(pack) if manifest.latent.whitened else None,
+        atlas=manifest.latent.atlas,
     ).eval()
 
 

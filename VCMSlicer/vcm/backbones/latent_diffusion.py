@@ -41,12 +41,14 @@ class LatentDiffusion(nn.Module):
 
     `packing` and `whitening` (per-voxel mean and standard deviation) describe how the denoiser sees the latent; the
     real BrainLDM is the case packing 1, one scale factor, ε-prediction. They stay inside: everything above sees a
-    latent of about unit variance, and ε. With `slab_bytes` set, `decode` works slab by slab: the same image in less
-    memory.
+    latent of about unit variance, and ε. With `atlas` the denoiser is also shown the mean latent that whitening took
+    out: convolutions do not know where they are, and at high noise the latent does not tell them. With `slab_bytes`
+    set, `decode` works slab by slab: the same image in less memory.
     """
 
     latent_mean: Tensor
     latent_std: Tensor
+    atlas: Tensor
 
     def __init__(
         self,
@@ -60,6 +62,7 @@ class LatentDiffusion(nn.Module):
         scale_factor: float = 1.0,
         packing: int = 1,
         whitening: tuple[Tensor, Tensor] | None = None,
+        atlas: bool = False,
     ) -> None:
         super().__init__()
         self.grid, self.latent_shape, self.schedule, self.attributes = grid, latent_shape, schedule, attributes
@@ -69,9 +72,11 @@ class LatentDiffusion(nn.Module):
         mean, std = whitening or (torch.zeros(()), torch.ones(()))
         self.register_buffer("latent_mean", mean.float(), persistent=False)
         self.register_buffer("latent_std", std.float(), persistent=False)
+        shown = pack(standardised(self.latent_mean)[None], packing) if atlas else torch.zeros(1, 0, 1, 1, 1)
+        self.register_buffer("atlas", shown, persistent=False)
         self.noise_levels = NoiseLevels(schedule)
         self.context = bool(getattr(denoiser, "with_conditioning", False))
-        extra = int(denoiser.in_channels) - latent_shape[0] * packing**3  # type: ignore[arg-type]
+        extra = int(denoiser.in_channels) - latent_shape[0] * packing**3 - shown.shape[1]  # type: ignore[arg-type]
         if extra not in (0, len(attributes)):
             raise VcmError(
                 Code.PACK_INVALID,
@@ -101,6 +106,8 @@ class LatentDiffusion(nn.Module):
         if self.attribute_channels:
             planes = attributes[:, :, None, None, None].expand(-1, -1, *x.shape[2:])
             x = torch.cat([x, planes.to(x.dtype)], dim=1)
+        if self.atlas.shape[1]:
+            x = torch.cat([x, self.atlas.to(x.dtype).expand(len(x), -1, -1, -1, -1)], dim=1)
         context = attributes[:, None, :].to(dtype) if self.context else None
         predicted = self.denoiser(x.to(dtype), timesteps=t, context=context)
         predicted = unpack(predicted.float(), self.packing)
@@ -112,6 +119,11 @@ class LatentDiffusion(nn.Module):
         """ε = √(1−ᾱ)·z + √ᾱ·v."""
         alpha_bar = self.noise_levels(t)
         return (1 - alpha_bar).sqrt() * latent + alpha_bar.sqrt() * v
+
+
+def standardised(mean: Tensor) -> Tensor:
+    """A mean latent `[C, i, j, k]` with each channel brought to mean 0 and standard deviation 1."""
+    return (mean - mean.mean(dim=(1, 2, 3), keepdim=True)) / mean.std(dim=(1, 2, 3), keepdim=True)
 
 
 def dtype_of(module: nn.Module) -> torch.dtype:

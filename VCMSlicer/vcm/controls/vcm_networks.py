@@ -1,7 +1,8 @@
 """The Volumetric Conditioning Module (Ahn et al., WACV 2025): an asymmetric U-Net that modulates ε.
 
 Released and paper's variants differ in two switches: whether the encoder knows the time, and whether all conditions
-share one encoder or each has its own (which allows any subset). Both are fields of the pack's manifest.
+share one encoder or each has its own (which allows any subset). Both are fields of the pack's manifest. Controls for
+small backbones leave the voxels' grid at once (`PatchEncoder`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from vcm.backbones.latents import pack, unpack
 from vcm.backbones.noise_levels import NoiseLevels
 from vcm.backbones.schedule import Schedule
 from vcm.controls.condition_encoder import ConditionEncoder
+from vcm.controls.patch_encoder import PatchEncoder
 
 SHARED = "shared"
 
@@ -55,10 +57,12 @@ class VcmNetwork(nn.Module):
 
     `channels` maps each condition to its number of input channels, in the order in which a shared encoder
     concatenates them. `condition_packing` and `latent_packing` trade resolution for channels without loss, for
-    backbones small enough to run on a CPU. With a `schedule` the network sees v in place of ε, and its γ and β are
-    scaled by √ᾱ_t, so that one unit of its output moves v by one unit at every noise level: where ᾱ is 10⁻⁴, ε is
-    nearly the latent itself, and what decides the layout is a hundredth of it. `condition_gain` multiplies the
-    conditions: a mask fills a hundredth of a head, and without a gain its encoding drowns between z and ε. With a
+    backbones small enough to run on a CPU; `condition_pooling` averages blocks of voxels before that. An `encoder` with
+    `places` is a `PatchEncoder`, any other a `ConditionEncoder`. With a `schedule` the network sees v in place of ε,
+    and its γ and β are scaled by √ᾱ_t, so that one unit of its output moves v by one unit at every noise level: where
+    ᾱ is 10⁻⁴, ε is nearly the latent itself, and what decides the layout is a hundredth of it. `condition_gain`
+    multiplies the conditions: a mask fills a hundredth of a head, and without a gain its encoding drowns between z and
+    ε. With a
     `typical_shape` the encoders see how a condition differs from the typical one, a tensor of that shape kept with
     the weights: a whitened latent says nothing of where it lies, so that a network of convolutions could not know
     whether the absence of a structure is worth a remark. With `direct` the heads see the encodings too, beside what
@@ -75,6 +79,7 @@ class VcmNetwork(nn.Module):
         *,
         shared_encoder: bool,
         condition_packing: int = 1,
+        condition_pooling: int = 1,
         latent_packing: int = 1,
         latent_channels: int = 3,
         schedule: Mapping[str, Any] | None = None,
@@ -85,15 +90,13 @@ class VcmNetwork(nn.Module):
         super().__init__()
         self.channels = dict(channels)
         self.condition_packing, self.latent_packing = condition_packing, latent_packing
-        self.condition_gain = condition_gain
+        self.condition_pooling, self.condition_gain = condition_pooling, condition_gain
         for name, width in self.channels.items() if typical_shape else ():
             self.register_buffer(f"typical_{name}", torch.zeros(width, *(typical_shape or ())))
         widths = {SHARED: sum(self.channels.values())} if shared_encoder else self.channels
+        build = PatchEncoder if "places" in encoder else ConditionEncoder
         self.encoders = nn.ModuleDict(
-            {
-                name: ConditionEncoder(**{**encoder, "in_channels": width * condition_packing**3})
-                for name, width in widths.items()
-            }
+            {name: build(**{**encoder, "in_channels": width * condition_packing**3}) for name, width in widths.items()}
         )
         chosen = {**unet, "use_flash_attention": True, "upcast_attention": False, "with_conditioning": False}
         self.unet = DiffusionModelUNet(**{"include_fc": False, **chosen})
@@ -130,6 +133,8 @@ class VcmNetwork(nn.Module):
         return {name: self.encoders[name](pack(c, self.condition_packing), t) for name, c in present.items()}
 
     def _unusual(self, name: str, condition: Tensor) -> Tensor:
+        if self.condition_pooling > 1:
+            condition = functional.avg_pool3d(condition, self.condition_pooling)
         typical = getattr(self, f"typical_{name}", None)
         if typical is not None:
             condition = condition - functional.interpolate(typical[None].to(condition), condition.shape[2:])

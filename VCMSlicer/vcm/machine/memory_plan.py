@@ -14,6 +14,7 @@ from torch import nn
 from vcm.backbones.latent_diffusion import LatentDiffusion
 from vcm.backbones.slab_decoding import CPU_SLAB_BYTES, SLAB_BYTES, slab_decoding_bytes
 from vcm.controls.condition_encoder import ConditionEncoder
+from vcm.controls.patch_encoder import PatchEncoder
 from vcm.controls.vcm_control import VcmControl
 from vcm.errors import Code, VcmError
 
@@ -186,8 +187,9 @@ def _largest_condition_activation(backbone: LatentDiffusion, control: VcmControl
     if control is None:
         return 0
     network = control.network
-    voxels = math.prod(backbone.grid.shape) // network.condition_packing**3
-    widths = [encoder.base for encoder in network.encoders.values() if isinstance(encoder, ConditionEncoder)]
+    voxels = math.prod(backbone.grid.shape) // (network.condition_packing * network.condition_pooling) ** 3
+    kinds = (ConditionEncoder, PatchEncoder)
+    widths = [encoder.base for encoder in network.encoders.values() if isinstance(encoder, kinds)]
     return voxels * max(widths)
 
 

@@ -44,13 +44,15 @@ class LatentSpec:
     """The latent as the autoencoder makes it: `[channels, i, j, k]`, and how the denoiser wants it.
 
     `scale_factor` multiplies the latent before denoising; `packing` folds blocks of that edge into channels;
-    `whitened` says that the pack has a file of per-voxel mean and standard deviation.
+    `whitened` says that the pack has a file of per-voxel mean and standard deviation, and `atlas` that the denoiser is
+    shown that mean.
     """
 
     shape: tuple[int, ...]
     scale_factor: float
     packing: int = 1
     whitened: bool = False
+    atlas: bool = False
 
 
 @dataclass(frozen=True)
@@ -185,6 +187,7 @@ def _backbone(content: Mapping[str, Any]) -> BackboneManifest:
             scale_factor=float(latent["scale_factor"]),
             packing=int(latent.get("packing", 1)),
             whitened=latent.get("whitened", False),
+            atlas=latent.get("atlas", False),
         ),
         schedule=ScheduleSpec(**{**content["schedule"], "timesteps": int(content["schedule"]["timesteps"])}),
         attributes=tuple(AttributeSpec.from_dict(entry) for entry in content["attributes"]),
@@ -254,6 +257,8 @@ def _check_latent(manifest: BackboneManifest) -> None:
         _refuse(f"The latent's sizes {latent.shape[1:]} cannot be packed by {latent.packing}.")
     if latent.whitened != ("whitening" in manifest.files):
         _refuse("A whitened latent needs a file for “whitening”, and only a whitened latent has one.")
+    if latent.atlas and not latent.whitened:
+        _refuse("A denoiser can only be shown the mean latent (“atlas”) where the latent is whitened with it.")
 
 
 def _check_segmenter(manifest: BackboneManifest) -> None:
