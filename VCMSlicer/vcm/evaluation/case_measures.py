@@ -103,6 +103,7 @@ def _values(entry: ClassAlignment) -> dict[str, float | None]:
         "assd": entry.assd_mm,
         "requested_ml": entry.requested_ml,
         "obtained_ml": entry.obtained_ml,
+        "volume_error": abs(entry.obtained_ml - entry.requested_ml) if entry.obtained_ml is not None else None,
     }
 
 
@@ -129,5 +130,6 @@ def _skull(image: Volume, case: EvaluatedCase, labels: Volume | None) -> Iterato
     if labels is None:
         yield "skull", "skull_distance", None, "not measured: no segmenter is at hand"
         return
-    emptied = np.where(labels.array > 0, 0, image.array).astype(np.float64)
-    yield "skull", "skull_distance", float(np.square(emptied - case.skull.volume.array).mean()), ""
+    emptied = np.where(labels.array != 0, 0, image.array).astype(np.float64)
+    error = emptied - case.skull.volume.array.astype(np.float64)
+    yield "skull", "skull_distance", float(np.square(error).mean()), ""

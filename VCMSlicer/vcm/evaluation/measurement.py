@@ -35,6 +35,7 @@ KINDS: dict[str, MeasureKind] = {
     "assd": MeasureKind("ASSD", "mm", 2, "↓"),
     "requested_ml": MeasureKind("volume asked for", "ml", 1),
     "obtained_ml": MeasureKind("volume obtained", "ml", 1),
+    "volume_error": MeasureKind("|obtained − asked for|", "ml", 1, "↓"),
     "skull_mse": MeasureKind("skull MSE", digits=5, better="↓"),
     "skull_distance": MeasureKind("skull distance", digits=5, better="↓"),
     "ssim": MeasureKind("SSIM", better="↑"),
