@@ -141,7 +141,7 @@ def _on_cases(
     name: str, backbone_name: str | None, cases: Path, out: Path, options: Any, where: tuple[str, str], told: Told
 ) -> dict[str, Any]:
     from vcm.evaluation.case_outcome import write_outcome
-    from vcm.evaluation.control_evaluation import ControlEvaluation
+    from vcm.evaluation.control_evaluation import ControlEvaluation, refuse_early
     from vcm.packs.store import find_pack
     from vcm.runs.choice import choose_packs
 
@@ -149,6 +149,7 @@ def _on_cases(
     own = backbone_name or named.control.backbone.name
     backbone, control = choose_packs(own, name, ())
     assert control is not None
+    refuse_early(control, options.subsets, cases)
     run = ControlEvaluation(backbone, control, _generator(backbone, control, where, told), options, told)
     return write_outcome(run.run(cases, out), run, cases)
 
@@ -177,11 +178,8 @@ def _response(
     from vcm.packs.store import find_pack
 
     pack = find_pack(name)
-    specs = {spec.name: spec for spec in pack.backbone.attributes}
     seed, steps, segmenter = how
     chosen = parse_values(values) if values else ()
-    if attribute and not chosen and attribute in specs and specs[attribute].low is not None:
-        chosen = parse_values(f"{specs[attribute].low}:{specs[attribute].high}:9")
     generator = _generator(pack, None, where, told)
     data: dict[str, Any] = {"backbone": pack.name}
     if attribute:

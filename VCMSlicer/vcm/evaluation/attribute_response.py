@@ -39,7 +39,8 @@ SHEET_PICTURE = "contact-sheet.png"
 
 @dataclass(frozen=True)
 class ResponseOptions:
-    """`values` are in the attribute's own unit; each is sampled `samples` times, from seeds that follow each other."""
+    """`values` are in the attribute's own unit, by default nine over its range; each is sampled `samples` times, from
+    seeds that follow each other."""
 
     attribute: str
     values: tuple[float, ...]
@@ -74,7 +75,8 @@ def evaluate_response(
     """Sample and measure every value, write table and plot, and give the summary as data."""
     told = told or Told()
     spec = _measurable(pack, options.attribute)
-    raws = [spec.to_raw(value) for value in options.values]
+    values = options.values or parse_values(f"{spec.low}:{spec.high}:9")
+    raws = [spec.to_raw(value) for value in values]
     choice = choose_segmenter(pack, options.segmenter, device=generator.runtime.device)
     told.words(choice.sentence)
     if choice.segmenter is None:
@@ -96,7 +98,7 @@ def evaluate_response(
     }
     store = ResultStore.open(out, settings)
     sampler = CaseSampler(generator, options.steps, told.cancelled)
-    jobs = [(value, raw, n) for value, raw in zip(options.values, raws, strict=True) for n in range(options.samples)]
+    jobs = [(value, raw, n) for value, raw in zip(values, raws, strict=True) for n in range(options.samples)]
     meter = ProgressMeter([("sample", 1.0, len(jobs))], told.progress)
     asked, got = [], []
     for value, raw, n in jobs:
@@ -178,7 +180,7 @@ def _write(
         "| asked for, ml | obtained, ml: mean (95 % interval) |",
         "| --- | --- |",
     ]
-    for n, value in enumerate(options.values):
+    for n, value in enumerate(asked[::count]):
         lines.append(f"| {value:g} | {mean_of(got[n * count : (n + 1) * count]).words(1)} |")
     write_text(folder / RESPONSE_WORDS, "\n".join([*lines, ""]))
     panel = Scatter(

@@ -62,7 +62,7 @@ class CaseMeasurer:
         return Measured(tuple(rows), features)
 
     def _seen(self, image: Volume) -> tuple[Volume | None, Features]:
-        features = self.networks.features(image.array) if self.networks.sees_sets else {}
+        features = self.networks.features(image) if self.networks.sees_sets else {}
         if isinstance(self.segmenter, WatchedSegmenter):
             labels, features["frechet_segmenter"] = self.segmenter.segment_with_features(image)
             return labels, features
@@ -83,7 +83,7 @@ class CaseMeasurer:
     def _likeness(self, image: Volume, case: EvaluatedCase) -> Iterator[Any]:
         for measure, (value, remark) in image_measures(image.array, case.image.array).items():
             yield WHOLE_IMAGE, measure, value, remark
-        lpips = self.networks.lpips(image.array, case.image.array)
+        lpips = self.networks.lpips(image, case.image)
         yield WHOLE_IMAGE, "lpips", lpips, why_not("lpips") if lpips is None else ""
 
 

@@ -72,7 +72,6 @@ class ControlEvaluation:
         self, backbone: Pack, control: Pack, generator: Generator, options: CaseOptions, told: Told | None = None
     ) -> None:
         self.manifest = control.control
-        require_known(self.manifest.conditions, control.name)
         self.options, self.told, self.generator = options, told or Told(), generator
         self.sets = condition_sets(self.manifest, options.subsets)
         self.every = (
@@ -90,8 +89,6 @@ class ControlEvaluation:
     def run(self, cohort: Path, out: Path) -> Evaluation:
         """Measure every case that is not measured yet; each is kept as soon as it is finished."""
         entries = read_cases(cohort)[: self.options.count]
-        if not entries:
-            raise VcmError(Code.BAD_REQUEST, f"{cohort} lists no cases.", "Make some with: vcm cohort make --help")
         store = ResultStore.open(out, {**self.settings, "cases": cohort.resolve().name})
         found = {entry.name: self._finished(store, n, entry) for n, entry in enumerate(entries)}
         waiting = [(n, entry) for n, entry in enumerate(entries) if found[entry.name] is None]
@@ -162,6 +159,14 @@ class ControlEvaluation:
             "segmenter": self.measurer.segmenter.name if self.measurer.segmenter else "none",
             "features": dict(networks.hashes),
         }
+
+
+def refuse_early(control: Pack, subsets: str, cohort: Path) -> None:
+    """What makes no sense is told before any weights are loaded."""
+    require_known(control.control.conditions, control.name)
+    condition_sets(control.control, subsets)
+    if not read_cases(cohort):
+        raise VcmError(Code.BAD_REQUEST, f"{cohort} lists no cases.", "Make some with: vcm cohort make --help")
 
 
 def condition_sets(manifest: ControlManifest, subsets: str) -> list[tuple[str, ...]]:

@@ -19,9 +19,11 @@ from torch.nn import functional
 
 from vcm.errors import Code, VcmError
 from vcm.packs.hashing import hash_file
+from vcm.pictures.planes import facing_viewer
+from vcm.volume import Volume
 
 AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
-"""The array axis that a plane's slices follow one another along, on the backbones' LAS grids."""
+"""The array axis that a plane's slices follow one another along, once an image faces the viewer."""
 
 SIDE = 299
 """Pixels that a slice is brought to for Inception and LPIPS."""
@@ -62,8 +64,9 @@ class FeatureNetworks:
         return bool({"inception", "medicalnet"} & set(self.networks))
 
     @torch.inference_mode()
-    def features(self, image: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
-        """`{measure: [n, d]}` of one image `[i, j, k]` in 0–1: a vector a slice in 2D, one for the volume in 3D."""
+    def features(self, volume: Volume) -> dict[str, NDArray[np.float32]]:
+        """`{measure: [n, d]}` of one image in 0–1: a vector a slice in 2D, one for the volume in 3D."""
+        image = facing_viewer(volume).array
         found: dict[str, NDArray[np.float32]] = {}
         if "inception" in self.networks:
             for plane, axis in AXES.items():
@@ -74,14 +77,15 @@ class FeatureNetworks:
         return found
 
     @torch.inference_mode()
-    def lpips(self, image: NDArray[Any], reference: NDArray[Any]) -> float | None:
+    def lpips(self, image: Volume, reference: Volume) -> float | None:
         """The mean over slices of three planes; None without the network."""
         network = self.networks.get("lpips")
         if network is None:
             return None
         values = []
+        ours, theirs = facing_viewer(image).array, facing_viewer(reference).array
         for axis in AXES.values():
-            pairs = zip(slices(image, axis).split(16), slices(reference, axis).split(16), strict=True)
+            pairs = zip(slices(ours, axis).split(16), slices(theirs, axis).split(16), strict=True)
             for a, b in pairs:
                 values.append(network(*(part.to(self.device) * 2 - 1 for part in (a, b))).float().flatten().cpu())
         return float(torch.cat(values).mean())

@@ -45,12 +45,13 @@ def image_measures(image: NDArray[Any], reference: NDArray[Any]) -> dict[str, tu
 
 
 def ms_ssim_scales(size: int) -> int:
-    """How many scales MONAI computes on an image whose shortest axis has `size` voxels.
+    """How many scales MONAI takes for an image whose shortest axis has `size` voxels, each scale half the one before.
 
     >>> ms_ssim_scales(80), ms_ssim_scales(16), ms_ssim_scales(4)
-    (5, 3, 2)
+    (5, 3, 1)
     """
-    fitting = [n for n in range(1, len(MS_SSIM_WEIGHTS) + 1) if size // max(1, n - 1) ** 2 > MS_SSIM_WINDOW - 1]
+    every = range(1, len(MS_SSIM_WEIGHTS) + 1)
+    fitting = [n for n in every if min(size // max(1, n - 1) ** 2, size >> (n - 1)) >= MS_SSIM_WINDOW]
     return max(fitting, default=0)
 
 

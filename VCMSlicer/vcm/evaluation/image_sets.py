@@ -117,12 +117,12 @@ class _SetMeasurer:
                 "Bring both onto one grid, or give them different names to compare the folders as sets alone.",
             )
         found = image_measures(image.array, reference.array)
-        lpips = self.networks.lpips(image.array, reference.array)
+        lpips = self.networks.lpips(image, reference)
         found["lpips"] = lpips, why_not("lpips") if lpips is None else ""
         return [Measurement(IMAGES, "", WHOLE_IMAGE, m, value, remark) for m, (value, remark) in found.items()]
 
     def _features(self, volume: Volume) -> dict[str, Any]:
-        features: dict[str, Any] = self.networks.features(volume.array) if self.networks.sees_sets else {}
+        features: dict[str, Any] = self.networks.features(volume) if self.networks.sees_sets else {}
         if self.segmenter:
             features["frechet_segmenter"] = self.segmenter.segment_with_features(volume)[1]
         return features

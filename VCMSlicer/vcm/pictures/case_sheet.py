@@ -29,7 +29,10 @@ class SheetRow:
 
 
 def case_sheet(rows: Sequence[SheetRow], *, title: str, subtitle: str = "") -> Image.Image:
-    """Draw the sheet; slices go through the outlines, and every image of a row has its own grey window."""
+    """Draw the sheet; slices go through the outlines, and every image has its own grey window.
+
+    The patient's sides are named once, on the first image.
+    """
     if not rows:
         raise VcmError(Code.BAD_REQUEST, "A sheet needs at least one case.")
     headings = list(rows[0].images)
@@ -55,7 +58,9 @@ def case_sheet(rows: Sequence[SheetRow], *, title: str, subtitle: str = "") -> I
             for plane, index in columns.slices().items():
                 width, high = sizes[plane]
                 picture = columns.controlled(plane, index, sizes[plane])
-                put_picture(canvas, picture, plane, (x, y + CAPTION + (height - high) // 2, width))
+                cell = x, y + CAPTION + (height - high) // 2, width
+                put_picture(canvas, picture, plane, cell, sides=number == column == 0)
                 x += width
-    write(draw, (MARGIN, canvas.height - 18), NOTICE, 15, AMBER)
+    used = write(draw, (MARGIN, canvas.height - 18), NOTICE, 15, AMBER)
+    write(draw, (MARGIN + used + 16, canvas.height - 18), "the patient's right is on the left", 13, DIM)
     return canvas

@@ -80,28 +80,29 @@ def interval_chart(
 
 def scatter_chart(panels: Sequence[Scatter], *, title: str, across: str, up: str) -> Image.Image:
     """Panels of value against value, with the line where both are equal."""
-    columns = min(4, max(1, len(panels)))
-    side, gap, top = (430 if columns < 3 else 270), 74, 128
+    if not panels:
+        raise VcmError(Code.BAD_REQUEST, "A chart needs at least one panel.")
+    columns = min(4, len(panels))
+    side, gap, left, top = (430 if columns < 3 else 270), 62, 74, 156
     rows = -(-len(panels) // columns)
-    chart = Chart(90 + columns * (side + gap), top + rows * (side + 112) + 40)
+    chart = Chart(max(left + columns * (side + gap) - 10, 700), top + rows * (side + 92) + 6)
     chart.heading(title)
     names = list(dict.fromkeys(name for panel in panels for name in panel.pairs))
     chart.legend((28, 82), [(name, _colour(name, names), name != names[0]) for name in names])
     for number, panel in enumerate(panels):
-        x, y = 90 + (number % columns) * (side + gap), top + 28 + (number // columns) * (side + 112)
+        x, y = left + (number % columns) * (side + gap), top + (number // columns) * (side + 92)
         values = [v for pairs in panel.pairs.values() for pair in pairs for v in pair]
         axis = Axis.around(values, at_least=(0.0, 1.0))
-        chart.text((x, y - 26), panel.title, 16, BRIGHT, width=side)
-        chart.text((x, y - 8), panel.note, 13, DIM, width=side)
+        chart.text((x, y - 28), panel.title, 16, BRIGHT, width=side)
+        chart.text((x, y - 9), panel.note, 13, DIM, width=side)
         place = chart.panel(x, y, side, side, axis, axis)
         chart.line([place(axis.low, axis.low), place(axis.high, axis.high)], PLAIN, 1, dash=5)
         for name in reversed(names):
             for pair in panel.pairs.get(name, ()):
                 chart.dot(place(*pair), _colour(name, names), 3.6, hollow=name != names[0])
-        chart.text((x + side / 2, y + side + 38), across, 13, PLAIN, "ms")
-        if number % columns == 0:
-            chart.text((x - 48, y - 8), up, 13, PLAIN, "ls", width=46)
-    _foot(chart, f"across: {across}; up: {up}; dashed: where both are equal")
+        chart.text((x + 8, y + 8), up, 13, PLAIN, "lt")
+        chart.text((x + side - 8, y + side - 8), across, 13, PLAIN, "rb")
+    _foot(chart, "dashed: where both are equal")
     return chart.finished()
 
 

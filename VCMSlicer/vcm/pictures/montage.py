@@ -164,8 +164,10 @@ def _scores(
     return lines + [image_line(name, found, twin) for name in images if found]
 
 
-def put_picture(canvas: Image.Image, picture: Picture, plane: Plane, cell: tuple[int, int, int]) -> None:
-    """Centre a slice in its black cell (left, top, width), with the patient's sides at the edges."""
+def put_picture(
+    canvas: Image.Image, picture: Picture, plane: Plane, cell: tuple[int, int, int], *, sides: bool = True
+) -> None:
+    """Centre a slice in its black cell (left, top, width), with the patient's sides at the edges if wanted."""
     left, top, width = cell
     height = picture.shape[0]
     draw = ImageDraw.Draw(canvas)
@@ -177,7 +179,7 @@ def put_picture(canvas: Image.Image, picture: Picture, plane: Plane, cell: tuple
         (plane.right, (left + width - 8, top + height / 2), "rm"),
         (plane.top, (left + width / 2, top + 5), "mt"),
         (plane.bottom, (left + width / 2, top + height - 5), "mb"),
-    ):
+    )[: 4 * sides]:
         write(draw, place, letter, 13, PLAIN, anchor=anchor, halo=True)
 
 
