@@ -11,7 +11,9 @@ import torch
 from command_line import vcm
 from monai.networks.nets import UNet
 from safetensors.torch import save_file
+from vcm.loading import build_control
 from vcm.packs.manifest import write_manifest
+from vcm.training.case_conditions import CONDITION_SPECS
 
 SEGMENTER = {"spatial_dims": 3, "in_channels": 1, "out_channels": 5, "channels": [4, 6, 8], "strides": [2, 2]}
 CLASSES = [{"value": n + 1, "name": name} for n, name in enumerate(["tissue", "fluid", "shell", "ventricles"])]
@@ -60,3 +62,15 @@ def evaluate(cohort: Path, out: Path, *more, pack: str = "tiny-both"):
 def tables(out: Path) -> dict[str, bytes]:
     """The tables of an evaluation, byte by byte."""
     return {name: (out / name).read_bytes() for name in ("cases.csv", "summary.csv", "summary.json", "summary.md")}
+
+
+def write_semantics(folder: Path) -> None:
+    """A control `tiny-semantics` for a map of eight classes, as the cohort's cases hold it."""
+    entry = {"name": "semantics", **CONDITION_SPECS["semantics"]}
+    home = folder / "tiny-semantics"
+    home.mkdir()
+    torch.manual_seed(5)
+    networks = {**tiny.CONTROL, "unet": {**tiny.CONTROL["unet"], "in_channels": 6 + 8}}
+    save_file(tiny.randomised(build_control(networks, {"semantics": 8})).state_dict(), home / "control.safetensors")
+    fields = {"name": "tiny-semantics", "conditions": [entry], "networks": {"variant": "paper", **networks}}
+    write_manifest(home, {**read(folder / "tiny-both"), **fields})

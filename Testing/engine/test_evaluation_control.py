@@ -161,6 +161,26 @@ def test_a_control_that_needs_all_its_conditions_is_measured_with_all(tmp_path, 
     told(packs.evaluate(cohort, tmp_path / "two", "--subsets", "skull"), "needs all of its conditions", code=2)
 
 
+def test_a_label_map_is_measured_class_by_class_and_in_the_mean(tmp_path, cohort, monkeypatch):
+    home = packs.write_packs(tmp_path / "packs")
+    packs.write_semantics(home)
+    monkeypatch.setenv("VCM_PACKS", str(home))
+    out = tmp_path / "out"
+    assert packs.evaluate(cohort, out, "--count", 2, pack="tiny-semantics").code == 0
+    rows = [r for r in rows_of(out / "cases.csv") if r["images"] == "reconstruction" and r["case"] == "00001"]
+    asked = {r["structure"]: float(r["value"]) for r in rows if r["measure"] == "requested_ml"}
+    labels = read_volume(cohort / "cases" / "00001" / "labels.nii.gz")
+    for name, label in (("white matter", 1), ("ventricles", 4), ("extra-ventricular CSF", 7), ("amygdala", 6)):
+        ml = (labels.array == label).sum() * labels.grid.voxel_ml
+        assert asked[f"semantics: {name}"] == pytest.approx(ml)
+    assert len(asked) == 8
+    (mean,) = [r for r in rows if (r["structure"], r["measure"]) == ("semantics: mean", "dice")]
+    known = [float(r["value"]) for r in rows if r["measure"] == "dice" and r["value"] and r is not mean]
+    assert (
+        float(mean["value"]) == pytest.approx(np.mean(known)) and "of 8 classes could not be measured" in mean["remark"]
+    )
+
+
 def test_a_pack_without_segmenter_is_measured_by_its_images(tmp_path, cohort, monkeypatch):
     monkeypatch.setenv("VCM_PACKS", str(packs.write_packs(tmp_path / "packs", segmenter=False)))
     ended = packs.evaluate(cohort, tmp_path / "out", "--count", 2)

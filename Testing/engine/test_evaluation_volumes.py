@@ -43,7 +43,9 @@ def test_every_value_is_sampled_and_measured(response, tmp_path):
     out = tmp_path / "out"
     with (out / "response.csv").open(encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
-    assert [(float(r["asked_ml"]), r["seed"]) for r in rows] == [(v, s) for v in (11, 51, 91) for s in ("0", "1")]
+    assert [(float(r["asked_ml"]), int(r["seed"])) for r in rows] == [
+        (v, 2 * n + s) for n, v in enumerate((11, 51, 91)) for s in (0, 1)
+    ]
     found = ended.json
     asked, got = ([float(r[c]) for r in rows] for c in ("asked_ml", "obtained_ml"))
     assert found["mean_absolute_difference_ml"]["mean"] == pytest.approx(np.abs(np.subtract(asked, got)).mean())

@@ -39,8 +39,8 @@ SHEET_PICTURE = "contact-sheet.png"
 
 @dataclass(frozen=True)
 class ResponseOptions:
-    """`values` are in the attribute's own unit, by default nine over its range; each is sampled `samples` times, from
-    seeds that follow each other."""
+    """`values` are in the attribute's own unit, by default nine over its range; each is sampled `samples` times. No two
+    samples share their noise: the seeds follow each other through the whole table."""
 
     attribute: str
     values: tuple[float, ...]
@@ -101,18 +101,19 @@ def evaluate_response(
     jobs = [(value, raw, n) for value, raw in zip(values, raws, strict=True) for n in range(options.samples)]
     meter = ProgressMeter([("sample", 1.0, len(jobs))], told.progress)
     asked, got = [], []
-    for value, raw, n in jobs:
-        name = f"{value:g}-{n}"
-        result = store.load(name, f"{value!r}")
+    for place, (value, raw, n) in enumerate(jobs):
+        seed = options.seed + place
+        name, inputs = f"{value:g}-{n}", f"{value!r} from seed {seed}"
+        result = store.load(name, inputs)
         if result is None:
-            labels = choice.segmenter.segment(sampler.sample({spec.name: raw}, options.seed + n))
+            labels = choice.segmenter.segment(sampler.sample({spec.name: raw}, seed))
             ml = float(np.isin(labels.array, spec.structures).sum() * labels.grid.voxel_ml)
             made = Made(UNCONTROLLED)
             rows = [
                 Measurement(made.images, "", spec.name, m, v) for m, v in (("requested_ml", value), ("obtained_ml", ml))
             ]
             result = CaseResult(name, tuple(rows))
-            store.save(result, f"{value!r}")
+            store.save(result, inputs)
         meter.advance("sample")
         asked.append(value)
         got.append(next(m.value for m in result.measurements if m.measure == "obtained_ml") or 0.0)
@@ -167,7 +168,7 @@ def _write(
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["asked_ml", "sample", "seed", "obtained_ml"])
     for n, (a, g) in enumerate(zip(asked, got, strict=True)):
-        table.writerow([repr(a), n % count, options.seed + n % count, repr(g)])
+        table.writerow([repr(a), n % count, options.seed + n, repr(g)])
     write_text(folder / RESPONSE, text.getvalue())
     lines = [
         f"# {spec.title} of {settings['backbone']}, asked for and obtained",

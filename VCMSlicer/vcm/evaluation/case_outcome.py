@@ -60,7 +60,7 @@ def dice_rows(rows: Sequence[SummaryRow]) -> dict[str, dict[str, Estimate]]:
     for row in rows:
         if row.measure == "dice" and row.measured:
             known = {name: mean for name, mean in row.columns.items() if mean.count}
-            found[row.structure] = {name: Estimate(m.mean, m.low, m.high) for name, m in known.items()}
+            found[_short(row.structure, rows)] = {name: Estimate(m.mean, m.low, m.high) for name, m in known.items()}
     return found
 
 
@@ -79,18 +79,24 @@ def _scatters(evaluation: Evaluation, rows: Sequence[SummaryRow]) -> list[Scatte
                 if images != RECONSTRUCTION and {"requested_ml", "obtained_ml"} <= set(values):
                     pairs.setdefault(images, []).append((values["requested_ml"], values["obtained_ml"]))
         if pairs:
-            panels.append(Scatter(row.structure, _correlations(row), pairs))
+            panels.append(Scatter(_short(row.structure, rows), _correlations(row), pairs))
     return panels
 
 
 def _correlations(row: SummaryRow) -> str:
     told = []
-    for images in (CONTROLLED, UNCONTROLLED):
+    for images, words in ((CONTROLLED, "r ="), (UNCONTROLLED, "uncontrolled")):
         mean = row.columns.get(images)
         if mean is not None and mean.count:
-            interval = f" ({mean.low:.2f}–{mean.high:.2f})" if math.isfinite(mean.low) else ""
-            told.append(f"r = {mean.mean:.2f}{interval}" + (" uncontrolled" if images == UNCONTROLLED else ""))
-    return " · ".join(told)
+            shown = math.isfinite(mean.low) and images == CONTROLLED
+            told.append(f"{words} {mean.mean:.2f}" + (f" ({mean.low:.2f}–{mean.high:.2f})" if shown else ""))
+    return ", ".join(told)
+
+
+def _short(structure: str, rows: Sequence[SummaryRow]) -> str:
+    """Without the name of its label map, where there is no other condition it could be of."""
+    others = {row.structure.split(": ")[0] for row in rows if row.measure == "dice"}
+    return structure.rsplit(": ", maxsplit=1)[-1] if len(others) == 1 else structure
 
 
 def _sheet_rows(evaluation: Evaluation, run: ControlEvaluation, cohort: Path) -> list[SheetRow]:

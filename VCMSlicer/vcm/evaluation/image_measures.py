@@ -17,7 +17,7 @@ SSIM_WINDOW = 11
 
 MS_SSIM_WINDOW = 4
 MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-"""Five scales with the weights of the paper that defined MS-SSIM. Its window of 11 voxels would need 177 voxels along
+"""Five scales with the weights of the paper that defined MS-SSIM. Its window of 11 voxels would need 176 voxels along
 every axis; one of 4, which MONAI's examples for volumes use, fits 80×112×80 and 160×224×160 alike."""
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from vcm.errors import Code, VcmError
-from vcm.pictures.chart import Axis, Chart
+from vcm.pictures.chart import GRID_LINE, Axis, Chart
 from vcm.pictures.lettering import AMBER, BRIGHT, DIM, PLAIN, Colour
 from vcm.pictures.montage import NOTICE
 from vcm.pictures.montage_columns import STRUCTURE_COLOURS
@@ -62,6 +62,8 @@ def interval_chart(
     axis = Axis.around([0.0, highest], at_least=(0.0, within))
     place = chart.panel(left, top, width, ROW * len(rows), axis)
     for number, (structure, row) in enumerate(rows.items()):
+        if number:
+            chart.line([(left, top + number * ROW), (left + width, top + number * ROW)], GRID_LINE, 1)
         chart.text((left - 14, top + (number + 0.5) * ROW), structure, 15, BRIGHT, "rm", width=left - 40)
         for name, estimate in row.items():
             y = (number + 0.5 + 0.24 * (names.index(name) - (len(names) - 1) / 2)) / len(rows)
@@ -92,7 +94,8 @@ def scatter_chart(panels: Sequence[Scatter], *, title: str, across: str, up: str
     for number, panel in enumerate(panels):
         x, y = left + (number % columns) * (side + gap), top + (number // columns) * (side + 92)
         values = [v for pairs in panel.pairs.values() for pair in pairs for v in pair]
-        axis = Axis.around(values, at_least=(0.0, 1.0))
+        from_nothing = min(values, default=0.0) < 0.4 * max(values, default=0.0)
+        axis = Axis.around(values, at_least=(0.0, 1.0) if from_nothing else None)
         chart.text((x, y - 28), panel.title, 16, BRIGHT, width=side)
         chart.text((x, y - 9), panel.note, 13, DIM, width=side)
         place = chart.panel(x, y, side, side, axis, axis)
