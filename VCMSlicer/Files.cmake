@@ -80,6 +80,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/cli/console.py
   vcm/cli/doctor.py
   vcm/cli/endings.py
+  vcm/cli/evaluate.py
   vcm/cli/generate.py
   vcm/cli/inputs.py
   vcm/cli/pack_display.py
@@ -104,6 +105,24 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/doctor/regions.py
   vcm/doctor/structures.py
   vcm/errors.py
+  vcm/evaluation/__init__.py
+  vcm/evaluation/attribute_response.py
+  vcm/evaluation/case_measures.py
+  vcm/evaluation/case_outcome.py
+  vcm/evaluation/case_sampler.py
+  vcm/evaluation/comparison.py
+  vcm/evaluation/control_evaluation.py
+  vcm/evaluation/evaluated_case.py
+  vcm/evaluation/feature_networks.py
+  vcm/evaluation/frechet.py
+  vcm/evaluation/image_measures.py
+  vcm/evaluation/image_sets.py
+  vcm/evaluation/measurement.py
+  vcm/evaluation/result_store.py
+  vcm/evaluation/segmenter_features.py
+  vcm/evaluation/statistics.py
+  vcm/evaluation/summary.py
+  vcm/evaluation/tables.py
   vcm/failures.py
   vcm/findings.py
   vcm/generate.py
@@ -133,6 +152,9 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/packs/schema.py
   vcm/packs/store.py
   vcm/pictures/__init__.py
+  vcm/pictures/case_sheet.py
+  vcm/pictures/chart.py
+  vcm/pictures/evaluation_charts.py
   vcm/pictures/lettering.py
   vcm/pictures/montage.py
   vcm/pictures/montage_columns.py
@@ -158,6 +180,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/sampling/noise_file.py
   vcm/sampling/samplers.py
   vcm/training/__init__.py
+  vcm/training/case_conditions.py
   vcm/training/checkpoint.py
   vcm/training/cohort.py
   vcm/training/cohort_files.py
