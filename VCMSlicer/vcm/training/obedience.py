@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import stats
 from torch import Tensor
 
 from vcm.backbones.backbone import Backbone
@@ -115,17 +114,3 @@ def dice(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
     """
     total = int(a.sum()) + int(b.sum())
     return 2 * int((a & b).sum()) / total if total else 1.0
-
-
-def mean_with_interval(values: Iterable[float]) -> tuple[float, float, float]:
-    """Mean and its 95 % confidence interval (Student's t).
-
-    >>> [round(x, 3) for x in mean_with_interval([0.7, 0.8, 0.9])]
-    [0.8, 0.552, 1.048]
-    """
-    array = np.asarray(list(values), dtype=float)
-    mean = float(array.mean())
-    if len(array) < 2:
-        return mean, mean, mean
-    half = float(stats.t.ppf(0.975, len(array) - 1) * array.std(ddof=1) / len(array) ** 0.5)
-    return mean, mean - half, mean + half
