@@ -185,11 +185,14 @@ class _ShardRun:
         return True
 
     def _load(self, backbone: Pack, control: Pack | None, job: GenerateJob) -> Generator:
+        """What fails here would fail for every case."""
         try:
-            return self._models.generator(backbone, control, job, lambda name: self._say(f"loading {name}"))
+            generator = self._models.generator(backbone, control, job, lambda name: self._say(f"loading {name}"))
+            generator.plan(job.batch)
         except VcmError as error:
             self._common = error
             raise
+        return generator
 
     def _listeners_of(self, case: Case) -> Listeners:
         def advance(step: Progress) -> None:

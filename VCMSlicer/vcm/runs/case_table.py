@@ -62,7 +62,9 @@ def read_case_table(
     whole; a row that holds nonsense becomes a case with a `fault`.
     """
     lines = _lines(path)
-    line, header = next(lines, (1, []))
+    _, header = next(lines, (1, []))
+    if not header:
+        raise _empty(path)
     reader = _RowReader(path, _columns(path, header, known), defaults, acting or {})
     cases: dict[str, Case] = {}
     for line, cells in lines:
@@ -76,7 +78,7 @@ def read_case_table(
             )
         cases[case.name.casefold()] = case
     if not cases:
-        raise VcmError(Code.BAD_REQUEST, f"{path} holds no case: it needs a line of column names and a line a case.")
+        raise _empty(path)
     return list(cases.values())
 
 
@@ -113,6 +115,10 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
         raise VcmError(Code.FILE_UNREADABLE, f"{path} cannot be read: {error.strerror}.", "Give a CSV file.") from None
 
 
+def _empty(path: Path) -> VcmError:
+    return VcmError(Code.BAD_REQUEST, f"{path} holds no case: it needs a line of column names and a line a case.")
+
+
 def _columns(path: Path, header: list[str], known: Known) -> list[Column]:
     columns = [_column(name, known) for name in header]
     strange = [name or "(without a name)" for name, column in zip(header, columns, strict=True) if column is None]
@@ -124,7 +130,8 @@ def _columns(path: Path, header: list[str], known: Known) -> list[Column]:
         )
     found = [column for column in columns if column is not None]
     meanings = [(column.kind, column.name, column.part) for column in found]
-    twice = sorted({c.header for c, meaning in zip(found, meanings, strict=True) if meanings.count(meaning) > 1})
+    repeated = [c.header for c, meaning in zip(found, meanings, strict=True) if meanings.count(meaning) > 1]
+    twice = list(dict.fromkeys(repeated))
     if twice:
         raise VcmError(Code.BAD_REQUEST, f"{path} says the same thing in several columns: {', '.join(twice)}.")
     if NAME not in header:
