@@ -54,6 +54,7 @@ set(MODULE_PYTHON_SCRIPTS
   VCMSlicerLib/workerProcess.py
   VCMSlicerLib/worldImages.py
   vcm/__init__.py
+  vcm/__main__.py
   vcm/atomic_files.py
   vcm/attributes.py
   vcm/backbones/__init__.py
@@ -75,6 +76,8 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/benchmark/tensor_memory.py
   vcm/benchmark/way.py
   vcm/cli/__init__.py
+  vcm/cli/batch.py
+  vcm/cli/batch_display.py
   vcm/cli/benchmark.py
   vcm/cli/cohort.py
   vcm/cli/console.py
@@ -130,12 +133,14 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/job.py
   vcm/judging/__init__.py
   vcm/judging/alignment.py
+  vcm/judging/mean_interval.py
   vcm/judging/reference_space.py
   vcm/judging/segmentation.py
   vcm/judging/surface_distances.py
   vcm/judging/synthseg.py
   vcm/loading.py
   vcm/machine/__init__.py
+  vcm/machine/local_device.py
   vcm/machine/memory_plan.py
   vcm/machine/runtime.py
   vcm/packs/__init__.py
@@ -170,10 +175,20 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/protocol/requests.py
   vcm/report.py
   vcm/runs/__init__.py
+  vcm/runs/batch_folder.py
+  vcm/runs/batch_run.py
+  vcm/runs/batch_summary.py
+  vcm/runs/case_table.py
   vcm/runs/choice.py
+  vcm/runs/condition_text.py
+  vcm/runs/local_jobs.py
+  vcm/runs/other_ranks.py
   vcm/runs/record.py
+  vcm/runs/request_hash.py
   vcm/runs/results_folder.py
   vcm/runs/run.py
+  vcm/runs/shards.py
+  vcm/runs/warm_models.py
   vcm/sampling/__init__.py
   vcm/sampling/cuda_graph.py
   vcm/sampling/guidance.py
@@ -212,7 +227,6 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/worker/streams.py
   vcm/worker/survey.py
   vcm/worker/translation.py
-  vcm/worker/warm_models.py
 )
 
 set(MODULE_PYTHON_RESOURCES

@@ -12,13 +12,14 @@ from typer.testing import CliRunner
 from vcm.cli import train as train_cli
 from vcm.conditions import ConditionSpec
 from vcm.controls.vcm_control import VcmControl
+from vcm.judging.mean_interval import mean_with_interval
 from vcm.loading import build_control, load_control
 from vcm.packs.store import find_pack
 from vcm.training import control_export, control_run
 from vcm.training.control_config import ControlTraining
 from vcm.training.control_export import Provenance, condition_entries, network_config, write_control_pack
 from vcm.training.control_run import save_montage
-from vcm.training.obedience import Examiner, Obedience, mean_with_interval
+from vcm.training.obedience import Examiner, Obedience
 from vcm.volume import Volume
 
 

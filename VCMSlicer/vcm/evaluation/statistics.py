@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+
+from vcm.judging.mean_interval import mean_with_interval
 
 
 @dataclass(frozen=True)
@@ -57,21 +58,8 @@ def mean_of(values: Iterable[float | None]) -> Mean:
     known = np.array([value for value in values if value is not None and math.isfinite(value)], dtype=float)
     if not len(known):
         return Mean(math.nan, math.nan, math.nan, 0)
-    mean = float(known.mean())
-    if len(known) < 2:
-        return Mean(mean, math.nan, math.nan, 1)
-    half = float(stats.t.ppf(0.975, len(known) - 1) * known.std(ddof=1) / len(known) ** 0.5)
-    return Mean(mean, mean - half, mean + half, len(known))
-
-
-def mean_with_interval(values: Iterable[float | None]) -> tuple[float, float, float]:
-    """Mean and its 95 % confidence interval (Student's t); a single value is its own interval.
-
-    >>> [round(x, 3) for x in mean_with_interval([0.7, 0.8, 0.9])]
-    [0.8, 0.552, 1.048]
-    """
-    found = mean_of(values)
-    return (found.mean, found.low, found.high) if found.count > 1 else (found.mean,) * 3
+    mean, low, high = mean_with_interval(known)
+    return Mean(mean, low, high, len(known)) if len(known) > 1 else Mean(mean, math.nan, math.nan, 1)
 
 
 def correlation_of(asked: Sequence[float | None], got: Sequence[float | None]) -> Correlation:

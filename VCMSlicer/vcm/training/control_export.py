@@ -11,13 +11,14 @@ import numpy as np
 from torch import nn
 
 from vcm.atomic_files import write_json, write_text
+from vcm.judging.mean_interval import mean_with_interval
 from vcm.packs.checkpoints import write_weights
 from vcm.packs.manifest import ControlManifest, write_manifest
 from vcm.packs.store import Pack
 from vcm.training.cohort_files import CaseEntry
 from vcm.training.control_config import SMALL_NETWORK, ControlTraining
 from vcm.training.latent_cache import MASKS
-from vcm.training.obedience import Obedience, mean_with_interval
+from vcm.training.obedience import Obedience
 
 SEGMENTER_LABELS: dict[str, tuple[int, ...]] = {"ventricles": (4,), "brain": (1, 2, 3, 4, 5, 6, 8, 9)}
 TITLES = {"ventricles": "Lateral ventricles", "brain": "Brain"}

@@ -13,6 +13,7 @@ import torch
 from vcm.atomic_files import atomic_path, write_json
 from vcm.conditions import ConditionSpec
 from vcm.controls.vcm_control import VcmControl
+from vcm.judging.mean_interval import mean_with_interval
 from vcm.judging.segmentation import PackSegmenter
 from vcm.loading import build_control, load_backbone
 from vcm.packs.store import find_pack
@@ -21,7 +22,7 @@ from vcm.training.control import CHECKPOINT, ControlTrainer, Progress
 from vcm.training.control_config import ControlTraining
 from vcm.training.control_export import Provenance, condition_entries, network_config, write_control_pack
 from vcm.training.latent_cache import LatentCache, write_cache
-from vcm.training.obedience import Examiner, Obedience, mean_with_interval
+from vcm.training.obedience import Examiner, Obedience
 
 CACHE = "latents"
 

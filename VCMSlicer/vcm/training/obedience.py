@@ -16,9 +16,9 @@ from vcm.backbones.latent_diffusion import LatentDiffusion
 from vcm.conditions import Condition, ConditionSpec
 from vcm.controls.vcm_control import VcmControl
 from vcm.evaluation.case_sampler import CaseSampler
-from vcm.evaluation.statistics import mean_with_interval
 from vcm.generate import Generator
 from vcm.judging.alignment import dice
+from vcm.judging.mean_interval import mean_with_interval
 from vcm.judging.segmentation import Segmenter
 from vcm.machine.runtime import choose_runtime
 from vcm.training.case_conditions import condition_array
