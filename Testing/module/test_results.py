@@ -11,9 +11,9 @@ import slicer
 from vcm.protocol import AlignmentSummary, ClassScore, ConditionInput, Generate, Generated, GeneratedSample
 from VCMSlicerLib import dicomExport
 from VCMSlicerLib.comparison import LAYOUT_ID, Comparison, difference
+from VCMSlicerLib.conditionSource import ConditionChoice
 from VCMSlicerLib.niftiFile import WorldImage, writeNifti
 from VCMSlicerLib.results import Results, alignmentOf, sidecarOf
-from VCMSlicerLib.scene import ConditionChoice
 
 sys.path.append(str(Path(__file__).resolve().parent))
 from logicSetup import letterF, scan, segmentation

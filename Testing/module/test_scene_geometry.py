@@ -16,8 +16,9 @@ from logicSetup import (
 from scipy.spatial import cKDTree
 from vcm.errors import VcmError
 from vcm.volumes.volume_files import read_volume
-from VCMSlicerLib.packCatalogue import ClassInfo, ConditionInfo, GridInfo
-from VCMSlicerLib.scene import ConditionChoice, check, countLostVoxels, exportCondition
+from VCMSlicerLib.conditionCheck import check, countLostVoxels
+from VCMSlicerLib.conditionSource import ConditionChoice, exportCondition
+from VCMSlicerLib.packInfo import ClassInfo, ConditionInfo, GridInfo
 from VCMSlicerLib.worldImages import segmentsImage, volumeImage
 
 pytestmark = pytest.mark.usefixtures("scene")
@@ -348,7 +349,7 @@ def test_segments_of_a_label_map_are_told_by_terminology_before_their_names(tmp_
 
 def test_an_unknown_condition_node_raises_in_words():
     with pytest.raises(VcmError, match="Nothing is chosen"):
-        from VCMSlicerLib.scene import conditionImage
+        from VCMSlicerLib.conditionSource import conditionImage
 
         conditionImage(ConditionChoice("skull", kind="image"), SKULL)
 

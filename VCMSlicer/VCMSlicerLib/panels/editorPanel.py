@@ -87,11 +87,6 @@ class EditorPanel:
         if self._entered:
             self.ui.editor.updateWidgetFromMRML()
 
-    def saveStateForUndo(self) -> None:
-        """Let the user take back what the module is about to change."""
-        if self._segmentation is not None:
-            self.ui.editor.saveStateForUndo()
-
     def cleanup(self) -> None:
         """End the effects while their widgets still live."""
         self.ui.editor.setActiveEffectByName("")
