@@ -96,7 +96,8 @@ def isNamed(name: str, structure: str) -> bool:
 def matchingSegments(segmentationNode: Any, condition: ConditionInfo) -> tuple[str, ...]:
     """The ids of the segments that a condition is most likely drawn in, in the order of the segmentation.
 
-    A mask that is drawn as a whole is taken so; else it is put together from the segmenter's structures it consists of.
+    A mask that is drawn as a whole is taken so; else it is put together from the structures that it consists of for the
+    segmenter, where all of them are there.
     """
     segmentation = segmentationNode.GetSegmentation()
     segments = {id: segmentation.GetSegment(id) for id in segmentIds(segmentation)}
@@ -105,7 +106,10 @@ def matchingSegments(segmentationNode: Any, condition: ConditionInfo) -> tuple[s
     names = dict.fromkeys([*(entry.name for entry in condition.classes), condition.name])
     whole = tuple(id for id, segment in segments.items() if any(isStructure(segment, name) for name in names))
     parts = [part for entry in condition.classes for part in entry.parts]
-    return whole or tuple(id for id, segment in segments.items() if any(isStructure(segment, p) for p in parts))
+    drawn = {part: [id for id, segment in segments.items() if isStructure(segment, part)] for part in parts}
+    if whole or not all(drawn.values()):
+        return whole
+    return tuple(id for id in segments if any(id in ids for ids in drawn.values()))
 
 
 def classOf(segment: Any, condition: ConditionInfo) -> ClassInfo | None:

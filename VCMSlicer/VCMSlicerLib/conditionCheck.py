@@ -16,6 +16,8 @@ from VCMSlicerLib.niftiFile import WorldImage
 from VCMSlicerLib.packInfo import ConditionInfo, GridInfo
 
 NOTHING_LOST = 0
+# More than this share outside, and the engine refuses a structure.
+MOST_LOST = 0.5
 MOST_NAMED = 6
 
 
@@ -39,16 +41,19 @@ def check(choice: ConditionChoice, condition: ConditionInfo, grid: GridInfo) -> 
         image = conditionImage(choice, condition)
     except VcmError as error:
         return Check(False, str(error), empty=bool(error.details.get("empty")))
-    lost = countLostVoxels(image, grid)
-    drawn = int(np.count_nonzero(image.array))
+    lost, drawn = countLostVoxels(image, grid), int(np.count_nonzero(image.array))
     if drawn and lost == drawn:
         words = _("It lies entirely outside the model's field of view, about {distance:.0f} mm from its centre.")
         return Check(False, words.format(distance=_distance(image, grid)), lost)
+    outside = _("{lost} of {drawn} voxels lie outside the model's field of view and will be lost.")
+    lostWords = outside.format(lost=f"{lost:,}", drawn=f"{drawn:,}") if lost else ""
+    if condition.isDrawn and lost > MOST_LOST * drawn:
+        return Check(False, " ".join([lostWords, _("Align it to MNI space, where the model's heads lie.")]), lost)
+    if condition.kind == "image":
+        # Of a head the neck always lies outside; that is nothing to look into.
+        return Check(True, " ".join(filter(None, [_("Ready."), lostWords])), lost)
     millilitres = _millilitres(condition, image)
-    remarks = []
-    if lost:
-        outside = _("{lost} of {drawn} voxels lie outside the model's field of view and will be lost.")
-        remarks.append(outside.format(lost=f"{lost:,}", drawn=f"{drawn:,}"))
+    remarks = [lostWords] if lost else []
     if condition.kind == "labels":
         remarks += [*_missing(condition, millilitres), *_leftOut(choice, condition)]
     words = " ".join([_size(condition, millilitres), *remarks])
@@ -82,18 +87,14 @@ def listed(names: list[str]) -> str:
 
 
 def _millilitres(condition: ConditionInfo, image: WorldImage) -> dict[int, float]:
-    """Of a mask the whole under its class's value; of a label map each class; of an image nothing."""
+    """Of a mask the whole under its class's value; of a label map each class."""
     if condition.kind == "mask":
         value = condition.classes[0].value if condition.classes else 1
         return {value: np.count_nonzero(image.array) * image.voxelMl}
-    if condition.kind == "labels":
-        return {value: count * image.voxelMl for value, count in labelCounts(image.array).items()}
-    return {}
+    return {value: count * image.voxelMl for value, count in labelCounts(image.array).items()}
 
 
 def _size(condition: ConditionInfo, millilitres: Mapping[int, float]) -> str:
-    if condition.kind == "image":
-        return _("Ready.")
     total = sum(millilitres.values())
     if condition.kind == "mask":
         return _("Ready: {ml:.1f} ml.").format(ml=total)

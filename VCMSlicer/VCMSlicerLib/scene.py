@@ -63,6 +63,17 @@ def addVolume(image: WorldImage, name: str, attributes: Mapping[str, str] | None
     return scene.AddNode(node)
 
 
+def addLabelVolume(image: WorldImage, name: str) -> Any:
+    """A label map volume node; Slicer knows no whole numbers of 64 bits, as the engine writes them."""
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", slicer.mrmlScene.GenerateUniqueName(name))
+    matrix = vtk.vtkMatrix4x4()
+    matrix.DeepCopy(np.asarray(image.ijkToRas, float).ravel())
+    node.SetIJKToRASMatrix(matrix)
+    slicer.util.updateVolumeFromArray(node, np.ascontiguousarray(image.array).astype(np.int16))
+    node.CreateDefaultDisplayNodes()
+    return node
+
+
 def _importOther(path: Path, name: str, attributes: Mapping[str, str]) -> Any:
     node = slicer.modules.volumes.logic().AddArchetypeVolume(str(path), name)
     if node is None:

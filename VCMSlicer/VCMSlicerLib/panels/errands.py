@@ -16,9 +16,10 @@ from VCMSlicerLib.conditionSource import ConditionChoice
 from VCMSlicerLib.formingImage import FormingImage
 from VCMSlicerLib.job import Job
 from VCMSlicerLib.jobState import Failure
-from VCMSlicerLib.niftiFile import writeNifti
+from VCMSlicerLib.niftiFile import readNifti, writeNifti
 from VCMSlicerLib.panels.context import PanelContext
 from VCMSlicerLib.parameters import VCMParameters
+from VCMSlicerLib.scene import addLabelVolume, addVolume
 from VCMSlicerLib.startPoints import StartPoint, fromSegmentedT1w
 from VCMSlicerLib.worldImages import volumeImage
 
@@ -100,11 +101,11 @@ class Errands:
         for name in [n for n in slicer.util.getNodesByClass("vtkMRMLVolumeNode") if n.GetAttribute(SEEN)]:
             slicer.mrmlScene.RemoveNode(name)
         for entry in outcome.prepared:
-            title = _("What the model sees: {name}").format(name=entry.name)
-            properties = {"name": title, "labelmap": kinds.get(entry.name) != "image", "show": False}
-            node = slicer.util.loadVolume(entry.path, properties)
+            title, isImage = _("What the model sees: {name}").format(name=entry.name), kinds.get(entry.name) == "image"
+            image = readNifti(entry.path)
+            node = addVolume(image, title) if isImage else addLabelVolume(image, title)
             node.SetAttribute(SEEN, entry.name)
-            layer = {"background": node} if kinds.get(entry.name) == "image" else {"label": node, "labelOpacity": 0.7}
+            layer = {"background": node} if isImage else {"label": node, "labelOpacity": 0.7}
             slicer.util.setSliceViewerLayers(**layer, fit=True)
 
     def _begin(self, start: Callable[[], Job]) -> Job | None:
