@@ -18,6 +18,8 @@ from VCMSlicerLib.packInfo import ConditionInfo, GridInfo
 NOTHING_LOST = 0
 # More than this share outside, and the engine refuses a structure.
 MOST_LOST = 0.5
+# Up to this share outside is told, and nothing to worry about.
+NEXT_TO_NOTHING = 0.001
 MOST_NAMED = 6
 
 
@@ -53,10 +55,10 @@ def check(choice: ConditionChoice, condition: ConditionInfo, grid: GridInfo) -> 
         # Of a head the neck always lies outside; that is nothing to look into.
         return Check(True, " ".join(filter(None, [_("Ready."), lostWords])), lost)
     millilitres = _millilitres(condition, image)
-    remarks = [lostWords] if lost else []
-    if condition.kind == "labels":
-        remarks += [*_missing(condition, millilitres), *_leftOut(choice, condition)]
-    words = " ".join([_size(condition, millilitres), *remarks])
+    remarks = [*_missing(condition, millilitres), *_leftOut(choice, condition)] if condition.kind == "labels" else []
+    words = " ".join(filter(None, [_size(condition, millilitres), lostWords, *remarks]))
+    if lost > NEXT_TO_NOTHING * drawn:
+        remarks.append(lostWords)
     return Check(True, words, lost, remarks=tuple(remarks), millilitres=millilitres)
 
 

@@ -12,7 +12,7 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from VCMSlicerLib.anatomy import isNamed, plainName, setStructure
+from VCMSlicerLib.anatomy import isNamed, isStructure, plainName, segmentIds, setStructure
 from VCMSlicerLib.packInfo import ConditionInfo
 
 RESOURCES = Path(__file__).resolve().parents[1] / "Resources"
@@ -141,6 +141,12 @@ def hasVentricles(conditions: Iterable[ConditionInfo]) -> bool:
     """Whether the demo case, which is ventricles, has something to say to these conditions."""
     classes = (entry for condition in conditions if condition.isDrawn for entry in condition.classes)
     return any(isNamed(TEMPLATE_STRUCTURES[VENTRICLES], entry.name) for entry in classes)
+
+
+def ventriclesIn(segmentation: Any) -> str:
+    """The segment that most users paint in first; empty where there is none."""
+    drawn, name = segmentation.GetSegmentation(), TEMPLATE_STRUCTURES[VENTRICLES]
+    return next((id for id in segmentIds(drawn) if isStructure(drawn.GetSegment(id), name)), "")
 
 
 def newSegmentation(name: str, volume: Any) -> Any:

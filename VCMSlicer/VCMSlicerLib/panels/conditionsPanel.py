@@ -189,7 +189,7 @@ class ConditionsPanel:
                     setting.enabled = False
                 parameters.setCondition(info.name, setting)
         slicer.util.setSliceViewerLayers(background=point.volume, foreground=None, label=None, fit=True)
-        self.editor.open(point.segmentation, point.volume)
+        self.editor.open(point.segmentation, point.volume, startPoints.ventriclesIn(point.segmentation))
         self.context.announce()
 
     def makeImage(self, name: str) -> None:

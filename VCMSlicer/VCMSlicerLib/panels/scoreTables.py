@@ -15,6 +15,8 @@ from VCMSlicerLib.results import ResultRow
 ROW_PIXELS = 24
 MOST_ROWS = 9
 SEVERAL = 3
+LARGE_ML = 100
+NARROWEST = 56
 NOTHING = "–"
 
 
@@ -33,7 +35,7 @@ def sampleHeaders() -> list[Cell]:
         Cell(_("Image"), _("The synthetic image; its name holds the seed.")),
         Cell(_("Dice"), _("Overlap with what was asked for, 1 is perfect. Of several structures, their mean.")),
         Cell(_("Without"), _("The Dice of the image that the same noise gives without control.")),
-        Cell(_("HD95"), _("The distance that 95 % of the surfaces keep. Of several structures, their mean.")),
+        Cell(_("HD95, mm"), _("The distance that 95 % of the surfaces keep. Of several structures, their mean.")),
     ]
 
 
@@ -44,7 +46,7 @@ def sampleCells(row: ResultRow) -> list[Cell]:
         Cell(name, row.summary or name),
         Cell(_number(mean(row.dice.values()), "{:.2f}"), lowestWords(row)),
         Cell(_number(mean(row.diceWithout.values()), "{:.2f}"), lowestWords(row)),
-        Cell(_number(mean(row.hd95.values()), "{:.1f} mm"), lowestWords(row)),
+        Cell(_number(mean(row.hd95.values()), "{:.1f}"), lowestWords(row)),
     ]
 
 
@@ -52,13 +54,13 @@ def structureHeaders() -> list[Cell]:
     """The columns of the table of structures."""
     return [
         Cell(_("Structure"), _("What was asked for.")),
-        Cell(_("Asked"), _("Its volume in what was drawn.")),
+        Cell(_("Asked, ml"), _("Its volume in what was drawn.")),
         Cell(
             _("Obtained"), _("Its volume in the image, which was segmented again. Of an image, the mean error (0–1).")
         ),
         Cell(_("Dice"), _("Overlap of both, 1 is perfect.")),
         Cell(_("Without"), _("The same of the image that the same noise gives without control.")),
-        Cell(_("HD95"), _("The distance that 95 % of the surface keeps.")),
+        Cell(_("HD95, mm"), _("The distance that 95 % of the surface keeps.")),
     ]
 
 
@@ -73,11 +75,11 @@ def structureCells(row: ResultRow) -> list[list[Cell]]:
         twin = twins.get((score.condition, score.name))
         words = [
             _title(score.name),
-            _number(score.requested_ml, "{:.1f} ml"),
-            _number(score.obtained_ml, "{:.1f} ml"),
+            _volume(score.requested_ml),
+            _volume(score.obtained_ml),
             _number(score.dice, "{:.2f}"),
             _number(twin.dice if twin is not None else None, "{:.2f}"),
-            _number(score.hd95_mm, "{:.1f} mm"),
+            _number(score.hd95_mm, "{:.1f}"),
         ]
         bold = lowest is not None and score.dice == lowest
         lines.append([Cell(text, score.remark, bold) for text in words])
@@ -133,6 +135,7 @@ def prepareTable(table: Any) -> None:
     table.verticalHeader().setDefaultSectionSize(ROW_PIXELS)
     table.horizontalHeader().setHighlightSections(False)
     table.horizontalHeader().setFixedHeight(ROW_PIXELS)
+    table.horizontalHeader().setMinimumSectionSize(NARROWEST)
 
 
 def fillTable(table: Any, headers: Sequence[Cell], lines: Sequence[Sequence[Cell]]) -> None:
@@ -164,6 +167,10 @@ def _item(cell: Cell, column: int) -> Any:
 
 def _title(name: str) -> str:
     return name[:1].upper() + name[1:].replace("_", " ")
+
+
+def _volume(value: float | None) -> str:
+    return _number(value, "{:.0f}" if value is not None and value >= LARGE_ML else "{:.1f}")
 
 
 def _number(value: float | None, form: str) -> str:

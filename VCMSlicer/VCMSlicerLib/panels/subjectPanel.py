@@ -46,8 +46,6 @@ class SubjectPanel:
         self.rows = {info.name: AttributeRow(info, self._onChanged) for info in attributes}
         for row in self.rows.values():
             form.addRow(f"{row.title}:", row.widget)
-            if row.originLabel is not None:
-                form.addRow("", row.originLabel)
         self._shown = attributes
 
     def _onChanged(self, name: str, setting: AttributeSetting) -> None:
@@ -64,14 +62,18 @@ class AttributeRow:
         self.info, self._tell, self._showing = info, onChanged, False
         self.title = _(info.title)
         self.widget = qt.QWidget()
-        layout = qt.QHBoxLayout(self.widget)
-        layout.setContentsMargins(0, 0, 0, 0)
+        column = qt.QVBoxLayout(self.widget)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(2)
+        layout = qt.QHBoxLayout()
+        column.addLayout(layout)
         self.setBox = self._makeSetBox() if info.structures else None
         self.originLabel = self._makeOriginLabel() if info.structures else None
         self.editor = self._makeChoice() if info.choices else self._makeSlider()
         layout.addWidget(self.editor, 1)
         if self.setBox is not None:
             layout.addWidget(self.setBox)
+            column.addWidget(self.originLabel)
 
     def show(self, setting: AttributeSetting, measured: float | None = None) -> None:
         """Show a setting without telling anyone; unless it is set, the volume that the conditions tell is shown."""
