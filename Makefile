@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
-MODULE_RUN := OMP_NUM_THREADS=1 QT_QPA_PLATFORM=offscreen $(BIN)/python
+MODULE_RUN := VCM_MODULE_TESTS=required OMP_NUM_THREADS=1 QT_QPA_PLATFORM=offscreen $(BIN)/python
 
 .PHONY: demo test engine-test module-test module-bench module-pictures lint bench clean help
 

@@ -274,6 +274,23 @@ def test_what_lies_entirely_elsewhere_cannot_be_used():
     assert not found.usable and "outside" in found.words and found.lostVoxels == int(letterF(volume).sum())
 
 
+@pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
+def test_lost_voxels_are_counted_alike_along_the_axes_and_across_them(axes):
+    from VCMSlicerLib.niftiFile import WorldImage
+
+    grid = GridInfo((9, 12, 10), ((-2, 0, 0, 9.0), (0, 2, 0, -11), (0, 0, 2, -7), (0, 0, 0, 1)))
+    array = np.random.default_rng(4).integers(0, 2, (13, 17, 11), np.uint8)
+    affine = np.diag([1.7, -1.9, 2.3, 1.0])[[*axes, 3]]
+    affine[:3, 3] = (1.3, -0.4, 2.2) - affine[:3, :3] @ (5, 8, 6)
+    k, j, i = np.nonzero(array)
+    index = np.linalg.inv(np.array(grid.affine)) @ affine @ np.stack([i, j, k, np.ones_like(i)])
+    shape = np.array(grid.shape)
+    inside = (index[:3].T >= -0.5) & (index[:3].T <= shape - 0.5)
+    outside = ~inside.all(axis=1)
+    assert 0 < outside.sum() < len(i)
+    assert countLostVoxels(WorldImage(array, affine), grid) == outside.sum()
+
+
 def test_a_half_voxel_at_the_border_is_not_lost():
     grid = GridInfo((4, 5, 6), ((1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1)))
     array = np.ones((6, 5, 4), np.uint8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -124,6 +125,7 @@ def segmentIds(segmentation: Any) -> list[str]:
     return [segmentation.GetNthSegmentID(index) for index in range(segmentation.GetNumberOfSegments())]
 
 
+@functools.lru_cache(maxsize=1024)
 def plainName(name: str) -> str:
     """A structure's name without case, side, punctuation and American spelling.
 

@@ -21,6 +21,7 @@ MOST_LOST = 0.5
 # Up to this share outside is told, and nothing to worry about.
 NEXT_TO_NOTHING = 0.001
 MOST_NAMED = 6
+PARALLEL = 1e-9
 
 
 class Check(NamedTuple):
@@ -37,10 +38,10 @@ class Check(NamedTuple):
     millilitres: Mapping[int, float] = {}
 
 
-def check(choice: ConditionChoice, condition: ConditionInfo, grid: GridInfo) -> Check:
-    """Look at a choice without writing anything."""
+def check(choice: ConditionChoice, condition: ConditionInfo, grid: GridInfo, image: WorldImage | None = None) -> Check:
+    """Look at a choice without writing anything; `image` are its voxels, where they are at hand."""
     try:
-        image = conditionImage(choice, condition)
+        image = image or conditionImage(choice, condition)
     except VcmError as error:
         return Check(False, str(error), empty=bool(error.details.get("empty")))
     lost, drawn = countLostVoxels(image, grid), int(np.count_nonzero(image.array))
@@ -68,6 +69,8 @@ def countLostVoxels(image: WorldImage, grid: GridInfo) -> int:
     toGrid = np.linalg.inv(np.array(grid.affine)) @ image.ijkToRas
     if not image.array.size or _allInside(toGrid, image.array.shape, grid):
         return 0
+    if (np.count_nonzero(np.abs(toGrid[:3, :3]) > PARALLEL, axis=0) == 1).all():
+        return int(np.count_nonzero(image.array) - np.count_nonzero(image.array[_boxInside(toGrid, image, grid)]))
     lost = 0
     for k, layer in enumerate(image.array):
         j, i = np.nonzero(layer)
@@ -132,6 +135,17 @@ def _distance(image: WorldImage, grid: GridInfo) -> float:
 def _allInside(toGrid: np.ndarray, shape: tuple[int, ...], grid: GridInfo) -> bool:
     corners = np.stack(np.meshgrid(*[(0, n - 1) for n in shape[::-1]], indexing="ij")).reshape(3, -1)
     return bool(_inside(toGrid[:3, :3] @ corners + toGrid[:3, 3:], grid).all())
+
+
+def _boxInside(toGrid: np.ndarray, image: WorldImage, grid: GridInfo) -> tuple[slice, ...]:
+    """The box of voxels inside, where the axes of both are parallel; for `array[k, j, i]`."""
+    slices = []
+    for axis, size in enumerate(image.array.shape[::-1]):
+        along = int(np.abs(toGrid[:3, axis]).argmax())
+        index = toGrid[along, axis] * np.arange(size) + toGrid[along, 3]
+        inside = np.flatnonzero((index >= -0.5) & (index <= grid.shape[along] - 0.5))
+        slices.append(slice(int(inside[0]), int(inside[-1]) + 1) if inside.size else slice(0))
+    return tuple(reversed(slices))
 
 
 def _inside(index: np.ndarray, grid: GridInfo) -> np.ndarray:

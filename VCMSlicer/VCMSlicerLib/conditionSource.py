@@ -42,12 +42,15 @@ class ConditionChoice:
         return self.segmentationNode if self.segmentationNode is not None else self.volumeNode
 
 
-def exportCondition(choice: ConditionChoice, condition: ConditionInfo, folder: str | Path) -> Path:
-    """Write what was chosen as a file for the worker, on its own voxels and in its place in the world.
+def exportCondition(
+    choice: ConditionChoice, condition: ConditionInfo, folder: str | Path, image: WorldImage | None = None
+) -> Path:
+    """Write what was chosen as a file for the worker, on its own voxels and in its place in the world; `image` are
+    these voxels, where they are at hand.
 
     The engine brings it to the model's grid, and counts by volume there; resampling here as well would blur twice.
     """
-    image = conditionImage(choice, condition)
+    image = image or conditionImage(choice, condition)
     image = image if condition.kind == "image" else image.padded()
     return writeNifti(Path(folder) / f"{condition.name}.nii", image, f"{condition.name}, for VCMSlicer, research only")
 

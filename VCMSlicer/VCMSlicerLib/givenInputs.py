@@ -12,7 +12,8 @@ from vcm.protocol import ConditionInput
 
 from VCMSlicerLib.anatomy import matchingSegments, plainName
 from VCMSlicerLib.conditionCheck import check
-from VCMSlicerLib.conditionSource import ConditionChoice, exportCondition
+from VCMSlicerLib.conditionSource import ConditionChoice, conditionImage, exportCondition
+from VCMSlicerLib.niftiFile import WorldImage
 from VCMSlicerLib.packCatalogue import DEFAULT_PACK, findPack
 from VCMSlicerLib.packInfo import READY, ConditionInfo, ControlInfo, PackInfo
 
@@ -55,20 +56,32 @@ def controlOf(name: str | None, conditions: Conditions, pack: PackInfo) -> Contr
     return pack.controlFor(names) if names else None
 
 
-def usableChoices(conditions: Conditions, pack: PackInfo, control: ControlInfo | None) -> list[ConditionChoice]:
-    """What was given, as choices that were checked; VcmError says what is wrong with the first that cannot be used."""
+def usableChoices(
+    conditions: Conditions, pack: PackInfo, control: ControlInfo | None
+) -> list[tuple[ConditionChoice, WorldImage]]:
+    """What was given, as choices that were checked, each with its voxels in the world.
+
+    VcmError says what is wrong with the first that cannot be used.
+    """
     if isinstance(conditions, Mapping):
         choices = [choiceOf(name, source, pack, control) for name, source in conditions.items()]
     else:
         choices = [choice for choice in conditions if choice.enabled]
     assert pack.grid is not None
+    usable = []
     for choice in choices:
-        found = check(choice, conditionOf(choice.name, pack, control), pack.grid)
+        condition = conditionOf(choice.name, pack, control)
+        try:
+            image = conditionImage(choice, condition)
+        except VcmError as error:
+            raise VcmError(Code.CONDITION, f"{choice.name}: {error}") from error
+        found = check(choice, condition, pack.grid, image)
         if not found.usable:
             raise VcmError(Code.CONDITION, f"{choice.name}: {found.words}")
+        usable.append((choice, image))
     if choices and control is not None and not control.takes([choice.name for choice in choices]):
         raise VcmError(Code.CONDITION, notTaken(control, [choice.name for choice in choices]))
-    return choices
+    return usable
 
 
 def notTaken(control: ControlInfo, names: Sequence[str]) -> str:
@@ -113,13 +126,14 @@ def conditionOf(name: str, pack: PackInfo, control: ControlInfo | None = None) -
 
 
 def exportChoices(
-    choices: Iterable[ConditionChoice], pack: PackInfo, control: ControlInfo | None, folder: Path
+    usable: Iterable[tuple[ConditionChoice, WorldImage]], pack: PackInfo, control: ControlInfo | None, folder: Path
 ) -> tuple[ConditionInput, ...]:
     """The conditions as files."""
-    return tuple(
-        ConditionInput(c.name, str(exportCondition(c, conditionOf(c.name, pack, control), folder)), strength=c.strength)
-        for c in choices
-    )
+    inputs = []
+    for choice, image in usable:
+        path = exportCondition(choice, conditionOf(choice.name, pack, control), folder, image)
+        inputs.append(ConditionInput(choice.name, str(path), strength=choice.strength))
+    return tuple(inputs)
 
 
 def splitAttributes(

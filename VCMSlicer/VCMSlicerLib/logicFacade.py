@@ -96,8 +96,9 @@ class LogicFacade:
         steering = controlOf(control, conditions, info)
         run = RunFolder.make(self._runs)
         try:
-            choices = usableChoices(conditions, info, steering)
-            inputs = exportChoices(choices, info, steering, run.inputs)
+            usable = usableChoices(conditions, info, steering)
+            choices = [choice for choice, _image in usable]
+            inputs = exportChoices(usable, info, steering, run.inputs)
             human, raw = splitAttributes(attributes or {}, info)
             request = Generate(
                 id=self.client.newId(),

@@ -16,7 +16,7 @@ ROW_PIXELS = 24
 MOST_ROWS = 9
 SEVERAL = 3
 LARGE_ML = 100
-NARROWEST = 56
+NARROWEST = 44
 NOTHING = "–"
 
 
@@ -82,7 +82,7 @@ def structureCells(row: ResultRow) -> list[list[Cell]]:
             _number(score.hd95_mm, "{:.1f}"),
         ]
         bold = lowest is not None and score.dice == lowest
-        lines.append([Cell(text, score.remark, bold) for text in words])
+        lines.append([Cell(text, score.remark or words[0], bold) for text in words])
     errors = {score.condition: score.mae for score in without.images}
     for image in alignment.images:
         error = _number(image.mae, "±{:.3f}")
@@ -94,7 +94,7 @@ def structureCells(row: ResultRow) -> list[list[Cell]]:
             _number(errors.get(image.condition), "±{:.3f}"),
             NOTHING,
         ]
-        lines.append([Cell(text, image.remark) for text in words])
+        lines.append([Cell(text, image.remark or words[0]) for text in words])
     return lines
 
 

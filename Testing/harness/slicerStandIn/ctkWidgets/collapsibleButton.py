@@ -9,7 +9,6 @@ from ..pythonQt.objects import PythonQtObject, PythonQtType
 _HEADER_HEIGHT = 24
 _UNLIMITED = 16777215  # Qt's QWIDGETSIZE_MAX
 _OPEN = QtWidgets.QStyle.PrimitiveElement.PE_IndicatorArrowDown
-_TEXT = QtGui.QPalette.ColorRole.ButtonText
 _FOLDED = QtWidgets.QStyle.PrimitiveElement.PE_IndicatorArrowRight
 
 
@@ -71,13 +70,12 @@ class ctkCollapsibleButton(PythonQtObject, QtWidgets.QAbstractButton, metaclass=
         painter = QtGui.QPainter(self)
         option = QtWidgets.QStyleOptionButton()
         option.initFrom(self)
-        option.rect = QtCore.QRect(0, 0, self.width, _HEADER_HEIGHT)
+        header = option.rect = QtCore.QRect(0, 0, self.width, _HEADER_HEIGHT)
         style = self.style()
         style.drawControl(QtWidgets.QStyle.ControlElement.CE_PushButtonBevel, option, painter, self)
-        whole, option.rect = option.rect, QtCore.QRect(6, 6, _HEADER_HEIGHT - 12, _HEADER_HEIGHT - 12)
+        option.rect = QtCore.QRect(6, 6, _HEADER_HEIGHT - 12, _HEADER_HEIGHT - 12)
         style.drawPrimitive(_FOLDED if self._collapsed else _OPEN, option, painter, self)
         flags = QtCore.Qt.AlignmentFlag.AlignLeft | QtCore.Qt.AlignmentFlag.AlignVCenter
-        style.drawItemText(
-            painter, whole.adjusted(_HEADER_HEIGHT, 0, 0, 0), flags, option.palette, True, self.text, _TEXT
-        )
+        painter.setPen(option.palette.color(QtGui.QPalette.ColorRole.ButtonText))
+        painter.drawText(header.adjusted(_HEADER_HEIGHT, 0, 0, 0), flags, self.text)
         painter.end()
