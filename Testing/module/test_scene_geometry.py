@@ -284,9 +284,8 @@ def test_lost_voxels_are_counted_alike_along_the_axes_and_across_them(axes):
     affine[:3, 3] = (1.3, -0.4, 2.2) - affine[:3, :3] @ (5, 8, 6)
     k, j, i = np.nonzero(array)
     index = np.linalg.inv(np.array(grid.affine)) @ affine @ np.stack([i, j, k, np.ones_like(i)])
-    shape = np.array(grid.shape)
-    inside = (index[:3].T >= -0.5) & (index[:3].T <= shape - 0.5)
-    outside = ~inside.all(axis=1)
+    places, last = index[:3].T, np.array(grid.shape) - 0.5
+    outside = ((places < -0.5) | (places > last)).any(axis=1)
     assert 0 < outside.sum() < len(i)
     assert countLostVoxels(WorldImage(array, affine), grid) == outside.sum()
 

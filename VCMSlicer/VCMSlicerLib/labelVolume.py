@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from slicer.i18n import tr as _
 
 from VCMSlicerLib.anatomy import isNamed
 from VCMSlicerLib.packInfo import ClassInfo, ConditionInfo
@@ -95,7 +96,7 @@ def labelWords(value: int, names: Mapping[int, str]) -> str:
     >>> labelWords(4, {4: "Left-Lateral-Ventricle"}), labelWords(5, {})
     ('4 Left-Lateral-Ventricle', 'Label 5')
     """
-    return f"{value} {names[value]}" if value in names else f"Label {value}"
+    return f"{value} {names[value]}" if value in names else _("Label {value}").format(value=value)
 
 
 def _classNamed(name: str, condition: ConditionInfo) -> ClassInfo | None:
