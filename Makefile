@@ -3,22 +3,31 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+MODULE_RUN := VCM_MODULE_TESTS=required OMP_NUM_THREADS=1 QT_QPA_PLATFORM=offscreen $(BIN)/python
 
-.PHONY: demo test module-test lint bench clean help
+.PHONY: demo test engine-test module-test module-bench module-pictures lint bench clean help
 
 help: ## Show the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.runtime ## Paint-to-brain in one go: a mask in, a synthetic T1w, its report and its picture in demo/
 	$(BIN)/vcm generate --condition ventricles=VCMSlicer/Resources/DemoCase/ventricles.nii.gz \
 	    --age 72 --sex F --seed 1 --uncontrolled --out demo
 	@echo "Look at demo/montage.png; the volume is demo/sample-0.nii.gz."
 
-test: $(VENV)/.development ## Run all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto
+test: engine-test module-test ## Run all tests
+
+engine-test: $(VENV)/.development ## Run the tests of the engine
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto Testing/engine VCMSlicer/vcm
 
 module-test: $(VENV)/.module ## Run the tests of the Slicer module, without Slicer (see Testing/README.md)
-	OMP_NUM_THREADS=1 QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest --numprocesses auto Testing/module
+	$(MODULE_RUN) -m pytest --numprocesses auto Testing/module
+
+module-bench: $(VENV)/.module ## Measure how long the panel keeps its user waiting
+	$(MODULE_RUN) Testing/module/panelBenchmark.py
+
+module-pictures: $(VENV)/.module ## Take the pictures of docs/slicer.md anew from the running module
+	$(MODULE_RUN) Testing/module/pictures.py
 
 lint: $(VENV)/.development ## Check style and types
 	$(BIN)/ruff check .

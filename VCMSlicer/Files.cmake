@@ -6,6 +6,8 @@ set(MODULE_PYTHON_SCRIPTS
   VCMSlicerLib/anatomy.py
   VCMSlicerLib/commandSequence.py
   VCMSlicerLib/comparison.py
+  VCMSlicerLib/conditionCheck.py
+  VCMSlicerLib/conditionSource.py
   VCMSlicerLib/diagnosticBundle.py
   VCMSlicerLib/dicomExport.py
   VCMSlicerLib/environment.py
@@ -16,10 +18,12 @@ set(MODULE_PYTHON_SCRIPTS
   VCMSlicerLib/job.py
   VCMSlicerLib/jobState.py
   VCMSlicerLib/jobs.py
+  VCMSlicerLib/labelVolume.py
   VCMSlicerLib/logicFacade.py
   VCMSlicerLib/niftiFile.py
   VCMSlicerLib/observers.py
   VCMSlicerLib/packCatalogue.py
+  VCMSlicerLib/packInfo.py
   VCMSlicerLib/packageFolder.py
   VCMSlicerLib/panels/__init__.py
   VCMSlicerLib/panels/conditionRow.py
@@ -33,6 +37,7 @@ set(MODULE_PYTHON_SCRIPTS
   VCMSlicerLib/panels/panel.py
   VCMSlicerLib/panels/resultsPanel.py
   VCMSlicerLib/panels/samplingPanel.py
+  VCMSlicerLib/panels/scoreTables.py
   VCMSlicerLib/panels/skullDialog.py
   VCMSlicerLib/panels/subjectPanel.py
   VCMSlicerLib/parameters.py

@@ -149,8 +149,10 @@ class VCMSlicerTest(ScriptedLoadableModuleTest):
         self.test_aBlankLiesOnTheModelsGrid()
 
     def test_theDemoCaseIsUsableForTheModelThatShips(self) -> None:
-        from VCMSlicerLib.packCatalogue import ClassInfo, ConditionInfo, findPack
-        from VCMSlicerLib.scene import ConditionChoice, check
+        from VCMSlicerLib.conditionCheck import check
+        from VCMSlicerLib.conditionSource import ConditionChoice
+        from VCMSlicerLib.packCatalogue import findPack
+        from VCMSlicerLib.packInfo import ClassInfo, ConditionInfo
         from VCMSlicerLib.startPoints import demoCase
 
         point = demoCase()

@@ -1,4 +1,4 @@
-"""Take the pictures of docs/slicer.md from the running module: `python Testing/module/pictures.py [FOLDER]`.
+"""Take the pictures of docs/slicer.md from the running module: `make module-pictures`, or with a FOLDER of your own.
 
 The demo case with the model that ships, in the stand-in for Slicer; needs the packages of the engine and of the tests.
 """
@@ -79,7 +79,17 @@ def main(folder: Path) -> None:
                 *LATERAL_VENTRICLES
             )
     look("compare", opened.ui.exportButton)
-    opened.client.shutdown()
+    pack = opened.panel.context.readyPack
+    maps = [control.name for control in pack.controls if control.conditions[0].kind == "labels"]
+    if maps:
+        # A tissue map in the making, where a control for one ships.
+        opened.press(opened.ui.compareButton)
+        opened.parameters.controlName = maps[0]
+        processEvents(0.2)
+        opened.press(opened.ui.startTemplateButton)
+        window._panel.verticalScrollBar().setValue(0)
+        look("tissues", opened.ui.modelSection)
+    opened.client.shutdown(2)
     window.close_()
     unloadModule(module)
 

@@ -193,6 +193,20 @@ def test_a_worker_that_ends_is_told_and_the_next_job_starts_another(makeClient, 
     assert client.run(tmp_path).state is JobState.DONE
 
 
+def test_a_worker_that_ends_in_the_middle_with_an_error_tells_its_exit_code(tmp_path):
+    program = tmp_path / "ends.py"
+    program.write_text(
+        "import sys\nsys.path.insert(0, sys.argv[1])\nfrom vcm.protocol import Hello, Ready, encode\n"
+        "for message in (Hello('0', '3', 1), Ready('nothing')):\n    sys.stdout.buffer.write(encode(message))\n"
+        "sys.stdout.flush()\nsys.stdin.readline()\nprint('a disk fell off', file=sys.stderr)\nsys.exit(7)\n",
+        encoding="utf-8",
+    )
+    command = WorkerCommand(sys.executable, (str(program), str(FAKE_WORKER.parents[1] / "VCMSlicer")))
+    client = Recorded(lambda: command, None).run(tmp_path)
+    assert client.failure.code == WORKER_ENDED and "exit code 7" in client.failure.sentence
+    assert "a disk fell off" in client.failure.log and client.failure.remedy
+
+
 def test_what_a_worker_says_before_it_fails_to_start_is_in_the_log(makeClient, tmp_path):
     client = makeClient("--fault", "no-start").run(tmp_path)
     assert "there is no module torch" in client.failure.log

@@ -25,12 +25,12 @@ from opened import home, tinyPacks  # noqa: F401
 from vcm.errors import VcmError
 from vcm.protocol import Accepted, Examined, Generate, Generated
 from vcm.volumes.volume_files import read_volume
+from VCMSlicerLib.conditionSource import ConditionChoice
 from VCMSlicerLib.jobs import JobCancelled, JobFailed, JobState, WorkerClient, WorkerCommand
 from VCMSlicerLib.jobState import IMPORT_FAILED
 from VCMSlicerLib.logicFacade import LogicFacade
 from VCMSlicerLib.niftiFile import WorldImage, writeNifti
 from VCMSlicerLib.packCatalogue import findPack
-from VCMSlicerLib.scene import ConditionChoice
 
 pytestmark = pytest.mark.usefixtures("scene")
 START_WORKER = Path(__file__).resolve().parents[2] / "VCMSlicer" / "VCMSlicerLib" / "startWorker.py"

@@ -10,18 +10,8 @@ from vcm.protocol import ListPacks
 from vcm.runs.choice import choose_packs
 from vcm.worker.survey import survey_packs
 from VCMSlicerLib import userFolders
-from VCMSlicerLib.packCatalogue import (
-    AVAILABLE,
-    BROKEN,
-    DEFAULT_PACK,
-    READY,
-    AttributeInfo,
-    ConditionInfo,
-    ControlInfo,
-    PackInfo,
-    findPack,
-    listPacks,
-)
+from VCMSlicerLib.packCatalogue import DEFAULT_PACK, findPack, listPacks
+from VCMSlicerLib.packInfo import AVAILABLE, BROKEN, READY, AttributeInfo, ConditionInfo, ControlInfo, PackInfo
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import struct
 import xml.etree.ElementTree as ElementTree
 
 import packaged_files
+import publication
 import pytest
 from packaged_files import MODULE, ROOT
 
@@ -66,6 +67,33 @@ def test_the_extension_is_named_as_its_entry_and_says_what_it_is_for():
     assert re.search(r'EXTENSION_ICONURL "([^"]+)"', cmake)[1] in (ROOT / "VCMSlicer.s4ext").read_text("utf-8")
     dependencies = json.loads((ROOT / "VCMSlicer.json").read_text("utf-8"))["build_dependencies"]
     assert (re.search(r'EXTENSION_DEPENDS "([^"]+)"', cmake)[1] == "NA") == (not dependencies)
+
+
+def test_one_repository_stands_in_all_three_files_under_a_name_that_the_index_takes():
+    account, name = publication.FORM.fullmatch(publication.repository()).groups()
+    assert publication.named() == {f"{account}/{name}"}
+    for path in publication.FILES:
+        assert publication.ADDRESS.search(path.read_text("utf-8")), path
+    raw = f"https://raw.githubusercontent.com/{account}/{name}/{publication.branch()}/"
+    for path in publication.FILES[:2]:
+        text = path.read_text("utf-8")
+        assert len(re.findall(re.escape(raw), text)) == text.count("raw.githubusercontent.com") == 3, path
+    assert f"scmrevision {publication.branch()}" in (ROOT / "VCMSlicer.s4ext").read_text("utf-8")
+
+
+def test_the_address_is_set_in_one_go_and_nothing_else_changes(tmp_path, monkeypatch):
+    address = publication.repository()
+    before = {path.name: path.read_text("utf-8") for path in publication.FILES}
+    for name, text in before.items():
+        (tmp_path / name).write_text(text, "utf-8")
+    monkeypatch.setattr(publication, "FILES", tuple(tmp_path / path.name for path in publication.FILES))
+    monkeypatch.setattr(publication, "ENTRY", tmp_path / "VCMSlicer.json")
+    with pytest.raises(SystemExit, match="not of the form"):
+        publication.publishAt("https://github.com/someone/VCMSlicer")
+    publication.publishAt("https://github.com/someone/SlicerHeads")
+    assert publication.named() == {"someone/SlicerHeads"}
+    publication.publishAt(address)
+    assert {path.name: path.read_text("utf-8") for path in publication.FILES} == before
 
 
 def test_the_icon_is_a_square_of_128_pixels():

@@ -25,10 +25,12 @@ def test_out_of_memory_offers_the_processor_and_a_damaged_model_another_file():
 
 
 def test_every_widget_of_the_panel_that_can_be_used_has_a_tooltip(opened):  # noqa: F811
+    import ctk
     import qt
 
     opened.press(opened.ui.startDemoButton)
-    interactive = (qt.QAbstractButton, qt.QComboBox, qt.QAbstractSpinBox)
+    interactive = (qt.QAbstractButton, qt.QComboBox, qt.QAbstractSpinBox, qt.QTableWidget, qt.QProgressBar)
+    interactive += (ctk.ctkSliderWidget, slicer.qMRMLNodeComboBox)
     silent = []
     for kind in interactive:
         for widget in opened.panel.widget.findChildren(kind):
@@ -55,6 +57,15 @@ def test_sampling_is_remembered_in_the_scene(opened):  # noqa: F811
 def test_the_volume_follows_the_mask_until_it_is_set(opened):  # noqa: F811
     row = opened.panel.subject.rows["ventricular_volume"]
     assert not row.setBox.checked and not row.editor.enabled
+    assert "model's average" in row.originLabel.text
+    opened.press(opened.ui.startDemoButton)
+    processEvents(0.1)
+    assert row.editor.value == pytest.approx(52.7, abs=0.1)
+    assert "Follows the conditions: 52.7 ml" in row.originLabel.text
+    assert not opened.parameters.attribute("ventricular_volume").given, "it is shown, not sent"
+    opened.press(opened.row("ventricles").enabledBox)
+    processEvents(0.1)
+    assert "model's average" in row.originLabel.text and row.editor.value == pytest.approx(51)
     opened.press(row.setBox)
     assert row.editor.enabled
     row.editor.value = 77
@@ -150,6 +161,29 @@ def test_the_modules_own_test_passes(loadModule, scene):
     suite = unittest.TestSuite(case(name) for name in unittest.TestLoader().getTestCaseNames(case))
     result = unittest.TextTestRunner(stream=sys.stderr).run(suite)
     assert result.wasSuccessful() and result.testsRun >= 2
+
+
+@pytest.mark.parametrize(
+    "measured, shown, words", [(52.7, 52.7, "Follows"), (120.0, 101.0, "beyond"), (None, 51.0, "average")]
+)
+def test_a_volume_beyond_what_the_model_was_trained_with_is_told(measured, shown, words):
+    from VCMSlicerLib.packInfo import AttributeInfo
+    from VCMSlicerLib.panels.subjectPanel import followed, originWords
+    from VCMSlicerLib.parameters import AttributeSetting
+
+    info = AttributeInfo("ventricular_volume", "Ventricular volume", "ml", 1, 101, structures=(4,))
+    assert followed(info, measured) == shown
+    assert words in originWords(info, AttributeSetting(), measured)[1]
+
+
+def test_a_start_point_changes_no_segmentation_that_was_there(opened):  # noqa: F811
+    opened.press(opened.ui.startDemoButton)
+    before = opened.parameters.condition("ventricles").node
+    changed = before.GetSegmentation().GetMTime()
+    for button in (opened.ui.startTemplateButton, opened.ui.startBlankButton):
+        opened.press(button)
+    assert before.GetScene() is slicer.mrmlScene and before.GetSegmentation().GetMTime() == changed
+    assert opened.parameters.condition("ventricles").node is not before
 
 
 def test_the_skulls_image_is_made_of_a_t1w_and_a_brain_and_chosen(opened):  # noqa: F811

@@ -8,12 +8,12 @@ import numpy as np
 import pydicom
 import pytest
 import slicer
-from vcm.protocol import AlignmentSummary, ClassScore, ConditionInput, Generate, Generated, GeneratedSample
+from vcm.protocol import AlignmentSummary, ClassScore, ConditionInput, Generate, Generated, GeneratedSample, ImageScore
 from VCMSlicerLib import dicomExport
 from VCMSlicerLib.comparison import LAYOUT_ID, Comparison, difference
+from VCMSlicerLib.conditionSource import ConditionChoice
 from VCMSlicerLib.niftiFile import WorldImage, writeNifti
 from VCMSlicerLib.results import Results, alignmentOf, sidecarOf
-from VCMSlicerLib.scene import ConditionChoice
 
 sys.path.append(str(Path(__file__).resolve().parent))
 from logicSetup import letterF, scan, segmentation
@@ -82,6 +82,40 @@ def test_an_unreadable_report_leaves_what_was_asked(scene, run, request_):
     (node, _other) = Results().add(run, request_)
     assert sidecarOf(node)["provenance"]["report"] == {}
     assert sidecarOf(node)["provenance"]["request"]["seed"] == 11
+
+
+def manyScores(dices):
+    names = ("white matter", "amygdala", "ventricles")
+    classes = tuple(
+        ClassScore("semantics", name, 100.0 + i, 90.0, dice, 2.0 + i, 0.8)
+        for i, (name, dice) in enumerate(zip(names, dices, strict=True))
+    )
+    return AlignmentSummary("nobody", "words", classes, (ImageScore("skull", 900.0, 0.01, 0.031),))
+
+
+def test_many_structures_are_one_row_of_means_and_a_table_with_the_weakest_in_bold(scene, run, request_):
+    from dataclasses import replace
+
+    from VCMSlicerLib.panels.scoreTables import sampleCells, sampleHeaders, structureCells, structureHeaders
+
+    first = replace(
+        run.samples[0], alignment=manyScores((0.9, 0.3, None)), uncontrolled_alignment=manyScores((0.6, 0.2, 0.1))
+    )
+    Results().add(replace(run, samples=(first,)), request_)
+    (row,) = Results().rows()
+    assert [cell.words for cell in sampleCells(row)][1:] == ["0.60", "0.30", "3.0"]
+    assert "amygdala: 0.30" in sampleCells(row)[1].tip and len(sampleCells(row)) == len(sampleHeaders())
+    lines = [[cell.words for cell in line] for line in structureCells(row)]
+    assert lines[0] == ["White matter", "100", "90.0", "0.90", "0.60", "2.0"]
+    assert lines[2] == ["Ventricles", "102", "90.0", "–", "0.10", "4.0"]
+    assert lines[3] == ["Skull", "–", "±0.031", "–", "±0.031", "–"]
+    assert all(len(line) == len(structureHeaders()) for line in lines)
+    assert [line[0].bold for line in structureCells(row)] == [False, False, False, False], (
+        "two measured are not several"
+    )
+    again = replace(first, alignment=manyScores((0.9, 0.3, 0.5)))
+    Results().add(replace(run, samples=(again,)), request_)
+    assert [line[0].bold for line in structureCells(Results().rows()[1])] == [False, True, False, False]
 
 
 def test_removing_a_sample_takes_its_twin_and_its_difference_along(added):

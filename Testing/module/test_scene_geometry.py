@@ -11,13 +11,15 @@ from logicSetup import (
     segmentation,
     transformNode,
     turned,
+    vtkMatrix,
     worldPoints,
 )
 from scipy.spatial import cKDTree
 from vcm.errors import VcmError
 from vcm.volumes.volume_files import read_volume
-from VCMSlicerLib.packCatalogue import ClassInfo, ConditionInfo, GridInfo
-from VCMSlicerLib.scene import ConditionChoice, check, countLostVoxels, exportCondition
+from VCMSlicerLib.conditionCheck import check, countLostVoxels
+from VCMSlicerLib.conditionSource import ConditionChoice, exportCondition
+from VCMSlicerLib.packInfo import ClassInfo, ConditionInfo, GridInfo
 from VCMSlicerLib.worldImages import segmentsImage, volumeImage
 
 pytestmark = pytest.mark.usefixtures("scene")
@@ -248,6 +250,20 @@ def test_voxels_outside_the_models_grid_are_counted(tmp_path):
     assert f"{outside:,} of {len(points):,} voxels" in found.words
 
 
+def test_what_lies_mostly_elsewhere_is_refused_as_the_engine_would():
+    volume, affine = obliqueScan()
+    shape = letterF(volume)
+    node = segmentation(volume, F=shape)
+    move = np.eye(4)
+    top = worldPoints(shape, affine)[:, 2]
+    edge = GRID.affine[2][3] + 2 * (GRID.shape[2] - 0.5)
+    for share, usable in ((0.4, True), (0.6, False)):
+        move[2, 3] = edge - np.quantile(top, 1 - share)
+        node.SetAndObserveTransformNodeID(transformNode(move).GetID())
+        found = check(mask(node, "F"), VENTRICLES, GRID)
+        assert found.usable is usable and f"{found.lostVoxels:,} of" in found.words, share
+
+
 def test_what_lies_entirely_elsewhere_cannot_be_used():
     volume, _affine = obliqueScan()
     node = segmentation(volume, F=letterF(volume))
@@ -256,6 +272,22 @@ def test_what_lies_entirely_elsewhere_cannot_be_used():
     node.SetAndObserveTransformNodeID(transformNode(move).GetID())
     found = check(mask(node, "F"), VENTRICLES, GRID)
     assert not found.usable and "outside" in found.words and found.lostVoxels == int(letterF(volume).sum())
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
+def test_lost_voxels_are_counted_alike_along_the_axes_and_across_them(axes):
+    from VCMSlicerLib.niftiFile import WorldImage
+
+    grid = GridInfo((9, 12, 10), ((-2, 0, 0, 9.0), (0, 2, 0, -11), (0, 0, 2, -7), (0, 0, 0, 1)))
+    array = np.random.default_rng(4).integers(0, 2, (13, 17, 11), np.uint8)
+    affine = np.diag([1.7, -1.9, 2.3, 1.0])[[*axes, 3]]
+    affine[:3, 3] = (1.3, -0.4, 2.2) - affine[:3, :3] @ (5, 8, 6)
+    k, j, i = np.nonzero(array)
+    index = np.linalg.inv(np.array(grid.affine)) @ affine @ np.stack([i, j, k, np.ones_like(i)])
+    places, last = index[:3].T, np.array(grid.shape) - 0.5
+    outside = ((places < -0.5) | (places > last)).any(axis=1)
+    assert 0 < outside.sum() < len(i)
+    assert countLostVoxels(WorldImage(array, affine), grid) == outside.sum()
 
 
 def test_a_half_voxel_at_the_border_is_not_lost():
@@ -346,9 +378,108 @@ def test_segments_of_a_label_map_are_told_by_terminology_before_their_names(tmp_
     assert samePlaces(exportedPoints(path, 1), worldPoints(letterF(volume, at=(40, 50, 3)), affine))
 
 
+def test_a_part_of_a_structure_is_that_structure_and_a_code_counts_more_than_a_name():
+    from VCMSlicerLib.anatomy import classOf, setStructure
+
+    tissues = ConditionInfo(
+        "tissues", "labels", (ClassInfo(2, "grey matter"), ClassInfo(3, "deep grey matter"), ClassInfo(4, "ventricles"))
+    )
+    node = segmentation(obliqueScan()[0], a=None, b=None, c=None, d=None)
+    for id, name in zip(
+        "abcd", ("Left-Putamen", "Deep gray matter", "Right cerebral cortex", "Third ventricle"), strict=True
+    ):
+        node.GetSegmentation().GetSegment(id).SetName(name)
+    found = [classOf(node.GetSegmentation().GetSegment(id), tissues) for id in "abcd"]
+    assert [entry.value if entry else None for entry in found] == [3, 3, 2, None]
+    setStructure(node.GetSegmentation().GetSegment("d"), "grey matter")
+    assert classOf(node.GetSegmentation().GetSegment("d"), tissues).value == 2
+
+
+def test_a_mask_is_put_together_from_its_parts_only_where_all_are_drawn():
+    from VCMSlicerLib.anatomy import matchingSegments
+
+    brain = ConditionInfo("brain", "mask", (ClassInfo(1, "brain", (1, 2), ("white matter", "grey matter")),))
+    node = segmentation(obliqueScan()[0], White_matter=None)
+    assert matchingSegments(node, brain) == ()
+    node.GetSegmentation().AddEmptySegment("cortex", "Cortex")
+    assert matchingSegments(node, brain) == ("White_matter", "cortex")
+    node.GetSegmentation().AddEmptySegment("whole", "Brain")
+    assert matchingSegments(node, brain) == ("whole",)
+
+
+def labelVolume(values, affine=None):
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "labels")
+    slicer.util.updateVolumeFromArray(node, values)
+    node.SetIJKToRASMatrix(vtkMatrix(np.diag([-2, 2, 2, 1.0]) if affine is None else affine))
+    return node
+
+
+def blocks(**sizes):
+    """Blocks of so many voxels of each value (`v4=100`) in an int16 array."""
+    array = np.zeros((20, 20, 20), np.int16)
+    for layer, (name, size) in enumerate(sizes.items(), start=2):
+        array[layer].ravel()[:size] = int(name[1:])
+    return array
+
+
+def test_of_a_label_map_volume_with_several_values_one_is_chosen_for_a_mask(tmp_path):
+    node = labelVolume(blocks(v4=120, v43=80))
+    refused = check(ConditionChoice("ventricles", volumeNode=node), VENTRICLES, GRID)
+    assert not refused.usable and "several structures" in refused.words
+    choice = ConditionChoice("ventricles", volumeNode=node, volumeLabels=(43,))
+    assert check(choice, VENTRICLES, GRID).millilitres == {1: pytest.approx(80 * 8 / 1000)}
+    assert len(exportedPoints(exportCondition(choice, VENTRICLES, tmp_path))) == 80
+    gone = check(ConditionChoice("ventricles", volumeNode=node, volumeLabels=(9,)), VENTRICLES, GRID)
+    assert not gone.usable and "no longer holds the label 9" in gone.words
+
+
+def test_a_label_map_volume_is_read_by_the_numbers_that_explain_most_of_it_as_the_engine_does(tmp_path):
+    from vcm.conditions import ConditionSpec
+    from vcm.doctor.examination import examine
+    from vcm.grid import Grid
+
+    classes = [
+        {"value": 1, "name": "white", "segmenter": [2, 41]},
+        {"value": 2, "name": "ventricles", "segmenter": [4, 43]},
+    ]
+    spec = ConditionSpec.from_dict({"name": "tissues", "kind": "labels", "classes": classes})
+    info = ConditionInfo(
+        "tissues", "labels", tuple(ClassInfo(c["value"], c["name"], tuple(c["segmenter"])) for c in classes)
+    )
+    for values in (blocks(v1=50, v2=70), blocks(v2=50, v41=60, v4=70, v99=5), blocks(v2=90, v7=3)):
+        node = labelVolume(values)
+        choice = ConditionChoice("tissues", kind="labels", volumeNode=node)
+        found = check(choice, info, GRID)
+        ours = read_volume(exportCondition(choice, info, tmp_path))
+        theirs = examine(spec, ours, Grid(GRID.shape, GRID.affine)).condition
+        written = np.bincount(np.asarray(ours.array, int).ravel(), minlength=3)[1:]
+        assert found.usable and [found.millilitres.get(v, 0) for v in (1, 2)] == pytest.approx(list(written * 0.008))
+        assert theirs is not None
+    assert "7" in found.words and "count as background" in found.words
+    strange = check(ConditionChoice("tissues", kind="labels", volumeNode=labelVolume(blocks(v99=5))), info, GRID)
+    assert not strange.usable and "holds no value that the model knows" in strange.words
+
+
+def test_the_values_of_a_label_map_volume_are_known_by_its_colours(tmp_path):
+    from VCMSlicerLib.panels.conditionRow import bestSegment, segmentEntries
+    from VCMSlicerLib.parameters import ConditionSetting
+
+    node = labelVolume(blocks(v1=50, v2=70))
+    colors = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLColorTableNode")
+    colors.SetTypeToUser()
+    colors.SetNumberOfColors(3)
+    for index, name in enumerate(("background", "Left-Putamen", "Left-Lateral-Ventricle")):
+        colors.SetColor(index, name, 1, 0, 0, 1)
+    node.CreateDefaultDisplayNodes()
+    node.GetDisplayNode().SetAndObserveColorNodeID(colors.GetID())
+    assert bestSegment(node, VENTRICLES) == "2"
+    entries = segmentEntries(node, VENTRICLES, ConditionSetting(node=node))
+    assert entries == [("Choose a label", ""), ("1 Left-Putamen", "1"), ("2 Left-Lateral-Ventricle", "2")]
+
+
 def test_an_unknown_condition_node_raises_in_words():
     with pytest.raises(VcmError, match="Nothing is chosen"):
-        from VCMSlicerLib.scene import conditionImage
+        from VCMSlicerLib.conditionSource import conditionImage
 
         conditionImage(ConditionChoice("skull", kind="image"), SKULL)
 

@@ -34,8 +34,11 @@ def test_a_loaded_t1w_is_segmented_and_becomes_the_start(openedPlain):  # noqa: 
     processEvents(0.2)
     assert openedPlain.client.failure is None, openedPlain.client.failure
     (segmentation,) = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
-    names = [segmentation.GetSegmentation().GetNthSegment(i).GetName() for i in range(9)]
-    assert "Lateral ventricles" in names and "Grey matter" in names
-    id = segmentation.GetSegmentation().GetSegmentIdBySegmentName("Lateral ventricles")
+    drawn = segmentation.GetSegmentation()
+    names = [drawn.GetNthSegment(index).GetName() for index in range(drawn.GetNumberOfSegments())]
+    assert names == ["Ventricles"], "what the control takes, and nothing else"
+    assert openedPlain.parameters.condition("ventricles").node is segmentation
+    (id,) = openedPlain.parameters.choice(openedPlain.panel.conditions.conditions()[0]).segmentIds
     ml = np.count_nonzero(slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, id)) * 8 / 1000
     assert 10 < ml < 60
+    assert openedPlain.ui.generateButton.enabled, openedPlain.ui.generateButton.toolTip

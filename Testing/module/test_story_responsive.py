@@ -1,19 +1,29 @@
-"""How long the panel keeps the event loop waiting while a job runs."""
+"""How long the panel keeps the event loop waiting, from the click on Generate to the image in the scene."""
 
+import pytest
+from logicSetup import Gaps
 from opened import home, opened, tinyPacks  # noqa: F401
-from slicerStandIn.testing.eventLoop import measureBlocking, processEvents, waitUntil
+from slicerStandIn.testing.eventLoop import processEvents, waitUntil
+from slicerStandIn.views.viewWidget import ViewWidget
 
 
-def test_while_a_job_runs_the_panel_does_not_keep_the_user_waiting(opened, record_property):  # noqa: F811
+@pytest.fixture
+def undrawn(monkeypatch):
+    """The stand-in draws its views without a graphics card, which takes longer than all that the panel does."""
+    monkeypatch.setattr(ViewWidget, "forceRender", lambda _view: None)
+
+
+def test_while_a_job_runs_and_its_image_comes_the_panel_never_blocks_for_50_ms(opened, undrawn, record_property):  # noqa: F811
     opened.press(opened.ui.startDemoButton)
     opened.generate()
-    opened.ui.livePreviewBox.checked = False
-    processEvents(0.2)
+    assert opened.ui.livePreviewBox.checked
+    gaps = Gaps()
     opened.ui.generateButton.click()
-    with measureBlocking() as blocking:
-        waitUntil(lambda: opened.client.fraction > 0.9 or not opened.client.state.busy, 90, "the end of sampling")
     waitUntil(lambda: not opened.client.state.busy, 90, "the end of the job")
-    record_property("longest_ms", round(1000 * blocking.longest))
-    # 50 ms is what a user notices; a test machine that is busy with others stretches it.
-    assert blocking.longest < 0.25, f"{1000 * blocking.longest:.0f} ms"
-    print(f"longest {1000 * blocking.longest:.0f} ms, together beyond 50 ms {1000 * blocking.total:.0f} ms")
+    processEvents(0.3)
+    work, clock = gaps.worst()
+    record_property("longest_ms", round(1000 * work))
+    assert len(opened.logic.results.rows()) == 2
+    # The work of the panel's own thread; the clock also counts what else the machine does.
+    assert work < 0.05, f"{1000 * work:.0f} ms of work, {1000 * clock:.0f} ms by the clock"
+    assert clock < 1.5

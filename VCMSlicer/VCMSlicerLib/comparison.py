@@ -151,12 +151,12 @@ def viewName(column: str, orientation: str) -> str:
 
 
 def _viewDescription(column: str, orientation: str) -> str:
-    label = {"Controlled": "C", "Uncontrolled": "U", "Difference": "D"}[column]
+    labels = {"Controlled": _("With"), "Uncontrolled": _("Without"), "Difference": _("Difference")}
     color = {"Controlled": "#3FB2A8", "Uncontrolled": "#9AA0A6", "Difference": "#E5A33C"}[column]
     return (
         f'<item><view class="vtkMRMLSliceNode" singletontag="{viewName(column, orientation)}">'
         f'<property name="orientation" action="default">{orientation}</property>'
-        f'<property name="viewlabel" action="default">{label}</property>'
+        f'<property name="viewlabel" action="default">{labels[column]}</property>'
         f'<property name="viewcolor" action="default">{color}</property>'
         f'<property name="viewgroup" action="default">{VIEW_GROUP}</property></view></item>'
     )

@@ -22,7 +22,7 @@ from VCMSlicerLib.installPlan import InstallPlan, likelyProcessor, makePlan
 from VCMSlicerLib.jobState import NO_ENVIRONMENT, Failure
 from VCMSlicerLib.observers import Observers, Remove, callOnce
 from VCMSlicerLib.packageFolder import PackageFolder
-from VCMSlicerLib.packCatalogue import PackInfo
+from VCMSlicerLib.packInfo import PackInfo
 from VCMSlicerLib.preflight import (
     Level,
     PreflightItem,

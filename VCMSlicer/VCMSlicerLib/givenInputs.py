@@ -11,8 +11,11 @@ from vcm.errors import Code, VcmError
 from vcm.protocol import ConditionInput
 
 from VCMSlicerLib.anatomy import matchingSegments, plainName
-from VCMSlicerLib.packCatalogue import DEFAULT_PACK, READY, ConditionInfo, PackInfo, findPack
-from VCMSlicerLib.scene import ConditionChoice, check, exportCondition
+from VCMSlicerLib.conditionCheck import check
+from VCMSlicerLib.conditionSource import ConditionChoice, conditionImage, exportCondition
+from VCMSlicerLib.niftiFile import WorldImage
+from VCMSlicerLib.packCatalogue import DEFAULT_PACK, findPack
+from VCMSlicerLib.packInfo import READY, ConditionInfo, ControlInfo, PackInfo
 
 Source = Any
 """A (segmentation node, segment name or id, or several of them), a segmentation node alone, or a volume node."""
@@ -31,28 +34,72 @@ def readyPack(name: str | None) -> PackInfo:
     return info
 
 
-def usableChoices(conditions: Conditions, pack: PackInfo) -> list[ConditionChoice]:
-    """What was given, as choices that were checked; VcmError says what is wrong with the first that cannot be used."""
-    if isinstance(conditions, Mapping):
-        choices = [choiceOf(name, source, pack) for name, source in conditions.items()]
-    else:
-        choices = [choice for choice in conditions if choice.enabled]
-    assert pack.grid is not None
-    for choice in choices:
-        found = check(choice, conditionOf(choice.name, pack), pack.grid)
-        if not found.usable:
-            raise VcmError(Code.CONDITION, f"{choice.name}: {found.words}")
-    names = [choice.name for choice in choices]
+def controlOf(name: str | None, conditions: Conditions, pack: PackInfo) -> ControlInfo | None:
+    """The control of that name, else the simplest that takes these conditions together; VcmError where there is none.
+
+    Without conditions none is needed.
+    """
+    if name is not None:
+        control = pack.control(name)
+        if control is None:
+            have = ", ".join(entry.name for entry in pack.controls) or _("none")
+            words = _("{title} has no control {name}; it has: {have}.").format(title=pack.title, name=name, have=have)
+            raise VcmError(Code.PACK_MISSING, words)
+        return control
+    names = list(conditions) if isinstance(conditions, Mapping) else [c.name for c in conditions if c.enabled]
+    for each in names:
+        conditionOf(each, pack)
     if names and pack.controlFor(names) is None:
         words = _("{title} has no control that takes {names} together.")
         sentence = words.format(title=pack.title, names=", ".join(names))
         raise VcmError(Code.CONDITION, sentence, _("Switch one of the conditions off."))
-    return choices
+    return pack.controlFor(names) if names else None
 
 
-def choiceOf(name: str, source: Source, pack: PackInfo) -> ConditionChoice:
+def usableChoices(
+    conditions: Conditions, pack: PackInfo, control: ControlInfo | None
+) -> list[tuple[ConditionChoice, WorldImage]]:
+    """What was given, as choices that were checked, each with its voxels in the world.
+
+    VcmError says what is wrong with the first that cannot be used.
+    """
+    if isinstance(conditions, Mapping):
+        choices = [choiceOf(name, source, pack, control) for name, source in conditions.items()]
+    else:
+        choices = [choice for choice in conditions if choice.enabled]
+    assert pack.grid is not None
+    usable = []
+    for choice in choices:
+        condition = conditionOf(choice.name, pack, control)
+        try:
+            image = conditionImage(choice, condition)
+        except VcmError as error:
+            raise VcmError(Code.CONDITION, f"{choice.name}: {error}") from error
+        found = check(choice, condition, pack.grid, image)
+        if not found.usable:
+            raise VcmError(Code.CONDITION, f"{choice.name}: {found.words}")
+        usable.append((choice, image))
+    if choices and control is not None and not control.takes([choice.name for choice in choices]):
+        raise VcmError(Code.CONDITION, notTaken(control, [choice.name for choice in choices]))
+    return usable
+
+
+def notTaken(control: ControlInfo, names: Sequence[str]) -> str:
+    """Why a control cannot be steered by these conditions alone or together."""
+    own = [condition.name for condition in control.conditions]
+    strange = [name for name in names if name not in own]
+    if strange:
+        words = _("{title} does not take {names}. {takes}")
+        return words.format(title=control.title, names=", ".join(strange), takes=control.inWords())
+    missing = ", ".join(name for name in own if name not in names)
+    return _("{title} needs all of its conditions: {names} is not switched on.").format(
+        title=control.title, names=missing
+    )
+
+
+def choiceOf(name: str, source: Source, pack: PackInfo, control: ControlInfo | None = None) -> ConditionChoice:
     """A condition's source as a script gives it, as a choice."""
-    condition = conditionOf(name, pack)
+    condition = conditionOf(name, pack, control)
     node, wanted = source if isinstance(source, (tuple, list)) else (source, None)
     if node is None:
         raise VcmError(Code.CONDITION, _("{name}: no node was given.").format(name=name))
@@ -67,9 +114,10 @@ def choiceOf(name: str, source: Source, pack: PackInfo) -> ConditionChoice:
     )
 
 
-def conditionOf(name: str, pack: PackInfo) -> ConditionInfo:
-    """A model's condition of that name; VcmError names those there are."""
-    condition = pack.condition(name)
+def conditionOf(name: str, pack: PackInfo, control: ControlInfo | None = None) -> ConditionInfo:
+    """The condition of that name, as the control has it or any control of the model; VcmError names those there are."""
+    own = control.conditions if control is not None else ()
+    condition = next((entry for entry in own if entry.name == name), None) or pack.condition(name)
     if condition is None:
         have = ", ".join(entry.name for entry in pack.conditions) or _("none")
         words = _("{title} has no condition {name}; it has: {have}.").format(title=pack.title, name=name, have=have)
@@ -77,12 +125,15 @@ def conditionOf(name: str, pack: PackInfo) -> ConditionInfo:
     return condition
 
 
-def exportChoices(choices: Iterable[ConditionChoice], pack: PackInfo, folder: Path) -> tuple[ConditionInput, ...]:
+def exportChoices(
+    usable: Iterable[tuple[ConditionChoice, WorldImage]], pack: PackInfo, control: ControlInfo | None, folder: Path
+) -> tuple[ConditionInput, ...]:
     """The conditions as files."""
-    return tuple(
-        ConditionInput(c.name, str(exportCondition(c, conditionOf(c.name, pack), folder)), strength=c.strength)
-        for c in choices
-    )
+    inputs = []
+    for choice, image in usable:
+        path = exportCondition(choice, conditionOf(choice.name, pack, control), folder, image)
+        inputs.append(ConditionInput(choice.name, str(path), strength=choice.strength))
+    return tuple(inputs)
 
 
 def splitAttributes(

@@ -15,13 +15,15 @@ from slicer.i18n import tr as _
 from vcm.errors import Code, VcmError
 from vcm.protocol import Examine, Generate, Generated, Segment
 
-from VCMSlicerLib.givenInputs import Conditions, exportChoices, readyPack, splitAttributes, usableChoices
+from VCMSlicerLib.conditionSource import ConditionChoice
+from VCMSlicerLib.givenInputs import Conditions, controlOf, exportChoices, readyPack, splitAttributes, usableChoices
 from VCMSlicerLib.job import Job
 from VCMSlicerLib.jobState import IMPORT_FAILED, Failure
-from VCMSlicerLib.packCatalogue import PackInfo, listPacks
+from VCMSlicerLib.packCatalogue import listPacks
+from VCMSlicerLib.packInfo import PackInfo
 from VCMSlicerLib.resultImport import Preloading, imagePaths
 from VCMSlicerLib.runFolder import RunFolder, keptRuns
-from VCMSlicerLib.scene import ConditionChoice, forgetPreloaded, importVolume
+from VCMSlicerLib.scene import forgetPreloaded, importVolume
 from VCMSlicerLib.workerClient import WorkerClient
 
 
@@ -78,26 +80,32 @@ class LogicFacade:
         attributes: Mapping[str, float | str] | None = None,
         *,
         pack: str | None = None,
+        control: str | None = None,
         previewEvery: int = 0,
         **options: Any,
     ) -> Job:
         """Begin to make images; returns at once.
 
         `attributes` are in human units (`{"age": 72, "sex": "F"}`); `options` are fields of `vcm.protocol.Generate`,
-        such as `seed`, `samples`, `steps`, `uncontrolled`, `device`.
+        such as `seed`, `samples`, `steps`, `uncontrolled`, `device`. Without `control` it is the simplest that takes
+        these conditions.
         """
         self._refuseWhileBusy()
         info = readyPack(pack)
+        conditions = conditions if isinstance(conditions, Mapping) else list(conditions)
+        steering = controlOf(control, conditions, info)
         run = RunFolder.make(self._runs)
         try:
-            choices = usableChoices(conditions, info)
-            inputs = exportChoices(choices, info, run.inputs)
+            usable = usableChoices(conditions, info, steering)
+            choices = [choice for choice, _image in usable]
+            inputs = exportChoices(usable, info, steering, run.inputs)
             human, raw = splitAttributes(attributes or {}, info)
             request = Generate(
                 id=self.client.newId(),
                 out=str(run.out),
                 conditions=inputs,
                 pack=info.name,
+                control=steering.name if steering is not None and choices else None,
                 attributes=human,
                 raw_attributes={**raw, **options.pop("raw_attributes", {})},
                 preview_every=previewEvery,
@@ -110,21 +118,24 @@ class LogicFacade:
         self._run, self._choices, self._sceneIsThatOfTheJob = run, choices, True
         return self._begin(request)
 
-    def examine(self, conditions: Conditions, *, pack: str | None = None) -> Job:
+    def examine(self, conditions: Conditions, *, pack: str | None = None, control: str | None = None) -> Job:
         """Begin to find out what the model sees: the job's `outcome` names the prepared volumes, `findings` says more.
 
         The files lie in the job's folder until the next job begins.
         """
         self._refuseWhileBusy()
         info = readyPack(pack)
+        conditions = conditions if isinstance(conditions, Mapping) else list(conditions)
+        steering = controlOf(control, conditions, info)
         run = RunFolder.make(self._runs)
         try:
-            inputs = exportChoices(usableChoices(conditions, info), info, run.inputs)
+            inputs = exportChoices(usableChoices(conditions, info, steering), info, steering, run.inputs)
         except BaseException:
             run.remove()
             raise
         self._run, self._choices = run, []
-        return self._begin(Examine(self.client.newId(), inputs, info.name, prepared_dir=str(run.out)))
+        chosen = steering.name if steering is not None else None
+        return self._begin(Examine(self.client.newId(), inputs, info.name, chosen, prepared_dir=str(run.out)))
 
     def segment(self, image: str | Path, *, pack: str | None = None, device: str = "auto") -> Job:
         """Begin to turn a T1w image file into the structures of a pack's segmenter; `outcome.path` is the label map."""

@@ -6,125 +6,29 @@ The worker knows the same and more (`ListPacks`); this is for a panel that must 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from slicer.i18n import tr as _
 
+from VCMSlicerLib.packInfo import (
+    AVAILABLE,
+    BROKEN,
+    READY,
+    AttributeInfo,
+    ClassInfo,
+    ConditionInfo,
+    ControlInfo,
+    GridInfo,
+    PackInfo,
+)
 from VCMSlicerLib.userFolders import packsFolder
 
 MANIFEST = "manifest.json"
 DEFAULT_PACK = "brainldm-mini"
-READY, BROKEN, AVAILABLE = "ready", "broken", "available"
 GIGABYTE = 1e9
-
-
-@dataclass(frozen=True)
-class ClassInfo:
-    """One structure of a mask or label map; `segmenter` are the pack's own labels that together make it."""
-
-    value: int
-    name: str
-    segmenter: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class ConditionInfo:
-    """One spatial input: `kind` is `mask`, `labels` or `image`."""
-
-    name: str
-    kind: str
-    classes: tuple[ClassInfo, ...] = ()
-    description: str = ""
-
-
-@dataclass(frozen=True)
-class AttributeInfo:
-    """One scalar input: `low`–`high` in `unit`, or one of `choices`; without either only 0–1 can be given.
-
-    `default` is the network's own number between 0 and 1; `structures` are the segmenter labels it measures.
-    """
-
-    name: str
-    title: str
-    unit: str = ""
-    low: float | None = None
-    high: float | None = None
-    choices: tuple[str, ...] = ()
-    default: float = 0.5
-    structures: tuple[int, ...] = ()
-
-    @property
-    def defaultValue(self) -> float | str:
-        """The default in human units, a choice, or the raw number where no scale is known."""
-        if self.choices:
-            return self.choices[min(round(self.default), len(self.choices) - 1)]
-        if self.low is None or self.high is None:
-            return self.default
-        return self.low + self.default * (self.high - self.low)
-
-
-@dataclass(frozen=True)
-class GridInfo:
-    """Voxel shape (i, j, k) and affine from voxel index to RAS millimetres, row by row."""
-
-    shape: tuple[int, int, int]
-    affine: tuple[tuple[float, ...], ...]
-
-
-@dataclass(frozen=True)
-class ControlInfo:
-    """A control for a pack; with `subsets` it takes any part of its conditions, else all of them."""
-
-    name: str
-    title: str
-    conditions: tuple[ConditionInfo, ...]
-    subsets: bool
-    trained: bool = True
-
-    def takes(self, names: Iterable[str]) -> bool:
-        """Whether it can be steered by exactly these conditions."""
-        wanted, own = set(names), {condition.name for condition in self.conditions}
-        return wanted <= own and (self.subsets or wanted == own)
-
-
-@dataclass(frozen=True)
-class PackInfo:
-    """A model as the panel shows it: `state` is `ready`, `broken` or `available` from elsewhere, `words` say more.
-
-    `conditions` are those of all its controls together; `grid` is None unless the pack is here and readable.
-    """
-
-    name: str
-    title: str
-    state: str
-    words: str
-    conditions: tuple[ConditionInfo, ...] = ()
-    attributes: tuple[AttributeInfo, ...] = ()
-    grid: GridInfo | None = None
-    controls: tuple[ControlInfo, ...] = ()
-    segmenterClasses: tuple[ClassInfo, ...] = ()
-    folder: Path | None = None
-    sizeBytes: int = 0
-    licence: str = ""
-    page: str = ""
-
-    @property
-    def hasSegmenter(self) -> bool:
-        """Whether it can turn a T1w image into structures."""
-        return bool(self.segmenterClasses)
-
-    def condition(self, name: str) -> ConditionInfo | None:
-        """The condition of that name."""
-        return next((entry for entry in self.conditions if entry.name == name), None)
-
-    def controlFor(self, names: Iterable[str]) -> ControlInfo | None:
-        """The control the worker will use for these conditions, or None where no control takes them together."""
-        names = list(names)
-        able = [control for control in self.controls if control.takes(names)]
-        return min(able, key=lambda c: (len(c.conditions), not c.trained, c.name), default=None)
 
 
 def listPacks(folder: Path | None = None) -> tuple[PackInfo, ...]:
@@ -214,10 +118,22 @@ def _backbone(folder: Path, manifest: Mapping[str, Any]) -> PackInfo:
 
 def _withControls(pack: PackInfo, controls: list[ControlInfo]) -> PackInfo:
     conditions: dict[str, ConditionInfo] = {}
-    for control in sorted(controls, key=lambda c: (len(c.conditions), not c.trained, c.name)):
+    named = sorted((_withParts(control, pack) for control in controls), key=lambda control: control.simplicity)
+    for control in named:
         for condition in control.conditions:
             conditions.setdefault(condition.name, condition)
-    return replace(pack, controls=tuple(controls), conditions=tuple(conditions.values()))
+    return replace(pack, controls=tuple(named), conditions=tuple(conditions.values()))
+
+
+def _withParts(control: ControlInfo, pack: PackInfo) -> ControlInfo:
+    """The control with the names of the segmenter's labels that its classes are made of."""
+    names = {entry.value: entry.name for entry in pack.segmenterClasses}
+
+    def named(entry: ClassInfo) -> ClassInfo:
+        return replace(entry, parts=tuple(names[value] for value in entry.segmenter if value in names))
+
+    conditions = [replace(c, classes=tuple(map(named, c.classes))) for c in control.conditions]
+    return replace(control, conditions=tuple(conditions))
 
 
 def _control(manifest: Mapping[str, Any]) -> ControlInfo:

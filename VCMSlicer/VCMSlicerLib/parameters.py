@@ -11,8 +11,8 @@ import slicer
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
 from VCMSlicerLib.anatomy import matchingSegments
-from VCMSlicerLib.packCatalogue import ConditionInfo
-from VCMSlicerLib.scene import ConditionChoice
+from VCMSlicerLib.conditionSource import ConditionChoice
+from VCMSlicerLib.packInfo import ConditionInfo
 
 CONDITION_NODE = "VCMSlicer.condition."
 MAX_SEED = 2**31 - 1
@@ -35,7 +35,8 @@ class Quality(Enum):
 class ConditionSetting:
     """A condition's row: whether it is on, which node and segment it comes from, how strong it acts.
 
-    An empty `segmentId` stands for all segments of the node, told apart by their terminology.
+    An empty `segmentId` stands for all segments of the node, told apart by their terminology. Of a label map volume
+    it is the value that is meant, or empty for its only one.
     """
 
     enabled: bool = False
@@ -57,6 +58,7 @@ class VCMParameters:
     """The parameters of the module in the scene. Conditions and attributes depend on the model: they go by name."""
 
     packName: str = ""
+    controlName: str = ""
     conditionSettings: str = "{}"
     attributeSettings: str = "{}"
     quality: Quality = Quality.STANDARD
@@ -97,6 +99,7 @@ class VCMParameters:
             segmentIds=ids if segmented else (),
             volumeNode=None if segmented else node,
             strength=setting.strength,
+            volumeLabels=(int(setting.segmentId),) if setting.segmentId.isdecimal() and not segmented else (),
         )
 
     def attribute(self, name: str) -> AttributeSetting:

@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 from vcm.protocol import Device, Machine
 
 from VCMSlicerLib.installPlan import freeDisk, hasNvidiaDriver
-from VCMSlicerLib.packCatalogue import READY, PackInfo
+from VCMSlicerLib.packInfo import READY, PackInfo
 
 GIGABYTE = 1e9
 # Main parts of what a run needs: weights and PyTorch itself, and the decoder's activations a voxel of the model's grid
@@ -46,23 +46,31 @@ def worst(items: list[PreflightItem]) -> Level:
 
 
 def deviceItem(machine: Machine | None, device: str = "auto") -> PreflightItem:
-    """Where it will be computed."""
-    name = _("Processor")
+    """Where it will be computed. That a user chose the processor themselves is nothing to warn them of."""
+    return PreflightItem(_("Processor"), *_deviceWords(machine, device))
+
+
+def _deviceWords(machine: Machine | None, device: str) -> tuple[Level, str]:
     if machine is None:
-        if hasNvidiaDriver():
-            return PreflightItem(name, Level.GREEN, _("A graphics card by NVIDIA is there."))
-        words = _("No graphics card by NVIDIA was found: the processor will do it, slower.")
-        return PreflightItem(name, Level.AMBER, words)
+        return _likelyDevice(device)
     chosen = chosenDevice(machine, device)
     if chosen is None:
-        words = _("The device {device} is not there. Choose another.").format(device=device)
-        return PreflightItem(name, Level.RED, words)
-    if chosen.name != "cpu":
-        return PreflightItem(name, Level.GREEN, chosen.words)
+        return Level.RED, _("The device {device} is not there. Choose another.").format(device=device)
+    if chosen.name != "cpu" or device == "cpu":
+        return Level.GREEN, chosen.words
     if hasNvidiaDriver():
         words = _("There is a graphics card, but the environment cannot use it. Set the environment up again for it.")
-        return PreflightItem(name, Level.AMBER, words)
-    return PreflightItem(name, Level.AMBER, _("{words}: slower than a graphics card.").format(words=chosen.words))
+        return Level.AMBER, words
+    return Level.AMBER, _("{words}: slower than a graphics card.").format(words=chosen.words)
+
+
+def _likelyDevice(device: str) -> tuple[Level, str]:
+    """What can be told before the worker was asked."""
+    if device == "cpu":
+        return Level.GREEN, _("The processor does it, as you chose.")
+    if hasNvidiaDriver():
+        return Level.GREEN, _("A graphics card by NVIDIA is there.")
+    return Level.AMBER, _("No graphics card by NVIDIA was found: the processor will do it, slower.")
 
 
 def memoryItem(machine: Machine, pack: PackInfo | None, device: str = "auto") -> PreflightItem:

@@ -30,7 +30,10 @@ CONDITION_REFERENCE = "VCMSlicer.condition"
 
 @dataclass(frozen=True)
 class ResultRow:
-    """One Sample: its node, its seed, and per structure how well it obeys. `hd95` is in millimetres."""
+    """One Sample: its node, its seed, and per structure how well it obeys. `hd95` is in millimetres.
+
+    `alignment` holds all that was measured, `alignmentWithout` the same of its twin.
+    """
 
     node: Any
     seed: int | None
@@ -38,6 +41,8 @@ class ResultRow:
     hd95: dict[str, float | None] = field(default_factory=dict)
     diceWithout: dict[str, float | None] = field(default_factory=dict)
     summary: str = ""
+    alignment: AlignmentSummary | None = None
+    alignmentWithout: AlignmentSummary | None = None
 
     @property
     def twin(self) -> Any:
@@ -152,6 +157,8 @@ def row(node: Any) -> ResultRow:
         {score.name: score.hd95_mm for score in classes},
         {score.name: score.dice for score in without.classes} if without else {},
         summary.summary if summary else "",
+        summary,
+        without,
     )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from VCMSlicerLib.anatomy import plainName, setStructure
+from VCMSlicerLib.anatomy import isNamed, isStructure, plainName, segmentIds, setStructure
+from VCMSlicerLib.packInfo import ConditionInfo
 
 RESOURCES = Path(__file__).resolve().parents[1] / "Resources"
 DEMO_MASK = RESOURCES / "DemoCase" / "ventricles.nii.gz"
@@ -29,6 +30,7 @@ TEMPLATE_STRUCTURES = {
     8: "Brain stem",
     9: "Third and fourth ventricle",
 }
+VENTRICLES, AROUND_VENTRICLES = 4, 1
 COLORS = {
     "white matter": (0.93, 0.90, 0.82),
     "grey matter": (0.70, 0.62, 0.58),
@@ -41,37 +43,47 @@ COLORS = {
     "brain stem": (0.60, 0.75, 0.45),
     "third and fourth ventricle": (0.20, 0.50, 0.75),
     "skull": (0.95, 0.85, 0.55),
+    "brain": (0.95, 0.75, 0.35),
 }
 DEFAULT_COLOR = (0.90, 0.45, 0.40)
 
 
 @dataclass(frozen=True)
 class StartPoint:
-    """What was put into the scene: a segmentation to paint in and the volume under it."""
+    """What was put into the scene: a segmentation to paint in, the volume under it, and images for image conditions."""
 
     segmentation: Any
     volume: Any
+    images: Mapping[str, Any] = field(default_factory=dict)
 
 
-def demoCase() -> StartPoint:
-    """Enlarged ventricles over the model's average head: a mask that is worth a first Generate."""
+def demoCase(conditions: Sequence[ConditionInfo] = (), whole: bool = False) -> StartPoint:
+    """Enlarged ventricles over the model's average head: a mask that is worth a first Generate.
+
+    With `whole`, and for a label map, which would be nothing without the rest, all other structures of `conditions`
+    come along from the average head.
+    """
     volume = _loadHead()
     segmentation = newSegmentation(_("Demo case"), volume)
-    _addFromFile(segmentation, DEMO_MASK, {1: "Ventricles"}, volume)
-    return StartPoint(segmentation, volume)
+    labels = _labelArray(TEMPLATE_LABELS)
+    labels[labels == VENTRICLES] = AROUND_VENTRICLES
+    labels[_labelArray(DEMO_MASK) > 0] = VENTRICLES
+    whole = whole or any(condition.kind == "labels" for condition in conditions)
+    names = TEMPLATE_STRUCTURES if whole else {VENTRICLES: TEMPLATE_STRUCTURES[VENTRICLES]}
+    _draw(segmentation, labels, names, conditions if whole else (), volume)
+    return StartPoint(segmentation, volume, _skulls(conditions, volume, labels > 0) if whole else {})
 
 
-def template(structures: Sequence[str] = ()) -> StartPoint:
-    """The model's average head with its structures, to be painted larger or smaller.
+def template(conditions: Sequence[ConditionInfo] = ()) -> StartPoint:
+    """The model's average head with the structures of these conditions, to be painted larger or smaller.
 
-    Of `structures` those are taken that the average head has; none given means all.
+    None given means all structures that the average head has.
     """
     volume = _loadHead()
     segmentation = newSegmentation(_("Template"), volume)
-    wanted = {plainName(name) for name in structures}
-    chosen = {v: name for v, name in TEMPLATE_STRUCTURES.items() if not wanted or plainName(name) in wanted}
-    _addFromFile(segmentation, TEMPLATE_LABELS, chosen or TEMPLATE_STRUCTURES, volume)
-    return StartPoint(segmentation, volume)
+    labels = _labelArray(TEMPLATE_LABELS)
+    _draw(segmentation, labels, TEMPLATE_STRUCTURES, conditions, volume)
+    return StartPoint(segmentation, volume, _skulls(conditions, volume, labels > 0))
 
 
 def blank(shape: Sequence[int], affine: Sequence[Sequence[float]], structures: Iterable[str]) -> StartPoint:
@@ -92,27 +104,49 @@ def blank(shape: Sequence[int], affine: Sequence[Sequence[float]], structures: I
     return StartPoint(segmentation, volume)
 
 
-def fromSegmentedT1w(volume: Any, labelsPath: str | Path, structures: Iterable[Any]) -> StartPoint:
-    """The label map that the worker made of a loaded T1w, as segments over it.
+def fromSegmentedT1w(
+    volume: Any, labelsPath: str | Path, structures: Iterable[Any], conditions: Sequence[ConditionInfo] = ()
+) -> StartPoint:
+    """The label map that the worker made of a loaded T1w, as segments over it for these conditions, or all of it.
 
     `structures` are the `vcm.protocol.Structure`s of the answer.
     """
     segmentation = newSegmentation(_("{name}, segmented").format(name=volume.GetName()), volume)
-    _addFromFile(segmentation, Path(labelsPath), {entry.value: entry.name for entry in structures}, volume)
-    return StartPoint(segmentation, volume)
+    labels = slicer.util.loadLabelVolume(str(labelsPath))
+    try:
+        array = slicer.util.arrayFromVolume(labels)
+        _draw(segmentation, array, {entry.value: entry.name for entry in structures}, conditions, labels)
+        wantsSkull = any(condition.isSkull for condition in conditions)
+        images = _skulls(conditions, volume, _onVolume(array > 0, labels, volume)) if wantsSkull else {}
+    finally:
+        slicer.mrmlScene.RemoveNode(labels)
+    return StartPoint(segmentation, volume, images)
 
 
-def skullImage(t1w: Any, segmentation: Any, segmentId: str) -> Any:
-    """The T1w image with the brain taken out: what an image condition of the skull wants."""
-    image = slicer.util.arrayFromVolume(t1w)
-    brain = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, segmentId, t1w) > 0
+def skullImage(t1w: Any, brain: np.ndarray) -> Any:
+    """The T1w image with the brain taken out: what an image condition of the skull wants.
+
+    `brain` is true where the brain and the fluid around it are, as `array[k, j, i]` on the image's own voxels.
+    """
     if not brain.any():
         raise ValueError(_("The brain mask is empty within {name}.").format(name=t1w.GetName()))
-    skull = slicer.modules.volumes.logic().CloneVolume(
-        slicer.mrmlScene, t1w, _("{name}, skull only").format(name=t1w.GetName())
-    )
+    image = slicer.util.arrayFromVolume(t1w)
+    name = slicer.mrmlScene.GenerateUniqueName(_("{name}, skull only").format(name=t1w.GetName()))
+    skull = slicer.modules.volumes.logic().CloneVolume(slicer.mrmlScene, t1w, name)
     slicer.util.updateVolumeFromArray(skull, np.where(brain, image.min(), image))
     return skull
+
+
+def hasVentricles(conditions: Iterable[ConditionInfo]) -> bool:
+    """Whether the demo case, which is ventricles, has something to say to these conditions."""
+    classes = (entry for condition in conditions if condition.isDrawn for entry in condition.classes)
+    return any(isNamed(TEMPLATE_STRUCTURES[VENTRICLES], entry.name) for entry in classes)
+
+
+def ventriclesIn(segmentation: Any) -> str:
+    """The segment that most users paint in first; empty where there is none."""
+    drawn, name = segmentation.GetSegmentation(), TEMPLATE_STRUCTURES[VENTRICLES]
+    return next((id for id in segmentIds(drawn) if isStructure(drawn.GetSegment(id), name)), "")
 
 
 def newSegmentation(name: str, volume: Any) -> Any:
@@ -141,15 +175,64 @@ def _loadHead() -> Any:
     return volume
 
 
-def _addFromFile(segmentation: Any, path: Path, structures: dict[int, str], volume: Any) -> None:
-    """A segment for each value of a label map that is there."""
+def _labelArray(path: Path) -> np.ndarray:
+    """The values of a label map that comes with the program, as `array[k, j, i]` on the average head's voxels."""
     labels = slicer.util.loadLabelVolume(str(path))
     try:
-        array = slicer.util.arrayFromVolume(labels)
-        for value, name in structures.items():
-            mask = (array == value).astype(np.uint8)
-            if mask.any():
-                segmentId = addSegment(segmentation, name)
-                slicer.util.updateSegmentBinaryLabelmapFromArray(mask, segmentation, segmentId, labels)
+        return slicer.util.arrayFromVolume(labels).copy()
     finally:
         slicer.mrmlScene.RemoveNode(labels)
+
+
+def _draw(
+    segmentation: Any, labels: np.ndarray, names: Mapping[int, str], conditions: Sequence[ConditionInfo], grid: Any
+) -> None:
+    """A segment for each structure that the conditions take, out of a label map whose values have these names.
+
+    Where a larger structure is painted over a smaller one, the smaller stands higher in the list and wins.
+    """
+    masks = [(name, np.isin(labels, values), isOutline) for name, values, isOutline in wanted(conditions, names)]
+    for name, mask, isOutline in sorted(masks, key=lambda entry: int(entry[1].sum())):
+        if mask.any():
+            segmentId = addSegment(segmentation, name)
+            slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype(np.uint8), segmentation, segmentId, grid)
+            # What encloses others would hide them and the image.
+            segmentation.GetDisplayNode().SetSegmentVisibility2DFill(segmentId, not isOutline)
+
+
+def wanted(conditions: Sequence[ConditionInfo], names: Mapping[int, str]) -> list[tuple[str, tuple[int, ...], bool]]:
+    """The structures that conditions take: name, the values of a label map that make it, whether it encloses others.
+
+    >>> from VCMSlicerLib.packInfo import ClassInfo
+    >>> brain = ConditionInfo("brain", "mask", (ClassInfo(1, "brain", (), ("white matter", "lateral ventricles")),))
+    >>> wanted([brain], {1: "White matter", 4: "Ventricles", 7: "CSF"})
+    [('brain', (1, 4), True)]
+    """
+    drawn = [condition for condition in conditions if condition.isDrawn]
+    if not drawn:
+        return [(name, (value,), False) for value, name in names.items()]
+    found: dict[str, tuple[str, tuple[int, ...], bool]] = {}
+    for condition in drawn:
+        for entry in condition.classes:
+            known = entry.parts or (entry.name,)
+            values = tuple(value for value, name in names.items() if any(isNamed(name, part) for part in known))
+            if values:
+                found.setdefault(
+                    plainName(entry.name), (entry.name, values, condition.kind == "mask" and len(values) > 1)
+                )
+    return list(found.values())
+
+
+def _skulls(conditions: Iterable[ConditionInfo], volume: Any, brain: np.ndarray) -> dict[str, Any]:
+    return {condition.name: skullImage(volume, brain) for condition in conditions if condition.isSkull and brain.any()}
+
+
+def _onVolume(mask: np.ndarray, grid: Any, volume: Any) -> np.ndarray:
+    """A mask on a label map's voxels, brought to those of a volume."""
+    passing = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    try:
+        passing.GetSegmentation().AddEmptySegment("mask")
+        slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype(np.uint8), passing, "mask", grid)
+        return slicer.util.arrayFromSegmentBinaryLabelmap(passing, "mask", volume) > 0
+    finally:
+        slicer.mrmlScene.RemoveNode(passing)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable
 from typing import Any
 
 import slicer
 from slicer.i18n import tr as _
 
-from VCMSlicerLib.anatomy import matchingSegments
-from VCMSlicerLib.packCatalogue import ConditionInfo
+from VCMSlicerLib.anatomy import classOf, isNamed, matchingSegments, segmentIds
+from VCMSlicerLib.conditionCheck import Check
+from VCMSlicerLib.labelVolume import labelNames, labelsIn, labelWords
+from VCMSlicerLib.packInfo import ConditionInfo
 from VCMSlicerLib.panels.context import AMBER, GREEN, GREY, RED, dot
 from VCMSlicerLib.parameters import ConditionSetting
-from VCMSlicerLib.scene import Check
 
 NODE_TYPES = {
     "mask": ["vtkMRMLSegmentationNode", "vtkMRMLLabelMapVolumeNode"],
@@ -33,13 +35,13 @@ class ConditionRow:
     ) -> None:
         self.widget, self.info, self._tell, self._showing = widget, info, onChanged, True
         self.ui = slicer.util.childWidgetVariables(widget)
-        self.ui.enabledBox.text = info.name[:1].upper() + info.name[1:]
+        self.ui.enabledBox.text = info.title
         if info.description:
             self.ui.enabledBox.toolTip = info.description
         self.ui.sourceBox.nodeTypes = NODE_TYPES[info.kind]
-        self.ui.sourceBox.showChildNodeTypes = info.kind != "image"
+        self.ui.sourceBox.showChildNodeTypes = info.isDrawn
         self.ui.sourceBox.setMRMLScene(slicer.mrmlScene)
-        self.ui.makeButton.visible = info.kind == "image"
+        self.ui.makeButton.visible = info.isSkull
         self.ui.makeButton.connect("clicked()", lambda: onMake(info.name))
         self.ui.enabledBox.connect("toggled(bool)", self._onChanged)
         self.ui.sourceBox.connect("currentNodeChanged(vtkMRMLNode*)", self._onSourceChanged)
@@ -61,14 +63,16 @@ class ConditionRow:
         finally:
             self._showing = False
 
-    def showState(self, enabled: bool, check: Check | None) -> None:
-        """Say whether the condition can be used; None while it is being looked at."""
+    def showState(self, enabled: bool, check: Check | None, leftOut: bool = False) -> None:
+        """Say whether the condition can be used; None while it is looked at. An empty one may be left out."""
         if not enabled:
             self.ui.stateLabel.text = dot(GREY, _("Off: the model is free here."))
         elif check is None:
             self.ui.stateLabel.text = dot(GREY, _("Looking…"))
+        elif leftOut:
+            self.ui.stateLabel.text = dot(GREY, _("Nothing is drawn yet: it is left out until there is."))
         else:
-            level = RED if not check.usable else AMBER if check.lostVoxels else GREEN
+            level = RED if not check.usable else AMBER if check.remarks else GREEN
             self.ui.stateLabel.text = dot(level, check.words)
 
     def setEnabled(self, enabled: bool) -> None:
@@ -82,24 +86,14 @@ class ConditionRow:
 
     def _fillSegments(self, setting: ConditionSetting) -> None:
         box, node = self.ui.segmentBox, setting.node
+        entries = segmentEntries(node, self.info, setting) if node is not None else []
         box.clear()
-        if node is None or not node.IsA("vtkMRMLSegmentationNode"):
-            box.visible = False
-            return
-        box.visible = True
-        matching = matchingSegments(node, self.info)
-        segmentation = node.GetSegmentation()
-        if self.info.kind == "labels" or len(matching) > 1 or not setting.segmentId:
-            box.addItem(_matchWords(self.info, len(matching)), "")
-        if self.info.kind == "labels":
-            box.toolTip = _(
-                "Segments are told apart by terminology, then by name. Where they overlap, the upper one wins."
-            )
-        else:
-            for index in range(segmentation.GetNumberOfSegments()):
-                id = segmentation.GetNthSegmentID(index)
-                box.addItem(segmentation.GetSegment(id).GetName(), id)
+        for words, id in entries:
+            box.addItem(words, id)
+        box.visible = bool(entries)
         box.setCurrentIndex(max(0, box.findData(setting.segmentId)))
+        if self.info.kind == "labels" and entries:
+            box.toolTip = mappingWords(node, self.info)
 
     def _onSourceChanged(self, node: Any) -> None:
         if not self._showing:
@@ -119,9 +113,14 @@ class ConditionRow:
 
 
 def bestSegment(node: Any, info: ConditionInfo) -> str:
-    """The segment that a condition is most likely drawn in; empty where several are, or it is no segmentation."""
-    if node is None or not node.IsA("vtkMRMLSegmentationNode") or info.kind == "labels":
+    """The segment, or the value of a label map volume, that a condition is most likely drawn in.
+
+    Empty where several are, or the whole is meant.
+    """
+    if node is None or info.kind != "mask":
         return ""
+    if not node.IsA("vtkMRMLSegmentationNode"):
+        return _bestLabel(node, info)
     matching = matchingSegments(node, info)
     segmentation = node.GetSegmentation()
     if len(matching) > 1:
@@ -131,7 +130,44 @@ def bestSegment(node: Any, info: ConditionInfo) -> str:
     return str(segmentation.GetNthSegmentID(0)) if segmentation.GetNumberOfSegments() == 1 else ""
 
 
-def _matchWords(info: ConditionInfo, found: int) -> str:
+def segmentEntries(node: Any, info: ConditionInfo, setting: ConditionSetting) -> list[tuple[str, str]]:
+    """What can be chosen within a source: words and id, which is empty for all that match."""
+    if not info.isDrawn:
+        return []
+    if not node.IsA("vtkMRMLSegmentationNode"):
+        return _labelEntries(node, info)
+    matching, segmentation = matchingSegments(node, info), node.GetSegmentation()
     if info.kind == "labels":
-        return _("{found} of {count} structures").format(found=found, count=len(info.classes))
-    return _("All that match ({found})").format(found=found) if found else _("Choose a segment")
+        found = {classOf(segmentation.GetSegment(id), info) for id in matching}
+        return [(_("{found} of {count} structures").format(found=len(found), count=len(info.classes)), "")]
+    several = [(_("All that match ({found})").format(found=len(matching)), "")] if len(matching) > 1 else []
+    if not several and not setting.segmentId:
+        several = [(_("Choose a segment"), "")]
+    return [*several, *((segmentation.GetSegment(id).GetName(), id) for id in segmentIds(segmentation))]
+
+
+def mappingWords(node: Any, info: ConditionInfo) -> str:
+    """Which segment is which structure, as a list in rich text."""
+    rules = _("Segments are told apart by terminology, then by name. Where they overlap, the upper one wins.")
+    if not node.IsA("vtkMRMLSegmentationNode"):
+        return rules
+    segmentation, drawn = node.GetSegmentation(), {entry.value: [] for entry in info.classes}
+    for id in matchingSegments(node, info):
+        segment = segmentation.GetSegment(id)
+        drawn[classOf(segment, info).value].append(segment.GetName())
+    lines = [f"{entry.name}: {', '.join(drawn[entry.value]) or '–'}" for entry in info.classes]
+    return "<br>".join(html.escape(line) for line in (rules, *lines))
+
+
+def _labelEntries(node: Any, info: ConditionInfo) -> list[tuple[str, str]]:
+    values, names = labelsIn(node), labelNames(node)
+    if info.kind == "labels" or len(values) < 2:
+        return []
+    return [(_("Choose a label"), ""), *((labelWords(value, names), str(value)) for value in values)]
+
+
+def _bestLabel(node: Any, info: ConditionInfo) -> str:
+    values, names = labelsIn(node), labelNames(node)
+    wanted = [*(entry.name for entry in info.classes), info.name]
+    named = [value for value in values if any(isNamed(names.get(value, ""), name) for name in wanted)]
+    return str(named[0]) if len(values) > 1 and len(named) == 1 else ""

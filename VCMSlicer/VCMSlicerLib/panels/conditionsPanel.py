@@ -10,7 +10,11 @@ import slicer
 from slicer.i18n import tr as _
 
 from VCMSlicerLib import startPoints
-from VCMSlicerLib.packCatalogue import ConditionInfo
+from VCMSlicerLib.anatomy import matchingSegments
+from VCMSlicerLib.conditionCheck import Check, check
+from VCMSlicerLib.conditionSource import ConditionChoice
+from VCMSlicerLib.givenInputs import notTaken
+from VCMSlicerLib.packInfo import AttributeInfo, ConditionInfo
 from VCMSlicerLib.panels.conditionRow import ConditionRow, bestSegment
 from VCMSlicerLib.panels.context import PanelContext
 from VCMSlicerLib.panels.editorPanel import EditorPanel
@@ -18,7 +22,6 @@ from VCMSlicerLib.panels.errands import Errands
 from VCMSlicerLib.panels.menus import fillMenu, makeMenu
 from VCMSlicerLib.panels.skullDialog import SkullDialog
 from VCMSlicerLib.parameters import ConditionSetting
-from VCMSlicerLib.scene import Check, ConditionChoice, check
 
 LOOK_AFTER_MS = 250
 
@@ -43,7 +46,7 @@ class ConditionsPanel:
         ui.startBlankButton.connect("clicked()", self.startBlank)
         self._t1wMenu = makeMenu(ui.startT1wButton)
         self._t1wMenu.connect("aboutToShow()", self._fillT1wMenu)
-        self._t1wTip = ui.startT1wButton.toolTip
+        self._t1wTip, self._demoTip = ui.startT1wButton.toolTip, ui.startDemoButton.toolTip
         ui.seeButton.connect("clicked()", self.see)
 
     def beforeSceneCloses(self) -> None:
@@ -61,29 +64,46 @@ class ConditionsPanel:
         self.editor.cleanup()
 
     def conditions(self) -> tuple[ConditionInfo, ...]:
-        """The conditions of the chosen model."""
-        pack = self.context.pack
-        return pack.conditions if pack is not None else ()
+        """What the chosen control can be steered by."""
+        return self.context.conditions
 
     def choices(self) -> list[ConditionChoice]:
-        """What is chosen for the conditions that are on."""
-        parameters = self.context.parameters
+        """What is chosen for the conditions that are on, but for those that are left out."""
+        parameters, leftOut = self.context.parameters, self.leftOut()
         chosen = [parameters.choice(info) for info in self.conditions()] if parameters is not None else []
-        return [choice for choice in chosen if choice.enabled]
+        return [choice for choice in chosen if choice.enabled and choice.name not in leftOut]
+
+    def leftOut(self) -> list[str]:
+        """The conditions that are on and empty, where the control can do without them and another is drawn."""
+        control = self.context.control
+        empty = [name for name, found in self.checks.items() if found.empty]
+        drawn = [name for name, found in self.checks.items() if not found.empty]
+        return empty if control is not None and control.free and drawn else []
+
+    def measured(self, attribute: AttributeInfo) -> float | None:
+        """The volume in ml that the conditions tell of an attribute of the subject, or None; as the engine takes it."""
+        wanted, leftOut = set(attribute.structures), self.leftOut()
+        if attribute.low is None or attribute.high is None:
+            return None
+        for info in self.conditions():
+            found = self.checks.get(info.name)
+            inside = [entry for entry in info.classes if entry.segmenter and set(entry.segmenter) <= wanted]
+            whole = {label for entry in inside for label in entry.segmenter} == wanted
+            if found is not None and found.usable and info.name not in leftOut and wanted and whole:
+                return sum(found.millilitres.get(entry.value, 0.0) for entry in inside)
+        return None
 
     def obstacle(self) -> str:
         """Why the conditions stand in the way of Generate, or empty."""
         for choice in self.choices():
             found = self.checks.get(choice.name)
-            title = choice.name[:1].upper() + choice.name[1:]
+            title = next(info.title for info in self.conditions() if info.name == choice.name)
             if found is None:
                 return _("{name} is still being looked at.").format(name=title)
             if not found.usable:
                 return f"{title}: {found.words}"
-        pack, names = self.context.readyPack, [choice.name for choice in self.choices()]
-        if pack is not None and names and pack.controlFor(names) is None:
-            return _("No control of this model takes {names} together.").format(names=", ".join(names))
-        return ""
+        control, names = self.context.control, [choice.name for choice in self.choices()]
+        return notTaken(control, names) if control is not None and names and not control.takes(names) else ""
 
     def updateFromParameters(self) -> None:
         """Show the conditions of the model and what is chosen for them."""
@@ -104,6 +124,9 @@ class ConditionsPanel:
         segmenter = self._pack is not None and self._pack.hasSegmenter
         self.ui.startT1wButton.enabled = self.ui.startT1wButton.enabled and segmenter
         self.ui.startT1wButton.toolTip = self._t1wTip if segmenter else _("This model has no segmenter of its own.")
+        demo = startPoints.hasVentricles(infos)
+        self.ui.startDemoButton.enabled = self.ui.startDemoButton.enabled and demo
+        self.ui.startDemoButton.toolTip = self._demoTip if demo else _("The demo case is one of ventricles.")
         self.ui.noConditionsLabel.visible = not infos
         self._watch()
         # While a job runs nothing hangs on the answer, and looking at large masks would hold up the panel.
@@ -124,23 +147,28 @@ class ConditionsPanel:
             choice = parameters.choice(info) if parameters is not None else None
             if choice is not None and choice.enabled and pack is not None:
                 self.checks[info.name] = check(choice, info, pack.grid)
-            self.rows[info.name].showState(bool(choice and choice.enabled), self.checks.get(info.name))
+        leftOut = self.leftOut()
+        for name, row in self.rows.items():
+            enabled = parameters is not None and parameters.condition(name).enabled
+            row.showState(enabled, self.checks.get(name), name in leftOut)
         usable = [name for name, found in self.checks.items() if found.usable]
         self.ui.seeButton.enabled = bool(usable) and not self.context.client.state.busy
         if self.checks != before:
             self.context.announce()
 
     def startDemo(self) -> None:
-        """Enlarged ventricles over an average head."""
-        self.use(startPoints.demoCase())
+        """Enlarged ventricles over an average head, with all else that the control cannot do without."""
+        control = self.context.control
+        whole = control is not None and not control.subsets and len(control.conditions) > 1
+        self.use(startPoints.demoCase(self.conditions(), whole))
 
     def startTemplate(self) -> None:
         """The structures of the average head that the model takes."""
-        self.use(startPoints.template([entry.name for info in self.conditions() for entry in (info, *info.classes)]))
+        self.use(startPoints.template(self.conditions()))
 
     def startBlank(self) -> None:
         """An empty segment for each structure on the model's grid."""
-        names = [entry.name for info in self.conditions() if info.kind != "image" for entry in info.classes or (info,)]
+        names = [entry.name for info in self.conditions() if info.isDrawn for entry in info.classes or (info,)]
         grid = self._pack.grid
         self.use(startPoints.blank(grid.shape, grid.affine, dict.fromkeys(names)))
 
@@ -149,21 +177,19 @@ class ConditionsPanel:
         self._errands.segment(volume, self.use)
 
     def use(self, point: startPoints.StartPoint) -> None:
-        """Take the conditions from a start point, show it, and open the editor on it."""
+        """Take the conditions from a start point, show it, and open the editor on it; others are switched off."""
         parameters = self.context.parameters
         with slicer.util.NodeModify(parameters.parameterNode):
             for info in self.conditions():
-                if info.kind == "image":
-                    continue
                 setting = parameters.condition(info.name)
-                segment = bestSegment(point.segmentation, info)
-                found = bool(segment) or bool(parameters.choice(info).segmentIds)
-                enabled = setting.enabled or bool(segment) or found
-                parameters.setCondition(
-                    info.name, ConditionSetting(enabled, setting.strength, segment, point.segmentation)
-                )
+                node = point.segmentation if info.isDrawn else point.images.get(info.name)
+                if matchingSegments(node, info) if info.isDrawn else node is not None:
+                    setting = ConditionSetting(True, setting.strength, bestSegment(node, info), node)
+                else:
+                    setting.enabled = False
+                parameters.setCondition(info.name, setting)
         slicer.util.setSliceViewerLayers(background=point.volume, foreground=None, label=None, fit=True)
-        self.editor.open(point.segmentation, point.volume)
+        self.editor.open(point.segmentation, point.volume, startPoints.ventriclesIn(point.segmentation))
         self.context.announce()
 
     def makeImage(self, name: str) -> None:

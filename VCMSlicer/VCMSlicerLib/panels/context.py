@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from VCMSlicerLib.observers import Observers
-from VCMSlicerLib.packCatalogue import DEFAULT_PACK, READY, PackInfo
+from VCMSlicerLib.packCatalogue import DEFAULT_PACK
+from VCMSlicerLib.packInfo import READY, ConditionInfo, ControlInfo, PackInfo
 from VCMSlicerLib.parameters import preference
 
 LAST_PACK = "pack"
@@ -44,6 +45,24 @@ class PanelContext:
         """The model that is chosen, if it can be used."""
         pack = self.pack
         return pack if pack is not None and pack.state == READY else None
+
+    @property
+    def control(self) -> ControlInfo | None:
+        """What steers the model: the control that the scene names, else the model's own to begin with.
+
+        None where the model has none, or the scene names one that is not here.
+        """
+        pack = self.readyPack
+        if pack is None:
+            return None
+        named = self.parameters.controlName if self.parameters is not None else ""
+        return pack.control(named) if named else pack.defaultControl
+
+    @property
+    def conditions(self) -> tuple[ConditionInfo, ...]:
+        """What the control can be steered by."""
+        control = self.control
+        return control.conditions if control is not None else ()
 
     def announce(self) -> None:
         """Tell all sections to look again."""

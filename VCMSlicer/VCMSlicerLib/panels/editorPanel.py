@@ -60,11 +60,13 @@ class EditorPanel:
         self.ui.editor.uninstallKeyboardShortcuts()
         self.ui.editor.removeViewObservations()
 
-    def open(self, segmentation: Any, volume: Any) -> None:
-        """Edit a segmentation over a volume."""
+    def open(self, segmentation: Any, volume: Any, segmentId: str = "") -> None:
+        """Edit a segmentation over a volume, that segment to begin with."""
         self.ui.editorSection.collapsed = False
         self._set(segmentation)
         self.ui.editor.setSourceVolumeNode(volume)
+        if segmentId:
+            self.ui.editor.setCurrentSegmentID(segmentId)
 
     def updateFromParameters(self, segmentation: Any) -> None:
         """Edit the segmentation that the conditions are drawn in."""
@@ -86,11 +88,6 @@ class EditorPanel:
         self.connectScene()
         if self._entered:
             self.ui.editor.updateWidgetFromMRML()
-
-    def saveStateForUndo(self) -> None:
-        """Let the user take back what the module is about to change."""
-        if self._segmentation is not None:
-            self.ui.editor.saveStateForUndo()
 
     def cleanup(self) -> None:
         """End the effects while their widgets still live."""

@@ -12,13 +12,14 @@ from slicer.i18n import tr as _
 from vcm.errors import Code, VcmError
 from vcm.protocol import Examined, Segmented
 
+from VCMSlicerLib.conditionSource import ConditionChoice
 from VCMSlicerLib.formingImage import FormingImage
 from VCMSlicerLib.job import Job
 from VCMSlicerLib.jobState import Failure
-from VCMSlicerLib.niftiFile import writeNifti
+from VCMSlicerLib.niftiFile import readNifti, writeNifti
 from VCMSlicerLib.panels.context import PanelContext
 from VCMSlicerLib.parameters import VCMParameters
-from VCMSlicerLib.scene import ConditionChoice
+from VCMSlicerLib.scene import addLabelVolume, addVolume
 from VCMSlicerLib.startPoints import StartPoint, fromSegmentedT1w
 from VCMSlicerLib.worldImages import volumeImage
 
@@ -38,10 +39,12 @@ class Errands:
         parameters, pack = self.context.parameters, self.context.readyPack
         # From now on the scene says by which model its images were made, whoever opens it.
         parameters.packName = pack.name
+        parameters.controlName = self._control() or ""
         sampler, steps = parameters.quality.sampling
         every = max(1, steps // PREVIEWS) if parameters.livePreview else 0
         options = {
             "pack": pack.name,
+            "control": self._control(),
             "attributes": givenAttributes(parameters, pack),
             "seed": parameters.seed,
             "samples": parameters.sampleCount,
@@ -72,7 +75,7 @@ class Errands:
             path.unlink(missing_ok=True)
             folder.rmdir()
             if isinstance(job.outcome, Segmented) and volume.GetScene() is not None:
-                onDone(fromSegmentedT1w(volume, job.outcome.path, job.outcome.structures))
+                onDone(fromSegmentedT1w(volume, job.outcome.path, job.outcome.structures, self.context.conditions))
 
         if job is not None:
             self._atEnd(job, ended)
@@ -80,11 +83,17 @@ class Errands:
 
     def see(self, choices: list[ConditionChoice]) -> Job | None:
         """Load the conditions as the model gets them."""
-        job = self._begin(lambda: self.context.logic.examine(choices, pack=self.context.readyPack.name))
+        job = self._begin(
+            lambda: self.context.logic.examine(choices, pack=self.context.readyPack.name, control=self._control())
+        )
         kinds = {choice.name: choice.kind for choice in choices}
         if job is not None:
             self._atEnd(job, lambda: self._showSeen(job.outcome, kinds))
         return job
+
+    def _control(self) -> str | None:
+        control = self.context.control
+        return control.name if control is not None else None
 
     def _showSeen(self, outcome: Any, kinds: dict[str, str]) -> None:
         if not isinstance(outcome, Examined):
@@ -92,11 +101,11 @@ class Errands:
         for name in [n for n in slicer.util.getNodesByClass("vtkMRMLVolumeNode") if n.GetAttribute(SEEN)]:
             slicer.mrmlScene.RemoveNode(name)
         for entry in outcome.prepared:
-            title = _("What the model sees: {name}").format(name=entry.name)
-            properties = {"name": title, "labelmap": kinds.get(entry.name) != "image", "show": False}
-            node = slicer.util.loadVolume(entry.path, properties)
+            title, isImage = _("What the model sees: {name}").format(name=entry.name), kinds.get(entry.name) == "image"
+            image = readNifti(entry.path)
+            node = addVolume(image, title) if isImage else addLabelVolume(image, title)
             node.SetAttribute(SEEN, entry.name)
-            layer = {"background": node} if kinds.get(entry.name) == "image" else {"label": node, "labelOpacity": 0.7}
+            layer = {"background": node} if isImage else {"label": node, "labelOpacity": 0.7}
             slicer.util.setSliceViewerLayers(**layer, fit=True)
 
     def _begin(self, start: Callable[[], Job]) -> Job | None:

@@ -9,7 +9,7 @@ import qt
 from slicer.i18n import tr as _
 
 from VCMSlicerLib.jobState import JobState
-from VCMSlicerLib.packCatalogue import READY
+from VCMSlicerLib.packInfo import READY
 from VCMSlicerLib.panels.context import PanelContext
 from VCMSlicerLib.problems import Problem, Remedy, buttonText, buttonToolTip, problem
 
@@ -58,6 +58,8 @@ class GeneratePanel:
             return _("The chosen model is not on this computer.")
         if pack.state != READY:
             return f"{pack.title}: {pack.words}"
+        if context.control is None and context.parameters.controlName:
+            return _("The control of this scene is not on this computer. Choose another in the section Model.")
         if not context.environment.ready:
             return _("The computing packages are not set up yet. Press “Set up…” in the section Model.")
         return self._obstacle()

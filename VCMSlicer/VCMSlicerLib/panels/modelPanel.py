@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ from slicer.i18n import tr as _
 from vcm.protocol import Machine, Ready
 
 from VCMSlicerLib.jobState import Failure
-from VCMSlicerLib.packCatalogue import AVAILABLE, BROKEN, READY, PackInfo, listPacks
+from VCMSlicerLib.packCatalogue import listPacks
+from VCMSlicerLib.packInfo import AVAILABLE, BROKEN, READY, ControlInfo, PackInfo
 from VCMSlicerLib.panels.context import AMBER, GREEN, GREY, LAST_PACK, RED, PanelContext, dot
 from VCMSlicerLib.panels.menus import Entry, makeMenu
 from VCMSlicerLib.parameters import preference, setPreference
@@ -35,6 +38,7 @@ class ModelPanel:
             ui.deviceBox.addItem(words, name)
         self.chooseDevice(preference(DEVICE, "auto"))
         ui.modelBox.connect("activated(int)", self._onModelChosen)
+        ui.controlBox.connect("activated(int)", self._onControlChosen)
         ui.deviceBox.connect("activated(int)", self._onDeviceChosen)
         ui.setUpButton.connect("clicked()", self.setUp)
         ui.setUpCancelButton.connect("clicked()", context.environment.cancel)
@@ -76,7 +80,26 @@ class ModelPanel:
         ui.modelStateLabel.text = stateWords(pack, wanted)
         busy = self.context.client.state.busy
         ui.modelBox.enabled = ui.deviceBox.enabled = not busy
+        self._showControls(busy)
         self.updatePreflight()
+
+    def _showControls(self, busy: bool) -> None:
+        """The controls of the model, and what the chosen one takes."""
+        ui, pack, control = self.ui, self.context.readyPack, self.context.control
+        controls = pack.controls if pack is not None else ()
+        named = self.context.parameters.controlName if self.context.parameters is not None else ""
+        ui.controlBox.clear()
+        for index, entry in enumerate(controls):
+            ui.controlBox.addItem(entry.title, entry.name)
+            ui.controlBox.setItemData(index, entry.inWords(), qt.Qt.ToolTipRole)
+        if pack is not None and named and control is None:
+            ui.controlBox.addItem(named, named)
+        ui.controlBox.setCurrentIndex(max(0, ui.controlBox.findData(control.name if control is not None else named)))
+        ui.controlBox.enabled = not busy and ui.controlBox.count > 1
+        ui.controlBox.toolTip = controlsWords(controls)
+        for widget in (ui.controlLabel, ui.controlBox, ui.controlStateLabel):
+            widget.visible = ui.controlBox.count > 0
+        ui.controlStateLabel.text = controlWords(control, named)
 
     def updatePreflight(self) -> None:
         """Say in one line whether all is there; the tooltip has every light."""
@@ -186,6 +209,11 @@ class ModelPanel:
         name = self.ui.modelBox.itemData(index)
         setPreference(LAST_PACK, name)
         self.context.parameters.packName = name
+        self.context.parameters.controlName = ""
+        self.context.announce()
+
+    def _onControlChosen(self, index: int) -> None:
+        self.context.parameters.controlName = self.ui.controlBox.itemData(index)
         self.context.announce()
 
     def _onDeviceChosen(self, index: int) -> None:
@@ -215,3 +243,21 @@ def stateWords(pack: PackInfo | None, name: str = "") -> str:
         level = GREEN if pack.words == _("Ready.") else AMBER
         return dot(level, words.format(words=pack.words, i=i, j=j, k=k, size=size, licence=pack.licence))
     return dot({AVAILABLE: GREY, BROKEN: RED}[pack.state], pack.words)
+
+
+def controlWords(control: ControlInfo | None, name: str = "") -> str:
+    """What a control takes, in one line of rich text."""
+    if control is None:
+        return (
+            dot(RED, _("The control {name} of this scene is not on this computer.").format(name=name)) if name else ""
+        )
+    if not control.trained:
+        return dot(AMBER, " ".join([_("Untrained: it will not steer."), control.inWords()]))
+    return dot(GREEN, control.inWords())
+
+
+def controlsWords(controls: Iterable[ControlInfo]) -> str:
+    """A list of controls with what each takes, as rich text."""
+    lines = [_("What steers the model. Each control takes conditions of its own.")]
+    lines += [f"<b>{html.escape(entry.title)}</b>: {html.escape(entry.inWords())}" for entry in controls]
+    return "<br>".join(lines)

@@ -47,7 +47,7 @@ class Panel:
         self.model = ModelPanel(self.ui, self.context)
         self.errands = Errands(self.context, lambda: self.model.device, self._refuse)
         self.conditions = ConditionsPanel(self.ui, self.context, self._loadUi, self.errands)
-        self.subject = SubjectPanel(self.ui, self.context)
+        self.subject = SubjectPanel(self.ui, self.context, self.conditions.measured)
         self.sampling = SamplingPanel(self.ui, self.context)
         self.generate = GeneratePanel(
             self.ui, self.context, start=self.start, obstacle=self.conditions.obstacle, remedies=self._remedies()

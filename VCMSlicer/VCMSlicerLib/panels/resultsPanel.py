@@ -1,4 +1,4 @@
-"""The section “Results”: a row a Sample with its measured obedience; show, compare, difference, export."""
+"""The section “Results”: a row a Sample, its structures one by one; show, compare, difference, export."""
 
 from __future__ import annotations
 
@@ -13,6 +13,15 @@ from VCMSlicerLib import dicomExport
 from VCMSlicerLib.comparison import difference
 from VCMSlicerLib.panels.context import PanelContext
 from VCMSlicerLib.panels.menus import makeMenu
+from VCMSlicerLib.panels.scoreTables import (
+    fillTable,
+    measuredWords,
+    prepareTable,
+    sampleCells,
+    sampleHeaders,
+    structureCells,
+    structureHeaders,
+)
 from VCMSlicerLib.results import ResultRow
 
 
@@ -23,8 +32,9 @@ class ResultsPanel:
         self.ui, self.context = ui, context
         self._rows: list[ResultRow] = []
         self._shown: list[Any] = []
-        ui.resultsTable.verticalHeader().hide()
-        ui.resultsTable.horizontalHeader().setStretchLastSection(True)
+        self._structures: list[Any] = []
+        for table in (ui.resultsTable, ui.structuresTable):
+            prepareTable(table)
         ui.resultsTable.connect("itemSelectionChanged()", self._onSelected)
         ui.resultsTable.connect("cellDoubleClicked(int,int)", lambda *_cell: self._onShow())
         ui.showButton.connect("clicked()", self._onShow)
@@ -51,15 +61,16 @@ class ResultsPanel:
     def updateFromParameters(self) -> None:
         """Show the Samples of the scene; the newest is chosen when it is new."""
         self._rows = self.context.results.rows()
-        content = [_cells(row, structuresOf(self._rows)) for row in self._rows]
+        content = [sampleCells(row) for row in self._rows]
         if content != self._shown:
             grown = len(content) > len(self._shown)
             before = self.ui.resultsTable.currentRow()
-            self._fill(content)
+            fillTable(self.ui.resultsTable, sampleHeaders(), content)
             self._shown = content
             chosen = len(content) - 1 if grown or before >= len(content) else before
             if content:
                 self.ui.resultsTable.selectRow(max(chosen, 0))
+        self.ui.resultsTable.visible = bool(content)
         self._enable()
 
     def select(self, node: Any) -> None:
@@ -72,21 +83,6 @@ class ResultsPanel:
         """Write the chosen Sample, with a JSON file beside it."""
         self.context.results.exportVolume(self.selected.node, path)
 
-    def _fill(self, content: list[list[str]]) -> None:
-        table, names = self.ui.resultsTable, structuresOf(self._rows)
-        headers = [_("Seed"), *(_("Dice {name}").format(name=name) for name in names)]
-        headers += [_("HD95 {name}").format(name=name) for name in names] + [_("Image")]
-        table.clear()
-        table.setColumnCount(len(headers))
-        table.setHorizontalHeaderLabels(headers)
-        table.setRowCount(len(content))
-        for row, cells in enumerate(content):
-            for column, words in enumerate(cells):
-                item = qt.QTableWidgetItem(words)
-                item.setToolTip(self._rows[row].summary or self._rows[row].node.GetName())
-                table.setItem(row, column, item)
-        table.resizeColumnsToContents()
-
     def _enable(self) -> None:
         row, ui = self.selected, self.ui
         twin = row is not None and row.twin is not None
@@ -95,9 +91,12 @@ class ResultsPanel:
         ui.compareButton.checked = self.context.comparison.active
         ui.compareButton.enabled = twin or self.context.comparison.active
         ui.differenceButton.enabled = twin
-        summary = row.summary if row else _("Nothing has been made yet.")
-        ui.resultSummaryLabel.text = summary
-        ui.resultSummaryLabel.visible = bool(summary)
+        ui.resultSummaryLabel.text = measuredWords(row)
+        structures = structureCells(row) if row is not None else []
+        if structures != self._structures:
+            self._structures = structures
+            fillTable(ui.structuresTable, structureHeaders(), structures)
+        ui.structuresTable.visible = bool(structures)
 
     def _onSelected(self) -> None:
         self._enable()
@@ -142,23 +141,3 @@ class ResultsPanel:
             write()
         except OSError as error:
             slicer.util.errorDisplay(str(error), _("The image could not be exported"))
-
-
-def structuresOf(rows: list[ResultRow]) -> list[str]:
-    """The structures that were measured in any row, in their order."""
-    return list(dict.fromkeys(name for row in rows for name in row.dice))
-
-
-def _cells(row: ResultRow, names: list[str]) -> list[str]:
-    seed = str(row.seed) if row.seed is not None else "–"
-    dice = [_number(row.dice.get(name), "{:.2f}") + _without(row.diceWithout.get(name)) for name in names]
-    hd95 = [_number(row.hd95.get(name), "{:.1f} mm") for name in names]
-    return [seed, *dice, *hd95, row.node.GetName()]
-
-
-def _without(value: float | None) -> str:
-    return f" ({value:.2f})" if value is not None else ""
-
-
-def _number(value: float | None, form: str) -> str:
-    return form.format(value) if value is not None else "–"

@@ -56,9 +56,9 @@ class SkullDialog:
     def _make(self) -> None:
         box = self.ui.skullSegmentBox
         try:
-            made = skullImage(
-                self.ui.skullT1wBox.currentNode(), self.ui.skullBrainBox.currentNode(), box.itemData(box.currentIndex)
-            )
+            t1w, segmentation = self.ui.skullT1wBox.currentNode(), self.ui.skullBrainBox.currentNode()
+            id = box.itemData(box.currentIndex)
+            made = skullImage(t1w, slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, id, t1w) > 0)
         except ValueError as error:
             slicer.util.errorDisplay(str(error), _("The image could not be made"))
             return

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import ctk
 import qt
 from slicer.i18n import tr as _
 
-from VCMSlicerLib.packCatalogue import AttributeInfo
-from VCMSlicerLib.panels.context import PanelContext
+from VCMSlicerLib.packInfo import AttributeInfo
+from VCMSlicerLib.panels.context import AMBER, GREEN, GREY, PanelContext, dot
 from VCMSlicerLib.parameters import AttributeSetting
 
 
 class SubjectPanel:
-    """Makes its rows anew when the model changes."""
+    """Makes its rows anew when the model changes. `measured` gives the volume that the conditions tell of an attribute,
+    in its unit, or None."""
 
-    def __init__(self, ui: Any, context: PanelContext) -> None:
-        self.ui, self.context = ui, context
+    def __init__(self, ui: Any, context: PanelContext, measured: Callable[[AttributeInfo], float | None]) -> None:
+        self.ui, self.context, self._measured = ui, context, measured
         self.rows: dict[str, AttributeRow] = {}
         self._shown: tuple[AttributeInfo, ...] | None = None
 
@@ -29,8 +31,10 @@ class SubjectPanel:
             self._rebuild(attributes)
         busy = self.context.client.state.busy
         for row in self.rows.values():
+            parameters = self.context.parameters
             row.show(
-                self.context.parameters.attribute(row.info.name) if self.context.parameters else AttributeSetting()
+                parameters.attribute(row.info.name) if parameters is not None else AttributeSetting(),
+                self._measured(row.info),
             )
             row.setEnabled(not busy)
         self.ui.noSubjectLabel.visible = not attributes
@@ -51,38 +55,53 @@ class SubjectPanel:
 
 
 class AttributeRow:
-    """One scalar: a choice, or a slider in its unit; with a box “set” where a mask could determine it instead."""
+    """One scalar: a choice, or a slider in its unit; with a box “set” where a mask could determine it instead, and
+    below it in words where its value comes from."""
 
     def __init__(self, info: AttributeInfo, onChanged: Any) -> None:
         self.info, self._tell, self._showing = info, onChanged, False
         self.title = _(info.title)
         self.widget = qt.QWidget()
-        layout = qt.QHBoxLayout(self.widget)
-        layout.setContentsMargins(0, 0, 0, 0)
+        column = qt.QVBoxLayout(self.widget)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(2)
+        layout = qt.QHBoxLayout()
+        column.addLayout(layout)
         self.setBox = self._makeSetBox() if info.structures else None
+        self.originLabel = self._makeOriginLabel() if info.structures else None
         self.editor = self._makeChoice() if info.choices else self._makeSlider()
         layout.addWidget(self.editor, 1)
         if self.setBox is not None:
             layout.addWidget(self.setBox)
+            column.addWidget(self.originLabel)
 
-    def show(self, setting: AttributeSetting) -> None:
-        """Show a setting without telling anyone."""
+    def show(self, setting: AttributeSetting, measured: float | None = None) -> None:
+        """Show a setting without telling anyone; unless it is set, the volume that the conditions tell is shown."""
         self._showing = True
         try:
             value = setting.value if setting.value is not None else self.info.defaultValue
             if self.info.choices:
                 self.editor.setCurrentIndex(max(0, self.editor.findData(value)))
             else:
-                self.editor.value = float(value)
+                follows = self.setBox is not None and not setting.given
+                self.editor.value = float(followed(self.info, measured) if follows else value)
             if self.setBox is not None:
                 self.setBox.checked = setting.given
                 self.editor.enabled = setting.given
+                self.originLabel.text = dot(*originWords(self.info, setting, measured))
         finally:
             self._showing = False
 
     def setEnabled(self, enabled: bool) -> None:
         """Whether the user may change it."""
         self.widget.enabled = enabled
+
+    def _makeOriginLabel(self) -> Any:
+        label = qt.QLabel()
+        label.objectName = f"{self.info.name}OriginLabel"
+        label.wordWrap = True
+        label.toolTip = _("Where this value comes from.")
+        return label
 
     def _makeSetBox(self) -> Any:
         box = qt.QCheckBox(_("Set"))
@@ -128,3 +147,24 @@ class AttributeRow:
         value = self.editor.itemData(self.editor.currentIndex) if self.info.choices else self.editor.value
         given = self.setBox.checked if self.setBox is not None else True
         self._tell(self.info.name, AttributeSetting(value, given))
+
+
+def followed(info: AttributeInfo, measured: float | None) -> float:
+    """The value that is used while none is set: what the conditions tell, within what the model was trained in, else
+    the model's average."""
+    if measured is None or info.low is None or info.high is None:
+        return float(info.defaultValue)
+    return min(max(measured, info.low), info.high)
+
+
+def originWords(info: AttributeInfo, setting: AttributeSetting, measured: float | None) -> tuple[str, str]:
+    """Where a volume's value comes from: a level of attention and words."""
+    told = "" if measured is None else _("{value:.1f} {unit}").format(value=measured, unit=info.unit)
+    if setting.given:
+        return GREY, _("Set by you; the conditions tell {told}.").format(told=told) if told else _("Set by you.")
+    if measured is None:
+        return GREY, _("The model's average, as no condition tells it.")
+    if followed(info, measured) != measured:
+        words = _("Follows the conditions, but {told} is beyond what the model was trained with.")
+        return AMBER, words.format(told=told)
+    return GREEN, _("Follows the conditions: {told}.").format(told=told)

@@ -8,6 +8,8 @@ from ..pythonQt.objects import PythonQtObject, PythonQtType
 
 _HEADER_HEIGHT = 24
 _UNLIMITED = 16777215  # Qt's QWIDGETSIZE_MAX
+_OPEN = QtWidgets.QStyle.PrimitiveElement.PE_IndicatorArrowDown
+_FOLDED = QtWidgets.QStyle.PrimitiveElement.PE_IndicatorArrowRight
 
 
 class ctkCollapsibleButton(PythonQtObject, QtWidgets.QAbstractButton, metaclass=PythonQtType):
@@ -68,7 +70,12 @@ class ctkCollapsibleButton(PythonQtObject, QtWidgets.QAbstractButton, metaclass=
         painter = QtGui.QPainter(self)
         option = QtWidgets.QStyleOptionButton()
         option.initFrom(self)
-        option.rect = QtCore.QRect(0, 0, self.width, _HEADER_HEIGHT)
-        option.text = ("\u25b8 " if self._collapsed else "\u25be ") + self.text
-        self.style().drawControl(QtWidgets.QStyle.ControlElement.CE_PushButton, option, painter, self)
+        header = option.rect = QtCore.QRect(0, 0, self.width, _HEADER_HEIGHT)
+        style = self.style()
+        style.drawControl(QtWidgets.QStyle.ControlElement.CE_PushButtonBevel, option, painter, self)
+        option.rect = QtCore.QRect(6, 6, _HEADER_HEIGHT - 12, _HEADER_HEIGHT - 12)
+        style.drawPrimitive(_FOLDED if self._collapsed else _OPEN, option, painter, self)
+        flags = QtCore.Qt.AlignmentFlag.AlignLeft | QtCore.Qt.AlignmentFlag.AlignVCenter
+        painter.setPen(option.palette.color(QtGui.QPalette.ColorRole.ButtonText))
+        painter.drawText(header.adjusted(_HEADER_HEIGHT, 0, 0, 0), flags, self.text)
         painter.end()

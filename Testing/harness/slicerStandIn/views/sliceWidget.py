@@ -4,7 +4,7 @@ from typing import Any
 
 import slicer
 import vtk
-from PySide6 import QtWidgets
+from PySide6 import QtCore, QtGui, QtWidgets
 
 from .controllers import ViewController
 from .renderView import RenderView
@@ -19,6 +19,9 @@ _MANAGERS = [
     "vtkMRMLSegmentationsDisplayableManager2D",
     "vtkMRMLTransformsDisplayableManager2D",
 ]
+
+
+_BAR_HEIGHT = 18
 
 
 class qMRMLSliceWidget(ViewWidget):
@@ -97,3 +100,19 @@ class qMRMLSliceWidget(ViewWidget):
     def fitSliceToBackground(self) -> None:
         self._logic.FitSliceToBackground()
         self._logic.SnapSliceOffsetToIJK()
+
+    def paintEvent(self, event: QtGui.QPaintEvent) -> None:
+        """The slices, with what tells views apart in Slicer: the bar with the view's label, the name of the image."""
+        super().paintEvent(event)
+        painter = QtGui.QPainter(self)
+        bar = QtCore.QRect(0, 0, self.width, _BAR_HEIGHT)
+        painter.fillRect(bar, QtGui.QColor.fromRgbF(*self._node.GetLayoutColor()))
+        painter.drawText(
+            bar.adjusted(6, 0, 0, 0), QtCore.Qt.AlignmentFlag.AlignVCenter, self._node.GetLayoutLabel() or ""
+        )
+        image = slicer.mrmlScene.GetNodeByID(self.mrmlSliceCompositeNode().GetBackgroundVolumeID() or "")
+        if image is not None:
+            painter.setPen(QtGui.QColor("#d8d8a0"))
+            below = QtCore.Qt.AlignmentFlag.AlignLeft | QtCore.Qt.AlignmentFlag.AlignBottom
+            painter.drawText(self.rect.adjusted(6, 0, 0, -4), below, f"B: {image.GetName()}")
+        painter.end()
