@@ -160,6 +160,9 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/training/checkpoint.py
   vcm/training/cohort.py
   vcm/training/cohort_files.py
+  vcm/training/cohort_making.py
+  vcm/training/cohort_speed.py
+  vcm/training/contrasts.py
   vcm/training/control.py
   vcm/training/control_config.py
   vcm/training/control_export.py
@@ -171,6 +174,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/training/losses.py
   vcm/training/moving_average.py
   vcm/training/obedience.py
+  vcm/training/processes.py
   vcm/volume.py
   vcm/volumes/__init__.py
   vcm/volumes/image_refusals.py
@@ -216,4 +220,5 @@ set(MODULE_PYTHON_RESOURCES
   vcm/packs/manifest.schema.json
   vcm/packs/published.json
   vcm/packs/published.schema.json
+  vcm/training/tissues.json
 )
