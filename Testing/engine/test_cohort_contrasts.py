@@ -60,11 +60,12 @@ def test_fluid_is_bright_on_t2_and_dark_on_flair(case):
     assert tissue(case, "t2", white) < tissue(case, "t2", grey)
 
 
-def test_each_contrast_has_its_own_noise_and_bias(case):
-    inside = binary_erosion(case.labels.array == 1, iterations=2)
+def test_each_contrast_has_its_own_noise(case):
+    inside = binary_erosion(case.labels.array == 1, iterations=2)[1:]
     assert inside.sum() > 50
-    flat = [volume.array[inside] for volume in (case.image, case.further["t2"], case.further["flair"])]
-    assert np.abs(np.corrcoef(flat)[np.triu_indices(3, 1)]).max() < 0.5
+    # From voxel to voxel, where the smooth bias hardly changes and there is one tissue only.
+    steps = [np.diff(volume.array, axis=0)[inside] for volume in (case.image, *case.further.values())]
+    assert np.abs(np.corrcoef(steps)[np.triu_indices(3, 1)]).max() < 0.5
     for volume in case.further.values():
         assert volume.array.min() == 0 and volume.array.max() == 1
         assert volume.grid.same_as(case.image.grid)
