@@ -48,6 +48,66 @@ def make_command(
     typer.echo(f"{out / 'cases.csv'} lists {count} synthetic cases")
 
 
+FROM_FOLDER_HELP = """Bring real T1w scans with their segmentations onto a backbone's Grid, as a cohort.
+
+Examples:
+
+  vcm cohort from-folder scans --segmentations segmentations --out cohort
+
+  vcm cohort from-folder table.csv --labels segmenter --out cohort
+
+Scans and segmentations are paired by name, or by a table with the columns image, segmentation, sex and age. Each is
+registered to the backbone's mean head, scaled to 0-1 and checked. What cannot be used stands in refused.csv with the
+reason, and the exit code is then 1. Run again to go on: what was brought in from the same files is kept.
+"""
+
+
+@app.command("from-folder")
+def from_folder_command(
+    images: Annotated[Path, typer.Argument(help="The folder of the scans, or a table (.csv).", show_default=False)],
+    out: Annotated[Path, typer.Option(help="The folder for the cases; what it holds already is kept.")],
+    segmentations: Annotated[Path | None, typer.Option(help="The folder of their segmentations.")] = None,
+    pack: Annotated[str | None, typer.Option(help="The backbone.", show_default="embedded")] = None,
+    registration: Annotated[str, typer.Option(help="rigid, affine, or none where the scans lie right.")] = "rigid",
+    labels: Annotated[
+        str, typer.Option(help="How they are numbered: freesurfer, segmenter, or a table with label, class and side.")
+    ] = "freesurfer",
+    template: Annotated[Path | None, typer.Option(help="A T1w head to register to, instead of the mean head.")] = None,
+    jobs: Jobs = 1,
+) -> int:
+    """See FROM_FOLDER_HELP."""
+    from rich.progress import track
+
+    from vcm.cli.console import Console
+    from vcm.findings import Finding, Level
+    from vcm.packs.store import default_backbone, find_pack
+    from vcm.training.registration import KINDS
+    from vcm.training.scan_folder import REFUSED, summary, take_in_folder
+    from vcm.training.scan_intake import prepare_intake
+    from vcm.training.scan_pairs import find_scans
+
+    if registration not in KINDS:
+        raise typer.BadParameter(f"{registration!r} is none of {', '.join(KINDS)}", param_hint="--registration")
+    scans = find_scans(images, segmentations)
+    intake = prepare_intake(find_pack(pack or default_backbone()), registration, labels, template)
+    total = len(scans.pairs) + len(scans.refusals)
+    arrivals = list(track(take_in_folder(scans, intake, out, jobs), description="bringing in scans", total=total))
+    console = Console()
+    for arrival in sorted(arrivals, key=lambda one: one.name):
+        if arrival.refusal is not None:
+            one = arrival.refusal
+            console.finding(Finding(Level.ERROR, one.code, one.name, one.sentence, one.remedy))
+    for line in summary(arrivals):
+        typer.echo(line)
+    refused = any(arrival.refusal for arrival in arrivals)
+    if refused:
+        typer.echo(f"{out / REFUSED} says why")
+    return 1 if refused else 0
+
+
+from_folder_command.__doc__ = FROM_FOLDER_HELP
+
+
 @app.command("bench", epilog="Example: vcm cohort bench --labelmaps labelmaps --jobs 2")
 def bench_command(
     labelmaps: LabelMapFolder,

@@ -88,7 +88,7 @@ def write_volume(path: str | Path, volume: Volume, *, description: str = "", syn
     if synthetic and "synthetic" not in words.lower():
         words = f"synthetic, {words}"
     array = _writable(volume.array)
-    image = _to_image(array, volume.grid)
+    image = to_image(array, volume.grid)
     image.SetMetaData("ITK_FileNotes", words[:79])
     if synthetic:
         image.SetMetaData("synthetic", words)
@@ -192,7 +192,8 @@ def _ras_affine(image: Any) -> NDArray[np.float64]:
     return LPS @ affine
 
 
-def _to_image(array: NDArray[np.generic], grid: Grid) -> Any:
+def to_image(array: NDArray[np.generic], grid: Grid) -> Any:
+    """SimpleITK's image of an array on a Grid whose axes are at right angles."""
     affine = LPS @ grid.affine
     directions = affine[:3, :3] / grid.spacing
     if not np.allclose(directions.T @ directions, np.eye(3), atol=1e-4):
