@@ -1,5 +1,7 @@
 """A head painted from its millimetres on any grid, with FreeSurfer's numbers: nothing in it mirrors anything."""
 
+from functools import cache
+
 import numpy as np
 from phantoms import world_of
 from vcm.attributes import AttributeSpec
@@ -73,14 +75,22 @@ def inside(world, shape):
     return (((world - middle) / axes) ** 2).sum(axis=-1) <= 1
 
 
+@cache
 def reading():
     return LabelReading.named("freesurfer")
 
 
+@cache
 def template():
     labels, image = labels_on(GRID), image_on(GRID)
-    classes = np.vectorize(lambda n: reading().classes.get(n, 0))(labels.array).astype(np.uint8)
-    return Template(Volume(image.array / 500, GRID), Volume(classes, GRID), "the phantom")
+    return Template(Volume(image.array / 500, GRID), Volume(classes_of(labels.array), GRID), "the phantom")
+
+
+def classes_of(numbers):
+    classes = np.zeros_like(numbers, np.uint8)
+    for number in SHAPES:
+        classes[numbers == number] = reading().classes[number]
+    return classes
 
 
 def intake(registration="rigid"):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from faults import without_its_end
 from phantoms import grid_in, nifti_bytes, rotation, tilted
-from scan_phantom import GRID, image_on, intake, labels_on, template
+from scan_phantom import GRID, classes_of, image_on, intake, labels_on, template
 from vcm.errors import VcmError
 from vcm.findings import Level
 from vcm.grid import Grid
@@ -43,11 +43,6 @@ def codes(taken, level=None):
 
 def dice(a, b):
     return 2 * (a & b).sum() / (a.sum() + b.sum())
-
-
-def classes_of(labels):
-    known = LabelReading.named("freesurfer").classes
-    return np.vectorize(lambda n: known.get(n, 0))(labels).astype(np.uint8)
 
 
 @pytest.mark.parametrize(("degrees", "shift"), [(12, (10, -14, 8)), (65, (70, -40, 30))])

@@ -154,6 +154,8 @@ def _optimised(
 ) -> tuple[Any, float]:
     """`start` after its optimisation, and the metric there."""
     method = sitk.ImageRegistrationMethod()
+    # On several threads sums are added in another order each time, and a pose would not be the same twice.
+    method.SetNumberOfThreads(1)
     method.SetMetricAsMattesMutualInformation(BINS)
     method.SetMetricFixedMask(mask)
     method.SetInterpolator(sitk.sitkLinear)
