@@ -204,6 +204,9 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/training/checkpoint.py
   vcm/training/cohort.py
   vcm/training/cohort_files.py
+  vcm/training/cohort_making.py
+  vcm/training/cohort_speed.py
+  vcm/training/contrasts.py
   vcm/training/control.py
   vcm/training/control_config.py
   vcm/training/control_export.py
@@ -211,10 +214,21 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/training/head_image.py
   vcm/training/head_shape.py
   vcm/training/label_maps.py
+  vcm/training/label_reading.py
   vcm/training/latent_cache.py
   vcm/training/losses.py
   vcm/training/moving_average.py
   vcm/training/obedience.py
+  vcm/training/processes.py
+  vcm/training/registration.py
+  vcm/training/scan_attributes.py
+  vcm/training/scan_case.py
+  vcm/training/scan_checks.py
+  vcm/training/scan_folder.py
+  vcm/training/scan_image.py
+  vcm/training/scan_intake.py
+  vcm/training/scan_pairs.py
+  vcm/training/scan_template.py
   vcm/volume.py
   vcm/volumes/__init__.py
   vcm/volumes/image_refusals.py
@@ -259,4 +273,5 @@ set(MODULE_PYTHON_RESOURCES
   vcm/packs/manifest.schema.json
   vcm/packs/published.json
   vcm/packs/published.schema.json
+  vcm/training/tissues.json
 )

@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 from vcm.cli.cohort import app
 from vcm.errors import Code, VcmError
 from vcm.training.cohort import CohortMaker
-from vcm.training.cohort_files import make_cohort, read_cases
+from vcm.training.cohort_files import read_cases
+from vcm.training.cohort_making import make_cohort
 from vcm.training.head_image import Blocks
 from vcm.training.head_shape import Head, Shape, displacement, resize_ventricles, sample, source_positions
 from vcm.training.label_maps import VENTRICLES, LabelMaps, LabelTable

@@ -1,42 +1,137 @@
-"""`vcm cohort`: heads made from label maps."""
+"""`vcm cohort`: heads made from label maps, and scans brought in from a folder."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="Make cohorts of synthetic heads to learn from.")
+if TYPE_CHECKING:
+    from vcm.training.cohort import CohortMaker
+
+app = typer.Typer(no_args_is_help=True, help="Make cohorts to learn from.")
+
+LabelMapFolder = Annotated[Path, typer.Option("--labelmaps", help="The folder with labels.json and the label maps.")]
+Heads = Annotated[str | None, typer.Option(help="Which heads, by place: 1-16 or 1,3,5.", show_default="all")]
+Contrasts = Annotated[str, typer.Option(help="t1, and of the same heads t2 and flair, separated by commas.")]
+Jobs = Annotated[int, typer.Option(min=1, help="How many processes; each computes on one core.")]
+Device = Annotated[str, typer.Option(help="cpu or cuda.")]
 
 
 @app.callback()
 def cohort() -> None:
-    """Make cohorts of synthetic heads to learn from."""
+    """Make cohorts to learn from."""
 
 
 @app.command(
     "make", epilog="Example: vcm cohort make --labelmaps labelmaps --heads 1-16 --count 320 --seed 1 --out cohort"
 )
 def make_command(
-    labelmaps: Annotated[Path, typer.Option(help="The folder with labels.json and the label maps.")],
+    labelmaps: LabelMapFolder,
     out: Annotated[Path, typer.Option(help="The folder for the cases; what it holds already is kept.")],
     count: Annotated[int, typer.Option(min=1, help="How many cases.")] = 100,
     seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same cases.")] = 1,
-    heads: Annotated[str | None, typer.Option(help="Which heads, by place: 1-16 or 1,3,5.", show_default="all")] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    heads: Heads = None,
+    contrasts: Contrasts = "t1",
+    jobs: Jobs = 1,
+    device: Device = "cpu",
 ) -> None:
-    """Make T1w-like heads from label maps: image, labels, skull image and attributes of each, and cases.csv."""
+    """Make heads from label maps: image, labels, skull image and attributes of each, and cases.csv."""
     from rich.progress import track
 
-    from vcm.training.cohort import CohortMaker
-    from vcm.training.cohort_files import make_cohort
-    from vcm.training.label_maps import LabelMaps
+    from vcm.training.cohort_making import make_cohort
 
-    maker = CohortMaker(LabelMaps.open(labelmaps, parse_places(heads) if heads else None), seed, device)
-    for _ in track(make_cohort(maker, count, out), description="making heads", total=count):
+    maker = _maker(labelmaps, seed, heads, contrasts, device)
+    for _ in track(make_cohort(maker, count, out, jobs), description="making heads", total=count):
         pass
     typer.echo(f"{out / 'cases.csv'} lists {count} synthetic cases")
+
+
+FROM_FOLDER_HELP = """Bring real T1w scans with their segmentations onto a backbone's Grid, as a cohort.
+
+Examples:
+
+  vcm cohort from-folder scans --segmentations segmentations --out cohort
+
+  vcm cohort from-folder table.csv --labels segmenter --out cohort
+
+Scans and segmentations are paired by name, or by a table with the columns image, segmentation, sex and age. Each is
+registered to the backbone's mean head, scaled to 0-1 and checked. What cannot be used stands in refused.csv with the
+reason, and the exit code is then 1. Run again to go on: what was brought in from the same files is kept.
+"""
+
+
+@app.command("from-folder")
+def from_folder_command(
+    images: Annotated[Path, typer.Argument(help="The folder of the scans, or a table (.csv).", show_default=False)],
+    out: Annotated[Path, typer.Option(help="The folder for the cases; what it holds already is kept.")],
+    segmentations: Annotated[Path | None, typer.Option(help="The folder of their segmentations.")] = None,
+    pack: Annotated[str | None, typer.Option(help="The backbone.", show_default="embedded")] = None,
+    registration: Annotated[str, typer.Option(help="rigid, affine, or none where the scans lie right.")] = "rigid",
+    labels: Annotated[
+        str, typer.Option(help="How they are numbered: freesurfer, segmenter, or a table with label, class and side.")
+    ] = "freesurfer",
+    template: Annotated[Path | None, typer.Option(help="A T1w head to register to, instead of the mean head.")] = None,
+    jobs: Jobs = 1,
+) -> int:
+    """See FROM_FOLDER_HELP."""
+    from rich.progress import track
+
+    from vcm.cli.console import Console
+    from vcm.findings import Finding, Level
+    from vcm.packs.store import default_backbone, find_pack
+    from vcm.training.registration import KINDS
+    from vcm.training.scan_folder import REFUSED, summary, take_in_folder
+    from vcm.training.scan_intake import prepare_intake
+    from vcm.training.scan_pairs import find_scans
+
+    if registration not in KINDS:
+        raise typer.BadParameter(f"{registration!r} is none of {', '.join(KINDS)}", param_hint="--registration")
+    scans = find_scans(images, segmentations)
+    intake = prepare_intake(find_pack(pack or default_backbone()), registration, labels, template)
+    total = len(scans.pairs) + len(scans.refusals)
+    arrivals = list(track(take_in_folder(scans, intake, out, jobs), description="bringing in scans", total=total))
+    console = Console()
+    for arrival in sorted(arrivals, key=lambda one: one.name):
+        if arrival.refusal is not None:
+            one = arrival.refusal
+            console.finding(Finding(Level.ERROR, one.code, one.name, one.sentence, one.remedy))
+    for line in summary(arrivals):
+        typer.echo(line)
+    refused = any(arrival.refusal for arrival in arrivals)
+    if refused:
+        typer.echo(f"{out / REFUSED} says why")
+    return 1 if refused else 0
+
+
+from_folder_command.__doc__ = FROM_FOLDER_HELP
+
+
+@app.command("bench", epilog="Example: vcm cohort bench --labelmaps labelmaps --jobs 2")
+def bench_command(
+    labelmaps: LabelMapFolder,
+    count: Annotated[int, typer.Option(min=2, help="How many cases to make.")] = 40,
+    heads: Heads = None,
+    contrasts: Contrasts = "t1",
+    jobs: Jobs = 1,
+    device: Device = "cpu",
+) -> None:
+    """Measure how many heads a second are made, in memory and as files in a folder that is removed again."""
+    from vcm.training.cohort_speed import measure_speed
+
+    speed = measure_speed(_maker(labelmaps, 1, heads, contrasts, device), count, jobs)
+    typer.echo(f"{speed.in_memory:6.2f} heads a second in memory")
+    typer.echo(f"{speed.as_files:6.2f} heads a second as files")
+    typer.echo(f"{speed.preparing_s:6.2f} seconds to prepare a label map, once in each process")
+
+
+def _maker(labelmaps: Path, seed: int, heads: str | None, contrasts: str, device: str) -> CohortMaker:
+    from vcm.training.cohort import CohortMaker
+    from vcm.training.label_maps import LabelMaps
+
+    maps = LabelMaps.open(labelmaps, parse_places(heads) if heads else None)
+    return CohortMaker(maps, seed, device, contrasts=contrasts.split(","))
 
 
 def parse_places(text: str) -> list[int]:

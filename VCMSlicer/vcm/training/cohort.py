@@ -1,19 +1,21 @@
-"""T1w-like heads made from label maps: as many as wanted, each with its labels, skull image and attributes.
+"""Heads made from label maps: as many as wanted, each with its labels, skull image and attributes.
 
 In the way of SynthSeg's generator (Billot et al., Medical Image Analysis 2023), with a warp that gives the lateral
-ventricles any volume from 5 to 85 ml whatever the head they lie in.
+ventricles any volume from 5 to 85 ml whatever the head they lie in. T1w-like, and T2- and FLAIR-like of the same head.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from vcm.grid import Grid
-from vcm.training.head_image import Blocks, Look, paint
+from vcm.training.contrasts import FURTHER_CONTRASTS, T1, Contrast, further_contrasts
+from vcm.training.head_image import Blocks, Look, millilitres, paint
 from vcm.training.head_shape import Head, Shape, source_positions
 from vcm.training.label_maps import EXTRAVENTRICULAR_CSF, SEGMENTER_CLASSES, VENTRICLES, LabelMaps
 from vcm.volume import Volume
@@ -24,7 +26,8 @@ class Case:
     """One made head on the backbone's Grid.
 
     `image` holds intensities in 0–1, `labels` the segmenter's classes, `skull` the image without what lies inside the
-    skull. `attributes` are raw (0–1). `ventricles_ml` and `brain_ml` are measured on the 1 mm parts of the voxels.
+    skull, `further` the images of other contrasts by name. `attributes` are raw (0–1). `ventricles_ml` and `brain_ml`
+    are measured on the 1 mm parts of the voxels.
     """
 
     name: str
@@ -35,41 +38,114 @@ class Case:
     attributes: Mapping[str, float]
     ventricles_ml: float
     brain_ml: float
+    further: Mapping[str, Volume] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> dict[str, Volume]:
+        """All volumes of the case by the names of their files."""
+        return {"image": self.image, "labels": self.labels, "skull": self.skull, **self.further}
+
+
+@dataclass(frozen=True, eq=False)
+class _Underway:
+    """A case on its way from the device: its volumes are copied while the next one is computed."""
+
+    number: int
+    sex: float
+    surprise: float
+    grid: Grid
+    volumes: Mapping[str, Tensor]
+    counts: Tensor
+    arrived: torch.cuda.Event | None
 
 
 class CohortMaker:
-    """Makes cases from label maps. The same seed and number make the same case, bit for bit, on the same device."""
+    """Makes cases from label maps. The same seed and number make the same case, bit for bit, on the same device.
+
+    `contrasts` names what is made beside T1. Each has its own randomness: a case is the same with and without them.
+    """
 
     def __init__(
-        self, maps: LabelMaps, seed: int, device: str | torch.device = "cpu", deformation: float = 1.0
+        self,
+        maps: LabelMaps,
+        seed: int,
+        device: str | torch.device = "cpu",
+        deformation: float = 1.0,
+        contrasts: Iterable[str] = (),
     ) -> None:
         self.maps, self.seed, self.deformation = maps, seed, deformation
         self.device = torch.device(device)
+        self.contrasts = further_contrasts(contrasts)
+        self._looks = {name: Contrast.of(maps.table, name) for name in (T1, *self.contrasts)}
         self._heads: dict[int, tuple[Head, Grid]] = {}
 
-    @torch.no_grad()
     def make(self, number: int) -> Case:
         """Case `number`, from 0; the heads take turns."""
+        return self._fetch(self._start(number))
+
+    def make_all(self, numbers: Iterable[int]) -> Iterator[Case]:
+        """Cases one after the other. A GPU is given the next one before it has finished the one before."""
+        before: _Underway | None = None
+        for number in numbers:
+            underway = self._start(number)
+            if before is not None:
+                yield self._fetch(before)
+            before = underway
+        if before is not None:
+            yield self._fetch(before)
+
+    def head_of(self, number: int) -> str:
+        """The name of the label map that case `number` is made from."""
+        return self.maps.files[number % len(self.maps.files)].name.split(".")[0]
+
+    def prepare(self) -> None:
+        """Make all label maps ready, which otherwise happens when each is first needed."""
+        for number in range(len(self.maps.files)):
+            self._head(number)
+
+    @torch.no_grad()
+    def _start(self, number: int) -> _Underway:
         rng = np.random.default_rng([self.seed, number])
         which = number % len(self.maps.files)
         head, grid = self._head(which)
         lender, _ = self._head(int(rng.integers(len(self.maps.files))))
         sex = float(rng.integers(2))
         shape = Shape.draw(rng, sex, self.deformation)
+        look = Look.draw(rng, self._looks[T1])
+        surprise = float(rng.normal())
         blocks = Blocks.gather(head.positions, source_positions(shape, head, lender))
-        labels, millilitres = blocks.classes(self.maps.table)
-        image = paint(Look.draw(rng, self.maps.table), blocks)
-        ventricles = millilitres[VENTRICLES]
-        brain = sum(millilitres[value] for value in SEGMENTER_CLASSES if value != EXTRAVENTRICULAR_CSF)
+        labels, counts = blocks.count_classes(self.maps.table)
+        image = paint(look, blocks)
+        volumes = {"image": image, "labels": labels}
+        volumes["skull"] = torch.where(blocks.outside_skull(self.maps.table), image, 0.0)
+        for name in self.contrasts:
+            own = np.random.default_rng([self.seed, number, 1 + FURTHER_CONTRASTS.index(name)])
+            volumes[name] = paint(Look.draw(own, self._looks[name]), blocks)
+        arrived = None
+        there = {name: volume.to("cpu", non_blocking=True) for name, volume in volumes.items()}
+        counts = counts.to("cpu", non_blocking=True)
+        if self.device.type == "cuda":
+            arrived = torch.cuda.Event()
+            arrived.record()
+        return _Underway(number, sex, surprise, grid, there, counts, arrived)
+
+    def _fetch(self, underway: _Underway) -> Case:
+        if underway.arrived is not None:
+            underway.arrived.synchronize()
+        ml = millilitres(underway.counts)
+        ventricles = ml[VENTRICLES]
+        brain = sum(ml[value] for value in SEGMENTER_CLASSES if value != EXTRAVENTRICULAR_CSF)
+        volumes = {name: Volume(volume.numpy(), underway.grid) for name, volume in underway.volumes.items()}
         return Case(
-            name=f"{number:05d}",
-            head=self.maps.files[which].name.split(".")[0],
-            image=Volume(image.cpu().numpy(), grid),
-            labels=Volume(labels.cpu().numpy(), grid),
-            skull=Volume(torch.where(blocks.outside_skull(self.maps.table), image, 0.0).cpu().numpy(), grid),
-            attributes=attributes(sex, ventricles, brain, float(rng.normal())),
+            name=f"{underway.number:05d}",
+            head=self.head_of(underway.number),
+            image=volumes["image"],
+            labels=volumes["labels"],
+            skull=volumes["skull"],
+            attributes=attributes(underway.sex, ventricles, brain, underway.surprise),
             ventricles_ml=ventricles,
             brain_ml=brain,
+            further={name: volumes[name] for name in self.contrasts},
         )
 
     def _head(self, number: int) -> tuple[Head, Grid]:

@@ -4,92 +4,97 @@ cases.csv
 cases/00000/image.nii.gz   intensities in 0–1
 cases/00000/labels.nii.gz  the segmenter's classes
 cases/00000/skull.nii.gz   the image without what lies inside the skull
+cases/00000/t2.nii.gz      the same head in another contrast, where that was asked for; also flair.nii.gz
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from vcm.atomic_files import write_text
 from vcm.errors import Code, VcmError
-from vcm.training.cohort import Case, CohortMaker
 from vcm.volume import Volume
 from vcm.volumes.volume_files import read_volume, write_volume
 
 TABLE = "cases.csv"
 PARTS = ("image", "labels", "skull")
 ATTRIBUTES = ("sex", "age", "ventricular_volume", "brain_volume")
-COLUMNS = ("case", "head", "seed", *ATTRIBUTES, "ventricles_ml", "brain_ml")
-DESCRIPTION = "synthetic head"
+COLUMNS = ("case", "head", "seed", *ATTRIBUTES, "ventricles_ml", "brain_ml", "parts")
+SINCE_FIRST = COLUMNS[:-1]
+"""The columns that every cohort has; one without `parts` holds `PARTS` in each case."""
 
 
 @dataclass(frozen=True)
 class CaseEntry:
-    """One row of `cases.csv`."""
+    """One row of `cases.csv`. A scan that was brought in from a folder has no seed; `head` is then its file's name."""
 
     folder: Path
     head: str
-    seed: int
+    seed: int | None
     attributes: Mapping[str, float]
     ventricles_ml: float
     brain_ml: float
+    parts: tuple[str, ...] = PARTS
 
     @property
     def name(self) -> str:
         return self.folder.name
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the files of all its parts are there."""
+        return all(self.path(part).is_file() for part in self.parts)
+
+    def path(self, part: str) -> Path:
+        return self.folder / f"{part}.nii.gz"
+
     def read(self, part: str) -> Volume:
-        """The case's `image`, `labels` or `skull`."""
-        return read_volume(self.folder / f"{part}.nii.gz")
+        """The case's `image`, `labels`, `skull` or another of its `parts`."""
+        if part not in self.parts:
+            raise VcmError(
+                Code.FILE_MISSING,
+                f"Case {self.name} has no {part}; it has {', '.join(self.parts)}.",
+                "Leave this case out, or choose what all cases have.",
+            )
+        return read_volume(self.path(part))
 
     def as_row(self) -> dict[str, str]:
         return {
             "case": self.name,
             "head": self.head,
-            "seed": str(self.seed),
+            "seed": "" if self.seed is None else str(self.seed),
             **{name: f"{self.attributes[name]:.6f}" for name in ATTRIBUTES},
             "ventricles_ml": f"{self.ventricles_ml:.3f}",
             "brain_ml": f"{self.brain_ml:.3f}",
+            "parts": " ".join(self.parts),
         }
 
 
-def make_cohort(maker: CohortMaker, count: int, out: Path) -> Iterator[CaseEntry]:
-    """Make cases 0 to `count` − 1 in `out`, one after the other; those there already, of the same seed, are kept."""
-    entries = {e.name: e for e in read_cases(out)} if (out / TABLE).is_file() else {}
-    foreign = next((e for e in entries.values() if e.seed != maker.seed), None)
-    if foreign:
-        raise VcmError(
-            Code.BAD_REQUEST,
-            f"{out} holds cases of seed {foreign.seed}, not {maker.seed}.",
-            "Choose another folder, or go on with the same seed.",
-        )
-    for number in range(count):
-        name = f"{number:05d}"
-        if name not in entries:
-            entries[name] = write_case(maker.make(number), maker.seed, out)
-            write_table(entries, out)
-        yield entries[name]
-
-
-def write_case(case: Case, seed: int, out: Path) -> CaseEntry:
-    """Write the volumes of one case; the table is the caller's."""
-    folder = out / "cases" / case.name
-    for part in PARTS:
-        write_volume(folder / f"{part}.nii.gz", getattr(case, part), description=DESCRIPTION)
-    return CaseEntry(folder, case.head, seed, case.attributes, case.ventricles_ml, case.brain_ml)
+def write_parts(folder: Path, parts: Mapping[str, Volume], description: str, *, synthetic: bool = True) -> None:
+    """Write volumes into a case's folder; what a killed process left half written there is removed first."""
+    for leftover in folder.glob(".????????.*.nii.gz"):
+        leftover.unlink(missing_ok=True)
+    for part, volume in parts.items():
+        write_volume(folder / f"{part}.nii.gz", volume, description=description, synthetic=synthetic)
 
 
 def write_table(entries: Mapping[str, CaseEntry], out: Path) -> None:
     """Put `cases.csv` in place whole."""
+    rows = (entries[name].as_row() for name in sorted(entries))
+    write_text(out / TABLE, csv_text(COLUMNS, rows))
+
+
+def csv_text(columns: Iterable[str], rows: Iterable[Mapping[str, str]]) -> str:
+    """Rows as CSV with a header."""
     text = io.StringIO()
-    table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    table = csv.DictWriter(text, tuple(columns), lineterminator="\n")
     table.writeheader()
-    table.writerows(entries[name].as_row() for name in sorted(entries))
-    write_text(out / TABLE, text.getvalue())
+    table.writerows(rows)
+    return text.getvalue()
 
 
 def read_cases(folder: Path) -> list[CaseEntry]:
@@ -105,7 +110,7 @@ def read_cases(folder: Path) -> list[CaseEntry]:
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise VcmError(
             Code.FILE_UNREADABLE,
-            f"{path} is not the table of a cohort: it needs the columns {', '.join(COLUMNS)}.",
+            f"{path} is not the table of a cohort: it needs the columns {', '.join(SINCE_FIRST)}.",
         ) from error
 
 
@@ -113,8 +118,9 @@ def _entry(row: Mapping[str, str], folder: Path) -> CaseEntry:
     return CaseEntry(
         folder=folder / "cases" / row["case"],
         head=row["head"],
-        seed=int(row["seed"]),
+        seed=int(row["seed"]) if row["seed"] else None,
         attributes={name: float(row[name]) for name in ATTRIBUTES},
         ventricles_ml=float(row["ventricles_ml"]),
         brain_ml=float(row["brain_ml"]),
+        parts=tuple((row.get("parts") or " ".join(PARTS)).split()),
     )

@@ -1,4 +1,4 @@
-"""From a deformed label map to a T1w-like image: intensities, partial volume, texture, bias, noise."""
+"""From a deformed label map to an image of some contrast: intensities, partial volume, texture, bias, noise."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from vcm.training.contrasts import Contrast
+from vcm.training.head_shape import on_device, smallest
 from vcm.training.label_maps import SEGMENTER_CLASSES, LabelTable
 
 BLUR = (0.15, 0.7, 0.15)
@@ -27,15 +29,15 @@ class Look:
     noise_seed: int
 
     @classmethod
-    def draw(cls, rng: np.random.Generator, table: LabelTable) -> Look:
-        """Draw a contrast from the table's priors; labels of one contrast class look alike."""
-        prior = table.prior
+    def draw(cls, rng: np.random.Generator, contrast: Contrast) -> Look:
+        """Draw how a head looks in a contrast; labels of one row of its prior look alike."""
+        prior = contrast.prior
         mean = prior.mean + rng.normal(size=len(prior.mean)) * prior.mean_sd.clip(max=40) * 0.5
         texture = prior.texture.clip(max=40) * 0.35
         mean[0] = texture[0] = 0.0
         return cls(
-            mean=mean[table.contrast].astype(np.float32),
-            texture=texture[table.contrast].astype(np.float32),
+            mean=mean[contrast.row].astype(np.float32),
+            texture=texture[contrast.row].astype(np.float32),
             bias=(rng.normal(size=(4, 4, 4)) * 0.10).astype(np.float32),
             noise_seed=int(rng.integers(2**62)),
         )
@@ -68,27 +70,37 @@ class Blocks:
 
     def outside_skull(self, table: LabelTable) -> Tensor:
         """Whether most of a voxel lies in air, skull or scalp."""
-        outside = torch.from_numpy(table.outside.astype(np.float32)).to(self.labels.device)
+        outside = on_device(table.outside.astype(np.float32), self.labels.device)
         return self.mean_of(outside) > 0.5
 
     def classes(self, table: LabelTable) -> tuple[Tensor, dict[int, float]]:
-        """The segmenter's class of the most parts of each voxel, uint8, and the millilitres of each class.
+        """The segmenter's class of the most parts of each voxel, uint8, and the millilitres of each class."""
+        winner, parts = self.count_classes(table)
+        return winner, millilitres(parts)
 
-        Counts of all classes share one integer a voxel, four bits a class.
+    def count_classes(self, table: LabelTable) -> tuple[Tensor, Tensor]:
+        """The segmenter's class of the most parts of each voxel, uint8, and how many parts each class has in all.
+
+        Counts of all classes share one integer a voxel, four bits a class. Nothing here waits for a GPU.
         """
-        weight = torch.from_numpy(16**table.segmenter).to(self.labels.device)
+        weight = on_device(16**table.segmenter, self.labels.device)
         counts = torch.zeros(self.labels.shape[1:], dtype=torch.int64, device=self.labels.device)
         for part in self.labels:
             counts += weight[part.int()]
         best = torch.zeros_like(counts)
         winner = torch.zeros_like(counts, dtype=torch.uint8)
-        millilitres = {}
+        parts = []
         for value in (0, *SEGMENTER_CLASSES):
             count = (counts >> (4 * value)) & 15
-            millilitres[value] = float(count.sum()) / 1000
-            winner[count > best] = value
+            parts.append(count.sum())
+            winner.masked_fill_(count > best, value)
             best = torch.maximum(best, count)
-        return winner, millilitres
+        return winner, torch.stack(parts)
+
+
+def millilitres(parts: Tensor) -> dict[int, float]:
+    """Of each class, from its count of 1 mm parts."""
+    return {value: count / 1000 for value, count in zip((0, *SEGMENTER_CLASSES), parts.tolist(), strict=True)}
 
 
 def paint(look: Look, blocks: Blocks) -> Tensor:
@@ -99,22 +111,22 @@ def paint(look: Look, blocks: Blocks) -> Tensor:
     """
     device = blocks.labels.device
     generator = torch.Generator(device).manual_seed(look.noise_seed)
-    mean, texture = (torch.from_numpy(a).to(device) for a in (look.mean, look.texture))
+    mean, texture = on_device(look.mean, device), on_device(look.texture, device)
     image = blocks.mean_of(mean)
     spread = (blocks.mean_of(texture**2) / 8).sqrt()
     image += spread * torch.randn(image.shape, generator=generator, device=device)
     image = blur(image[None, None])
-    bias = torch.from_numpy(look.bias).to(device)[None, None]
+    bias = on_device(look.bias, device)[None, None]
     image *= torch.exp(functional.interpolate(bias, image.shape[2:], mode="trilinear", align_corners=True))
     image += NOISE * torch.randn(image.shape, generator=generator, device=device)
     some = image.flatten()[::7]
-    bright = torch.kthvalue(some, round(0.995 * (len(some) - 1)) + 1).values
+    bright = smallest(some, round(0.995 * (len(some) - 1)) + 1)
     return (image / bright).clamp_(0, 1)[0, 0]
 
 
 def blur(image: Tensor) -> Tensor:
     """The scanner's point spread along each axis of `[B, 1, i, j, k]`."""
-    kernel = torch.tensor(BLUR, device=image.device)
+    kernel = on_device(np.array(BLUR, np.float32), image.device)
     for axis in range(3):
         shape, padding = [1] * 5, [0] * 6
         shape[2 + axis] = 3

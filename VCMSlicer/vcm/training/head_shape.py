@@ -98,9 +98,9 @@ def source_positions(shape: Shape, head: Head, lender: Head) -> Tensor:
     device = head.field.device
     axes = [torch.arange(n, device=device, dtype=torch.float32) * 2 + 0.5 for n in size]
     grid = torch.stack(torch.meshgrid(*axes, indexing="ij"))
-    centre = torch.tensor([n - 0.5 for n in size], device=device).view(3, 1, 1, 1)
-    matrix = torch.from_numpy(shape.matrix).to(grid)
-    shift = torch.from_numpy(shape.shift).to(grid).view(3, 1, 1, 1)
+    centre = on_device(np.array([n - 0.5 for n in size], np.float32), device).view(3, 1, 1, 1)
+    matrix = on_device(shape.matrix.astype(np.float32), device)
+    shift = on_device(shape.shift.astype(np.float32), device).view(3, 1, 1, 1)
     posed = torch.einsum("ab,bxyz->axyz", matrix, grid - centre - shift) + centre
     return resize_ventricles(posed + displacement(shape.velocities, size, device), shape, head, lender)
 
@@ -112,7 +112,7 @@ def displacement(velocities: tuple[NDArray[np.float32], ...], size: torch.Size, 
     """
     half = tuple(n // 2 for n in size)
     velocity = sum(
-        functional.interpolate(torch.from_numpy(v)[None].to(device), half, mode="trilinear", align_corners=True)[0]
+        functional.interpolate(on_device(v, device)[None], half, mode="trilinear", align_corners=True)[0]
         for v in velocities
     )
     squarings = 5
@@ -136,7 +136,7 @@ def resize_ventricles(positions: Tensor, shape: Shape, head: Head, lender: Head)
     distance, direction = near[0], near[1:]
     lean = shape.borrowed * (distance - sample(lender.field[:1], index)[0]).clamp(-20, 20)
     voxels = round(shape.ventricles_ml * 1000 / 8)
-    offset = torch.kthvalue((distance - lean).flatten(), voxels).values
+    offset = smallest((distance - lean).flatten(), voxels)
     wall = (offset + lean).clamp(-FARTHEST_WALL_MM, FARTHEST_WALL_MM)
     pressed = REACH_MM * (distance - wall) / (REACH_MM - wall)
     before = torch.where(distance < wall, distance - wall, torch.where(distance < REACH_MM, pressed, distance))
@@ -149,6 +149,19 @@ def resize_ventricles(positions: Tensor, shape: Shape, head: Head, lender: Head)
 
 def sample(field: Tensor, index: Tensor) -> Tensor:
     """A field `[C, i, j, k]` at fractional indices `[3, …]`, trilinear; outside, the nearest value inside."""
-    last = torch.tensor([n - 1 for n in field.shape[1:]], device=field.device, dtype=index.dtype)
+    last = on_device(np.array([n - 1 for n in field.shape[1:]], np.float32), field.device)
     at = (index / last.view(3, 1, 1, 1) * 2 - 1).flip(0).permute(1, 2, 3, 0)
     return functional.grid_sample(field[None], at[None], padding_mode="border", align_corners=True)[0]
+
+
+def smallest(values: Tensor, place: int) -> Tensor:
+    """The `place`-th smallest of a flat tensor, from 1. CUDA searches a long line with one block, so it sorts there."""
+    if values.is_cuda:
+        return values.sort().values[place - 1]
+    return torch.kthvalue(values, place).values
+
+
+def on_device(array: NDArray[np.generic], device: torch.device) -> Tensor:
+    """An array as a tensor on the device; a GPU fetches it without anyone waiting."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)

@@ -7,8 +7,8 @@ numbers above 500 for the tissue outside the brain.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,12 @@ class LabelTable:
     contrast: NDArray[np.int64]
     segmenter: NDArray[np.int64]
     prior: IntensityPrior
+    further_priors: Mapping[str, IntensityPrior] = field(default_factory=dict)
+
+    @property
+    def priors(self) -> dict[str, IntensityPrior]:
+        """The priors of each contrast that the folder has some for; `t1` is always there."""
+        return {"t1": self.prior, **self.further_priors}
 
     @property
     def outside(self) -> NDArray[np.bool_]:
@@ -79,6 +85,11 @@ class LabelTable:
             entry = json.loads(path.read_text(encoding="utf-8"))
             rows = sorted((int(row["label"]), int(row["contrast_class"])) for row in entry["labels"])
             prior = IntensityPrior.from_dict(entry["t1_prior"])
+            further = {
+                name: IntensityPrior.from_dict(entry[f"{name}_prior"])
+                for name in ("t2", "flair")
+                if f"{name}_prior" in entry
+            }
         except FileNotFoundError:
             raise VcmError(
                 Code.FILE_MISSING,
@@ -90,12 +101,13 @@ class LabelTable:
                 Code.FILE_UNREADABLE, f"{path} does not describe labels and their priors: {error!r}."
             ) from error
         labels, contrast = np.array(rows).T
-        if contrast.max() >= len(prior.mean):
+        classes = min(len(one.mean) for one in (prior, *further.values()))
+        if contrast.max() >= classes:
             raise VcmError(
                 Code.FILE_UNREADABLE,
-                f"{path} has contrast class {contrast.max()}, but intensity priors for {len(prior.mean)} classes only.",
+                f"{path} has contrast class {contrast.max()}, but intensity priors for {classes} classes only.",
             )
-        return cls(labels, contrast, np.array([segmenter_class(int(n)) for n in labels]), prior)
+        return cls(labels, contrast, np.array([segmenter_class(int(n)) for n in labels]), prior, further)
 
     def positions(self, array: NDArray[np.integer], source: str) -> NDArray[np.uint8]:
         """A label map in which each label is replaced by its position in this table."""

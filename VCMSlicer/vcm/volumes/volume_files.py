@@ -73,9 +73,10 @@ def read_segment_names(path: str | Path) -> dict[int, str]:
         return _segment_names(_header_reader(path))
 
 
-def write_volume(path: str | Path, volume: Volume, *, description: str = "") -> None:
-    """Write a Volume whole or not at all, as NIfTI or NRRD by the name's ending; both say that it is synthetic.
+def write_volume(path: str | Path, volume: Volume, *, description: str = "", synthetic: bool = True) -> None:
+    """Write a Volume whole or not at all, as NIfTI or NRRD by the name's ending.
 
+    Both say that it is synthetic, unless it is a patient's own, brought onto another Grid (`synthetic` False).
     Integers of 8 to 64 bits and floats of 32 and 64 are kept exactly; NIfTI holds the affine in 32-bit floats.
     """
     path = Path(path)
@@ -84,11 +85,13 @@ def write_volume(path: str | Path, volume: Volume, *, description: str = "") -> 
             Code.BAD_REQUEST, f"{path} has no ending that can be written.", "Name it .nii.gz, .nii or .nrrd."
         )
     words = description or "research only"
-    words = words if "synthetic" in words.lower() else f"synthetic, {words}"
+    if synthetic and "synthetic" not in words.lower():
+        words = f"synthetic, {words}"
     array = _writable(volume.array)
-    image = _to_image(array, volume.grid)
+    image = to_image(array, volume.grid)
     image.SetMetaData("ITK_FileNotes", words[:79])
-    image.SetMetaData("synthetic", words)
+    if synthetic:
+        image.SetMetaData("synthetic", words)
     with atomic_path(path) as temporary:
         # SimpleITK leaves a cut-off NIfTI on a full disk without a word: only what reads back the same is kept.
         written: Volume | None = None
@@ -189,7 +192,8 @@ def _ras_affine(image: Any) -> NDArray[np.float64]:
     return LPS @ affine
 
 
-def _to_image(array: NDArray[np.generic], grid: Grid) -> Any:
+def to_image(array: NDArray[np.generic], grid: Grid) -> Any:
+    """SimpleITK's image of an array on a Grid whose axes are at right angles."""
     affine = LPS @ grid.affine
     directions = affine[:3, :3] / grid.spacing
     if not np.allclose(directions.T @ directions, np.eye(3), atol=1e-4):

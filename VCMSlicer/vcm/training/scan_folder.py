@@ -1,0 +1,205 @@
+"""A folder of scans becomes a cohort; every scan ends either in `cases.csv` or, with its sentence, in `refused.csv`.
+
+cases.csv            the cases that are there whole, as in every cohort; they have no seed
+refused.csv          what was refused, and why
+findings/NAME.json   what the input doctor found about one scan, its pose and its overlap with the template
+from_folder.json     how the scans were brought in; a cohort is continued only in the same way
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vcm.atomic_files import write_json, write_text
+from vcm.errors import Code, VcmError
+from vcm.findings import Finding, Level
+from vcm.packs.hashing import hash_file
+from vcm.training.cohort_files import TABLE, CaseEntry, csv_text, read_cases, write_parts, write_table
+from vcm.training.processes import in_processes
+from vcm.training.scan_case import Intake, Intaken, take_in
+from vcm.training.scan_pairs import Refusal, Scan, Scans
+
+REFUSED = "refused.csv"
+SETTINGS = "from_folder.json"
+COLUMNS = ("case", "image", "segmentation", "code", "sentence", "remedy")
+DESCRIPTION = "T1w scan brought onto a model's grid"
+SAVE_EVERY_S = 1.0
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """What became of one scan: an entry of the cohort, or a refusal; and the findings about it."""
+
+    name: str
+    entry: CaseEntry | None
+    refusal: Refusal | None
+    findings: tuple[Finding, ...]
+
+
+def take_in_folder(scans: Scans, intake: Intake, out: Path, jobs: int = 1) -> Iterator[Arrival]:
+    """Bring scans into the cohort `out`, in `jobs` processes. Those brought in before from the same files are kept."""
+    _check_settings(intake, out)
+    entries = {entry.name: entry for entry in (read_cases(out) if (out / TABLE).is_file() else [])}
+    _refuse_made_heads(entries, out)
+    refusals = {refusal.name + str(n): refusal for n, refusal in enumerate(scans.refusals)}
+    for refusal in scans.refusals:
+        yield Arrival(refusal.name, None, refusal, ())
+    lacking = []
+    for scan in scans.pairs:
+        entry = entries.get(scan.name)
+        kept = _kept(scan, out) if entry is not None and entry.is_whole else None
+        if entry is None or kept is None:
+            lacking.append(scan)
+            entries.pop(scan.name, None)
+        else:
+            yield Arrival(scan.name, entry, None, kept)
+    _write_tables(entries, refusals, out)
+    saved = time.monotonic()
+    try:
+        for arrival in in_processes(_Taker(intake, out), lacking, jobs):
+            if arrival.entry is not None:
+                entries[arrival.name] = arrival.entry
+            elif arrival.refusal is not None:
+                refusals[arrival.name] = arrival.refusal
+            if time.monotonic() - saved >= SAVE_EVERY_S:
+                _write_tables(entries, refusals, out)
+                saved = time.monotonic()
+            yield arrival
+    finally:
+        _write_tables(entries, refusals, out)
+
+
+@dataclass(frozen=True, eq=False)
+class _Taker:
+    """Brings in one scan and writes its files."""
+
+    intake: Intake
+    out: Path
+
+    def __call__(self, scan: Scan) -> Arrival:
+        inputs = _inputs(scan)
+        taken = take_in(scan, self.intake)
+        refusal = _refusal(taken)
+        entry = None
+        if refusal is None:
+            folder = self.out / "cases" / scan.name
+            write_parts(folder, taken.parts, DESCRIPTION, synthetic=False)
+            if "skull" not in taken.parts:
+                (folder / "skull.nii.gz").unlink(missing_ok=True)
+            entry = CaseEntry(
+                folder, scan.image.name, None, taken.attributes, taken.ventricles_ml, taken.brain_ml, tuple(taken.parts)
+            )
+        write_json(_findings_path(scan, self.out), _record(taken, inputs))
+        return Arrival(scan.name, entry, refusal, taken.findings)
+
+
+def _refusal(taken: Intaken) -> Refusal | None:
+    first = next((finding for finding in taken.findings if finding.level is Level.ERROR), None)
+    if first is None:
+        return None
+    scan = taken.scan
+    return Refusal(scan.name, scan.image, scan.segmentation, first.code, first.sentence, first.remedy)
+
+
+def _record(taken: Intaken, inputs: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "case": taken.scan.name,
+        "image": str(taken.scan.image),
+        "segmentation": str(taken.scan.segmentation),
+        "usable": bool(taken.parts),
+        "brain_overlap": taken.overlap,
+        "scan_to_model_mm": taken.pose.matrix.tolist() if taken.pose is not None else None,
+        "inputs": dict(inputs),
+        "findings": [finding.as_dict() for finding in taken.findings],
+    }
+
+
+def _inputs(scan: Scan) -> dict[str, str]:
+    """What a case was made from: another file or another age makes it anew."""
+    hashes = {
+        name: hash_file(path) if path.is_file() else ""
+        for name, path in (("image", scan.image), ("segmentation", scan.segmentation))
+    }
+    return {**hashes, "sex": scan.sex, "age": scan.age}
+
+
+def _kept(scan: Scan, out: Path) -> tuple[Finding, ...] | None:
+    """The findings about a case that was brought in from the same files before; None where it was not."""
+    try:
+        record = json.loads(_findings_path(scan, out).read_text(encoding="utf-8"))
+        findings = tuple(Finding(**{**entry, "level": Level(entry["level"])}) for entry in record["findings"])
+        return findings if record["inputs"] == _inputs(scan) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _findings_path(scan: Scan, out: Path) -> Path:
+    return out / "findings" / f"{scan.name}.json"
+
+
+def _write_tables(entries: Mapping[str, CaseEntry], refusals: Mapping[str, Refusal], out: Path) -> None:
+    write_table(entries, out)
+    rows = [
+        {
+            "case": refusal.name,
+            "image": str(refusal.image or ""),
+            "segmentation": str(refusal.segmentation or ""),
+            "code": refusal.code,
+            "sentence": refusal.sentence,
+            "remedy": refusal.remedy,
+        }
+        for refusal in sorted(refusals.values(), key=lambda one: (one.name, str(one.image), str(one.segmentation)))
+    ]
+    write_text(out / REFUSED, csv_text(COLUMNS, rows))
+
+
+def _check_settings(intake: Intake, out: Path) -> None:
+    path = out / SETTINGS
+    settings = {
+        "registration": intake.registration,
+        "template": intake.template.source if intake.template else None,
+        "labels": intake.reading.name,
+        "grid": intake.grid.as_dict(),
+    }
+    if not path.exists():
+        write_json(path, settings)
+        return
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        before = {}
+    different = [name for name, value in settings.items() if before.get(name) != value]
+    if different:
+        raise VcmError(
+            Code.BAD_REQUEST,
+            f"The cases in {out} were brought in otherwise: {' and '.join(different)} differ.",
+            "Choose another folder, or go on with the same options.",
+        )
+
+
+def _refuse_made_heads(entries: Mapping[str, CaseEntry], out: Path) -> None:
+    if any(entry.seed is not None for entry in entries.values()):
+        raise VcmError(
+            Code.BAD_REQUEST,
+            f"{out} holds made heads; scans do not belong among them.",
+            "Choose another folder.",
+        )
+
+
+def summary(arrivals: Sequence[Arrival]) -> list[str]:
+    """What is said at the end: how many cases, how many refused, and how often each warning."""
+    whole = sum(arrival.entry is not None for arrival in arrivals)
+    refused = len(arrivals) - whole
+    lines = [f"{whole} of {len(arrivals)} scans are cases now" + (f"; {refused} were refused" if refused else "")]
+    counts: dict[str, int] = {}
+    for arrival in arrivals:
+        if arrival.entry is not None:
+            for code in {finding.code for finding in arrival.findings if finding.level is Level.WARNING}:
+                counts[code] = counts.get(code, 0) + 1
+    lines += [f"warned of {code} in {n} of them" for code, n in sorted(counts.items())]
+    return lines
