@@ -4,9 +4,11 @@ import json
 
 import numpy as np
 import pytest
-from faults import without_its_end
+from command_line import vcm
+from faults import told, without_its_end
 from phantoms import grid_in, nifti_bytes, rotation, tilted
 from scan_phantom import GRID, classes_of, image_on, intake, labels_on, template
+from small_cohort import write_cohort
 from vcm.errors import VcmError
 from vcm.findings import Level
 from vcm.grid import Grid
@@ -163,14 +165,14 @@ def test_a_head_that_did_not_find_its_place_is_refused(tmp_path):
 
 def test_files_that_are_no_scans_are_refused_by_what_they_are(tmp_path):
     whole = scan_files(tmp_path, image_on(LAS), labels_on(LAS))
-    for name, array, words in (
-        ("four", np.zeros((8, 9, 10, 3), np.float32), "4 dimensions"),
-        ("colour", np.zeros((8, 9, 10), [("R", "u1"), ("G", "u1"), ("B", "u1")]), "colour"),
+    for name, array, datatype, words in (
+        ("four", np.zeros((8, 9, 10, 3), np.float32), None, "4 dimensions"),
+        ("colour", np.zeros((8, 9, 10), "V3"), 128, "colour"),
     ):
         path = tmp_path / f"{name}.nii"
-        path.write_bytes(nifti_bytes(array, sform=np.eye(4)))
+        path.write_bytes(nifti_bytes(array, sform=np.eye(4), datatype=datatype))
         (finding,) = take_in(Scan(name, path, whole.segmentation), intake()).findings
-        assert finding.level is Level.ERROR and words in finding.sentence
+        assert finding.level is Level.ERROR and words in finding.sentence, finding
     without_its_end(whole.image)
     assert "damaged" in take_in(whole, intake()).findings[0].sentence
     missing = Scan("gone", tmp_path / "gone.nii", whole.segmentation)
@@ -244,6 +246,29 @@ def test_scans_that_were_brought_in_otherwise_are_not_mixed(folder):
     scans = find_scans(folder / "T1w", folder / "seg")
     with pytest.raises(VcmError, match="registration differ"):
         list(take_in_folder(scans, intake("rigid"), folder / "cohort"))
+
+
+def test_the_command_ends_with_1_where_a_scan_was_refused(tmp_path, with_tiny_packs):
+    (case,) = write_cohort(tmp_path / "made", 1)
+    for kind, part in (("scans", "image"), ("segs", "labels")):
+        write_volume(tmp_path / kind / "one.nii.gz", case.read(part))
+    arguments = ["cohort", "from-folder", tmp_path / "scans", "--segmentations", tmp_path / "segs", "--pack", "tiny"]
+    arguments += ["--registration", "none", "--labels", "segmenter", "--out", tmp_path / "out"]
+    ended = vcm(*arguments)
+    assert ended.code == 0 and "1 of 1 scans are cases now" in ended.out, ended
+    (tmp_path / "scans/two.nii.gz").write_bytes(b"no image")
+    write_volume(tmp_path / "segs/two.nii.gz", case.read("labels"))
+    ended = vcm(*arguments)
+    assert ended.code == 1 and "two.nii.gz is named like a NIfTI image but does not hold one" in ended.err, ended
+    assert "1 were refused" in ended.out and "refused.csv says why" in ended.out
+    assert vcm(*arguments[:-4], "--registration", "elastic", *arguments[-2:]).code == 2
+    told(vcm("cohort", "make", "--labelmaps", tmp_path, "--out", tmp_path / "out"), "labels.json")
+
+
+def test_a_made_cohort_takes_in_no_scans(folder):
+    write_cohort(folder / "cohort", 1)
+    with pytest.raises(VcmError, match="holds made heads"):
+        run(folder)
 
 
 def test_names_are_paired_whatever_they_say_about_the_kind_of_file(tmp_path):
