@@ -11,8 +11,8 @@ import time
 
 import psutil
 import pytest
-from batch_cases import check_whole, finish, first_event, many, rows_of, start, write_masks, write_table
-from command_line import RoomFor
+from batch_cases import OPTIONS, check_whole, finish, first_event, many, rows_of, start, write_masks, write_table
+from command_line import RoomFor, vcm
 from worker_client import is_alive
 
 pytestmark = pytest.mark.usefixtures("with_tiny_packs")
@@ -134,17 +134,18 @@ def test_jobs_that_are_stopped_end_together_and_leave_finished_cases_whole(launc
 
 @pytest.mark.slow
 def test_jobs_on_a_full_disk_end_with_the_sentence(launch, tmp_path, monkeypatch):
-    size = write_one(launch, tmp_path) - 2000
+    size = write_one(tmp_path) - 2000
     monkeypatch.setattr("batch_cases.subprocess.Popen", limited(size))
-    code, events, _ = finish(launch(many(6), "--jobs", 2))
-    assert code == 1 and "disk is full" in events[-1]["error"]["sentence"] and made_in(events) == []
+    code, events, err = finish(launch(many(6), "--jobs", 2))
+    assert code == 1 and err == "" and "disk is full" in events[-1]["error"]["sentence"] and made_in(events) == []
     assert not list((tmp_path / "out" / "refused").iterdir())
     check_whole(tmp_path / "out", "sub-000")
 
 
-def write_one(launch, tmp_path):
+def write_one(tmp_path):
     """The size of a Sample, by making the first case."""
-    assert finish(launch(many(1)))[0] == 0
+    table = write_table(tmp_path, *many(1))
+    assert vcm("generate", *OPTIONS, "--cases", table, "--out", tmp_path / "out").code == 0
     return (tmp_path / "out/cases/sub-000/sample-0.nii.gz").stat().st_size
 
 
@@ -154,7 +155,7 @@ def limited(size):
 
 
 @pytest.mark.slow
-def test_jobs_whose_parent_is_killed_do_not_go_on_for_long(launch):
+def test_jobs_whose_parent_is_killed_do_not_go_on_for_long_and_blame_no_case(launch, tmp_path):
     process = launch(many(40), "--jobs", 2, *LONG)
     first_event(process, "case")
     children = workers(process)
@@ -163,3 +164,4 @@ def test_jobs_whose_parent_is_killed_do_not_go_on_for_long(launch):
     while any(is_alive(child.pid) for child in children) and time.monotonic() < end:
         time.sleep(0.05)
     assert not any(is_alive(child.pid) for child in children)
+    assert not list((tmp_path / "out" / "refused").iterdir())

@@ -169,6 +169,9 @@ class _ShardRun:
             if case.job is None:
                 raise case.fault or VcmError(Code.INTERNAL, f"The row of {case.name} could not be understood.")
             result = run_generate(case.job, self._listeners_of(case), self._load)
+        except BrokenPipeError:
+            # Whoever listened has gone; the case is not to blame.
+            raise
         except Exception as error:
             told = in_words(error)
             # One surprise may be about one file; two in a row are about the program or the machine.

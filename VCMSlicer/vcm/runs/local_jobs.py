@@ -50,18 +50,22 @@ def run_jobs(batch: Batch, shard: Shard, jobs: int, listeners: Sequence[BatchLis
             processes[ours] = (job, process)
     started = [process for _, process in processes.values()]
     try:
-        return _listen(processes, listeners, jobs)
+        tally, failures = _listen(processes, listeners, jobs)
     except BaseException:
         for process in started:
             process.terminate()
         raise
     finally:
         _wait_for(started)
+    if failures:
+        raise failures[0]
+    return tally
 
 
 def _listen(
     processes: dict[Connection, tuple[int, BaseProcess]], listeners: Sequence[BatchListeners], jobs: int
-) -> Tally:
+) -> tuple[Tally, list[VcmError]]:
+    """What the processes made and how those failed that did, once all have ended."""
     open_ends, tally = dict(processes), Tally()
     failures: list[VcmError] = []
     while open_ends:
@@ -81,9 +85,7 @@ def _listen(
                 failures.append(VcmError(code, sentence, remedy))
             else:
                 _hear(listeners[job], kind, content)
-    if failures:
-        raise failures[0]
-    return tally
+    return tally, failures
 
 
 def _hear(listeners: BatchListeners, kind: str, content: Any) -> None:
@@ -135,9 +137,7 @@ def _work(batch: Batch, shard: Shard, place: Place, connection: Connection) -> N
         if words:
             tell("words")(words)
         own = replace(batch, defaults=replace(batch.defaults, device=device))
-        tally = run_shard(own, shard, BatchListeners(tell("progress"), tell("case"), tell("words")))
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        tell("ended")(tally)
+        tell("ended")(run_shard(own, shard, BatchListeners(tell("progress"), tell("case"), tell("words"))))
     except (BrokenPipeError, KeyboardInterrupt):
         sys.exit(CANCELLED)
     except Exception as error:
