@@ -1,0 +1,49 @@
+"""The conditions of a case, from its labels and its skull image."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from vcm.conditions import ConditionSpec
+from vcm.errors import Code, VcmError
+from vcm.training.case_conditions import CONDITION_SPECS, condition_arrays
+
+LABELS = np.arange(10, dtype=np.uint8).reshape(1, 2, 5)
+SKULL = np.linspace(-0.5, 1.5, 10).reshape(1, 2, 5)
+
+
+def test_masks_are_those_of_the_segmenters_labels():
+    made = condition_arrays(LABELS, None, ["ventricles", "brain"])
+    assert made["ventricles"].ravel().tolist() == [0, 0, 0, 0, 1, 0, 0, 0, 0, 0]
+    assert made["brain"].ravel().tolist() == [0, 1, 1, 1, 1, 1, 1, 0, 1, 1]
+    assert made["brain"].dtype == np.uint8
+
+
+def test_the_semantics_take_the_inner_ventricles_into_the_ventricles():
+    made = condition_arrays(LABELS, None, ["semantics"])["semantics"]
+    assert made.ravel().tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 4]
+    assert made.dtype == np.uint8
+
+
+def test_the_skull_image_is_held_within_0_and_1():
+    made = condition_arrays(LABELS, SKULL, ["skull"])["skull"]
+    assert made.dtype == np.float32
+    assert (made.min(), made.max()) == (0, 1)
+    assert made[0, 0, 4] == pytest.approx(SKULL[0, 0, 4])
+
+
+@pytest.mark.parametrize("name", ["ventricles", "brain", "semantics"])
+def test_each_condition_is_what_its_entry_says_of_the_segmenters_labels(name):
+    spec = ConditionSpec.from_dict({"name": name, **CONDITION_SPECS[name]})
+    made = condition_arrays(LABELS, None, [name])[name]
+    for structure in spec.classes:
+        assert np.array_equal(made == structure.value, np.isin(LABELS, structure.segmenter))
+    assert set(np.unique(made)) == {0} | {structure.value for structure in spec.classes}
+
+
+def test_what_a_case_does_not_hold_is_told():
+    with pytest.raises(VcmError) as error:
+        condition_arrays(LABELS, SKULL, ["lesions"])
+    assert error.value.code is Code.BAD_REQUEST and "ventricles, brain, skull, semantics" in str(error.value)
+    with pytest.raises(VcmError, match="needs the case's skull image"):
+        condition_arrays(LABELS, None, ["skull"])
