@@ -39,7 +39,7 @@ $(VENV)/.runtime: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.development: $(VENV)/.runtime
-	$(PIP) --editable ".[test,reference,lint]"
+	$(PIP) --editable ".[train,test,reference,lint]"
 	@touch $@
 
 $(VENV)/.module: $(VENV)/.development
