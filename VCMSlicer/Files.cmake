@@ -192,6 +192,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/training/moving_average.py
   vcm/training/noise_steps.py
   vcm/training/obedience.py
+  vcm/training/plan.py
   vcm/training/run_about.py
   vcm/training/run_log.py
   vcm/training/segmenter_lesson.py
