@@ -200,27 +200,48 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/sampling/noise_file.py
   vcm/sampling/samplers.py
   vcm/training/__init__.py
+  vcm/training/autoencoder_lesson.py
+  vcm/training/autoencoder_settings.py
+  vcm/training/backbone_export.py
   vcm/training/case_conditions.py
   vcm/training/checkpoint.py
   vcm/training/cohort.py
   vcm/training/cohort_files.py
   vcm/training/cohort_making.py
   vcm/training/cohort_speed.py
+  vcm/training/condition_dropout.py
   vcm/training/contrasts.py
-  vcm/training/control.py
-  vcm/training/control_config.py
   vcm/training/control_export.py
+  vcm/training/control_lesson.py
+  vcm/training/control_networks.py
   vcm/training/control_run.py
+  vcm/training/control_settings.py
+  vcm/training/denoiser_lesson.py
+  vcm/training/denoiser_run.py
+  vcm/training/denoiser_settings.py
+  vcm/training/export.py
   vcm/training/head_image.py
   vcm/training/head_shape.py
+  vcm/training/image_cache.py
+  vcm/training/image_runs.py
+  vcm/training/kinds.py
   vcm/training/label_maps.py
   vcm/training/label_reading.py
   vcm/training/latent_cache.py
+  vcm/training/latent_store.py
+  vcm/training/learning_cases.py
+  vcm/training/learning_rate.py
+  vcm/training/lesson.py
   vcm/training/losses.py
+  vcm/training/model_card.py
   vcm/training/moving_average.py
+  vcm/training/noise_steps.py
   vcm/training/obedience.py
+  vcm/training/plan.py
   vcm/training/processes.py
   vcm/training/registration.py
+  vcm/training/run_about.py
+  vcm/training/run_log.py
   vcm/training/scan_attributes.py
   vcm/training/scan_case.py
   vcm/training/scan_checks.py
@@ -229,6 +250,12 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/training/scan_intake.py
   vcm/training/scan_pairs.py
   vcm/training/scan_template.py
+  vcm/training/segmenter_lesson.py
+  vcm/training/segmenter_settings.py
+  vcm/training/settings.py
+  vcm/training/team.py
+  vcm/training/trainer.py
+  vcm/training/trial_sheet.py
   vcm/volume.py
   vcm/volumes/__init__.py
   vcm/volumes/image_refusals.py

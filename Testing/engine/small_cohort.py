@@ -8,7 +8,9 @@ from tiny import GRID
 from vcm.grid import Grid
 from vcm.loading import build_control
 from vcm.training.cohort_files import CaseEntry, read_cases, write_table
-from vcm.training.latent_cache import LatentCache, write_cache
+from vcm.training.latent_cache import LatentCache, cache_cases
+from vcm.training.learning_cases import CohortCase, condition_specs
+from vcm.training.team import Team
 from vcm.volume import Volume
 from vcm.volumes.volume_files import write_volume
 
@@ -51,13 +53,14 @@ def write_cohort(folder: Path, count: int = 3, grid: Grid = GRID) -> list[CaseEn
     return read_cases(folder)
 
 
-def write_latents(backbone, cases, folder: Path, fingerprint: str = "a" * 64) -> LatentCache:
+def write_latents(backbone, cases, folder: Path, names=("ventricles",), fingerprint: str = "a" * 64) -> LatentCache:
     """The cache of a cohort."""
-    for _ in write_cache(backbone, fingerprint, cases, ("ventricles",), folder):
-        pass
-    return LatentCache(folder, [case.name for case in cases], ("ventricles",), backbone.grid.shape)
+    specs = condition_specs(names)
+    learned = [CohortCase(case, backbone.grid) for case in cases]
+    usable = cache_cases(backbone, fingerprint, learned, specs, folder, Team("cpu"), print)
+    return LatentCache(folder, usable, fingerprint, specs, backbone.grid.shape)
 
 
-def new_network(seed: int = 0):
+def new_network(seed: int = 0, **options):
     torch.manual_seed(seed)
-    return build_control(NETWORK, {"ventricles": 1})
+    return build_control({**NETWORK, **options}, {"ventricles": 1})

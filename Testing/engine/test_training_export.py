@@ -1,7 +1,6 @@
 """From a cohort to a pack: measuring obedience, writing the pack, and the commands that do it."""
 
 import json
-from functools import partial
 
 import numpy as np
 import pytest
@@ -10,17 +9,21 @@ import torch
 from small_cohort import new_network, write_cohort
 from typer.testing import CliRunner
 from vcm.cli import train as train_cli
-from vcm.conditions import ConditionSpec
 from vcm.controls.vcm_control import VcmControl
-from vcm.judging.mean_interval import mean_with_interval
-from vcm.loading import build_control, load_control
+from vcm.errors import VcmError
+from vcm.loading import load_backbone, load_control
 from vcm.packs.store import find_pack
-from vcm.training import control_export, control_run
-from vcm.training.control_config import ControlTraining
-from vcm.training.control_export import Provenance, condition_entries, network_config, write_control_pack
-from vcm.training.control_run import save_montage
-from vcm.training.obedience import Examiner, Obedience
+from vcm.training.control_export import write_control_pack
+from vcm.training.control_run import condition_entries
+from vcm.training.control_settings import ControlSettings
+from vcm.training.learning_cases import CohortCase, condition_specs
+from vcm.training.model_card import Provenance, read_figures
+from vcm.training.obedience import Examiner
 from vcm.volume import Volume
+
+PROVENANCE = Provenance(
+    command="vcm train control --minutes 5", hardware="a test", minutes=5.4, steps=120, cases=3, data="Painted."
+)
 
 
 class DarkIsVentricle:
@@ -44,48 +47,57 @@ def packs(tmp_path, monkeypatch):
     return tmp_path / "packs"
 
 
-def spec():
-    return ConditionSpec.from_dict({"name": "ventricles", "kind": "mask"})
+def examiner(cases, names=("ventricles",)):
+    learned = [CohortCase(case, tiny.GRID) for case in cases[:2]]
+    return Examiner(tiny.backbone(prediction="v"), DarkIsVentricle(), condition_specs(names), learned, steps=3)
 
 
-def examined(cases, network):
-    examiner = Examiner(tiny.backbone(prediction="v"), DarkIsVentricle(), spec(), cases[:2], steps=3)
-    return examiner, examiner.examine(VcmControl(network, (spec(),)))
-
-
-def outcome(case, controlled, asked_ml, got_ml):
-    volume = Volume(np.zeros(tiny.GRID.shape, np.float32), tiny.GRID)
-    return Obedience(case, controlled, 0.31, 0.86, asked_ml, got_ml, volume, volume)
+def examined(cases, network, names=("ventricles",)):
+    return examiner(cases, names).examine(VcmControl(network, condition_specs(names)))
 
 
 def test_a_control_that_does_nothing_is_measured_as_its_twin(cases):
-    _, results = examined(cases, new_network())
-    for result in results:
+    for result in examined(cases, new_network()):
         assert np.array_equal(result.sample.array, result.twin.array)
-        assert result.controlled == result.uncontrolled
+        assert result.figures["controlled"] == result.figures["uncontrolled"]
 
 
 def test_what_was_asked_for_is_measured_on_the_case(cases):
-    _, results = examined(cases, new_network())
-    for case, result in zip(cases, results, strict=False):
-        assert result.asked_ml == pytest.approx(case.ventricles_ml)
-        assert result.got_ml == pytest.approx(np.prod(tiny.GRID.shape) * 0.1 * tiny.GRID.voxel_ml, rel=0.03)
+    for case, result in zip(cases, examined(cases, new_network()), strict=False):
+        assert result.asked_ml["ventricles"] == pytest.approx(case.ventricles_ml)
+        assert result.got_ml["ventricles"] == pytest.approx(
+            np.prod(tiny.GRID.shape) * 0.1 * tiny.GRID.voxel_ml, rel=0.03
+        )
 
 
 def test_a_control_that_does_something_is_measured_from_the_same_noise(cases):
     network = tiny.randomised(new_network())
-    examiner, results = examined(cases, network)
-    again = examiner.examine(VcmControl(network, (spec(),)))
-    assert not np.array_equal(results[0].sample.array, results[0].twin.array)
-    assert np.array_equal(results[0].sample.array, again[0].sample.array)
+    first, again = examined(cases, network), examined(cases, network)
+    assert not np.array_equal(first[0].sample.array, first[0].twin.array)
+    assert np.array_equal(first[0].sample.array, again[0].sample.array)
 
 
-def test_one_case_has_no_interval():
-    assert mean_with_interval([0.7]) == (0.7, 0.7, 0.7)
+def test_several_conditions_are_measured_each_in_its_own_way(cases):
+    control = tiny.control()
+    specs = condition_specs(["ventricles", "skull"])
+    learned = [CohortCase(cases[0], tiny.GRID)]
+    result = Examiner(tiny.backbone(prediction="v"), DarkIsVentricle(), specs, learned, steps=2).examine(control)[0]
+    skull = cases[0].read("skull").array
+    there = skull > 0
+    expected = np.square(result.sample.array[there] - skull[there]).mean()
+    assert result.figures["skull_mse_controlled"] == pytest.approx(expected, rel=1e-4)
+    assert 0 <= result.figures["controlled"] <= 1
+    assert set(result.figures) == {
+        *("controlled", "uncontrolled", "reconstructed"),
+        *(f"skull_mse_{way}" for way in ("controlled", "uncontrolled", "reconstructed")),
+    }
 
 
-def test_the_manifest_tells_the_volumes_and_the_place_seen_in_training(cases):
-    (entry,) = condition_entries(["ventricles"], cases)
+def test_the_manifest_tells_the_volumes_and_the_place_seen_in_training(cases, tmp_path):
+    from small_cohort import write_latents
+
+    cache = write_latents(tiny.backbone(), cases, tmp_path, ("ventricles", "skull", "semantics"))
+    entry, skull, semantics = condition_entries(cache.specs, cache, tiny.GRID)
     (structure,) = entry["classes"]
     volumes = [case.ventricles_ml for case in cases]
     low, high = structure["typical_ml"]
@@ -94,66 +106,146 @@ def test_the_manifest_tells_the_volumes_and_the_place_seen_in_training(cases):
     expected = tiny.GRID.to_world((np.mean([5.5, 6, 6.5]), 8, 12.5))
     assert structure["centroid_mm"] == pytest.approx(expected.tolist(), abs=0.06)
     assert structure["segmenter"] == [4]
+    assert skull["kind"] == "image" and "classes" not in skull
+    assert len(semantics["classes"]) == 8
+    assert [c["value"] for c in semantics["classes"] if "typical_ml" in c] == [1, 4, 7]
 
 
-def test_a_pack_is_written_that_can_be_loaded_and_tells_its_worth(cases, packs):
+def test_a_pack_is_written_that_can_be_loaded_and_tells_its_worth(cases, packs, tmp_path):
+    from small_cohort import write_latents
+    from vcm.loading import build_control
+    from vcm.training.control_networks import channels_of, network_config
+
     backbone = find_pack("tiny")
+    names = ("ventricles", "skull", "semantics")
+    settings = ControlSettings(backbone="tiny", conditions=names, dropout="paper")
+    cache = write_latents(tiny.backbone(), cases, tmp_path, names)
     torch.manual_seed(0)
-    network = tiny.randomised(build_control(network_config(backbone), {"ventricles": 1}))
-    provenance = Provenance(
-        command="vcm train control --minutes 5", hardware="a test", minutes=5.4, steps=120, heads=3, cases=3,
-        data="balls painted by a test.",
-    )  # fmt: skip
-    results = [outcome("a", 0.8, 10, 12), outcome("b", 0.9, 40, 38), outcome("c", 0.7, 70, 60)]
-    folder = packs / "tiny-ventricles"
-    write_control_pack(folder, network, backbone, ControlTraining(backbone="tiny"), cases, provenance, results)
+    network = tiny.randomised(
+        build_control(network_config(backbone.backbone, settings, cache.specs), channels_of(cache.specs))
+    )
+    entries = condition_entries(cache.specs, cache, tiny.GRID)
+    folder = packs / "tiny-three"
+    write_control_pack(folder, network.state_dict(), backbone, settings, entries, PROVENANCE, "| Dice | 0.8 |")
 
-    loaded = load_control(find_pack("tiny-ventricles"))
+    loaded = load_control(find_pack("tiny-three"))
     for name, tensor in network.state_dict().items():
         assert torch.equal(loaded.network.state_dict()[name], tensor.half().float()), name
+    assert find_pack("tiny-three").control.subsets
     card = (folder / "README.md").read_text()
-    for fact in ("0.800 (0.552–1.048)", "0.310", "0.860", "vcm train control --minutes 5", "a test", "balls painted"):
+    for fact in (
+        "| Dice | 0.8 |",
+        "vcm train control --minutes 5",
+        "a test",
+        "Painted.",
+        "`skull` | an image",
+        "a label map",
+    ):
         assert fact in card
-    assert "synthetic" in card and "research only" in card
+    assert "synthetic" in card and "research only" in card and "Any part of them may be given" in card
     assert json.loads((folder / "training.json").read_text())["backbone"] == "tiny"
 
 
-def test_the_picture_shows_each_case_in_nine_tiles(cases, tmp_path):
-    from PIL import Image
-
-    examiner, results = examined(cases, new_network())
-    save_montage(tmp_path / "montage.png", examiner, results)
-    with Image.open(tmp_path / "montage.png") as picture:
-        assert picture.size == (9 * 224, 2 * 224)
-        colours = {colour for _, colour in picture.getcolors(1 << 24)}
-    assert any(r > 200 and 100 < g < 220 and b < 60 for r, g, b in colours)  # the outline of the mask
+def test_the_card_takes_the_figures_of_an_evaluation_before_those_of_the_training(tmp_path):
+    (tmp_path / "summary.md").write_text("| Dice | 0.81 (0.78–0.84) |\n")
+    validated = {"step": 100, "cases": 4, "controlled": 0.7}
+    assert read_figures(tmp_path / "summary.md", validated) == "| Dice | 0.81 (0.78–0.84) |"
+    assert "| controlled | 0.700 |" in read_figures(None, validated)
+    assert "vcm evaluate" in read_figures(None, None)
 
 
-def test_the_commands_train_continue_and_export(cases, packs, monkeypatch, tmp_path):
-    small = {**tiny_network(), "schedule": {}}
-    monkeypatch.setattr(control_run, "network_config", lambda pack: {**small, "typical_shape": [8, 12, 16]})
-    monkeypatch.setattr(control_export, "network_config", lambda pack: {**small, "typical_shape": [8, 12, 16]})
-    monkeypatch.setattr(control_run, "Examiner", partial(Examiner, steps=2))
-    monkeypatch.setattr(control_run.PackSegmenter, "from_pack", lambda pack: DarkIsVentricle())
+def run(*arguments):
+    ended = CliRunner().invoke(train_cli.app, [str(a) for a in arguments])
+    assert ended.exit_code == 0, (ended.output, ended.exception)
+    return ended.output
+
+
+def test_the_commands_train_continue_and_export_a_control(cases, packs, tmp_path):
     config = tmp_path / "settings.toml"
-    config.write_text('backbone = "tiny"\nsteps = 4\nbatch = 2\nprecision = "fp32"\n')
-    cohort, run, pack = str(cases[0].folder.parents[1]), str(tmp_path / "run"), str(packs / "tiny-ventricles")
-    threads = ["--threads", str(torch.get_num_threads())]
-    shared = ["--cases", cohort, "--held-out", cohort, "--held-out-cases", "2", *threads]
+    config.write_text(
+        'backbone = "tiny"\nsteps = 4\nbatch = 2\nprecision = "fp32"\nlog_every = 1\nsampling_steps = 2\n'
+        'conditions = ["ventricles", "skull"]\ndropout = "paper"\n'
+    )
+    cohort, folder, pack = cases[0].folder.parents[1], tmp_path / "run", packs / "tiny-mine"
+    shared = ["--cases", cohort, "--held-out", cohort, "--held-out-cases", 2, "--device", "cpu"]
+    begun = run("control", "--config", config, "--out", folder, *shared)
+    assert "step 4 of 4" in begun and "The training is complete" in begun and "skull_mse_controlled" in begun
+    assert (folder / "validated-000004.png").is_file() and list((folder / "tensorboard").iterdir())
+    more = run("control", "--steps", 6, "--out", folder, *shared)
+    assert "going on from step 4" in more and "step 6 of 6" in more
+    run("export", "--run", folder, "--out", pack, "--data", "blocks.")
+    control = find_pack("tiny-mine").control
+    assert [spec.name for spec in control.conditions] == ["ventricles", "skull"] and control.subsets
+    load_control(find_pack("tiny-mine"))
 
-    begun = CliRunner().invoke(train_cli.app, ["control", "--config", str(config), "--out", run, *shared])
-    assert begun.exit_code == 0, begun.output
-    assert "step 4 of 4" in begun.output and "The training is complete" in begun.output
-    assert "Dice controlled" in begun.output
-    more = CliRunner().invoke(train_cli.app, ["control", "--steps", "6", "--out", run, *shared])
-    assert more.exit_code == 0, more.output
-    assert "going on from step 4" in more.output and "step 6 of 6" in more.output
-    done = CliRunner().invoke(train_cli.app, ["export", "--run", run, "--out", pack, "--data", "blocks.", *shared])
-    assert done.exit_code == 0, done.output
-    assert find_pack("tiny-ventricles").control.conditions[0].classes[0].segmenter == (4,)
+
+def test_a_denoiser_is_continued_and_exported_with_the_same_latents(cases, packs, tmp_path):
+    config = tmp_path / "settings.toml"
+    config.write_text('backbone = "tiny"\nsteps = 3\nbatch = 2\nprecision = "fp32"\nsampling_steps = 2\n')
+    cohort, folder = cases[0].folder.parents[1], tmp_path / "run"
+    shared = ["--cases", cohort, "--held-out", cohort, "--held-out-cases", 2, "--device", "cpu"]
+    assert "v_error" in run("denoiser", "--config", config, "--out", folder, *shared)
+    run("export", "--run", folder, "--out", packs / "tiny-more")
+    old, new = load_backbone(find_pack("tiny")), load_backbone(find_pack("tiny-more"))
+    assert not any(
+        torch.equal(a, b)
+        for a, b in zip(old.denoiser.parameters(), new.denoiser.parameters(), strict=True)
+        if a.dim() > 1
+    )
+    image = torch.from_numpy(cases[0].read("image").array)[None, None]
+    with torch.no_grad():
+        assert torch.equal(old.encode(image), new.encode(image))
 
 
-def tiny_network():
-    from small_cohort import NETWORK
+def test_a_denoiser_from_scratch_whitens_packs_and_sees_the_atlas(cases, packs, tmp_path):
+    config = tmp_path / "settings.toml"
+    config.write_text(
+        'backbone = "tiny"\nscratch = true\npacking = 2\nprediction = "v"\nsteps = 80\nbatch = 4\nprecision = "fp32"\n'
+        "learning_rate = 5e-3\nwarmup = 3\nlog_every = 20\nema = 0.5\n"
+        "network = { channels = [8], num_res_blocks = [1], attention_levels = [true], num_head_channels = [8] }\n"
+    )
+    cohort, folder = cases[0].folder.parents[1], tmp_path / "run"
+    run("denoiser", "--config", config, "--out", folder, "--cases", cohort, "--device", "cpu")
+    rows = (folder / "log.csv").read_text().splitlines()[1:]
+    assert float(rows[-1].split(",")[3]) < 0.9 * float(rows[0].split(",")[3])
+    run("export", "--run", folder, "--out", packs / "tiny-fresh")
+    manifest = find_pack("tiny-fresh").backbone
+    assert (manifest.latent.packing, manifest.latent.whitened, manifest.latent.atlas) == (2, True, True)
+    assert manifest.schedule.prediction == "v"
+    fresh = load_backbone(find_pack("tiny-fresh"))
+    images = torch.stack([torch.from_numpy(case.read("image").array) for case in cases])[:, None]
+    with torch.no_grad():
+        latents = torch.cat([fresh.encode(images), fresh.encode(images.flip(2))])
+    assert latents.mean(0).abs().mean() < 0.06 and latents.std(0).mean().item() == pytest.approx(1, abs=0.1)
 
-    return {**NETWORK, "direct": True}
+
+def test_a_pack_gets_the_atlas_without_changing_what_its_denoiser_says(cases, packs, tmp_path):
+    from vcm.training.denoiser_run import open_denoiser_run
+    from vcm.training.denoiser_settings import DenoiserSettings
+    from vcm.training.team import Team
+
+    cohort = cases[0].folder.parents[1]
+    learned = [CohortCase(case, tiny.GRID) for case in cases]
+    scratch = 'backbone = "tiny"\nscratch = true\natlas = false\nsteps = 1\nbatch = 2\nprecision = "fp32"\n'
+    (tmp_path / "a.toml").write_text(scratch)
+    run("denoiser", "--config", tmp_path / "a.toml", "--out", tmp_path / "run", "--cases", cohort, "--device", "cpu")
+    run("export", "--run", tmp_path / "run", "--out", packs / "plain")
+    plain = load_backbone(find_pack("plain"))
+    settings = DenoiserSettings(backbone="plain", steps=2, batch=2, precision="fp32")
+    again = open_denoiser_run(settings, learned, tmp_path / "more", latents=tmp_path / "l", team=Team("cpu"))
+    shown = again.lesson.backbone
+    assert not plain.atlas.shape[1] and shown.atlas.shape[1]
+    latent, t, attributes = torch.randn(1, *tiny.LATENT), torch.tensor([400.0]), torch.rand(1, 4)
+    with torch.no_grad():
+        assert torch.allclose(plain.denoise(latent, t, attributes), shown.denoise(latent, t, attributes), atol=1e-5)
+
+
+def test_levels_that_the_packed_latent_cannot_be_halved_for_are_refused(cases, packs, tmp_path):
+    from vcm.training.denoiser_run import open_denoiser_run
+    from vcm.training.denoiser_settings import DenoiserSettings
+    from vcm.training.team import Team
+
+    learned = [CohortCase(case, tiny.GRID) for case in cases]
+    settings = DenoiserSettings(backbone="tiny", scratch=True, packing=2)
+    with pytest.raises(VcmError, match="sizes divide by 4"):
+        open_denoiser_run(settings, learned, tmp_path / "run", latents=tmp_path / "l", team=Team("cpu"))

@@ -42,16 +42,40 @@ def test_min_snr_leaves_high_noise_and_lowers_low_noise():
     assert low < 0.01
 
 
-def test_the_focus_is_near_the_mask_and_has_a_mean_of_one():
+def near_mask():
     mask = torch.zeros(1, 1, 80, 112, 80)
     mask[:, :, 12:14, 50:52, 61:63] = 1  # the latent's voxels 3, 12, 15
-    place = focus_on({"ventricles": mask}, (20, 28, 20), strength=3.0)
+    return mask
+
+
+def test_the_focus_is_near_the_mask_and_has_a_mean_of_one():
+    place = focus_on({"ventricles": near_mask()}, {}, (20, 28, 20), 3.0)
     assert place.mean().item() == pytest.approx(1, abs=1e-5)
     assert place[0, 0, 3, 12, 15] == place[0, 0, 2, 13, 16]
     assert place[0, 0, 1, 12, 15] == place[0, 0, 15, 3, 12]
     assert place[0, 0, 3, 12, 15].item() == pytest.approx(4 * place[0, 0, 15, 3, 12].item())
 
 
+def test_a_table_gives_each_condition_its_own_focus():
+    other = torch.zeros(1, 1, 80, 112, 80)
+    other[:, :, 60:64, 20:24, 20:24] = 0.3  # an image: the latent's voxel 15, 5, 5
+    both = {"ventricles": near_mask(), "skull": other}
+    place = focus_on(both, {}, (20, 28, 20), {"ventricles": 15, "skull": 2})
+    far = place[0, 0, 10, 10, 10].item()
+    assert place[0, 0, 3, 12, 15].item() == pytest.approx(16 * far)
+    assert place[0, 0, 15, 5, 5].item() == pytest.approx(3 * far)
+
+
+def test_a_focus_can_be_on_some_classes_of_a_label_map():
+    labels = torch.zeros(1, 3, 8, 12, 16)
+    labels[0, 0, 0:2, 0:2, 0:2] = 1
+    labels[0, 2, 6:8, 10:12, 14:16] = 1
+    place = focus_on({"semantics": labels}, {"semantics": [2, 4, 7]}, (4, 6, 8), {"semantics:7": 5, "semantics": 1})
+    far = place[0, 0, 3, 0, 0].item()
+    assert place[0, 0, 3, 5, 7].item() == pytest.approx(7 * far)
+    assert place[0, 0, 0, 0, 0].item() == pytest.approx(2 * far)
+
+
 def test_without_focus_every_place_counts_alike():
-    place = focus_on({"ventricles": torch.rand(2, 1, 8, 12, 16).round()}, (4, 6, 8), strength=0.0)
+    place = focus_on({"ventricles": torch.rand(2, 1, 8, 12, 16).round()}, {}, (4, 6, 8), 0.0)
     assert torch.equal(place, torch.ones(2, 1, 4, 6, 8))

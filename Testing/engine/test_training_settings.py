@@ -1,29 +1,71 @@
-"""The settings of a training."""
+"""The settings of trainings."""
+
+from pathlib import Path
 
 import pytest
+from vcm.atomic_files import write_json
 from vcm.errors import Code, VcmError
-from vcm.training.control_config import ControlTraining
+from vcm.training.autoencoder_settings import AutoencoderSettings
+from vcm.training.control_settings import ControlSettings
+from vcm.training.denoiser_settings import DenoiserSettings
+from vcm.training.kinds import SETTINGS_OF, read_settings
+from vcm.training.segmenter_settings import SegmenterSettings
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_settings_are_read_from_toml(tmp_path):
     (tmp_path / "a.toml").write_text('steps = 70\nconditions = ["ventricles", "brain"]\nlearning_rate = 2e-4\n')
-    settings = ControlTraining.read(tmp_path / "a.toml")
+    settings = ControlSettings.read(tmp_path / "a.toml")
     assert (settings.steps, settings.conditions, settings.learning_rate) == (70, ("ventricles", "brain"), 2e-4)
 
 
-def test_settings_survive_being_kept(tmp_path):
-    from vcm.atomic_files import write_json
+def test_tables_say_what_is_different_for_each_condition(tmp_path):
+    (tmp_path / "a.toml").write_text(
+        'conditions = ["brain", "semantics"]\n[dropout]\nbrain = 0.3\n[focus]\nbrain = 2\n"semantics:4,5" = 6\n'
+    )
+    settings = ControlSettings.read(tmp_path / "a.toml")
+    assert settings.dropout == {"brain": 0.3}
+    assert settings.focus == {"brain": 2, "semantics:4,5": 6}
 
-    settings = ControlTraining(steps=7, l1_weight=0.25, weighting="min_snr")
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ControlSettings(
+            steps=7, l1=0.25, weighting="min_snr", conditions=("a", "b"), dropout={"a": 0.5}, focus={"a": 1}
+        ),
+        DenoiserSettings(scratch=True, network={"channels": [8, 8]}, packing=2, prediction="v"),
+        AutoencoderSettings(coarsen=2, kl=1e-3),
+        SegmenterSettings(reconstructed=0.0),
+    ],
+)
+def test_settings_of_every_kind_survive_being_kept(tmp_path, settings):
     write_json(tmp_path / "settings.json", settings.as_dict())
-    assert ControlTraining.read(tmp_path / "settings.json") == settings
+    assert read_settings(tmp_path / "settings.json") == settings
+
+
+def test_every_kind_has_settings_that_stand_by_themselves():
+    assert {cls().kind for cls in SETTINGS_OF.values()} == {"control", "denoiser", "autoencoder", "segmenter"}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "training").rglob("*.toml")), ids=lambda path: path.stem)
+def test_the_settings_that_the_repository_ships_are_settings(path):
+    kind = path.stem if path.stem in SETTINGS_OF else "control"
+    assert SETTINGS_OF[kind].read(path).steps > 0
 
 
 def test_a_name_that_is_no_setting_is_refused(tmp_path):
     (tmp_path / "a.toml").write_text("step = 70\n")
-    with pytest.raises(VcmError, match=r"a\.toml names step, which is no setting") as caught:
-        ControlTraining.read(tmp_path / "a.toml")
+    with pytest.raises(VcmError, match=r"a\.toml names step, which is no setting of a training of a control") as caught:
+        ControlSettings.read(tmp_path / "a.toml")
     assert "learning_rate" in caught.value.remedy
+
+
+def test_a_file_for_another_kind_is_refused(tmp_path):
+    (tmp_path / "a.toml").write_text('kind = "denoiser"\nsteps = 70\n')
+    with pytest.raises(VcmError, match="for training a denoiser; settings for a control are needed"):
+        ControlSettings.read(tmp_path / "a.toml")
 
 
 @pytest.mark.parametrize(
@@ -32,19 +74,38 @@ def test_a_name_that_is_no_setting_is_refused(tmp_path):
         ({"steps": 0}, "steps must be at least 1; 0 was given"),
         ({"ema": 1.0}, "ema must be"),
         ({"learning_rate": -1.0}, "learning_rate must be above 0"),
+        ({"course": "steep"}, "one of cosine, linear, constant"),
         ({"weighting": "snr"}, "one of epsilon, v, min_snr"),
-        ({"conditions": ["tumour"]}, "some of ventricles, brain"),
-        ({"conditions": []}, "some of ventricles, brain"),
-        ({"steps": "many"}, "wrong kind"),
+        ({"conditions": []}, "one or more different names"),
+        ({"conditions": ["a", "a"]}, "one or more different names"),
+        ({"steps": "many"}, "a steps of the wrong kind"),
+        ({"steps": True}, "a steps of the wrong kind"),
+        ({"steps": 2.5}, "a steps of the wrong kind"),
+        ({"dropout": {"brain": 0.3}}, "a probability below 1 for some of ventricles"),
+        ({"dropout": "half"}, "one of none, paper, uniform"),
+        ({"variant": "released", "dropout": "paper"}, "none where all conditions share one encoder"),
+        ({"focus": {"brain": 3}}, "a number from 0 for some of ventricles"),
+        ({"l1": "much"}, "one of paper, released or a number"),
+        ({"regression_steps": 3000}, "fewer than steps"),
     ],
 )
 def test_a_value_out_of_range_is_refused_with_the_range(entry, words):
     with pytest.raises(VcmError, match=words):
-        ControlTraining.from_dict(entry)
+        ControlSettings.from_dict(entry)
+
+
+def test_a_pack_s_denoiser_keeps_its_network():
+    with pytest.raises(VcmError, match="packing must be left out unless scratch"):
+        DenoiserSettings(packing=2)
 
 
 def test_a_broken_file_is_told(tmp_path):
     (tmp_path / "a.toml").write_text("steps = = 3")
     with pytest.raises(VcmError) as caught:
-        ControlTraining.read(tmp_path / "a.toml")
+        ControlSettings.read(tmp_path / "a.toml")
     assert caught.value.code is Code.FILE_UNREADABLE
+
+
+def test_what_may_not_change_is_named():
+    one, other = ControlSettings(steps=5, focus=1.0), ControlSettings(steps=50, focus=2.0, micro_batch=1)
+    assert one.differences(other) == ["focus"]

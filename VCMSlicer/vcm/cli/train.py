@@ -1,25 +1,39 @@
-"""`vcm train`: teach a backbone to obey."""
+"""`vcm train`: teach networks, and write what they learned as packs."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
-    from vcm.training.control_config import ControlTraining
+    from vcm.training.settings import TrainingSettings
+    from vcm.training.trainer import Trainer
 
-app = typer.Typer(no_args_is_help=True, help="Train controls for a backbone.")
+app = typer.Typer(no_args_is_help=True, help="Train controls, denoisers, autoencoders and segmenters.")
 
-SAVE_EVERY = 100
+Settings = TypeVar("Settings", bound="TrainingSettings")
+
+Cases = Annotated[Path, typer.Option(help="A cohort: the folder with cases.csv.")]
+Run = Annotated[Path, typer.Option("--out", help="The run's folder. A training that was begun in it is continued.")]
+Config = Annotated[Path | None, typer.Option(help="Settings in TOML; the options below go before them.")]
+Backbone = Annotated[str | None, typer.Option(help="The backbone's pack.")]
+Steps = Annotated[int | None, typer.Option(min=1, help="Steps of the whole training.")]
+Minutes = Annotated[float, typer.Option(min=0, help="Stop after so long; run again to go on.")]
+HeldOut = Annotated[Path | None, typer.Option(help="A cohort of other heads, to validate on.")]
+HeldOutCases = Annotated[int, typer.Option(min=1, help="How many of them.")]
+FirstCases = Annotated[int | None, typer.Option(min=1, help="Learn from the first so many cases.", show_default="all")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Processor cores to use.", show_default="PyTorch's choice")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 
 
 @app.callback()
 def train() -> None:
-    """Train controls for a backbone."""
+    """Train controls, denoisers, autoencoders and segmenters."""
 
 
 @app.command(
@@ -27,72 +41,236 @@ def train() -> None:
     epilog="Example: vcm train control --conditions ventricles --cases cohort --held-out unseen --minutes 60 --out run",
 )
 def control_command(
-    cases: Annotated[Path, typer.Option(help="A cohort: the folder with cases.csv.")],
-    out: Annotated[Path, typer.Option(help="The run's folder. A training that was begun in it is continued.")],
-    config: Annotated[Path | None, typer.Option(help="Settings in TOML; the options below go before them.")] = None,
-    backbone: Annotated[str | None, typer.Option(help="The backbone's pack.")] = None,
+    cases: Cases,
+    out: Run,
+    config: Config = None,
+    backbone: Backbone = None,
     conditions: Annotated[str | None, typer.Option(help="Names, separated by commas.")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Steps of the whole training.")] = None,
-    minutes: Annotated[float, typer.Option(min=0, help="Stop after so long; run again to go on.")] = math.inf,
-    held_out: Annotated[Path | None, typer.Option(help="A cohort of other heads, to measure obedience on.")] = None,
-    held_out_cases: Annotated[int, typer.Option(min=1, help="How many of them.")] = 4,
-    measure_every: Annotated[int, typer.Option(min=1, help="Minutes between two measurements.")] = 15,
-    threads: Annotated[int, typer.Option(min=1, help="Processor cores to use.")] = 2,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    steps: Steps = None,
+    minutes: Minutes = math.inf,
+    held_out: HeldOut = None,
+    held_out_cases: HeldOutCases = 4,
+    first_cases: FirstCases = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Only say what it needs and how long it takes.")] = False,
+    threads: Threads = None,
+    device: Device = "auto",
 ) -> None:
     """Train a control on a cohort, with the backbone frozen."""
-    import torch
+    from vcm.training.control_run import open_control_run
+    from vcm.training.control_settings import ControlSettings
+    from vcm.training.learning_cases import cohort_cases
 
-    from vcm.training.control_run import ControlRun
+    chosen = {"backbone": backbone, "steps": steps, "conditions": tuple(conditions.split(",")) if conditions else None}
+    settings = _settings(ControlSettings, out, config, chosen)
+    grid = _grid(settings.backbone)
+    learned = cohort_cases(cases, grid, first_cases)
+    unseen = cohort_cases(held_out, grid, held_out_cases) if held_out else []
+    _use(threads)
+    if plan:
+        from vcm.training.plan import plan_control
 
-    torch.set_num_threads(threads)
-    chosen = {"backbone": backbone, "conditions": tuple(conditions.split(",")) if conditions else None, "steps": steps}
-    settings = _settings(out, config, {name: value for name, value in chosen.items() if value is not None})
-    run = ControlRun(settings, cases, out, device, say=typer.echo)
-    held = run.examiner(held_out, held_out_cases) if held_out else None
-    finished = run.train(minutes, held, measure_every)
-    typer.echo("The training is complete." if finished else "The time is used up; run the same command to go on.")
+        for line in plan_control(settings, len(learned), cases, device):
+            typer.echo(line)
+        return
+    with _Console(device) as console:
+        run = open_control_run(
+            settings, learned, out,
+            latents=cases / "latents", team=console.team, unseen=unseen, listeners=console.listeners(),
+        )  # fmt: skip
+        console.train(run.trainer, minutes)
+
+
+@app.command("denoiser", epilog="Example: vcm train denoiser --cases cohort --held-out unseen --minutes 60 --out run")
+def denoiser_command(
+    cases: Cases,
+    out: Run,
+    config: Config = None,
+    backbone: Backbone = None,
+    steps: Steps = None,
+    minutes: Minutes = math.inf,
+    held_out: HeldOut = None,
+    held_out_cases: HeldOutCases = 8,
+    first_cases: FirstCases = None,
+    threads: Threads = None,
+    device: Device = "auto",
+) -> None:
+    """Train the denoiser of a backbone on a cohort: go on with the pack's, or begin anew (scratch = true)."""
+    from vcm.training.denoiser_run import open_denoiser_run
+    from vcm.training.denoiser_settings import DenoiserSettings
+    from vcm.training.learning_cases import cohort_cases
+
+    settings = _settings(DenoiserSettings, out, config, {"backbone": backbone, "steps": steps})
+    grid = _grid(settings.backbone)
+    unseen = cohort_cases(held_out, grid, held_out_cases) if held_out else []
+    _use(threads)
+    with _Console(device) as console:
+        run = open_denoiser_run(
+            settings, cohort_cases(cases, grid, first_cases), out,
+            latents=cases / "latents", team=console.team, unseen=unseen,
+            unseen_latents=held_out / "latents" if held_out else None, listeners=console.listeners(),
+        )  # fmt: skip
+        console.train(run.trainer, minutes)
+
+
+@app.command("autoencoder", epilog="Example: vcm train autoencoder --cases cohort --held-out unseen --out run")
+def autoencoder_command(
+    cases: Cases,
+    out: Run,
+    config: Config = None,
+    backbone: Backbone = None,
+    steps: Steps = None,
+    minutes: Minutes = math.inf,
+    held_out: HeldOut = None,
+    held_out_cases: HeldOutCases = 4,
+    first_cases: FirstCases = None,
+    threads: Threads = None,
+    device: Device = "auto",
+) -> None:
+    """Train an autoencoder for a new backbone on a cohort's images."""
+    from vcm.training.autoencoder_settings import AutoencoderSettings
+    from vcm.training.image_runs import open_autoencoder_run
+
+    settings = _settings(AutoencoderSettings, out, config, {"backbone": backbone, "steps": steps})
+    _train_on_images(
+        open_autoencoder_run, settings, cases, out, minutes, held_out, held_out_cases, first_cases, threads, device
+    )
+
+
+@app.command("segmenter", epilog="Example: vcm train segmenter --cases cohort --held-out unseen --out run")
+def segmenter_command(
+    cases: Cases,
+    out: Run,
+    config: Config = None,
+    backbone: Backbone = None,
+    steps: Steps = None,
+    minutes: Minutes = math.inf,
+    held_out: HeldOut = None,
+    held_out_cases: HeldOutCases = 4,
+    first_cases: FirstCases = None,
+    threads: Threads = None,
+    device: Device = "auto",
+) -> None:
+    """Train the segmenter that judges a backbone's samples."""
+    from vcm.training.image_runs import open_segmenter_run
+    from vcm.training.segmenter_settings import SegmenterSettings
+
+    settings = _settings(SegmenterSettings, out, config, {"backbone": backbone, "steps": steps})
+    _train_on_images(
+        open_segmenter_run, settings, cases, out, minutes, held_out, held_out_cases, first_cases, threads, device
+    )
 
 
 @app.command(
-    "export",
-    epilog="Example: vcm train export --run run --cases cohort --held-out unseen --out packs/brainldm-mini-ventricles",
+    "export", epilog="Example: vcm train export --run run --figures evaluation/summary.md --out packs/my-ventricles"
 )
 def export_command(
     run: Annotated[Path, typer.Option(help="The folder of a training.")],
-    cases: Annotated[Path, typer.Option(help="The cohort it was trained on.")],
-    held_out: Annotated[Path, typer.Option(help="A cohort of other heads, for the card's figures.")],
     out: Annotated[Path, typer.Option(help="The pack's folder; its name becomes the pack's.")],
-    held_out_cases: Annotated[int, typer.Option(min=2, help="How many held-out cases.")] = 20,
+    figures: Annotated[Path | None, typer.Option(help="The summary that vcm evaluate wrote, for the card.")] = None,
     hardware: Annotated[str, typer.Option(help="What it was trained on, in words, for the card.")] = "a CPU",
-    command: Annotated[str, typer.Option(help="The command it was trained with, for the card.")] = "vcm train control",
-    data: Annotated[str, typer.Option(help="Source and licence of the label maps, for the card.")] = "",
-    montage: Annotated[Path | None, typer.Option(help="A picture of the held-out samples.")] = None,
-    threads: Annotated[int, typer.Option(min=1, help="Processor cores to use.")] = 2,
+    command: Annotated[str, typer.Option(help="The command it was trained with, for the card.")] = "",
+    data: Annotated[str, typer.Option(help="Source and licence of the data, for the card.")] = "",
 ) -> None:
-    """Measure a trained control on unseen heads and write it as a pack."""
-    import torch
+    """Write what a training has learned as a pack, with its settings and a card."""
+    from vcm.training.export import export_run
 
-    from vcm.training.control import SETTINGS
-    from vcm.training.control_config import ControlTraining
-    from vcm.training.control_run import ControlRun
-
-    torch.set_num_threads(threads)
-    finished = ControlRun(ControlTraining.read(run / SETTINGS), cases, run, "cpu", say=typer.echo)
-    finished.export(out, finished.examiner(held_out, held_out_cases), hardware, command, data, montage)
+    export_run(run, out, hardware=hardware, command=command, data=data, figures=figures)
     typer.echo(f"{out} holds the pack {out.name}")
 
 
-def _settings(run: Path, config: Path | None, chosen: dict[str, Any]) -> ControlTraining:
+class _Console:
+    """What a training shows on the terminal, from the first of its processes: words, and a bar with the time left."""
+
+    def __init__(self, device: str) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        from vcm.training.team import Team
+
+        self.team = Team(device)
+        console = Console(quiet=not self.team.first, highlight=False, soft_wrap=True)
+        self._bar = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+            console=console, transient=True, disable=not console.is_terminal,
+        )  # fmt: skip
+        self._task = self._bar.add_task("preparing", total=None)
+
+    def __enter__(self) -> _Console:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def listeners(self) -> Any:
+        from vcm.training.trainer import Listeners
+
+        return Listeners(say=self._say, row=self._row, step=self._step)
+
+    def train(self, trainer: Trainer, minutes: float) -> None:
+        """Teach, and say how it ended."""
+        endings = {
+            "finished": "The training is complete.",
+            "settled": "Nothing became better any more: the training is complete.",
+            "paused": "The time is used up; run the same command to go on.",
+        }
+        self._say(endings[trainer.train(minutes)])
+
+    def _say(self, words: str) -> None:
+        self._bar.console.print(words, markup=False)
+
+    def _row(self, progress: Any) -> None:
+        figures = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in progress.figures.items())
+        self._say(f"step {progress.step} of {progress.steps}, {progress.seconds / 60:.1f} min: {figures}")
+
+    def _step(self, step: int, steps: int) -> None:
+        self._bar.update(self._task, description="training", completed=step, total=steps)
+
+
+def _train_on_images(
+    opening: Callable[..., Any],
+    settings: TrainingSettings,
+    cases: Path,
+    out: Path,
+    minutes: float,
+    held_out: Path | None,
+    held_out_cases: int,
+    first_cases: int | None,
+    threads: int | None,
+    device: str,
+) -> None:
+    from vcm.training.cohort_files import read_cases
+
+    _use(threads)
+    with _Console(device) as console:
+        unseen = read_cases(held_out)[:held_out_cases] if held_out else []
+        learned = read_cases(cases)[:first_cases]
+        run = opening(settings, learned, out, team=console.team, unseen=unseen, listeners=console.listeners())
+        console.train(run.trainer, minutes)
+
+
+def _settings(kind: type[Settings], run: Path, config: Path | None, chosen: dict[str, Any]) -> Settings:
     """Options go before a file of settings, that before those of a training that was begun."""
-    from vcm.training.control import SETTINGS
-    from vcm.training.control_config import ControlTraining
+    from vcm.training.trainer import SETTINGS
 
     kept = run / SETTINGS
     if config is not None:
-        settings = ControlTraining.read(config)
+        settings = kind.read(config)
     elif kept.is_file():
-        settings = ControlTraining.read(kept)
+        settings = kind.read(kept)
     else:
-        settings = ControlTraining()
-    return replace(settings, **chosen)
+        settings = kind()
+    return replace(settings, **{name: value for name, value in chosen.items() if value is not None})
+
+
+def _grid(backbone: str) -> Any:
+    from vcm.packs.store import find_pack
+
+    return find_pack(backbone).backbone.grid
+
+
+def _use(threads: int | None) -> None:
+    import torch
+
+    if threads:
+        torch.set_num_threads(threads)

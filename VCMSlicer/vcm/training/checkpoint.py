@@ -1,10 +1,13 @@
-"""Everything a training needs to go on as if it had never stopped, in one file that is whole or not there."""
+"""Everything a training needs to go on as if it had never stopped, in one file that is whole or not there.
+
+The checkpoint before the last is kept beside it, for the day on which a disk has spoilt the last one.
+"""
 
 from __future__ import annotations
 
 import io
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,8 @@ import torch
 from vcm.atomic_files import atomic_path
 from vcm.errors import Code, VcmError
 
+CHECKPOINT, FORMER, BEST = "checkpoint.pt", "checkpoint-former.pt", "best.pt"
+
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     """Write `state` (tensors, numbers, text, lists and dicts of these); the file before stays until it is whole."""
@@ -20,6 +25,36 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     torch.save(dict(state), whole)
     with atomic_path(path) as temporary:
         temporary.write_bytes(whole.getbuffer())
+
+
+def save_in_turn(folder: Path, state: Mapping[str, Any]) -> None:
+    """Put `state` in place as the folder's checkpoint; the one before becomes the former one."""
+    fresh, last = folder / f"new-{CHECKPOINT}", folder / CHECKPOINT
+    try:
+        save_checkpoint(fresh, state)
+    except VcmError as error:
+        if error.code is Code.DISK_FULL and last.is_file():
+            raise VcmError(
+                Code.DISK_FULL,
+                f"The checkpoint of step {state['step']} could not be written to {folder}: the disk is full or its "
+                "quota is used up. The checkpoint before it is whole.",
+                "Free some space; the same command then goes on from there.",
+            ) from error
+        raise
+    if last.is_file():
+        last.replace(folder / FORMER)
+    fresh.replace(last)
+
+
+def load_last(folder: Path, say: Callable[[str], object]) -> dict[str, Any] | None:
+    """The folder's checkpoint, or the former one where the last is damaged; None where no training was begun."""
+    there = [path for path in (folder / CHECKPOINT, folder / FORMER) if path.is_file()]
+    for path in there[:-1]:
+        try:
+            return load_checkpoint(path)
+        except VcmError as error:
+            say(f"{error.sentence} The one before it is used.")
+    return load_checkpoint(there[-1]) if there else None
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

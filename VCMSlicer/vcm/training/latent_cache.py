@@ -1,11 +1,13 @@
-"""What a control learns from, computed once: whitened latents, their left–right mirror images, conditions, attributes.
+"""What is learned from, computed once: latents as the backbone sees them, mirrored ones, conditions, attributes.
 
-One file a case, so that an interrupted run goes on where it stopped and a damaged file is made again.
+One file a case, with a hash of its content: an interrupted run goes on where it stopped, a damaged file is made again,
+and so is one whose case, autoencoder or conditions have changed. A case that cannot be read is told and left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,119 +21,190 @@ from torch import Tensor
 from torch.nn import functional
 
 from vcm.atomic_files import atomic_path
-from vcm.backbones.backbone import Backbone
+from vcm.backbones.latent_diffusion import LatentDiffusion, dtype_of
+from vcm.conditions import ConditionSpec, Kind
 from vcm.errors import Code, VcmError
-from vcm.training.cohort_files import ATTRIBUTES, CaseEntry
-from vcm.training.label_maps import EXTRAVENTRICULAR_CSF, VENTRICLES
+from vcm.training.learning_cases import LearningCase
+from vcm.training.team import Team
 
 FLIP_AXIS = 0
 """The array axis that runs left to right on the backbones' LAS grids."""
 
-MASKS: dict[str, Callable[[NDArray[Any]], NDArray[np.bool_]]] = {
-    "ventricles": lambda labels: labels == VENTRICLES,
-    "brain": lambda labels: (labels > 0) & (labels != EXTRAVENTRICULAR_CSF),
-}
-"""The mask conditions of a case, from its labels."""
+CASE_FAULTS = {Code.FILE_MISSING, Code.FILE_UNREADABLE, Code.GEOMETRY, Code.CONDITION, Code.ATTRIBUTE}
+"""What may be wrong with one case and leaves the others usable."""
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Latents `[B, *latent_shape]`, conditions `{name: [B, 1, i, j, k]}` of 0 and 1, raw attributes `[B, n]`."""
+    """Latents `[B, *latent_shape]`, their spreads, conditions `{name: [B, channels, i, j, k]}`, attributes `[B, n]`."""
 
     latent: Tensor
     conditions: dict[str, Tensor]
     attributes: Tensor
+    spread: Tensor | None = None
 
 
-def write_cache(
-    backbone: Backbone,
+def cache_cases(
+    backbone: LatentDiffusion,
     fingerprint: str,
-    cases: Sequence[CaseEntry],
-    conditions: Iterable[str],
+    cases: Sequence[LearningCase],
+    specs: Sequence[ConditionSpec],
     folder: Path,
-) -> Iterator[CaseEntry]:
-    """Cache each case that is not cached yet. `fingerprint` is the SHA-256 of the backbone's autoencoder."""
-    conditions = tuple(conditions)
-    for case in cases:
-        path = folder / f"{case.name}.safetensors"
-        if not _is_current(path, fingerprint, conditions):
-            tensors = encode_case(backbone, case, conditions)
-            with atomic_path(path) as temporary:
-                save_file(tensors, temporary, metadata={"autoencoder": fingerprint})
-        yield case
+    team: Team,
+    say: Callable[[str], object],
+) -> list[LearningCase]:
+    """See to it that every case is cached, the work shared by the team; returns those that are.
+
+    `fingerprint` is the SHA-256 of the backbone's autoencoder.
+    """
+    for done, number in enumerate(team.share(len(cases)), 1):
+        case = cases[number]
+        try:
+            if read_case(folder, case, fingerprint, specs) is None:
+                write_case(folder, case, fingerprint, encode_case(backbone, case, specs))
+        except VcmError as error:
+            if error.code not in CASE_FAULTS:
+                raise
+            say(f"Case {case.name} is left out. {error.sentence}")
+        if done % 20 == 0 and team.first:
+            say(f"latents of {done * team.size} of {len(cases)} cases are there")
+    team.wait()
+    usable = [case for case in cases if _path(folder, case).is_file() and read_case(folder, case, fingerprint, specs)]
+    if not usable:
+        raise VcmError(Code.BAD_REQUEST, f"Of the {len(cases)} cases none can be learned from.")
+    return usable
 
 
 @torch.no_grad()
-def encode_case(backbone: Backbone, case: CaseEntry, conditions: Iterable[str]) -> dict[str, Tensor]:
-    """The tensors of one case: latents `[2, *latent_shape]` (as it is, mirrored) in fp16, packed masks, attributes."""
-    image, labels = case.read("image"), case.read("labels").array
-    if not image.grid.same_as(backbone.grid):
-        raise VcmError(
-            Code.GEOMETRY,
-            f"Case {case.name} lies on a grid of {image.grid.shape} voxels, the backbone's has {backbone.grid.shape} "
-            "or lies elsewhere.",
-            "Make the cohort from label maps on the backbone's grid at twice its resolution.",
-        )
-    plain = torch.from_numpy(image.array.astype(np.float32))
-    pair = torch.stack([plain, plain.flip(FLIP_AXIS)])[:, None]
-    with torch.autocast(pair.device.type, torch.bfloat16):
-        latents = torch.cat([backbone.encode(one) for one in pair.split(1)])
-    masks = {f"mask.{name}": torch.from_numpy(np.packbits(MASKS[name](labels))) for name in conditions}
-    values = torch.tensor([case.attributes[name] for name in ATTRIBUTES])
-    return {"latents": latents.half().contiguous(), "attributes": values, **masks}
+def encode_case(backbone: LatentDiffusion, case: LearningCase, specs: Sequence[ConditionSpec]) -> dict[str, Tensor]:
+    """The tensors of one case: means and spreads `[2, *latent_shape]` (as it is, mirrored), conditions, attributes."""
+    missing = [spec.name for spec in backbone.attributes if spec.name not in case.attributes]
+    if missing:
+        raise VcmError(Code.ATTRIBUTE, f"It lacks the attribute {', '.join(missing)}.")
+    device = next(backbone.parameters()).device
+    plain = torch.from_numpy(case.image()).to(device, dtype_of(backbone.autoencoder))[None, None]
+    means, spreads = [], []
+    for image in (plain, plain.flip(2 + FLIP_AXIS)):
+        with torch.autocast(device.type, torch.bfloat16):
+            mean, spread = backbone.autoencoder.encode(image)
+        means.append((mean.float() * backbone.scale_factor - backbone.latent_mean) / backbone.latent_std)
+        spreads.append(spread.float() * backbone.scale_factor / backbone.latent_std)
+    arrays = case.conditions([spec.name for spec in specs])
+    return {
+        "latents": torch.cat(means).half().cpu(),
+        "spreads": torch.cat(spreads).half().cpu(),
+        "attributes": torch.tensor([case.attributes[spec.name] for spec in backbone.attributes]),
+        **{f"condition.{spec.name}": _stored(spec, arrays[spec.name]) for spec in specs},
+    }
+
+
+def write_case(folder: Path, case: LearningCase, fingerprint: str, tensors: Mapping[str, Tensor]) -> None:
+    """Put a case's file in place."""
+    metadata = {"autoencoder": fingerprint, "case": case.stamp, "content": _digest(tensors)}
+    with atomic_path(_path(folder, case)) as temporary:
+        save_file(dict(tensors), temporary, metadata=metadata)
+
+
+def read_case(
+    folder: Path, case: LearningCase, fingerprint: str, specs: Sequence[ConditionSpec]
+) -> dict[str, Tensor] | None:
+    """What is cached of a case, or None where nothing is, or not this, or not as it was written."""
+    try:
+        with safe_open(_path(folder, case), "pt") as file:
+            metadata = file.metadata() or {}
+            if (metadata.get("autoencoder"), metadata.get("case")) != (fingerprint, case.stamp):
+                return None
+            tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
+    except (OSError, SafetensorError):
+        return None
+    whole = metadata.get("content") == _digest(tensors)
+    return tensors if whole and {f"condition.{spec.name}" for spec in specs} <= set(tensors) else None
 
 
 class LatentCache:
-    """A folder of cached cases in memory: item 2n is case n, item 2n + 1 its mirror image."""
+    """Cached cases in memory; item n is case n, and each batch says which of its items are mirrored."""
 
     def __init__(
-        self, folder: Path, names: Sequence[str], conditions: Sequence[str], shape: tuple[int, int, int]
+        self,
+        folder: Path,
+        cases: Sequence[LearningCase],
+        fingerprint: str,
+        specs: Sequence[ConditionSpec],
+        shape: tuple[int, int, int],
     ) -> None:
-        self.conditions, self.shape = tuple(conditions), shape
-        latents, attributes = [], []
-        masks: dict[str, list[Tensor]] = {name: [] for name in conditions}
-        for name in names:
-            with safe_open(folder / f"{name}.safetensors", "pt") as file:
-                latents.append(file.get_tensor("latents"))
-                attributes.append(file.get_tensor("attributes"))
-                for condition in conditions:
-                    masks[condition].append(file.get_tensor(f"mask.{condition}"))
-        self.latents = torch.cat(latents)
-        self.attributes = torch.stack(attributes)
-        self.masks = {name: torch.stack(packed) for name, packed in masks.items()}
+        self.specs, self.shape, self.names = tuple(specs), shape, tuple(case.name for case in cases)
+        read = [read_case(folder, case, fingerprint, specs) for case in cases]
+        there = [tensors for tensors in read if tensors is not None]
+        self.latents = torch.stack([tensors["latents"] for tensors in there])
+        self.spreads = torch.stack([tensors["spreads"] for tensors in there])
+        self.attributes = torch.stack([tensors["attributes"] for tensors in there])
+        self._conditions = {spec.name: [tensors[f"condition.{spec.name}"] for tensors in there] for spec in self.specs}
 
     def __len__(self) -> int:
         return len(self.latents)
 
-    def batch(self, items: Sequence[int], device: torch.device | str = "cpu") -> Batch:
+    @property
+    def identity(self) -> str:
+        """What cases these are, in one word."""
+        return hashlib.sha256(" ".join(self.names).encode()).hexdigest()[:16]
+
+    def batch(self, items: Sequence[int], mirrored: Sequence[bool], device: torch.device | str = "cpu") -> Batch:
         """The items as one batch, in fp32."""
-        chosen = torch.as_tensor(items)
+        which, side = torch.as_tensor(items), torch.as_tensor(mirrored).long()
         conditions = {
-            name: torch.stack([self._mask(name, item) for item in chosen.tolist()]).to(device)
-            for name in self.conditions
+            spec.name: torch.stack(
+                [self._channels(spec, n, flip, device) for n, flip in zip(items, mirrored, strict=True)]
+            )
+            for spec in self.specs
         }
-        return Batch(self.latents[chosen].to(device).float(), conditions, self.attributes[chosen // 2].to(device))
+        return Batch(
+            self.latents[which, side].to(device).float(),
+            conditions,
+            self.attributes[which].to(device),
+            self.spreads[which, side].to(device).float(),
+        )
 
-    def typical(self, condition: str, shape: tuple[int, int, int]) -> Tensor:
-        """The mean of a mask over all items, as `[1, *shape]` on a coarser grid of the same field of view."""
-        total = torch.zeros(1, *self.shape)
+    def typical(self, spec: ConditionSpec, shape: tuple[int, int, int]) -> Tensor:
+        """The mean of a condition over all items and their mirror images, `[channels, *shape]` on a coarser grid."""
+        total = torch.zeros(spec.channels, *shape)
         for item in range(len(self)):
-            total += self._mask(condition, item)
-        return functional.adaptive_avg_pool3d(total / len(self), shape)
+            total += functional.adaptive_avg_pool3d(self._channels(spec, item, False, "cpu"), shape)
+        return (total + total.flip(1 + FLIP_AXIS)) / (2 * len(self))
 
-    def _mask(self, condition: str, item: int) -> Tensor:
-        bits = np.unpackbits(self.masks[condition][item // 2].numpy(), count=int(np.prod(self.shape)))
-        mask = torch.from_numpy(bits.reshape(self.shape)).float()
-        return (mask.flip(FLIP_AXIS) if item % 2 else mask)[None]
+    def channels(self, spec: ConditionSpec, item: int) -> NDArray[np.float32]:
+        """A condition of an item as its control's encoder sees it, `[channels, i, j, k]`."""
+        array: NDArray[np.float32] = self._channels(spec, item, False, "cpu").numpy()
+        return array
+
+    def _channels(self, spec: ConditionSpec, item: int, mirrored: bool, device: torch.device | str) -> Tensor:
+        stored = self._conditions[spec.name][item]
+        if spec.kind is Kind.MASK:
+            bits = np.unpackbits(stored.numpy(), count=int(np.prod(self.shape)))
+            array = torch.from_numpy(bits.reshape(1, *self.shape)).to(device).float()
+        elif spec.kind is Kind.LABELS:
+            labels = stored.to(device)
+            array = torch.stack([labels == structure.value for structure in spec.classes]).float()
+        else:
+            array = stored.to(device)[None].float() / 255
+        return array.flip(1 + FLIP_AXIS) if mirrored else array
 
 
-def _is_current(path: Path, fingerprint: str, conditions: tuple[str, ...]) -> bool:
-    if not path.is_file():
-        return False
-    try:
-        with safe_open(path, "pt") as file:
-            there = set(file.keys())
-            metadata = file.metadata() or {}
-    except (OSError, SafetensorError):
-        return False
-    return metadata.get("autoencoder") == fingerprint and {f"mask.{name}" for name in conditions} <= there
+def _stored(spec: ConditionSpec, array: NDArray[Any]) -> Tensor:
+    """Masks as bits, labels as they are, images in 255 steps."""
+    if spec.kind is Kind.MASK:
+        return torch.from_numpy(np.packbits(array != 0))
+    if spec.kind is Kind.LABELS:
+        return torch.from_numpy(np.asarray(array, np.uint8).copy())
+    return torch.from_numpy(np.rint(np.clip(array, 0, 1) * 255).astype(np.uint8))
+
+
+def _path(folder: Path, case: LearningCase) -> Path:
+    return folder / f"{case.name}.safetensors"
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+FAINT = 0.02
+"""An image condition is taken to show something above this intensity."""
 
 WEIGHTINGS: dict[str, Callable[[Tensor], Tensor]] = {
     "epsilon": torch.ones_like,
@@ -43,16 +46,43 @@ def control_loss(
     return squared.mean() + lam * (gamma.abs().mean() + beta.abs().mean())
 
 
-def focus_on(conditions: dict[str, Tensor], shape: tuple[int, ...], strength: float) -> Tensor:
-    """Weights `[B, 1, *shape]` of the latent's places, (1 + `strength`) times as high near a mask as far from it.
+def focus_on(
+    conditions: Mapping[str, Tensor],
+    classes: Mapping[str, Sequence[int]],
+    shape: Sequence[int],
+    focus: float | Mapping[str, float],
+) -> Tensor:
+    """Weights `[B, 1, *shape]` of the latent's places, higher near the conditions' structures; each sample's mean is 1.
 
-    "Near" is within one of the latent's voxels of any voxel of a mask: it takes in what must not lie beside the
-    structure. Without a focus, a structure that fills a fiftieth of a head has a fiftieth of the say, and the network
-    learns to paint air. The mean of each sample is one.
+    "Near" is within one of the latent's voxels of any voxel of a structure: it takes in what must not lie beside it.
+    Without a focus, a structure that fills a fiftieth of a head has a fiftieth of the say, and the network learns to
+    paint air. One number weighs the places near any structure 1 + `focus` times; a table adds a number for each of its
+    keys (`focus_key`). `classes` names the values that the channels of a label map stand for.
     """
-    near = torch.zeros(())
-    for mask in conditions.values():
-        near = torch.maximum(near.to(mask), functional.adaptive_max_pool3d(mask, shape))
-    near = functional.max_pool3d(near, kernel_size=3, stride=1, padding=1)
-    place = 1 + strength * near
+    example = next(iter(conditions.values()))
+    place = example.new_ones(len(example), 1, *shape)
+    if isinstance(focus, Mapping):
+        for key, weight in focus.items():
+            name, values = focus_key(key)
+            wanted = [classes[name].index(int(value)) for value in values] or slice(None)
+            place = place + weight * _near(conditions[name][:, wanted], shape)
+    elif focus:
+        near = [_near(condition, shape) for condition in conditions.values()]
+        place = place + focus * torch.stack(near).amax(0)
     return place / place.mean(dim=(2, 3, 4), keepdim=True)
+
+
+def focus_key(key: str) -> tuple[str, list[str]]:
+    """A condition and the classes of it that are meant; none named means all.
+
+    >>> focus_key("semantics:4,5"), focus_key("brain")
+    (('semantics', ['4', '5']), ('brain', []))
+    """
+    name, colon, classes = key.partition(":")
+    return name, classes.split(",") if colon else []
+
+
+def _near(condition: Tensor, shape: Sequence[int]) -> Tensor:
+    """1 within one place of any channel that is set, `[B, 1, *shape]`."""
+    there = (condition.amax(1, keepdim=True) > FAINT).float()
+    return functional.max_pool3d(functional.adaptive_max_pool3d(there, tuple(shape)), 3, stride=1, padding=1)

@@ -1,0 +1,103 @@
+"""Which network a control of a training is: the manifest's `networks`, from the settings and the backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from vcm.conditions import ConditionSpec
+from vcm.errors import Code, VcmError
+from vcm.packs.manifest import BackboneManifest
+from vcm.packs.published_config import read_config
+from vcm.training.control_settings import ControlSettings
+
+FINEST_PATCH = 8
+"""Patches of so many voxels and more are averaged by two before they are folded."""
+
+
+def network_config(
+    manifest: BackboneManifest, settings: ControlSettings, specs: Sequence[ConditionSpec]
+) -> dict[str, Any]:
+    """What `build_control` needs, with the parts that `settings.network` overrides."""
+    config = _small(manifest, specs) if settings.variant == "small" else _full(manifest, settings, specs)
+    merged = {**config, **settings.network}
+    for part in ("encoder", "unet", "heads"):
+        merged[part] = {**config[part], **settings.network.get(part, {})}
+    return merged
+
+
+def _small(manifest: BackboneManifest, specs: Sequence[ConditionSpec]) -> dict[str, Any]:
+    """A network whose work is all done on the packed latent's grid: 1.6 M parameters for brainldm-mini."""
+    latent, packing = manifest.latent, manifest.latent.packing
+    places = [size // packing for size in latent.shape[1:]]
+    patch = manifest.grid.shape[0] // places[0]
+    pooling = 2 if patch % 2 == 0 and patch >= FINEST_PATCH // 2 else 1
+    width, seen = (48 if len(specs) == 1 else 32), latent.shape[0] * packing**3
+    return {
+        "variant": "packed",
+        "encoder": {"channels": width, "places": places, "num_res_blocks": 1, "norm_num_groups": 8},
+        "unet": {
+            "spatial_dims": 3,
+            "in_channels": 2 * seen + width * len(specs),
+            "out_channels": 48,
+            "channels": [48, 32],
+            "num_res_blocks": [1, 1],
+            "attention_levels": [False, False],
+            "norm_num_groups": 8,
+            "norm_eps": 1e-6,
+            "num_head_channels": [0, 16],
+            "resblock_updown": False,
+        },
+        "heads": {"hidden": 32, "norm": False},
+        "shared_encoder": False,
+        "condition_packing": patch // pooling,
+        "condition_pooling": pooling,
+        "latent_packing": packing,
+        "latent_channels": latent.shape[0],
+        "condition_gain": 4.0,
+        "direct": True,
+        "schedule": asdict(manifest.schedule),
+        "typical_shape": [size // (2 * pooling) for size in manifest.grid.shape],
+    }
+
+
+def _full(manifest: BackboneManifest, settings: ControlSettings, specs: Sequence[ConditionSpec]) -> dict[str, Any]:
+    """The paper's network, or the released code's: 45 M parameters for BrainLDM."""
+    from vcm.backbones.published import core_config
+
+    published = read_config()
+    released = settings.variant == "released"
+    encoder = core_config(published.networks["vcm_encoder"])
+    kept = ("channels", "num_res_blocks", "norm_num_groups", "norm_eps", "resblock_updown")
+    encoder = {**{name: encoder[name] for name in kept}, "time_embedding": not released}
+    unet = core_config(published.networks["vcm_unet"])
+    encoders, channels = 1 if released else len(specs), manifest.latent.shape[0]
+    halvings = manifest.grid.shape[0] / manifest.latent.shape[1]
+    depth = len(settings.network.get("encoder", {}).get("channels", encoder["channels"]))
+    if halvings != 2**depth:
+        raise VcmError(
+            Code.BAD_REQUEST,
+            f"The network of the variant {settings.variant} makes a condition {2**depth} times smaller, but the latent "
+            f"of {manifest.name} is {halvings:g} times smaller than its grid.",
+            'Choose variant = "small" for this backbone.',
+        )
+    width = settings.network.get("encoder", {}).get("channels", encoder["channels"])[-1]
+    return {
+        "variant": settings.variant,
+        "encoder": encoder,
+        "unet": {**unet, "in_channels": 2 * channels + encoders * width},
+        "heads": {"hidden": 128, "norm": released},
+        "shared_encoder": released,
+        "latent_channels": channels,
+    }
+
+
+def subsets_of(settings: ControlSettings) -> bool:
+    """Whether a training teaches its control to act on any part of its conditions."""
+    return settings.dropout != "none" and len(settings.conditions) > 1
+
+
+def channels_of(specs: Sequence[ConditionSpec]) -> Mapping[str, int]:
+    """Each condition's number of channels."""
+    return {spec.name: spec.channels for spec in specs}

@@ -1,0 +1,123 @@
+"""The trainings of autoencoders and segmenters from cases to weights: their folders made or found again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.networks.nets import UNet
+
+from vcm.backbones.latent_diffusion import build_autoencoder
+from vcm.errors import Code, VcmError
+from vcm.grid import Grid
+from vcm.judging.synthseg import STRUCTURES
+from vcm.loading import load_backbone
+from vcm.packs.manifest import BackboneManifest
+from vcm.packs.store import Pack, default_backbone, find_pack
+from vcm.training.autoencoder_lesson import AutoencoderLesson
+from vcm.training.autoencoder_settings import AutoencoderSettings
+from vcm.training.cohort_files import CaseEntry
+from vcm.training.image_cache import ImageCache
+from vcm.training.latent_store import latent_fingerprint
+from vcm.training.learning_cases import CohortCase
+from vcm.training.run_about import write_about
+from vcm.training.segmenter_lesson import SegmenterLesson
+from vcm.training.segmenter_settings import SegmenterSettings
+from vcm.training.team import Team
+from vcm.training.trainer import Listeners, Trainer
+
+
+@dataclass(frozen=True, eq=False)
+class ImageRun:
+    """A training that stands ready: `trainer.train()` teaches."""
+
+    pack: Pack
+    trainer: Trainer
+
+
+def open_autoencoder_run(
+    settings: AutoencoderSettings,
+    cases: Sequence[CaseEntry],
+    folder: Path,
+    *,
+    team: Team,
+    unseen: Sequence[CaseEntry] = (),
+    listeners: Listeners | None = None,
+) -> ImageRun:
+    """Begin a training in `folder`, or take up the one that was begun there; the cases' own grid, made coarser, is
+    the new backbone's."""
+    listeners = listeners or Listeners()
+    pack = find_pack(settings.backbone)
+    grid = _coarser(cases[0].read("image").grid, settings.coarsen)
+    cache = ImageCache([CohortCase(case, grid) for case in cases], False, listeners.say)
+    held = ImageCache([CohortCase(case, grid) for case in unseen], False, listeners.say) if unseen else None
+    config = {**pack.backbone.networks["autoencoder"], **settings.network}
+    torch.manual_seed(settings.seed)
+    network = build_autoencoder(config)
+    lesson = AutoencoderLesson(settings, network, cache, grid, team.device, identity={}, unseen=held)
+    trainer = Trainer(settings, lesson, folder, team, listeners)
+    if team.first:
+        write_about(folder, len(cache), changes=_autoencoder_changes(pack.backbone, config, grid))
+    return ImageRun(pack, trainer)
+
+
+def open_segmenter_run(
+    settings: SegmenterSettings,
+    cases: Sequence[CaseEntry],
+    folder: Path,
+    *,
+    team: Team,
+    unseen: Sequence[CaseEntry] = (),
+    listeners: Listeners | None = None,
+) -> ImageRun:
+    """Begin a training in `folder`, or take up the one that was begun there."""
+    listeners = listeners or Listeners()
+    pack = find_pack(settings.backbone)
+    backbone = load_backbone(pack).requires_grad_(False).to(team.device)
+    cache = ImageCache([CohortCase(case, backbone.grid) for case in cases], True, listeners.say)
+    held = ImageCache([CohortCase(case, backbone.grid) for case in unseen], True, listeners.say) if unseen else None
+    usual = find_pack(default_backbone()).backbone.networks["segmenter"]
+    config = {**pack.backbone.networks.get("segmenter", usual), **settings.network}
+    config["out_channels"] = len(STRUCTURES) + 1
+    torch.manual_seed(settings.seed)
+    network = UNet(**config)
+    identity = {"autoencoder": latent_fingerprint(pack)}
+    lesson = SegmenterLesson(settings, network, backbone, cache, identity=identity, unseen=held)
+    trainer = Trainer(settings, lesson, folder, team, listeners)
+    classes = [{"value": value, "name": name} for value, (name, _) in STRUCTURES.items()]
+    if team.first:
+        changes = {"networks": {"segmenter": config}, "segmenter_classes": classes}
+        write_about(folder, len(cache), changes=changes)
+    return ImageRun(pack, trainer)
+
+
+def _coarser(grid: Grid, factor: int) -> Grid:
+    if any(size % factor for size in grid.shape):
+        raise VcmError(Code.BAD_REQUEST, f"A grid of {grid.shape} voxels cannot be made {factor} times coarser.")
+    return grid.downsampled([size // factor for size in grid.shape]) if factor > 1 else grid
+
+
+def _autoencoder_changes(manifest: BackboneManifest, config: dict[str, Any], grid: Grid) -> dict[str, Any]:
+    """A pack with a new autoencoder has other latents, and so no whitening, no segmenter and no denoiser yet."""
+    halvings = 2 ** (len(config["channels"]) - 1)
+    if any(size % halvings for size in grid.shape):
+        raise VcmError(
+            Code.BAD_REQUEST, f"An autoencoder of {len(config['channels'])} levels cannot halve a grid of {grid.shape}."
+        )
+    channels = config["latent_channels"]
+    denoiser = {
+        **manifest.networks["denoiser"],
+        "in_channels": channels + len(manifest.attributes),
+        "out_channels": channels,
+    }
+    shape = [channels, *(size // halvings for size in grid.shape)]
+    return {
+        "grid": grid.as_dict(),
+        "latent": {"shape": shape, "scale_factor": 1.0, "packing": 1, "whitened": False, "atlas": False},
+        "networks": {"autoencoder": config, "denoiser": denoiser},
+        "trained": {"autoencoder": True, "denoiser": False},
+        "without": ["segmenter"],
+    }

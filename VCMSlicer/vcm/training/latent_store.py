@@ -1,0 +1,40 @@
+"""Where a cohort's latents lie, and for which backbone they were made."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from vcm.backbones.latent_diffusion import LatentDiffusion
+from vcm.conditions import ConditionSpec
+from vcm.packs.store import Pack
+from vcm.training.latent_cache import LatentCache, cache_cases
+from vcm.training.learning_cases import LearningCase
+from vcm.training.team import Team
+from vcm.training.trainer import Listeners
+
+LATENTS = "latents"
+
+
+def latent_fingerprint(pack: Pack) -> str:
+    """Everything that a latent of this pack depends on, in one word."""
+    files, latent = pack.backbone.files, pack.backbone.latent
+    parts = [files[role].sha256 for role in ("autoencoder", "whitening") if role in files]
+    return hashlib.sha256(" ".join([*parts, repr(latent.scale_factor)]).encode()).hexdigest()
+
+
+def open_latents(
+    pack: Pack,
+    backbone: LatentDiffusion,
+    cases: Sequence[LearningCase],
+    specs: Sequence[ConditionSpec],
+    folder: Path,
+    team: Team,
+    listeners: Listeners,
+) -> LatentCache:
+    """The cases' latents and conditions; those that `folder` lacks are made. Each backbone has a part of it."""
+    fingerprint = latent_fingerprint(pack)
+    place = folder / fingerprint[:12]
+    usable = cache_cases(backbone, fingerprint, cases, specs, place, team, listeners.say)
+    return LatentCache(place, usable, fingerprint, specs, backbone.grid.shape)

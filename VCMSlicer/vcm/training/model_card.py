@@ -1,0 +1,138 @@
+"""What a stranger must know before using a pack that was trained here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vcm.errors import Code, VcmError
+from vcm.packs.store import Pack
+from vcm.training.control_settings import ControlSettings
+from vcm.training.settings import TrainingSettings
+
+KINDS = {"mask": "a mask", "labels": "a label map", "image": "an image"}
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What the card tells about the making: a command, the machine in words, and where the data come from."""
+
+    command: str
+    hardware: str
+    minutes: float
+    steps: int
+    cases: int
+    data: str
+
+
+def read_figures(summary: Path | None, validated: Mapping[str, Any] | None) -> str:
+    """The card's figures: the summary that `vcm evaluate` wrote, else the training's own last validation."""
+    if summary is not None:
+        try:
+            return summary.read_text("utf-8").strip()
+        except FileNotFoundError:
+            raise VcmError(Code.FILE_MISSING, f"There is no file {summary}.", "Make it with vcm evaluate.") from None
+        except (OSError, ValueError) as error:
+            raise VcmError(Code.FILE_UNREADABLE, f"{summary} cannot be read as text: {error}.") from error
+    if not validated:
+        return "Not measured yet: `vcm evaluate` does."
+    rows = [
+        f"| {name.replace('_', ' ')} | {value:.3f} |"
+        for name, value in validated.items()
+        if name not in ("step", "cases")
+    ]
+    head = [
+        f"| mean over the training's {validated['cases']} unseen cases, at step {validated['step']} | |",
+        "|---|---|",
+    ]
+    return "\n".join([*head, *rows])
+
+
+def control_card(
+    name: str,
+    backbone: Pack,
+    settings: ControlSettings,
+    entries: Sequence[Mapping[str, Any]],
+    provenance: Provenance,
+    figures: str,
+) -> str:
+    """The README of a control's pack."""
+    listed = "\n".join(_condition_row(entry) for entry in entries)
+    together = ""
+    if len(entries) > 1:
+        dropped = settings.dropout != "none"
+        together = (
+            "\nAny part of them may be given: in training, conditions were left out "
+            f"(modality latent dropout, `{settings.dropout}`).\n"
+            if dropped
+            else "\nAll of them must be given together.\n"
+        )
+    return f"""# {name}
+
+A Volumetric Conditioning Module (after Ahn et al., WACV 2025) that makes `{backbone.name}` obey what is painted.
+**Everything it makes is synthetic: for research only, never for diagnosis.**
+
+| condition | kind | what it is | volumes in training |
+|---|---|---|---|
+{listed}
+{together}
+## How well it obeys
+{figures}
+
+## Data
+{provenance.cases} cases and their mirror images. {provenance.data}
+
+## Training
+{_training(settings, provenance)}
+VCM's Eq. 4, the error of ε weighted as `{settings.weighting}`; network `{settings.variant}`.
+
+## Limits
+Conditions outside the volumes above, in other places than a brain's, or with holes were never seen. The images are as
+good as `{backbone.name}` makes them, and no better; read its card too.
+"""
+
+
+def backbone_card(name: str, base: Pack, settings: TrainingSettings, provenance: Provenance, figures: str) -> str:
+    """The README of a backbone's pack whose newest network is of this training."""
+    grid, latent = base.backbone.grid, base.backbone.latent
+    spacing = " × ".join(f"{mm:g}" for mm in grid.spacing)
+    return f"""# {name}
+
+A latent diffusion model of heads on a grid of {" × ".join(map(str, grid.shape))} voxels of {spacing} mm, with
+latents of {latent.shape[0]} channels. **Everything it makes is synthetic: for research only, never for diagnosis.**
+
+Its {settings.kind} was trained as told below; the other networks are those of `{base.name}`, whose card tells of them.
+
+## Measured
+{figures}
+
+## Data
+{provenance.cases} cases and their mirror images. {provenance.data}
+
+## Training
+{_training(settings, provenance)}
+"""
+
+
+def _condition_row(entry: Mapping[str, Any]) -> str:
+    classes = entry.get("classes", [])
+    volumes = "; ".join(
+        f"{structure['name']} {structure['typical_ml'][0]:g}–{structure['typical_ml'][1]:g} ml"
+        for structure in classes
+        if "typical_ml" in structure
+    )
+    return f"| `{entry['name']}` | {KINDS[entry['kind']]} | {entry['description']} | {volumes or '–'} |"
+
+
+def _training(settings: TrainingSettings, provenance: Provenance) -> str:
+    hours = provenance.minutes / 60
+    took = f"{hours:.1f} hours" if hours >= 2 else f"{provenance.minutes:.0f} minutes"
+    return f"""{provenance.steps} of {settings.steps} steps of batch {settings.batch}, {took} on {provenance.hardware}:
+
+    {provenance.command}
+
+AdamW at {settings.learning_rate:g} with a warm-up and the course `{settings.course}`, gradients clipped at
+{settings.clip:g}, averaged weights (EMA {settings.ema:g}), {settings.precision}. All settings are in the pack.
+"""

@@ -1,0 +1,50 @@
+"""The pictures of a validation: each case's slices side by side, the cases below each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from vcm.atomic_files import atomic_path
+from vcm.grid import Grid
+from vcm.pictures.planes import PLANES, facing_viewer, telling_slice
+from vcm.pictures.slice_pictures import Window, grey, outline
+from vcm.volume import Volume
+
+TILE = 160
+LINE_COLOUR = (255, 170, 0)
+
+
+def row_of(
+    images: Sequence[NDArray], grid: Grid, mask: NDArray[np.bool_] | None = None, outlined: Sequence[int] = ()
+) -> NDArray[np.uint8]:
+    """Images in three planes each, all through the middle of `mask`; it is outlined on the `outlined` ones."""
+    seen = facing_viewer(Volume(mask if mask is not None else np.zeros(grid.shape, bool), grid))
+    structure = np.asarray(seen.array, bool)
+    tiles = []
+    for number, image in enumerate(images):
+        facing = facing_viewer(Volume(image.astype(np.float32), grid))
+        for plane in PLANES:
+            index = telling_slice(structure, plane)
+            width, height = plane.size_mm(facing.grid)
+            size = round(TILE * width / max(width, height)), round(TILE * height / max(width, height))
+            picture = grey(plane.cut(facing.array, index), Window(0.0, 1.0), size)
+            if number in outlined:
+                picture = outline(picture, plane.cut(structure, index), LINE_COLOUR)
+            tile = np.zeros((TILE, TILE, 3), np.uint8)
+            top, left = (TILE - size[1]) // 2, (TILE - size[0]) // 2
+            tile[top : top + size[1], left : left + size[0]] = picture.clip(0, 255).astype(np.uint8)
+            tiles.append(tile)
+    return np.hstack(tiles)
+
+
+def save_sheet(path: Path, rows: Sequence[NDArray[np.uint8]], most: int = 8) -> NDArray[np.uint8]:
+    """Put the rows' picture in place, and return it."""
+    sheet = np.vstack(rows[:most])
+    with atomic_path(path) as temporary:
+        Image.fromarray(sheet).save(temporary)
+    return sheet
