@@ -249,3 +249,28 @@ def test_levels_that_the_packed_latent_cannot_be_halved_for_are_refused(cases, p
     settings = DenoiserSettings(backbone="tiny", scratch=True, packing=2)
     with pytest.raises(VcmError, match="sizes divide by 4"):
         open_denoiser_run(settings, learned, tmp_path / "run", latents=tmp_path / "l", team=Team("cpu"))
+
+
+def test_emphasis_weighs_the_places_where_a_structure_usually_lies_and_is_the_same_for_all(cases, packs, tmp_path):
+    from vcm.training.denoiser_run import open_denoiser_run
+    from vcm.training.denoiser_settings import DenoiserSettings
+    from vcm.training.team import Team
+
+    learned = [CohortCase(case, tiny.GRID) for case in cases]
+    settings = DenoiserSettings(backbone="tiny", emphasis={"ventricles": 5.0}, precision="fp32")
+    place = open_denoiser_run(
+        settings, learned, tmp_path / "run", latents=tmp_path / "l", team=Team("cpu")
+    ).lesson.place
+    assert place.shape == (1, 1, *tiny.LATENT[1:]) and place.mean().item() == pytest.approx(1, abs=1e-5)
+    # The ventricles are voxels 5–8, 6–10, 9–16 of 16×24×32: the latent's places 1–2, 1–2, 2–4, and those next to them.
+    far = place[0, 0, :, 5, 7]
+    assert torch.equal(far, far[:1].expand(4))
+    assert (place[0, 0, 1:3, 1:3, 2:4] > 2 * far[0]).all()
+    assert torch.equal(place, place.flip(2))
+
+
+def test_emphasis_on_what_no_case_holds_is_refused():
+    from vcm.training.denoiser_settings import DenoiserSettings
+
+    with pytest.raises(VcmError, match="emphasis must be a number from 0 for some of"):
+        DenoiserSettings(emphasis={"tumour": 3.0})

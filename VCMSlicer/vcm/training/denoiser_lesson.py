@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 from vcm.backbones.latent_diffusion import LatentDiffusion
 from vcm.backbones.noise_levels import NoiseLevels
@@ -51,6 +52,7 @@ class DenoiserLesson(Lesson):
         self.trials = len(unseen) if unseen else 0
         self.shift = torch.zeros((), device=self.device) if shift is None else shift.to(self.device)
         self.stretch = torch.ones((), device=self.device) if stretch is None else stretch.to(self.device)
+        self.place = usual_places(cache, settings.emphasis, backbone.latent_shape[1:]).to(self.device)
 
     def __len__(self) -> int:
         return len(self.cache)
@@ -58,7 +60,7 @@ class DenoiserLesson(Lesson):
     def outcome(self, network: nn.Module, slots: Sequence[Slot], step: int) -> Outcome:
         """The mean squared error of what the network predicts, in the terms in which it predicts it."""
         mirrored = [slot.uniform() < self.settings.flip for slot in slots]
-        loss, error = self._errors(network, self.cache, slots, mirrored)
+        loss, error = self._errors(network, self.cache, slots, mirrored, self.place)
         return Outcome(loss, {"v_error": error.detach()})
 
     @torch.no_grad()
@@ -74,14 +76,20 @@ class DenoiserLesson(Lesson):
             yield Trial(place, {"v_error": float(error)}, row_of([self._sample(place)], self.backbone.grid))
 
     def _errors(
-        self, network: nn.Module, cache: LatentCache, slots: Sequence[Slot], mirrored: Sequence[bool]
+        self,
+        network: nn.Module,
+        cache: LatentCache,
+        slots: Sequence[Slot],
+        mirrored: Sequence[bool],
+        place: Tensor | float = 1.0,
     ) -> tuple[Tensor, Tensor]:
         batch = cache.batch([slot.item for slot in slots], mirrored, self.device)
         noisy = make_noisy((batch.latent - self.shift) / self.stretch, slots, self.levels)
         self.backbone.denoiser = network  # the one that learns, or its average
         eps = self.backbone.denoise(noisy.latent, noisy.t, batch.attributes).float()
-        error = v_error(eps, noisy)
-        return (error if self.backbone.schedule.prediction == "v" else (eps - noisy.noise).square().mean()), error
+        squared = (eps - noisy.noise).square()
+        weight = 1 / noisy.alpha_bar if self.backbone.schedule.prediction == "v" else 1.0
+        return (squared * weight * place).mean(), v_error(eps, noisy)
 
     def _sample(self, place: int) -> NDArray[np.float32]:
         assert self.unseen is not None
@@ -94,3 +102,13 @@ class DenoiserLesson(Lesson):
         latent = dpm_solver_pp_2m(denoise, noise.to(self.device), self.backbone.schedule, self.settings.sampling_steps)
         image: NDArray[np.float32] = self.backbone.decode(latent)[0, 0].float().cpu().numpy()
         return image
+
+
+def usual_places(cache: LatentCache, emphasis: Mapping[str, float], shape: tuple[int, int, int]) -> Tensor:
+    """Weights `[1, 1, *shape]` with a mean of one: `emphasis` times as often as a condition lies at or next to a place,
+    beside 1 for all places."""
+    place = torch.ones(1, 1, *shape)
+    for spec in cache.specs:
+        typical = cache.typical(spec, shape).amax(0)[None, None]
+        place = place + emphasis[spec.name] * functional.max_pool3d(typical, kernel_size=3, stride=1, padding=1)
+    return place / place.mean()

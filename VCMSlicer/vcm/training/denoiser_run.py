@@ -20,7 +20,7 @@ from vcm.training.denoiser_lesson import DenoiserLesson
 from vcm.training.denoiser_settings import DenoiserSettings
 from vcm.training.latent_cache import LatentCache
 from vcm.training.latent_store import latent_fingerprint, open_latents
-from vcm.training.learning_cases import LearningCase
+from vcm.training.learning_cases import LearningCase, condition_specs
 from vcm.training.run_about import write_about
 from vcm.training.team import Team
 from vcm.training.trainer import Listeners, Trainer
@@ -53,7 +53,8 @@ def open_denoiser_run(
     listeners = listeners or Listeners()
     pack = find_pack(settings.backbone)
     source = load_backbone(pack).requires_grad_(False).to(team.device)
-    cache = open_latents(pack, source, cases, (), latents, team, listeners)
+    specs = condition_specs(tuple(settings.emphasis))
+    cache = open_latents(pack, source, cases, specs, latents, team, listeners)
     held = open_latents(pack, source, unseen, (), unseen_latents or latents, team, listeners) if unseen else None
     shift, stretch = _whitening(settings, cache, folder, team) if settings.scratch else (None, None)
     torch.manual_seed(settings.seed)

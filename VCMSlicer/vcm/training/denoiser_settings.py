@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from vcm.training.case_conditions import CONDITION_SPECS
 from vcm.training.settings import TrainingSettings
 
 PREDICTIONS = ("v", "epsilon")
@@ -19,6 +20,9 @@ class DenoiserSettings(TrainingSettings):
     atlas       show the denoiser the mean latent; where the pack's denoiser has not seen it, these channels begin at 0.
     network     overrides single parts of the pack's network (only from scratch), such as `channels`.
     packing, prediction  stand in for the pack's own (only from scratch).
+    emphasis    how much more the error counts around the places where a condition of the cases usually lies, such as
+                `{ventricles = 3}`. The weights are the same for every case, so they change what is learned first and
+                not what is learned: a volume asked for by number moves a fiftieth of the latent.
     """
 
     kind: ClassVar[str] = "denoiser"
@@ -30,6 +34,7 @@ class DenoiserSettings(TrainingSettings):
     prediction: str | None = None
     flip: float = 0.5
     sampling_steps: int = 20
+    emphasis: dict[str, float] = field(default_factory=dict)
 
     steps: int = 4000
     learning_rate: float = 6e-4
@@ -39,6 +44,8 @@ class DenoiserSettings(TrainingSettings):
         self.require(0 <= self.flip <= 1, "flip", "within 0 and 1")
         self.require(self.sampling_steps >= 1, "sampling_steps", "at least 1")
         self.require(self.packing is None or self.packing >= 1, "packing", "at least 1")
+        known = set(self.emphasis) <= set(CONDITION_SPECS) and all(weight >= 0 for weight in self.emphasis.values())
+        self.require(known, "emphasis", f"a number from 0 for some of {', '.join(CONDITION_SPECS)}")
         if self.prediction is not None:
             self.one_of("prediction", PREDICTIONS)
         for name in ("network", "packing", "prediction"):
