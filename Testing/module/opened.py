@@ -66,6 +66,12 @@ class Opened:
         click(widget)
         processEvents(0.05)
 
+    def settle(self) -> None:
+        """Let the panel look at what was changed, however busy the machine is."""
+        processEvents(0.05)
+        waitUntil(lambda: not (self.panel.conditions._timer.active or self.panel._later.active), 30, "the panel")
+        processEvents(0.05)
+
     def generate(self, patience: float = PATIENCE) -> list[Any]:
         """Press Generate and wait; returns the new Samples."""
         before = len(self.logic.results.rows())
@@ -90,7 +96,7 @@ class Opened:
         processEvents(0.05)
         strokeRAS(widget, points)
         self.ui.editor.setActiveEffectByName("")
-        processEvents(0.4)
+        self.settle()
 
 
 def inWorldOrder(node: Any) -> np.ndarray:

@@ -13,7 +13,7 @@ from VCMSlicerLib import dicomExport
 from VCMSlicerLib.comparison import LAYOUT_ID, Comparison, difference
 from VCMSlicerLib.conditionSource import ConditionChoice
 from VCMSlicerLib.niftiFile import WorldImage, writeNifti
-from VCMSlicerLib.results import Results, alignmentOf, sidecarOf
+from VCMSlicerLib.results import Results, alignmentOf, conditionNodes, sidecarOf
 
 sys.path.append(str(Path(__file__).resolve().parent))
 from logicSetup import letterF, scan, segmentation
@@ -56,8 +56,10 @@ def request_(tmp_path):
 def added(scene, run, request_):
     reference = scan((40, 50, 30), np.diag([1.0, 1, 1, 1]))
     drawn = segmentation(reference, Ventricles=letterF(reference))
-    choice = ConditionChoice("ventricles", segmentationNode=drawn, segmentIds=("Ventricles",))
-    return Results().add(run, request_, [choice])
+    choices = [
+        ConditionChoice(name, segmentationNode=drawn, segmentIds=("Ventricles",)) for name in ("ventricles", "brain")
+    ]
+    return Results().add(run, request_, choices)
 
 
 def test_a_result_lies_where_its_file_says_and_knows_its_seed_scores_and_twin(added):
@@ -69,6 +71,7 @@ def test_a_result_lies_where_its_file_says_and_knows_its_seed_scores_and_twin(ad
     assert row.hd95 == {"ventricles": pytest.approx(2.5)}
     assert alignmentOf(row.twin).summary == "Dice 0.31"
     assert first.GetImageData().GetDimensions() == (7, 12, 9)
+    assert len(conditionNodes(first)) == 1, "both conditions are drawn in one segmentation"
 
 
 def test_provenance_goes_with_the_node_but_no_file_name_of_the_patients(added):

@@ -71,7 +71,7 @@ def test_the_controls_are_listed_with_what_each_takes_and_the_simplest_is_chosen
 def test_the_demo_case_switches_on_the_ventricles_alone_where_the_rest_can_be_left_out(several):
     choose(several, "tiny-anatomy")
     several.press(several.ui.startDemoButton)
-    processEvents(0.3)
+    several.settle()
     assert rows(several) == {"brain": False, "ventricles": True, "skull": False}
     sample, request = generated(several)
     assert request["control"] == "tiny-anatomy"
@@ -82,7 +82,7 @@ def test_the_demo_case_switches_on_the_ventricles_alone_where_the_rest_can_be_le
 def test_the_template_feeds_a_brain_a_ventricle_mask_and_the_skulls_image_together(several):
     choose(several, "tiny-anatomy")
     several.press(several.ui.startTemplateButton)
-    processEvents(0.3)
+    several.settle()
     assert rows(several) == {"brain": True, "ventricles": True, "skull": True}
     node = several.parameters.condition("brain").node
     assert segments(node) == ["Ventricles", "Brain"], "the smaller structure lies above the larger"
@@ -115,7 +115,7 @@ def test_of_a_blank_only_what_was_painted_is_sent(several):
 def test_a_label_map_is_fed_by_segments_told_apart_and_what_is_missing_is_said(several):
     choose(several, "tiny-semantics")
     several.press(several.ui.startTemplateButton)
-    processEvents(0.3)
+    several.settle()
     node = several.parameters.condition("semantics").node
     assert sorted(segments(node)) == sorted(name[:1].upper() + name[1:] for name in CLASSES)
     row = several.row("semantics")
@@ -125,7 +125,7 @@ def test_a_label_map_is_fed_by_segments_told_apart_and_what_is_missing_is_said(s
     drawn.RemoveSegment(drawn.GetSegmentIdBySegmentName("Amygdala"))
     drawn.GetSegment(drawn.GetSegmentIdBySegmentName("Hippocampus")).SetName("Something odd")
     drawn.GetSegment(drawn.GetSegmentIdBySegmentName("Something odd")).SetTerminology("")
-    processEvents(0.5)
+    several.settle()
     assert row.segmentBox.currentText == "6 of 8 structures"
     assert "told there is none: hippocampus, amygdala" in row.stateLabel.text
     assert "no such structure: Something odd" in row.stateLabel.text
@@ -138,7 +138,7 @@ def test_a_label_map_is_fed_by_segments_told_apart_and_what_is_missing_is_said(s
 def test_the_model_sees_each_structure_of_the_template_where_it_was_drawn(several):
     choose(several, "tiny-semantics")
     several.press(several.ui.startTemplateButton)
-    processEvents(0.3)
+    several.settle()
     node = several.parameters.condition("semantics").node
     several.press(several.ui.seeButton)
     waitUntil(lambda: not several.client.state.busy, 90, "the answer")
@@ -156,7 +156,7 @@ def test_the_model_sees_each_structure_of_the_template_where_it_was_drawn(severa
 def test_the_demo_case_completes_a_label_map_from_the_average_head(several):
     choose(several, "tiny-semantics")
     several.press(several.ui.startDemoButton)
-    processEvents(0.3)
+    several.settle()
     assert len(segments(several.parameters.condition("semantics").node)) == 8
     assert several.panel.subject.rows["ventricular_volume"].editor.value == pytest.approx(52.7, abs=0.5)
 
@@ -168,7 +168,7 @@ def test_a_t1w_is_segmented_into_what_the_control_takes(several):
     head = slicer.util.loadVolume(str(TEMPLATE_HEAD))
     several.panel.conditions.startT1w(head)
     waitUntil(lambda: not several.client.state.busy, 90, "the segmentation")
-    processEvents(0.3)
+    several.settle()
     assert several.client.failure is None, several.client.failure
     setting = several.parameters.condition("brain")
     assert setting.enabled and "Brain" in segments(setting.node)
@@ -195,7 +195,7 @@ def test_a_saved_scene_brings_back_the_control_and_all_its_conditions(several):
     processEvents(0.2)
     assert list(rows(several)) == ["ventricles"]
     slicer.util.loadScene(str(path))
-    processEvents(0.4)
+    several.settle()
     assert several.ui.controlBox.currentText == "VCM: brain, ventricles, skull"
     assert rows(several) == {"brain": True, "ventricles": True, "skull": True}
     assert several.ui.generateButton.enabled, several.ui.generateButton.toolTip

@@ -41,7 +41,7 @@ def oblique(opened):  # noqa: F811
         node.SetAndObserveTransformNodeID(transform.GetID())
     slicer.util.setSliceViewerLayers(background=volume, fit=True)
     opened.row("ventricles").sourceBox.setCurrentNode(segmentation)
-    processEvents(0.3)
+    opened.settle()
     assert opened.parameters.condition("ventricles").enabled
     return opened
 
@@ -72,7 +72,7 @@ def test_painting_into_one_of_two_overlapping_segments_leaves_the_other_and_only
     first = node.GetSegmentation().GetNthSegmentID(0)
     before = slicer.util.arrayFromSegmentBinaryLabelmap(node, first).copy()
     second = node.GetSegmentation().AddEmptySegment("", "Something else")
-    processEvents(0.3)
+    opened.settle()
     opened.ui.editor.setCurrentSegmentID(second)
     opened.paint([(-6, 6, 8), (-6, -14, 8), (8, -14, 8)])
     drawn = slicer.util.arrayFromSegmentBinaryLabelmap(node, second)
@@ -83,7 +83,7 @@ def test_painting_into_one_of_two_overlapping_segments_leaves_the_other_and_only
     together, _array = seen(opened, "ventricles")
     opened.row("ventricles").segmentBox.setCurrentIndex(opened.row("ventricles").segmentBox.findText("Something else"))
     opened.row("ventricles").segmentBox.activated.emit(0)
-    processEvents(0.4)
+    opened.settle()
     assert opened.parameters.condition("ventricles").segmentId == second
     alone, _array = seen(opened, "ventricles")
     assert len(alone) < len(together)

@@ -58,7 +58,8 @@ class Results:
 
         `conditions` are the ConditionChoices the run was asked with: their nodes are remembered for the outline.
         """
-        sources = [node for node in map(sourceNode, conditions) if node is not None]
+        # Several conditions may be drawn in one segmentation.
+        sources = {node.GetID(): node for node in map(sourceNode, conditions) if node is not None}.values()
         provenance = _provenance(run, request)
         folder = self._folder(run)
         nodes = []

@@ -101,7 +101,7 @@ class ConditionsPanel:
             if found is None:
                 return _("{name} is still being looked at.").format(name=title)
             if not found.usable:
-                return f"{title}: {found.words}"
+                return found.words if found.words.startswith(f"{title}:") else f"{title}: {found.words}"
         control, names = self.context.control, [choice.name for choice in self.choices()]
         return notTaken(control, names) if control is not None and names and not control.takes(names) else ""
 
