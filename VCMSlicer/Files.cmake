@@ -99,6 +99,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/controls/__init__.py
   vcm/controls/condition_encoder.py
   vcm/controls/control.py
+  vcm/controls/folding.py
   vcm/controls/patch_encoder.py
   vcm/controls/published.py
   vcm/controls/vcm_control.py
@@ -287,10 +288,13 @@ set(MODULE_PYTHON_RESOURCES
   Resources/worker-requirements.txt
   vcm/packs/catalogue.json
   vcm/packs/catalogue.schema.json
+  vcm/packs/embedded/brainldm-mini-anatomy/control.safetensors
+  vcm/packs/embedded/brainldm-mini-anatomy/manifest.json
+  vcm/packs/embedded/brainldm-mini-semantics/control.safetensors
+  vcm/packs/embedded/brainldm-mini-semantics/manifest.json
   vcm/packs/embedded/brainldm-mini-ventricles/README.md
   vcm/packs/embedded/brainldm-mini-ventricles/control.safetensors
   vcm/packs/embedded/brainldm-mini-ventricles/manifest.json
-  vcm/packs/embedded/brainldm-mini-ventricles/training.json
   vcm/packs/embedded/brainldm-mini/README.md
   vcm/packs/embedded/brainldm-mini/autoencoder.safetensors
   vcm/packs/embedded/brainldm-mini/denoiser.safetensors

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from small_cohort import NETWORK
+from vcm.controls.folding import fold_typical
 from vcm.loading import build_control
 
 LATENT, MASK = (2, 3, 4, 6, 8), (2, 1, 16, 24, 32)
@@ -126,3 +127,29 @@ def test_the_same_patch_means_different_things_in_different_places():
     there[0, 0, 8:12, 8:12, 16:20] = 1
     encoded = [net.encode({"ventricles": mask})["ventricles"] for mask in (here, there)]
     assert not torch.allclose(encoded[0][0, :, 0, 0, 0], encoded[1][0, :, 2, 2, 4], atol=1e-3)
+
+
+@pytest.mark.parametrize("gain", [1.0, 4.0])
+def test_folding_the_typical_condition_into_the_places_changes_no_output(gain):
+    options = {**NETWORK, "direct": True, **PATCHES, "condition_gain": gain, "typical_shape": [4, 6, 8]}
+    net = build_control(options, {"ventricles": 1, "semantics": 3})
+    generator = torch.Generator().manual_seed(5)
+    for name in ("ventricles", "semantics"):
+        buffer = net.get_buffer(f"typical_{name}")
+        buffer.copy_(torch.rand(buffer.shape, generator=generator))
+    networks, weights = fold_typical(options, net.state_dict())
+    assert "typical_shape" not in networks and not [name for name in weights if name.startswith("typical")]
+    folded = build_control(networks, {"ventricles": 1, "semantics": 3})
+    folded.load_state_dict(weights)
+    conditions = {"ventricles": inputs()[3], "semantics": torch.rand(2, 3, 16, 24, 32, generator=generator)}
+    with torch.no_grad():
+        before, after = net.encode(conditions), folded.encode(conditions)
+    assert all(torch.allclose(before[name], after[name], atol=1e-4) for name in before)
+    assert before["semantics"].std() > 0.01
+
+
+def test_an_encoder_on_the_voxels_grid_keeps_its_typical_condition():
+    options = {**NETWORK, "typical_shape": [8, 12, 16]}
+    net = build_control(options, {"ventricles": 1})
+    networks, weights = fold_typical(options, net.state_dict())
+    assert networks == options and "typical_ventricles" in weights

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vcm.atomic_files import write_json, write_text
 from vcm.conditions import ConditionSpec
+from vcm.controls.folding import fold_typical
 from vcm.packs.checkpoints import write_weights
 from vcm.packs.manifest import ControlManifest, write_manifest
 from vcm.packs.store import Pack
@@ -32,7 +33,8 @@ def write_control_pack(
     folder.mkdir(parents=True, exist_ok=True)
     settings = replace(settings, backbone=backbone.name)  # a pack's path means nothing elsewhere
     specs = tuple(ConditionSpec.from_dict(entry) for entry in entries)
-    write_weights(folder / "control.safetensors", {n: t.detach().half().cpu() for n, t in weights.items()})
+    networks, shipped = fold_typical(network_config(backbone.backbone, settings, specs), weights)
+    write_weights(folder / "control.safetensors", {n: t.half().cpu() for n, t in shipped.items()})
     write_json(folder / "training.json", settings.as_dict())
     write_text(folder / "README.md", control_card(folder.name, backbone, settings, entries, provenance, figures))
     words = ", ".join(spec.description.lower() or spec.name for spec in specs)
@@ -53,7 +55,7 @@ def write_control_pack(
         "architecture": "vcm",
         "conditions": list(entries),
         "subsets": subsets_of(settings),
-        "networks": network_config(backbone.backbone, settings, specs),
+        "networks": networks,
         "trained": {"control": True},
         "card": "README.md",
     }
