@@ -31,7 +31,7 @@ def read_figures(summary: Path | None, validated: Mapping[str, Any] | None) -> s
     """The card's figures: the summary that `vcm evaluate` wrote, else the training's own last validation."""
     if summary is not None:
         try:
-            return summary.read_text("utf-8").strip()
+            return _within_a_card(summary.read_text("utf-8"))
         except FileNotFoundError:
             raise VcmError(Code.FILE_MISSING, f"There is no file {summary}.", "Make it with vcm evaluate.") from None
         except (OSError, ValueError) as error:
@@ -48,6 +48,16 @@ def read_figures(summary: Path | None, validated: Mapping[str, Any] | None) -> s
         "|---|---|",
     ]
     return "\n".join([*head, *rows])
+
+
+def _within_a_card(summary: str) -> str:
+    """A summary without its title, its headings one level down.
+
+    >>> _within_a_card("# name on cases\\n\\nMeasured.\\n\\n## Given: mask\\n")
+    'Measured.\\n\\n### Given: mask'
+    """
+    lines = [line for line in summary.splitlines() if not line.startswith("# ")]
+    return "\n".join(f"#{line}" if line.startswith("#") else line for line in lines).strip()
 
 
 def control_card(
