@@ -10,7 +10,7 @@ import sys
 import typer
 
 from vcm.cli import benchmark as bench
-from vcm.cli import cohort, doctor, generate, packs, space, train
+from vcm.cli import cohort, doctor, generate, packs, space, teach, train
 from vcm.cli.endings import end
 
 EPILOG = (
@@ -34,6 +34,7 @@ app = typer.Typer(
 app.command()(generate.generate)
 app.command()(doctor.doctor)
 app.command()(bench.bench)
+app.command()(teach.teach)
 packs.app.command("check-space", epilog="Example: vcm packs check-space brainldm-mini")(space.check_space_command)
 app.add_typer(packs.app, name="packs")
 app.add_typer(cohort.app, name="cohort")
