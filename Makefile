@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo test module-test lint bench clean help
+.PHONY: demo test module-test lint bench train-default train-micro clean help
 
 help: ## Show the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,51 @@ lint: $(VENV)/.development ## Check style and types
 
 bench: $(VENV)/.development ## Measure the engine beside the released way
 	$(BIN)/vcm bench $(if $(shell command -v nvidia-smi),,--tiny)
+
+# The label maps' folder (labels.json and labelmaps/), and where trainings and their packs are kept.
+LABELMAPS ?=
+WORK ?= train-work
+VCM := VCM_PACKS=$(WORK)/packs $(BIN)/vcm
+DATA := "Images made from the training label maps of SynthSeg (Billot et al., Medical Image Analysis 2023, Apache-2.0)."
+HARDWARE ?= a CPU
+CONTROLS := ventricles anatomy semantics
+EXPORT = $(VCM) train export --hardware "$(HARDWARE)" --data $(DATA) --command "make $@ LABELMAPS=…"
+
+TRAIN = $(VCM) train $(1) --cases $(WORK)/cohort --held-out $(WORK)/unseen --out $(WORK)/runs/$(2)
+FRESH := $(WORK)/packs/fresh
+
+train-default: $(VENV)/.development $(WORK)/.cohort ## Train the packs that ship, from label maps: LABELMAPS=folder
+	$(call TRAIN,denoiser,denoiser) --config training/denoiser.toml
+	$(EXPORT) --run $(WORK)/runs/denoiser --out $(FRESH)/brainldm-mini
+	$(foreach name,$(CONTROLS),$(call CONTROL,$(name)))
+	@echo "The packs are in $(FRESH); copy them to VCMSlicer/vcm/packs/embedded to ship them."
+
+define CONTROL
+$(call TRAIN,control,$(1)) --config training/$(1).toml --backbone $(FRESH)/brainldm-mini
+	$(EXPORT) --run $(WORK)/runs/$(1) --out $(FRESH)/brainldm-mini-$(1)
+	$(VCM) evaluate $(FRESH)/brainldm-mini-$(1) --backbone $(FRESH)/brainldm-mini --cases $(WORK)/unseen \
+	    --out $(WORK)/runs/$(1)/evaluated
+	$(EXPORT) --run $(WORK)/runs/$(1) --out $(FRESH)/brainldm-mini-$(1) --figures $(WORK)/runs/$(1)/evaluated/summary.md
+	
+endef
+
+train-micro: $(VENV)/.development $(WORK)/.cohort ## Train the tests' micro packs, minutes on one core: LABELMAPS=folder
+	$(call MICRO,autoencoder,autoencoder,micro-autoencoder)
+	$(call MICRO,segmenter,segmenter,micro-segmenter)
+	$(call MICRO,denoiser,denoiser,micro)
+	$(call MICRO,control,ventricles,micro-ventricles)
+	@echo "The packs are $(WORK)/packs/micro and micro-ventricles; the tests' copies lie in Testing/packs."
+
+define MICRO
+$(call TRAIN,$(1),micro-$(2)) --config training/micro/$(2).toml --first-cases 96 --threads 1 --device cpu
+	$(EXPORT) --run $(WORK)/runs/micro-$(2) --out $(WORK)/packs/$(3)
+endef
+
+$(WORK)/.cohort: | $(VENV)/bin/python
+	@test -n "$(LABELMAPS)" || { echo "Name the folder of the label maps: make train-default LABELMAPS=folder"; exit 2; }
+	$(VCM) cohort make --labelmaps $(LABELMAPS) --heads 1-16 --count 600 --seed 1 --out $(WORK)/cohort
+	$(VCM) cohort make --labelmaps $(LABELMAPS) --heads 17-18 --count 40 --seed 1001 --out $(WORK)/unseen
+	@touch $@
 
 clean: ## Remove the environment and what the commands left
 	rm -rf $(VENV) demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache

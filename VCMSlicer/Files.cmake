@@ -54,6 +54,7 @@ set(MODULE_PYTHON_SCRIPTS
   VCMSlicerLib/workerProcess.py
   VCMSlicerLib/worldImages.py
   vcm/__init__.py
+  vcm/__main__.py
   vcm/atomic_files.py
   vcm/attributes.py
   vcm/backbones/__init__.py
@@ -75,12 +76,14 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/benchmark/tensor_memory.py
   vcm/benchmark/way.py
   vcm/cli/__init__.py
-  vcm/cli/__main__.py
+  vcm/cli/batch.py
+  vcm/cli/batch_display.py
   vcm/cli/benchmark.py
   vcm/cli/cohort.py
   vcm/cli/console.py
   vcm/cli/doctor.py
   vcm/cli/endings.py
+  vcm/cli/evaluate.py
   vcm/cli/generate.py
   vcm/cli/inputs.py
   vcm/cli/pack_display.py
@@ -106,6 +109,24 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/doctor/regions.py
   vcm/doctor/structures.py
   vcm/errors.py
+  vcm/evaluation/__init__.py
+  vcm/evaluation/attribute_response.py
+  vcm/evaluation/case_measures.py
+  vcm/evaluation/case_outcome.py
+  vcm/evaluation/case_sampler.py
+  vcm/evaluation/comparison.py
+  vcm/evaluation/control_evaluation.py
+  vcm/evaluation/evaluated_case.py
+  vcm/evaluation/feature_networks.py
+  vcm/evaluation/frechet.py
+  vcm/evaluation/image_measures.py
+  vcm/evaluation/image_sets.py
+  vcm/evaluation/measurement.py
+  vcm/evaluation/result_store.py
+  vcm/evaluation/segmenter_features.py
+  vcm/evaluation/statistics.py
+  vcm/evaluation/summary.py
+  vcm/evaluation/tables.py
   vcm/failures.py
   vcm/findings.py
   vcm/generate.py
@@ -113,12 +134,14 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/job.py
   vcm/judging/__init__.py
   vcm/judging/alignment.py
+  vcm/judging/mean_interval.py
   vcm/judging/reference_space.py
   vcm/judging/segmentation.py
   vcm/judging/surface_distances.py
   vcm/judging/synthseg.py
   vcm/loading.py
   vcm/machine/__init__.py
+  vcm/machine/local_device.py
   vcm/machine/memory_plan.py
   vcm/machine/runtime.py
   vcm/packs/__init__.py
@@ -135,7 +158,9 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/packs/schema.py
   vcm/packs/store.py
   vcm/pictures/__init__.py
+  vcm/pictures/case_sheet.py
   vcm/pictures/chart.py
+  vcm/pictures/evaluation_charts.py
   vcm/pictures/learning_curves.py
   vcm/pictures/lettering.py
   vcm/pictures/montage.py
@@ -152,10 +177,20 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/protocol/requests.py
   vcm/report.py
   vcm/runs/__init__.py
+  vcm/runs/batch_folder.py
+  vcm/runs/batch_run.py
+  vcm/runs/batch_summary.py
+  vcm/runs/case_table.py
   vcm/runs/choice.py
+  vcm/runs/condition_text.py
+  vcm/runs/local_jobs.py
+  vcm/runs/other_ranks.py
   vcm/runs/record.py
+  vcm/runs/request_hash.py
   vcm/runs/results_folder.py
   vcm/runs/run.py
+  vcm/runs/shards.py
+  vcm/runs/warm_models.py
   vcm/sampling/__init__.py
   vcm/sampling/cuda_graph.py
   vcm/sampling/guidance.py
@@ -198,6 +233,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/training/moving_average.py
   vcm/training/noise_steps.py
   vcm/training/obedience.py
+  vcm/training/plan.py
   vcm/training/run_about.py
   vcm/training/run_log.py
   vcm/training/segmenter_lesson.py
@@ -229,7 +265,6 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/worker/streams.py
   vcm/worker/survey.py
   vcm/worker/translation.py
-  vcm/worker/warm_models.py
 )
 
 set(MODULE_PYTHON_RESOURCES

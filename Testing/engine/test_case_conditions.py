@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from vcm.conditions import ConditionSpec
 from vcm.errors import Code, VcmError
-from vcm.training.case_conditions import CONDITION_SPECS, condition_arrays
+from vcm.training.case_conditions import CONDITION_SPECS, condition_array, condition_arrays
 
 LABELS = np.arange(10, dtype=np.uint8).reshape(1, 2, 5)
 SKULL = np.linspace(-0.5, 1.5, 10).reshape(1, 2, 5)
@@ -39,6 +39,19 @@ def test_each_condition_is_what_its_entry_says_of_the_segmenters_labels(name):
     for structure in spec.classes:
         assert np.array_equal(made == structure.value, np.isin(LABELS, structure.segmenter))
     assert set(np.unique(made)) == {0} | {structure.value for structure in spec.classes}
+
+
+def test_a_control_that_numbers_its_classes_otherwise_gets_its_own_order():
+    classes = [{"value": 3, "name": "ventricles", "segmenter": [4, 9]}, {"value": 1, "name": "stem", "segmenter": [8]}]
+    spec = ConditionSpec.from_dict({"name": "other", "kind": "labels", "classes": classes})
+    assert condition_array(spec, LABELS, None).ravel().tolist() == [0, 0, 0, 0, 3, 0, 0, 0, 1, 3]
+
+
+def test_a_control_that_names_no_labels_is_served_by_the_conditions_name():
+    spec = ConditionSpec.from_dict({"name": "ventricles", "kind": "mask"})
+    assert condition_array(spec, LABELS, None).ravel().tolist() == [0, 0, 0, 0, 1, 0, 0, 0, 0, 0]
+    skull = ConditionSpec.from_dict({"name": "skull", "kind": "image"})
+    assert np.array_equal(condition_array(skull, LABELS, SKULL), SKULL.clip(0, 1).astype(np.float32))
 
 
 def test_what_a_case_does_not_hold_is_told():

@@ -7,35 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from vcm import protocol
 from vcm.errors import Code
 from vcm.packs.store import default_backbone, find_pack
-from vcm.protocol import (
-    Accepted,
-    Cancel,
-    Cancelled,
-    ConditionInput,
-    Examine,
-    Examined,
-    Failed,
-    Found,
-    Garbage,
-    Generate,
-    Generated,
-    Hello,
-    ListPacks,
-    Machine,
-    Packs,
-    Preflight,
-    Preview,
-    Progress,
-    Ready,
-    Segment,
-    Segmented,
-    Shutdown,
-    Warm,
-    Warmed,
-    decode,
-)
 from vcm.volumes.volume_files import read_volume
 from worker_client import WorkerClient, is_alive, wait_until_gone
 
@@ -59,34 +33,39 @@ def start():
 
 
 def generate(tmp_path, **options):
-    conditions = (ConditionInput("ventricles", "v.nii"), ConditionInput("skull", "s.nii"))
-    return Generate("größe", str(tmp_path / "脳"), conditions, seed=4, **options)
+    conditions = (protocol.ConditionInput("ventricles", "v.nii"), protocol.ConditionInput("skull", "s.nii"))
+    return protocol.Generate("größe", str(tmp_path / "脳"), conditions, seed=4, **options)
 
 
 def test_it_answers_a_generate_with_files_that_lie_where_the_model_would_put_them(start, tmp_path):
     client = start("--log", str(tmp_path / "log"))
     asked = generate(tmp_path, samples=2, uncontrolled=True, preview_every=2, preview_dir=str(tmp_path))
     client.send(asked)
-    ending, before = client.until(Generated)
-    assert {Hello, Ready, Accepted, Progress, Found, Preview} <= {type(item) for item in before}
+    ending, before = client.until(protocol.Generated)
+    assert {protocol.Hello, protocol.Ready, protocol.Accepted, protocol.Progress, protocol.Found, protocol.Preview} <= {
+        type(item) for item in before
+    }
     for sample in ending.samples:
         for path in (sample.path, sample.uncontrolled_path):
             volume = read_volume(path)
             assert volume.grid.same_as(GRID)
             for axis in range(3):
                 assert not np.array_equal(volume.array, np.flip(volume.array, axis))
-    assert read_volume(next(item.path for item in before if isinstance(item, Preview))).grid.same_as(GRID)
-    assert decode((tmp_path / "log").read_bytes()) == asked
+    assert read_volume(next(item.path for item in before if isinstance(item, protocol.Preview))).grid.same_as(GRID)
+    assert protocol.decode((tmp_path / "log").read_bytes()) == asked
 
 
 def test_it_answers_every_other_request(start, tmp_path):
     client = start()
     for request, ending in (
-        (Examine("a", (ConditionInput("ventricles", "v"),), prepared_dir=str(tmp_path)), Examined),
-        (Segment("a", "t1.nii", str(tmp_path / "labels.nii.gz")), Segmented),
-        (ListPacks("a"), Packs),
-        (Preflight("a"), Machine),
-        (Warm("a"), Warmed),
+        (
+            protocol.Examine("a", (protocol.ConditionInput("ventricles", "v"),), prepared_dir=str(tmp_path)),
+            protocol.Examined,
+        ),
+        (protocol.Segment("a", "t1.nii", str(tmp_path / "labels.nii.gz")), protocol.Segmented),
+        (protocol.ListPacks("a"), protocol.Packs),
+        (protocol.Preflight("a"), protocol.Machine),
+        (protocol.Warm("a"), protocol.Warmed),
     ):
         client.send(request)
         client.get(ending)
@@ -97,10 +76,10 @@ def test_it_answers_every_other_request(start, tmp_path):
 def test_it_can_be_cancelled_and_shut_down(start, tmp_path):
     client = start("--delay", "0.05")
     client.send(generate(tmp_path, steps=1000))
-    client.get(Progress)
-    client.send(Cancel("größe"))
-    assert client.get(Cancelled).id == "größe"
-    client.send(Shutdown())
+    client.get(protocol.Progress)
+    client.send(protocol.Cancel("größe"))
+    assert client.get(protocol.Cancelled).id == "größe"
+    client.send(protocol.Shutdown())
     assert client.exit_code() == 0
 
 
@@ -110,9 +89,9 @@ def test_it_can_be_cancelled_and_shut_down(start, tmp_path):
 def test_a_fault_of_the_work_fails_the_request_and_no_other(start, tmp_path, fault, code):
     client = start("--fault", fault)
     client.send(generate(tmp_path))
-    assert client.get(Failed).code is Code[code]
-    client.send(ListPacks("b"))
-    assert client.get(Packs)
+    assert client.get(protocol.Failed).code is Code[code]
+    client.send(protocol.ListPacks("b"))
+    assert client.get(protocol.Packs)
 
 
 @pytest.mark.parametrize(("fault", "exit_code"), [("crash", -signal.SIGABRT), ("exit", 0), ("half", 0)])
@@ -120,8 +99,8 @@ def test_a_fault_of_the_process_ends_it_without_an_ending(start, tmp_path, fault
     client = start("--fault", fault)
     client.send(generate(tmp_path))
     items = client.rest()
-    assert not [item for item in items if isinstance(item, Generated)]
-    assert isinstance(items[-1], Garbage) is (fault == "half")
+    assert not [item for item in items if isinstance(item, protocol.Generated)]
+    assert isinstance(items[-1], protocol.Garbage) is (fault == "half")
     assert client.exit_code() == exit_code
 
 
@@ -130,38 +109,40 @@ def test_a_fault_of_the_stream_hides_no_message(start, tmp_path, fault):
     client = start("--fault", fault)
     threading.Thread(target=client.stderr, daemon=True).start()
     client.send(generate(tmp_path))
-    ending, before = client.until(Generated)
+    ending, before = client.until(protocol.Generated)
     assert ending.id == "größe"
-    assert any(isinstance(item, Garbage) for item in before) is (fault == "garbage")
+    assert any(isinstance(item, protocol.Garbage) for item in before) is (fault == "garbage")
 
 
 def test_a_huge_line_is_one_piece_of_garbage(start):
     client = start("--fault", "huge", "--on", "none")
-    assert isinstance(client.next(), Garbage)
-    assert isinstance(client.next(), Hello)
+    assert isinstance(client.next(), protocol.Garbage)
+    assert isinstance(client.next(), protocol.Hello)
 
 
 def test_another_version_is_told_as_such(start):
     item = start("--fault", "other-version").next()
-    assert isinstance(item, Garbage) and "speaks version 99" in item.error.sentence
+    assert isinstance(item, protocol.Garbage) and "speaks version 99" in item.error.sentence
 
 
 def test_it_can_fail_to_start_in_every_way(start):
     client = start("--fault", "no-start")
     assert client.rest() == [] and client.exit_code() == 3 and "no module torch" in client.stderr()
     client = start("--fault", "broken-engine")
-    assert any(isinstance(item, Failed) and item.id == "" for item in client.rest()) and client.exit_code() == 1
+    assert (
+        any(isinstance(item, protocol.Failed) and item.id == "" for item in client.rest()) and client.exit_code() == 1
+    )
     client = start("--fault", "never-ready")
-    assert isinstance(client.next(), Hello)
-    client.send(Shutdown())
+    assert isinstance(client.next(), protocol.Hello)
+    client.send(protocol.Shutdown())
     assert client.rest() == [] and client.exit_code() == 0
 
 
 def test_a_hanging_one_ignores_all_but_a_kill(start, tmp_path):
     client = start("--fault", "hang")
     client.send(generate(tmp_path))
-    client.get(Progress)
-    client.send(Shutdown())
+    client.get(protocol.Progress)
+    client.send(protocol.Shutdown())
     client.process.terminate()
     with pytest.raises(Exception, match="timed out"):
         client.exit_code(within=0.5)
@@ -172,12 +153,12 @@ def test_a_hanging_one_ignores_all_but_a_kill(start, tmp_path):
 def test_a_deaf_one_ignores_cancel_but_can_be_shut_down(start, tmp_path):
     client = start("--fault", "deaf")
     client.send(generate(tmp_path))
-    client.get(Progress)
-    client.send(Cancel("größe"))
+    client.get(protocol.Progress)
+    client.send(protocol.Cancel("größe"))
     for _ in range(3):
-        client.get(Progress)
-    client.send(Shutdown())
-    assert client.get(Cancelled)
+        client.get(protocol.Progress)
+    client.send(protocol.Shutdown())
+    assert client.get(protocol.Cancelled)
     assert client.exit_code() == 0
 
 
@@ -186,6 +167,6 @@ def test_one_with_a_child_takes_it_along_when_shut_down(start, tmp_path):
     client.send(generate(tmp_path))
     child = int(client.process.stderr.readline().split()[1])
     assert is_alive(child)
-    client.send(Shutdown())
+    client.send(protocol.Shutdown())
     assert client.exit_code() == 0
     wait_until_gone(child, 2)

@@ -1,15 +1,14 @@
-"""The protocol's messages, their strictness, and the decoder for a stream in pieces."""
+"""The protocol's messages, their strictness, and the guide to them."""
 
 import dataclasses
 import json
 import math
 import subprocess
 import sys
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from vcm.errors import Code
 from vcm.findings import Finding, Level
@@ -26,13 +25,11 @@ from vcm.protocol import (
     Examined,
     Failed,
     Found,
-    Garbage,
     Generate,
     Generated,
     GeneratedSample,
     Hello,
     ImageScore,
-    LineDecoder,
     ListPacks,
     Machine,
     PackEntry,
@@ -53,7 +50,7 @@ from vcm.protocol import (
     decode,
     encode,
 )
-from vcm.protocol.lines import BY_TYPE, MAX_LINE_BYTES
+from vcm.protocol.lines import BY_TYPE
 
 FINDING = Finding(Level.WARNING, "VOXELS_LOST", "ventricles", "12 voxels lie outside the grid.", "Move the mask.")
 CONDITION = ConditionInput("ventricles", "C:\\Users\\Lékař\\脳 mask.nii", 4, 0.8, 0.1, 0.9, "/tmp/region.nrrd")
@@ -253,28 +250,6 @@ def test_the_defaults_of_every_message_fit_their_own_declaration():
         assert decode(encode(message)) == message
 
 
-STREAM = [Cancel("größer 脳"), Generate("b", "/tmp/out"), Shutdown()]
-
-
-@given(st.lists(st.integers(0, 400), max_size=12))
-def test_a_stream_cut_anywhere_gives_the_same_messages(cuts):
-    # Not our own encoder: a client may send UTF-8 as it is, which a cut can split within a character.
-    stream = b"".join(json.dumps(json.loads(encode(m)), ensure_ascii=False).encode() + b"\r\n" for m in STREAM)
-    decoder, items, edges = LineDecoder(), [], [0, *sorted(cut % len(stream) for cut in cuts), len(stream)]
-    for begin, end in pairwise(edges):
-        items += decoder.feed(stream[begin:end])
-    assert items == STREAM
-
-
-@settings(max_examples=300)
-@given(st.binary(max_size=200))
-def test_no_bytes_whatever_spoil_the_message_after_them(noise):
-    decoder = LineDecoder(limit=120)
-    items = decoder.feed(noise + b"\n" + encode(Cancel("a")))
-    assert items[-1] == Cancel("a")
-    assert all(isinstance(item, Garbage) for item in items[:-1])
-
-
 @given(
     st.recursive(
         st.none() | st.booleans() | st.floats() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)
@@ -286,45 +261,6 @@ def test_no_json_whatever_raises_anything_but_a_protocol_error(value):
             decode(json.dumps(content))
         except ProtocolError as error:
             assert error.sentence.endswith(".")
-
-
-def test_garbage_tells_its_text_and_the_reason():
-    (item,) = LineDecoder().feed("Läuft: 3 %\n".encode())
-    assert item.text == "Läuft: 3 %"
-    assert "not JSON" in item.error.sentence
-
-
-def test_a_line_over_the_limit_is_told_once_and_dropped_to_its_end():
-    decoder = LineDecoder(limit=100)
-    items = []
-    for _ in range(50):
-        items += decoder.feed(b"x" * 30)
-    items += decoder.feed(b"\n" + encode(Shutdown()))
-    assert [type(item) for item in items] == [Garbage, Shutdown]
-    assert "longer than 100 bytes" in items[0].error.sentence
-
-
-def test_a_line_at_the_limit_is_read():
-    line = encode(Cancel("a" * 60))
-    assert LineDecoder(limit=len(line) - 1).feed(line) == [Cancel("a" * 60)]
-    assert isinstance(LineDecoder(limit=len(line) - 2).feed(line)[0], Garbage)
-
-
-def test_a_long_line_that_comes_at_once_does_not_take_its_neighbours_along():
-    pieces = encode(Cancel("a")) + b"y" * (MAX_LINE_BYTES + 1) + b"\n" + encode(Cancel("b"))
-    assert [getattr(item, "id", None) for item in LineDecoder().feed(pieces)] == ["a", None, "b"]
-
-
-def test_empty_lines_are_passed_over():
-    assert LineDecoder().feed(b"\n\r\n   \n" + encode(Shutdown()) + b"\n") == [Shutdown()]
-
-
-def test_a_line_without_its_end_is_told_when_the_stream_ends():
-    decoder = LineDecoder()
-    assert decoder.feed(b'{"type":"can') == []
-    (item,) = decoder.end()
-    assert isinstance(item, Garbage) and item.text == '{"type":"can'
-    assert decoder.end() == []
 
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text("utf-8")

@@ -91,6 +91,12 @@ def test_a_batch_in_pieces_is_the_batch_in_one(cases, tmp_path):
     assert torch.allclose(weights(whole.network), weights(pieces.network), atol=1e-5)
 
 
+def test_computing_the_encoders_again_teaches_the_same(cases, tmp_path):
+    usual, again = trainer(cases, tmp_path / "a"), trainer(cases, tmp_path / "b", recompute=True)
+    for _ in range(3):
+        assert again.take_step() == pytest.approx(usual.take_step(), rel=1e-6)
+
+
 def test_a_training_in_two_parts_is_the_training_in_one(cases, tmp_path):
     whole = trainer(cases, tmp_path / "whole", log_every=4)
     whole.train()

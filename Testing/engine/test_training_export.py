@@ -18,7 +18,7 @@ from vcm.training.control_run import condition_entries
 from vcm.training.control_settings import ControlSettings
 from vcm.training.learning_cases import CohortCase, condition_specs
 from vcm.training.model_card import Provenance, read_figures
-from vcm.training.obedience import Examiner, mean_with_interval
+from vcm.training.obedience import Examiner
 from vcm.volume import Volume
 
 PROVENANCE = Provenance(
@@ -91,10 +91,6 @@ def test_several_conditions_are_measured_each_in_its_own_way(cases):
         *("controlled", "uncontrolled", "reconstructed"),
         *(f"skull_mse_{way}" for way in ("controlled", "uncontrolled", "reconstructed")),
     }
-
-
-def test_one_case_has_no_interval():
-    assert mean_with_interval([0.7]) == (0.7, 0.7, 0.7)
 
 
 def test_the_manifest_tells_the_volumes_and_the_place_seen_in_training(cases, tmp_path):

@@ -39,7 +39,7 @@ def workshop(tmp_path_factory):
 
 def command(workshop, out, processes, steps=6):
     launcher = ["-m", "torch.distributed.run", "--nproc_per_node", str(processes)] if processes > 1 else []
-    training = ["-m", "vcm.cli", "train", "control", "--config", str(workshop / "settings.toml")]
+    training = ["-m", "vcm", "train", "control", "--config", str(workshop / "settings.toml")]
     training += ["--cases", str(workshop / "cohort"), "--out", str(workshop / out), "--device", "cpu", "--threads", "1"]
     return [sys.executable, *launcher, *training, "--steps", str(steps)]
 

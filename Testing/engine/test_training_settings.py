@@ -1,5 +1,7 @@
 """The settings of trainings."""
 
+from pathlib import Path
+
 import pytest
 from vcm.atomic_files import write_json
 from vcm.errors import Code, VcmError
@@ -8,6 +10,8 @@ from vcm.training.control_settings import ControlSettings
 from vcm.training.denoiser_settings import DenoiserSettings
 from vcm.training.kinds import SETTINGS_OF, read_settings
 from vcm.training.segmenter_settings import SegmenterSettings
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_settings_are_read_from_toml(tmp_path):
@@ -43,6 +47,12 @@ def test_settings_of_every_kind_survive_being_kept(tmp_path, settings):
 
 def test_every_kind_has_settings_that_stand_by_themselves():
     assert {cls().kind for cls in SETTINGS_OF.values()} == {"control", "denoiser", "autoencoder", "segmenter"}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "training").rglob("*.toml")), ids=lambda path: path.stem)
+def test_the_settings_that_the_repository_ships_are_settings(path):
+    kind = path.stem if path.stem in SETTINGS_OF else "control"
+    assert SETTINGS_OF[kind].read(path).steps > 0
 
 
 def test_a_name_that_is_no_setting_is_refused(tmp_path):

@@ -63,16 +63,21 @@ def write_text(path: str | Path, text: str) -> None:
 
 def write_json(path: str | Path, data: Any) -> None:
     """Put JSON in place whole; numbers that JSON does not know (NaN, infinity) become null."""
-    write_text(path, json.dumps(_without_nan(data), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json.dumps(without_nan(data), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def _without_nan(data: Any) -> Any:
+def without_nan(data: Any) -> Any:
+    """The data with None in place of every number that JSON does not know.
+
+    >>> without_nan({"a": [1.0, math.nan]})
+    {'a': [1.0, None]}
+    """
     if isinstance(data, float) and not math.isfinite(data):
         return None
     if isinstance(data, dict):
-        return {key: _without_nan(value) for key, value in data.items()}
+        return {key: without_nan(value) for key, value in data.items()}
     if isinstance(data, (list, tuple)):
-        return [_without_nan(value) for value in data]
+        return [without_nan(value) for value in data]
     return data
 
 

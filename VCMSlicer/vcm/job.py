@@ -46,3 +46,4 @@ class GenerateJob:
     memory: str = "auto"
     segmenter: str = "auto"
     force: bool = False
+    montage: bool = True

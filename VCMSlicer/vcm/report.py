@@ -98,11 +98,13 @@ def build_report(
     cost: Cost | None = None,
     files: Sequence[str] = (),
     complete: bool = True,
+    request_sha256: str | None = None,
 ) -> dict[str, Any]:
     """All that is known about a run, as plain JSON values in a fixed order (documented in `docs/report.md`).
 
     `segmenter` says in a sentence who measured, `files` names what the run left in its folder, and `complete` is False
-    while it still goes on. Of the user's files only the names are kept, never the folders.
+    while it still goes on. `request_sha256` stands for what was asked for.
+    Of the user's files only the names are kept, never the folders.
     """
     cost = cost or Cost()
     hidden = [condition.source for condition in conditions if condition.source]
@@ -113,6 +115,7 @@ def build_report(
         "notice": NOTICE,
         "engine": __version__,
         "complete": complete,
+        "request_sha256": request_sha256,
         "files": [file_name(name) for name in files],
         "packs": {"backbone": _pack(backbone), "control": _pack(control) if control else None},
         "conditions": [_condition(condition, findings, hidden) for condition in conditions],

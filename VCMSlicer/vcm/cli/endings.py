@@ -24,7 +24,7 @@ def end(error: BaseException, *, as_json: bool = False, debug: bool = False) -> 
         # Who asks for nothing is shown the help, and that is all there is to say.
         return EXIT_CODES[Code.BAD_REQUEST]
     if as_json:
-        print(json.dumps({"error": told.as_dict()}, indent=1, default=str))
+        print(json.dumps({"error": told.as_dict()}, default=str), flush=True)
     else:
         print(f"vcm: {told.sentence}", file=sys.stderr)
         for finding in told.details.get("findings", [])[1:]:

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from vcm.cli.console import Console
-from vcm.cli.inputs import parse_conditions, parse_numbers
+from vcm.cli.inputs import parse_acting, parse_conditions, parse_numbers
+from vcm.errors import Code, VcmError
 
 HELP = """Generate synthetic T1w brain MRI that obeys the conditions given.
 
@@ -18,6 +19,10 @@ Example:
   vcm generate --condition ventricles=mask.nii.gz --age 72 --sex F --seed 1 --uncontrolled --out result
 
 leaves sample-0.nii.gz, uncontrolled-0.nii.gz (the same noise without the mask), report.json and montage.png in result/.
+
+Many at once, a row of a table each (docs/scale.md):
+
+  vcm generate --cases cases.csv --jobs 2 --out cohort
 """
 
 
@@ -58,7 +63,10 @@ def generate(
         list[str] | None, typer.Option(help="NAME=FILE: where a condition acts, a map of weights in 0–1.")
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="The same seed gives the same volume.", show_default="random")
+        int | None,
+        typer.Option(
+            help="The same seed gives the same volume.", show_default="random; with --cases from 0 and the name"
+        ),
     ] = None,
     samples: Annotated[int, typer.Option(help="How many; sample n uses seed + n.")] = 1,
     batch: Annotated[int, typer.Option(help="How many samples at a time.")] = 1,
@@ -74,7 +82,21 @@ def generate(
     memory: Annotated[str, typer.Option(help="auto, whole, slabs or offload.")] = "auto",
     segmenter: Annotated[str, typer.Option(help="Who measures: auto, pack or synthseg.")] = "auto",
     force: Annotated[bool, typer.Option(help="Replace files of the same names in the results' folder.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON and nothing else.")] = False,
+    montage: Annotated[bool | None, typer.Option(help="Draw montage.png.", show_default="yes; with --cases no")] = None,
+    cases: Annotated[
+        Path | None,
+        typer.Option(help="A table, a row a case; all other options are defaults for what it does not say."),
+    ] = None,
+    shard: Annotated[
+        str | None, typer.Option(help="K/N: of the cases, only the K-th of N shares.", show_default="all")
+    ] = None,
+    jobs: Annotated[int, typer.Option(help="How many processes of this machine share the cases.")] = 1,
+    only_summary: Annotated[
+        bool, typer.Option("--summary", help="Make nothing; sum up what is there of --cases.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the report as JSON and nothing else; with --cases a line an event.")
+    ] = False,
 ) -> None:
     """See HELP."""
     from vcm.job import GenerateJob
@@ -87,9 +109,13 @@ def generate(
         "ventricular_volume": ventricular_volume,
         "brain_volume": brain_volume,
     }
+    conditions = condition or ()
+    acting = (strength or (), window or (), region or ())
+    if cases is None:
+        _refuse_without_cases(shard=shard is not None, jobs=jobs != 1, summary=only_summary)
     job = GenerateJob(
         out=out,
-        conditions=parse_conditions(condition or (), strength or (), window or (), region or ()),
+        conditions=parse_conditions(conditions, *(acting if cases is None else ())),
         pack=pack,
         control=control,
         attributes={name: value for name, value in given.items() if value is not None},
@@ -107,7 +133,15 @@ def generate(
         memory=memory,
         segmenter=segmenter,
         force=force,
+        montage=cases is None if montage is None else montage,
     )
+    if cases is not None:
+        from vcm.cli.batch import generate_cases
+        from vcm.runs.batch_run import Batch
+
+        table = Batch(cases, job, parse_acting(*acting))
+        generate_cases(table, shard=shard, jobs=jobs, only_summary=only_summary, as_json=as_json)
+        return
     with Console(quiet=as_json) as console:
         result = run_generate(job, console.listeners())
     if as_json:
@@ -120,3 +154,13 @@ def generate(
 
 
 generate.__doc__ = HELP
+
+
+def _refuse_without_cases(**given: bool) -> None:
+    options = [f"--{name}" for name, is_given in given.items() if is_given]
+    if options:
+        raise VcmError(
+            Code.BAD_REQUEST,
+            f"{', '.join(options)} shares out the cases of a table, and none was given.",
+            "Add --cases cases.csv.",
+        )

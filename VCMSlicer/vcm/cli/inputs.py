@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
 from vcm.errors import Code, VcmError
 from vcm.job import ConditionFile
+from vcm.runs.condition_text import Acting, read_window, split_label
 
 T = TypeVar("T")
-
-IMAGE_ENDINGS = (".nii", ".nii.gz", ".nrrd", ".nhdr")
 
 
 def parse_conditions(
@@ -27,12 +25,12 @@ def parse_conditions(
     4
     """
     strength = _by_name("--strength", strengths, _number)
-    window = _by_name("--window", windows, _window)
+    window = _by_name("--window", windows, read_window)
     region = _by_name("--region", regions, Path)
     files = []
     for text in conditions:
         name, path = _split("--condition", text)
-        file, label = _split_label(path)
+        file, label = split_label(path)
         start, end = window.get(name, (0.0, 1.0))
         files.append(ConditionFile(name, file, label, strength.get(name, 1.0), start, end, region.get(name)))
     given = {file.name for file in files}
@@ -45,6 +43,19 @@ def parse_conditions(
                     f"Add --condition {name}=FILE.",
                 )
     return tuple(files)
+
+
+def parse_acting(strengths: Iterable[str], windows: Iterable[str], regions: Iterable[str]) -> dict[str, Acting]:
+    """How conditions act that a table of cases gives later, by their names.
+
+    >>> parse_acting(["ventricles=0.8"], ["skull=0:0.5"], [])["skull"].window
+    (0.0, 0.5)
+    """
+    strength = _by_name("--strength", strengths, _number)
+    window = _by_name("--window", windows, read_window)
+    region = _by_name("--region", regions, Path)
+    names = dict.fromkeys([*strength, *window, *region])
+    return {name: Acting(strength.get(name), window.get(name), region.get(name)) for name in names}
 
 
 def parse_numbers(option: str, entries: Iterable[str]) -> dict[str, float]:
@@ -76,25 +87,5 @@ def _split(option: str, text: str) -> tuple[str, str]:
     return name.strip(), value
 
 
-def _split_label(text: str) -> tuple[Path, int | str | None]:
-    """The last colon is a label's, unless the whole is a file, what follows is one's ending, or it is a drive's.
-
-    >>> [_split_label(text)[1] for text in ("scan.nrrd:Lateral ventricle", "12:30.nii.gz", "C:/mask.nii.gz")]
-    ['Lateral ventricle', None, None]
-    """
-    path, colon, label = text.rpartition(":")
-    named_like_a_file = label.lower().endswith(IMAGE_ENDINGS) or "/" in label or "\\" in label
-    if not colon or not label or len(path) <= 1 or named_like_a_file or os.path.exists(text):  # noqa: PTH110
-        return Path(text), None
-    return Path(path), int(label) if label.isdecimal() else label
-
-
 def _number(text: str) -> float:
     return float(text)
-
-
-def _window(text: str) -> tuple[float, float]:
-    start, colon, end = text.partition(":")
-    if not colon:
-        raise VcmError(Code.BAD_REQUEST, f"A time window is written START:END within 0 and 1; {text!r} was given.")
-    return float(start), float(end)

@@ -51,6 +51,7 @@ def control_command(
     held_out: HeldOut = None,
     held_out_cases: HeldOutCases = 4,
     first_cases: FirstCases = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Only say what it needs and how long it takes.")] = False,
     threads: Threads = None,
     device: Device = "auto",
 ) -> None:
@@ -65,6 +66,12 @@ def control_command(
     learned = cohort_cases(cases, grid, first_cases)
     unseen = cohort_cases(held_out, grid, held_out_cases) if held_out else []
     _use(threads)
+    if plan:
+        from vcm.training.plan import plan_control
+
+        for line in plan_control(settings, len(learned), cases, device):
+            typer.echo(line)
+        return
     with _Console(device) as console:
         run = open_control_run(
             settings, learned, out,

@@ -45,7 +45,7 @@ def montage(
     """
     columns = Columns(conditions, controlled, uncontrolled)
     headed = _headed(columns)
-    sizes = _sizes(columns.grid, CELL)
+    sizes = sizes_of(columns.grid, CELL)
     inner = len(headed) * (CELL + GUTTER) - GUTTER
     scores = _scores(columns, conditions, alignment, uncontrolled_alignment)
     introduction = lines_of(subtitle, 15, inner)
@@ -65,7 +65,7 @@ def montage(
         used = write(draw, (left, top - 13), heading, 17, BRIGHT)
         write(draw, (left + used + 9, top - 13), note, 13, DIM)
         for plane, size in sizes.items():
-            _put_picture(canvas, picture(plane, slices[plane], size), plane, (left, top, CELL))
+            put_picture(canvas, picture(plane, slices[plane], size), plane, (left, top, CELL))
             if number == 0:
                 _put_position(draw, plane, columns.grid, slices[plane], (left, top))
             top += size[1] + GUTTER
@@ -106,7 +106,7 @@ def contact_sheet(
     across = min(2, len(volumes))
     drawn = [Columns(conditions, volume) for volume in volumes]
     scale = strip / sum(plane.size_mm(drawn[0].grid)[0] for plane in PLANES)
-    sizes = _sizes(drawn[0].grid, scale * SAGITTAL.size_mm(drawn[0].grid)[0])
+    sizes = sizes_of(drawn[0].grid, scale * SAGITTAL.size_mm(drawn[0].grid)[0])
     height = max(high for _, high in sizes.values())
     rows = -(-len(volumes) // across)
     header = 78 if title else MARGIN
@@ -123,7 +123,7 @@ def contact_sheet(
         for plane, index in columns.slices().items():
             width, high = sizes[plane]
             picture = columns.controlled(plane, index, sizes[plane])
-            _put_picture(canvas, picture, plane, (left, top + 28 + (height - high) // 2, width))
+            put_picture(canvas, picture, plane, (left, top + 28 + (height - high) // 2, width))
             left += width
     write(draw, (MARGIN, canvas.height - 20), NOTICE, 15, AMBER)
     return canvas
@@ -139,7 +139,7 @@ def _headed(columns: Columns) -> list[tuple[str, str, Callable[[Plane, int, Size
     return headed
 
 
-def _sizes(grid: Grid, widest: float) -> dict[Plane, Size]:
+def sizes_of(grid: Grid, widest: float) -> dict[Plane, Size]:
     """Pixels of each plane's picture, of one scale for all, the widest being `widest` pixels wide."""
     millimetres = {plane: plane.size_mm(grid) for plane in PLANES}
     scale = widest / max(width for width, _ in millimetres.values())
@@ -164,8 +164,10 @@ def _scores(
     return lines + [image_line(name, found, twin) for name in images if found]
 
 
-def _put_picture(canvas: Image.Image, picture: Picture, plane: Plane, cell: tuple[int, int, int]) -> None:
-    """Centre a slice in its black cell (left, top, width), with the patient's sides at the edges."""
+def put_picture(
+    canvas: Image.Image, picture: Picture, plane: Plane, cell: tuple[int, int, int], *, sides: bool = True
+) -> None:
+    """Centre a slice in its black cell (left, top, width), with the patient's sides at the edges if wanted."""
     left, top, width = cell
     height = picture.shape[0]
     draw = ImageDraw.Draw(canvas)
@@ -177,7 +179,7 @@ def _put_picture(canvas: Image.Image, picture: Picture, plane: Plane, cell: tupl
         (plane.right, (left + width - 8, top + height / 2), "rm"),
         (plane.top, (left + width / 2, top + 5), "mt"),
         (plane.bottom, (left + width / 2, top + height - 5), "mb"),
-    ):
+    )[: 4 * sides]:
         write(draw, place, letter, 13, PLAIN, anchor=anchor, halo=True)
 
 

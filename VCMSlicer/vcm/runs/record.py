@@ -41,6 +41,8 @@ class RunRecord:
     findings: Sequence[Finding]
     judge: Choice
     started: float
+    request_sha256: str | None = None
+    montage: bool = True
     samples: list[SampleRecord] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -84,6 +86,7 @@ class RunRecord:
             cost=Cost({**self.seconds, "whole run": time.perf_counter() - self.started}, {"plan": plan.name}),
             files=[*(file.name for file in self.files), REPORT],
             complete=complete,
+            request_sha256=self.request_sha256,
         )
         write_report(self.folder.path / REPORT, report)
         return report
@@ -126,7 +129,7 @@ class RunRecord:
             twin = replace(twin, alignment=twin_alignment)
         self.samples[-1] = replace(entry, alignment=alignment, uncontrolled=twin)
         self._count({**sample.seconds, "measuring": time.perf_counter() - started})
-        if len(self.samples) == 1:
+        if self.montage and len(self.samples) == 1:
             self._draw(sample, alignment, twin_alignment)
 
     def _measure(self, image: Volume) -> Alignment | None:

@@ -18,6 +18,7 @@ from vcm.grid import Grid
 from vcm.job import ConditionFile, GenerateJob
 from vcm.packs.store import Pack
 from vcm.runs.choice import choose_packs
+from vcm.runs.request_hash import hash_request
 from vcm.runs.results_folder import REPORT, ResultsFolder
 from vcm.sampling.noise_file import read_noise
 from vcm.volumes.volume_files import read_volume_file
@@ -80,7 +81,19 @@ def run_generate(job: GenerateJob, listeners: Listeners | None = None, load: Loa
     listeners.words(plan.words)
     judge = _judge(job, backbone, generator, request.conditions)
     listeners.words(judge.sentence)
-    record = RunRecord(folder, backbone, control, generator.runtime, request, plan, findings, judge, started)
+    record = RunRecord(
+        folder,
+        backbone,
+        control,
+        generator.runtime,
+        request,
+        plan,
+        findings,
+        judge,
+        started,
+        hash_request(job, backbone, control),
+        job.montage,
+    )
     preview = listeners.preview or record.add_preview
     with folder.as_it_was_unless_replaced():
         for sample in generator.generate(request, listeners.progress, preview, listeners.cancelled):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ def write_backbone_pack(
     every other file is the base's.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    settings = replace(settings, backbone=base.name)  # a pack's path means nothing elsewhere
     without = changes.get("without", [])
     files: dict[str, dict[str, str]] = {}
     for role, tensors in weights.items():

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vcm.conditions import ConditionSpec, Kind
 from vcm.errors import Code, VcmError
 from vcm.judging.synthseg import STRUCTURES
 from vcm.training.label_maps import EXTRAVENTRICULAR_CSF, VENTRICLES
@@ -51,6 +52,21 @@ def condition_arrays(
     [0, 4, 7, 4]
     """
     return {name: _array(name, labels, skull) for name in names}
+
+
+def condition_array(
+    spec: ConditionSpec, labels: NDArray[np.generic], skull: NDArray[np.generic] | None
+) -> NDArray[Any]:
+    """What a control's own condition is on a case: its classes by their segmenter's labels, so in the control's order.
+
+    A class that names no such labels is taken by the condition's name; the only image a case holds is the skull's.
+    """
+    if spec.kind is Kind.IMAGE or not any(structure.segmenter for structure in spec.classes):
+        return _array(spec.name, labels, skull)
+    array = np.zeros(labels.shape, np.uint8)
+    for structure in spec.classes:
+        array[np.isin(labels, structure.segmenter)] = structure.value
+    return array
 
 
 def _array(name: str, labels: NDArray[np.generic], skull: NDArray[np.generic] | None) -> NDArray[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ def write_control_pack(
 ) -> ControlManifest:
     """Write the pack `folder`, whose name becomes the pack's; the manifest comes last, when all else is in place."""
     folder.mkdir(parents=True, exist_ok=True)
+    settings = replace(settings, backbone=backbone.name)  # a pack's path means nothing elsewhere
     specs = tuple(ConditionSpec.from_dict(entry) for entry in entries)
     write_weights(folder / "control.safetensors", {n: t.detach().half().cpu() for n, t in weights.items()})
     write_json(folder / "training.json", settings.as_dict())

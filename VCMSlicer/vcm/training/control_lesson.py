@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from vcm.backbones.latent_diffusion import LatentDiffusion
 from vcm.backbones.latents import pack
@@ -94,7 +95,13 @@ class ControlLesson(Lesson):
         self, network: VcmNetwork, batch: Batch, kept: Mapping[str, Tensor] | None, t: Tensor
     ) -> dict[str, Tensor]:
         """The encodings, those that a slot does without multiplied by zero."""
-        encoded = network.encode(batch.conditions, t=t)
+        if self.settings.recompute:
+            parts = [batch.conditions] if network.shared_encoder else [{n: c} for n, c in batch.conditions.items()]
+            encoded: dict[str, Tensor] = {}
+            for part in parts:
+                encoded |= checkpoint(network.encode, part, t=t, use_reentrant=False)
+        else:
+            encoded = network.encode(batch.conditions, t=t)
         if kept is None:
             return encoded
         return {name: one * kept[name].to(one)[:, None, None, None, None] for name, one in encoded.items()}

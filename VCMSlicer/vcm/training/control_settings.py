@@ -32,6 +32,8 @@ class ControlSettings(TrainingSettings):
     latents     `mean` of the autoencoder's posterior, as in the paper; or `sampled` anew each time, as released.
     flip        the share of items that are seen mirrored, left to right.
     scale_factor  stands in for the backbone's own (the released control was trained with 0.8963).
+    recompute   compute the encoders a second time for the backward pass instead of keeping what they made: less memory,
+                more time, the same weights.
     regression_steps  so many steps at the start teach encoders and heads alone: the clean latent from the conditions,
                 as at full noise, where nothing else is known.
     """
@@ -49,6 +51,7 @@ class ControlSettings(TrainingSettings):
     flip: float = 0.5
     scale_factor: float | None = None
     regression_steps: int = 0
+    recompute: bool = False
     sampling_steps: int = 20
 
     steps: int = 3000

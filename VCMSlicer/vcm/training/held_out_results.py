@@ -12,9 +12,10 @@ from PIL import Image
 
 from vcm.controls.vcm_control import VcmControl
 from vcm.controls.vcm_networks import VcmNetwork
+from vcm.judging.mean_interval import mean_with_interval
 from vcm.training.checkpoint import BEST, load_checkpoint
 from vcm.training.control_run import ControlRun
-from vcm.training.obedience import mean_with_interval, telling_mask
+from vcm.training.obedience import telling_mask
 from vcm.training.trial_sheet import row_of
 
 WAYS = ("controlled", "uncontrolled", "reconstructed")

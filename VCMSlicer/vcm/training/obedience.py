@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import stats
 from torch import Tensor
 
 from vcm.backbones.latent_diffusion import LatentDiffusion
 from vcm.conditions import Condition, ConditionSpec, Kind
 from vcm.controls.control import Control
+from vcm.judging.alignment import dice
 from vcm.judging.segmentation import Segmenter
 from vcm.sampling.guidance import GuidedDenoiser
 from vcm.sampling.samplers import dpm_solver_pp_2m
@@ -25,8 +25,9 @@ from vcm.volume import Volume
 @dataclass(frozen=True, eq=False)
 class Obedience:
     """One case. `figures` holds `controlled`, `uncontrolled` (the same noise without the control) and `reconstructed`
-    (the autoencoder's own image of the case, the ceiling): the mean Dice over the structures asked for, or minus the
-    mean squared error where only images were. Errors of images follow as `<condition>_mse`, with the same endings.
+    (the autoencoder's own image of the case, the ceiling): the mean Dice over the structures asked for (those that are
+    neither asked for nor found do not count), or minus the mean squared error where only images were. Errors of images
+    follow as `<condition>_mse`, with the same endings.
 
     `asked_ml` and `got_ml` are the volumes of each structure in the conditions and in the controlled sample.
     """
@@ -111,7 +112,8 @@ class Examiner:
             labels = self.segmenter.segment(image).array
             for name, mask in _structures(conditions).items():
                 found = np.isin(labels, _segmenter_labels(conditions, name))
-                overlaps.append(dice(found, mask))
+                overlap = dice(found, mask)
+                overlaps += [] if overlap is None else [overlap]
                 got[name] = float(found.sum() * self.backbone.grid.voxel_ml)
         score = float(np.mean(overlaps)) if overlaps else -float(np.mean(list(errors.values()) or [np.nan]))
         return {"score": score, **errors}, got
@@ -176,27 +178,3 @@ def telling_mask(conditions: Sequence[Condition]) -> NDArray[np.bool_]:
         return np.asarray(first.volume.array, np.float32) > 0
     named = [structure.value for structure in first.spec.classes if "ventricle" in structure.name]
     return np.isin(first.volume.array, named or [first.spec.classes[0].value])
-
-
-def dice(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
-    """Overlap of two masks: 1 where they agree, 0 where they do not meet; two empty masks agree.
-
-    >>> dice(np.array([True, True, False]), np.array([True, False, False]))
-    0.6666666666666666
-    """
-    total = int(a.sum()) + int(b.sum())
-    return 2 * int((a & b).sum()) / total if total else 1.0
-
-
-def mean_with_interval(values: Iterable[float]) -> tuple[float, float, float]:
-    """Mean and its 95 % confidence interval (Student's t).
-
-    >>> [round(x, 3) for x in mean_with_interval([0.7, 0.8, 0.9])]
-    [0.8, 0.552, 1.048]
-    """
-    array = np.asarray(list(values), dtype=float)
-    mean = float(array.mean())
-    if len(array) < 2:
-        return mean, mean, mean
-    half = float(stats.t.ppf(0.975, len(array) - 1) * array.std(ddof=1) / len(array) ** 0.5)
-    return mean, mean - half, mean + half

@@ -26,7 +26,7 @@ Settings = TypeVar("Settings", bound="TrainingSettings")
 PRECISIONS = ("fp32", "bf16")
 COURSES = ("cosine", "linear", "constant")
 
-MAY_CHANGE = {"steps", "micro_batch", "log_every", "save_every", "validate_every", "patience"}
+MAY_CHANGE = {"steps", "micro_batch", "recompute", "log_every", "save_every", "validate_every", "patience"}
 """What may be given anew when a training goes on: how long and how often, but not what is learned."""
 
 

@@ -57,6 +57,7 @@ def choose_settings(
         steps=wanted,
         batch=size,
         micro_batch=1 if full else 0,
+        recompute=full,
         warmup=min(40, wanted // 10),
         focus=next(iter(focus.values())) if len(focus) == 1 else focus,
         dropout="paper" if len(specs) > 1 else "none",

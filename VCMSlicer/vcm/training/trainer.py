@@ -134,7 +134,7 @@ class Trainer:
         with self._autocast():
             trials = list(lesson.examine(self.average.network, mine))
         rows = sorted(self.team.gather([(trial.place, dict(trial.figures)) for trial in trials]))
-        figures = {name: float(np.mean([row[name] for _, row in rows])) for name in rows[0][1]}
+        figures = {name: _mean([row[name] for _, row in rows]) for name in rows[0][1]}
         score = figures[lesson.score]
         better = self.best is None or (score >= self.best if lesson.rising else score <= self.best)
         self.waited = 0 if better else self.waited + 1
@@ -293,3 +293,9 @@ def _pieces(slots: Sequence[Any], size: int) -> list[Sequence[Any]]:
 
 def _on_cpu(network: nn.Module) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
+
+
+def _mean(values: Sequence[float]) -> float:
+    """The mean of what could be measured."""
+    measured = [value for value in values if not math.isnan(value)]
+    return sum(measured) / len(measured) if measured else math.nan

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from vcm.job import GenerateJob
     from vcm.packs.store import Pack
     from vcm.progress import Progress
+    from vcm.runs.warm_models import WarmModels
     from vcm.volume import Volume
-    from vcm.worker.warm_models import WarmModels
 
 
 class LocalEngine:
@@ -43,7 +43,7 @@ class LocalEngine:
     def start(self) -> Ready:
         import vcm.generate  # noqa: F401 - the import that takes seconds, before the first request asks for it
         from vcm.machine.runtime import choose_runtime
-        from vcm.worker.warm_models import WarmModels
+        from vcm.runs.warm_models import WarmModels
 
         self._models = WarmModels()
         return Ready(choose_runtime().words)

@@ -1,0 +1,256 @@
+"""`vcm evaluate`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vcm.cli.console import Console
+from vcm.errors import Code, VcmError
+
+if TYPE_CHECKING:
+    from vcm.evaluation.control_evaluation import Told
+    from vcm.generate import Generator
+    from vcm.packs.store import Pack
+
+COMPARE = "compare"
+ON_CASES, ON_IMAGES, ON_VOLUMES = "A control on cases", "Images against references", "A backbone's volumes"
+
+HELP = """Measure how well a control obeys, how good images are, or what a backbone makes of a volume asked for.
+
+Examples:
+
+  vcm evaluate brainldm-mini-ventricles --cases unseen --count 40 --out evaluated
+
+  vcm evaluate --images samples --references scans --out compared
+
+  vcm evaluate brainldm-mini --attribute ventricular_volume --values 5:85:9 --samples 4 --out response
+
+  vcm evaluate compare 10=ten 50=fifty 500=all --out curve.png
+
+A run that is stopped goes on where it was when the same command is given again. FID and LPIPS look through networks
+whose weights you download yourself; without --features they are told as not measured.
+"""
+
+
+def evaluate(
+    pack: Annotated[
+        str | None, typer.Argument(help="A control, a backbone, or the word compare.", show_default=False)
+    ] = None,
+    evaluations: Annotated[
+        list[str] | None, typer.Argument(help="For compare: NAME=FOLDER, a number for a place on a curve.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The folder for tables and plots; for compare, the picture.")] = Path(
+        "vcm-evaluation"
+    ),
+    cases: Annotated[
+        Path | None, typer.Option(help="A cohort: the folder with cases.csv.", rich_help_panel=ON_CASES)
+    ] = None,
+    count: Annotated[
+        int | None, typer.Option(min=1, help="The first so many cases.", show_default="all", rich_help_panel=ON_CASES)
+    ] = None,
+    subsets: Annotated[
+        str,
+        typer.Option(help="all (all conditions, then each alone), full, or a+b,c.", rich_help_panel=ON_CASES),
+    ] = "all",
+    backbone: Annotated[
+        str | None, typer.Option(help="The backbone, where it is not the control's own.", rich_help_panel=ON_CASES)
+    ] = None,
+    keep_images: Annotated[
+        bool, typer.Option("--keep-images", help="Keep every volume that was made.", rich_help_panel=ON_CASES)
+    ] = False,
+    images: Annotated[Path | None, typer.Option(help="A folder of volumes.", rich_help_panel=ON_IMAGES)] = None,
+    references: Annotated[
+        Path | None, typer.Option(help="A folder of volumes to compare with.", rich_help_panel=ON_IMAGES)
+    ] = None,
+    attribute: Annotated[
+        str | None, typer.Option(help="An attribute that is a volume.", rich_help_panel=ON_VOLUMES)
+    ] = None,
+    values: Annotated[
+        str | None,
+        typer.Option(help="first:last:count or a,b,c.", show_default="9 over its range", rich_help_panel=ON_VOLUMES),
+    ] = None,
+    samples: Annotated[int, typer.Option(min=1, help="For each value.", rich_help_panel=ON_VOLUMES)] = 4,
+    contact_sheet: Annotated[
+        int, typer.Option(min=0, max=64, help="Draw so many samples on a sheet.", rich_help_panel=ON_VOLUMES)
+    ] = 0,
+    features: Annotated[
+        list[str] | None,
+        typer.Option(help="inception, medicalnet or lpips=FILE with its weights. May be repeated."),
+    ] = None,
+    measure: Annotated[str, typer.Option(help="What compare draws.")] = "dice",
+    structure: Annotated[
+        str | None, typer.Option(help="Of which structure compare draws it.", show_default="the first")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Case or sample n starts from the noise of seed + n.")] = 0,
+    steps: Annotated[int | None, typer.Option(min=1, help="Of the sampler.", show_default="20")] = None,
+    segmenter: Annotated[str, typer.Option(help="Who measures: auto, pack or synthseg.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32, fp16 or bf16.")] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="Processor cores to use.", show_default="all")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON and nothing else.")] = False,
+) -> None:
+    """See HELP."""
+    if pack == COMPARE:
+        data = _compared(evaluations or [], out, measure, structure)
+        _tell(data, as_json, f"{out} holds the picture")
+        return
+    if evaluations:
+        raise VcmError(Code.BAD_REQUEST, f"Only compare takes more than one name; {evaluations[0]!r} was given.")
+    _require_one_way(cases=cases, images=images or references, attribute=attribute or contact_sheet)
+    import torch
+
+    from vcm.evaluation.control_evaluation import CaseOptions, Told
+    from vcm.packs.store import default_backbone, find_pack
+
+    if threads:
+        torch.set_num_threads(threads)
+    files = _files(features or [])
+    with Console(quiet=as_json) as console:
+        told = Told(console.listeners().progress, console.words)
+        if images or references:
+            if not (images and references):
+                raise VcmError(Code.BAD_REQUEST, "Give both --images and --references, a folder each.")
+            model = find_pack(pack or backbone or default_backbone())
+            data = _images(model, images, references, out, files, device, told)
+        elif pack is None:
+            raise VcmError(Code.BAD_REQUEST, "Name the pack to evaluate.", "See what there is with: vcm packs list")
+        elif cases:
+            options = CaseOptions(count, subsets, seed, steps, segmenter, files, keep_images)
+            data = _on_cases(pack, backbone, cases, out, options, (device, precision), told)
+        else:
+            data = _response(
+                pack,
+                attribute,
+                values,
+                samples,
+                contact_sheet,
+                out,
+                (seed, steps, segmenter),
+                (device, precision),
+                told,
+            )
+    _tell(data, as_json, f"written to {out}")
+
+
+def _on_cases(
+    name: str, backbone_name: str | None, cases: Path, out: Path, options: Any, where: tuple[str, str], told: Told
+) -> dict[str, Any]:
+    from vcm.evaluation.case_outcome import write_outcome
+    from vcm.evaluation.control_evaluation import ControlEvaluation, refuse_early
+    from vcm.packs.store import find_pack
+    from vcm.runs.choice import choose_packs
+
+    named = find_pack(name)
+    own = backbone_name or named.control.backbone.name
+    backbone, control = choose_packs(own, name, ())
+    assert control is not None
+    refuse_early(control, options.subsets, cases)
+    run = ControlEvaluation(backbone, control, _generator(backbone, control, where, told), options, told)
+    return write_outcome(run.run(cases, out), run, cases)
+
+
+def _images(
+    model: Pack, images: Path, references: Path, out: Path, files: Mapping[str, Path], device: str, told: Told
+) -> dict[str, Any]:
+    from vcm.evaluation.image_sets import SetOptions, evaluate_sets
+    from vcm.machine.runtime import choose_runtime
+
+    return evaluate_sets(images, references, out, model, SetOptions(files, str(choose_runtime(device).device)), told)
+
+
+def _response(
+    name: str,
+    attribute: str | None,
+    values: str | None,
+    samples: int,
+    sheet: int,
+    out: Path,
+    how: tuple[int, int | None, str],
+    where: tuple[str, str],
+    told: Told,
+) -> dict[str, Any]:
+    from vcm.evaluation.attribute_response import ResponseOptions, evaluate_response, parse_values, write_sheet
+    from vcm.packs.store import find_pack
+
+    pack = find_pack(name)
+    seed, steps, segmenter = how
+    chosen = parse_values(values) if values else ()
+    generator = _generator(pack, None, where, told)
+    data: dict[str, Any] = {"backbone": pack.name}
+    if attribute:
+        options = ResponseOptions(attribute, chosen, samples, seed, steps, segmenter)
+        data = evaluate_response(pack, generator, options, out, told)
+    if sheet:
+        write_sheet(generator, pack, sheet, seed, steps, out, told)
+    return data
+
+
+def _generator(backbone: Pack, control: Pack | None, where: tuple[str, str], told: Told) -> Generator:
+    from vcm.generate import Generator
+    from vcm.loading import load_backbone, load_control
+    from vcm.machine.runtime import choose_runtime
+
+    runtime = choose_runtime(*where)
+    told.words(f"running on {runtime.words}")
+    return Generator(load_backbone(backbone), load_control(control) if control else None, runtime)
+
+
+def _compared(texts: list[str], out: Path, measure: str, structure: str | None) -> dict[str, Any]:
+    from vcm.evaluation.comparison import compare, read_compared
+
+    if not texts:
+        raise VcmError(
+            Code.BAD_REQUEST,
+            "There is nothing to compare.",
+            "For example: vcm evaluate compare 10=ten 50=fifty 500=all --out curve.png",
+        )
+    if out.suffix.lower() != ".png":
+        raise VcmError(Code.BAD_REQUEST, f"The comparison is a picture; {out} does not end in .png.")
+    return compare([read_compared(text) for text in texts], out, measure, structure)
+
+
+def _require_one_way(**ways: object) -> None:
+    given = [name for name, value in ways.items() if value]
+    if len(given) != 1:
+        raise VcmError(
+            Code.BAD_REQUEST,
+            "Say what to evaluate on: --cases, --images with --references, or --attribute or --contact-sheet"
+            + (f"; {' and '.join(given)} were given." if given else "."),
+            "See the examples in: vcm evaluate --help",
+        )
+
+
+def _files(entries: list[str]) -> dict[str, Path]:
+    files = {}
+    for text in entries:
+        name, separator, path = text.partition("=")
+        if not separator or not path:
+            raise VcmError(Code.BAD_REQUEST, f"--features is written NAME=FILE; {text!r} was given.")
+        files[name.strip()] = Path(path)
+    return files
+
+
+def _tell(data: Mapping[str, Any], as_json: bool, words: str) -> None:
+    if as_json:
+        from vcm.atomic_files import without_nan
+
+        typer.echo(json.dumps(without_nan(dict(data)), indent=1))
+        return
+    for row in data.get("rows", []):
+        controlled = row.get("controlled")
+        if row["measure"] == "dice" and controlled and controlled["n"]:
+            others = [
+                f"{name} {row[name]['mean']:.3f}"
+                for name in ("uncontrolled", "reconstruction")
+                if row.get(name) and row[name]["n"]
+            ]
+            typer.echo(f"{row['conditions']}: Dice of {row['structure']} {controlled['mean']:.3f}, {', '.join(others)}")
+    typer.echo(words)
+
+
+evaluate.__doc__ = HELP

@@ -1,0 +1,42 @@
+"""The images of a case: controlled, its uncontrolled twin from the same noise, the autoencoder's reconstruction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+
+from vcm.attributes import resolve
+from vcm.conditions import Condition
+from vcm.generate import GenerateRequest, Generator
+from vcm.volume import Volume
+
+
+class CaseSampler:
+    """Samples with given attributes and seed; what is asked twice comes out the same, bit for bit."""
+
+    def __init__(
+        self, generator: Generator, steps: int | None = None, cancelled: Callable[[], bool] = lambda: False
+    ) -> None:
+        self.generator, self.steps, self.cancelled = generator, steps, cancelled
+
+    def sample(self, attributes: Mapping[str, float], seed: int, conditions: Sequence[Condition] = ()) -> Volume:
+        """One sample; `attributes` are raw, and those the backbone does not have are left out."""
+        specs = self.generator.backbone.attributes
+        known = {spec.name: attributes[spec.name] for spec in specs if spec.name in attributes}
+        request = GenerateRequest(
+            attributes=resolve(specs, raw=known), conditions=tuple(conditions), seed=seed, steps=self.steps
+        )
+        (sample,) = self.generator.generate(request, cancelled=self.cancelled)
+        return sample.volume
+
+    @torch.no_grad()
+    def reconstruct(self, image: Volume) -> Volume:
+        """The image through the autoencoder and back: what a perfect control would reach."""
+        generator = self.generator
+        generator.backbone.slab_bytes = generator.plan().slab_bytes
+        given = torch.from_numpy(image.array.astype(np.float32))[None, None].to(generator.runtime.device)
+        with generator.runtime.autocast():
+            made = generator.backbone.decode(generator.backbone.encode(given))
+        return Volume(made[0, 0].float().cpu().numpy(), image.grid)

@@ -1,0 +1,198 @@
+"""`vcm evaluate PACK --cases COHORT`: a control on the cases of a cohort, beside its twin and the reconstruction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vcm.errors import Code, VcmError
+from vcm.evaluation.case_measures import CaseMeasurer, Features
+from vcm.evaluation.case_sampler import CaseSampler
+from vcm.evaluation.evaluated_case import EvaluatedCase, fingerprint, read_case, require_known
+from vcm.evaluation.feature_networks import FeatureNetworks
+from vcm.evaluation.measurement import CONTROLLED, RECONSTRUCTION, UNCONTROLLED, Made, Measurement
+from vcm.evaluation.result_store import CaseResult, ResultStore
+from vcm.evaluation.segmenter_features import WatchedSegmenter
+from vcm.evaluation.summary import REFERENCE, SummaryRow, summarise
+from vcm.judging.segmentation import PackSegmenter, Segmenter, choose_segmenter
+from vcm.packs.manifest import ControlManifest
+from vcm.packs.store import Pack
+from vcm.progress import OnProgress, ProgressMeter
+from vcm.training.cohort_files import CaseEntry, read_cases
+from vcm.volume import Volume
+
+if TYPE_CHECKING:
+    from vcm.generate import Generator
+
+FORMAT = 1
+"""Raised when what is measured changes, so that an old folder is not mixed with new numbers."""
+
+
+@dataclass(frozen=True)
+class CaseOptions:
+    """How a control is evaluated. Case n of the cohort's table starts from the noise of `seed` + n."""
+
+    count: int | None = None
+    subsets: str = "all"
+    seed: int = 0
+    steps: int | None = None
+    segmenter: str = "auto"
+    features: Mapping[str, Path] = field(default_factory=dict)
+    keep_images: bool = False
+    pictured: int = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What came out: results in the cohort's order, their summary, and the cases left out with the reason."""
+
+    store: ResultStore
+    every: tuple[Made, ...]
+    results: tuple[CaseResult, ...]
+    rows: tuple[SummaryRow, ...]
+    left_out: Mapping[str, str]
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Told:
+    """Whom to tell during an evaluation."""
+
+    progress: OnProgress | None = None
+    words: Callable[[str], None] = lambda _: None
+    cancelled: Callable[[], bool] = lambda: False
+
+
+class ControlEvaluation:
+    """A control and its backbone, loaded, with all that is needed to measure any case of a cohort."""
+
+    def __init__(
+        self, backbone: Pack, control: Pack, generator: Generator, options: CaseOptions, told: Told | None = None
+    ) -> None:
+        self.manifest = control.control
+        self.options, self.told, self.generator = options, told or Told(), generator
+        self.sets = condition_sets(self.manifest, options.subsets)
+        self.every = (
+            *(Made(CONTROLLED, "+".join(names)) for names in self.sets),
+            Made(UNCONTROLLED),
+            Made(RECONSTRUCTION),
+        )
+        choice = choose_segmenter(backbone, options.segmenter, device=generator.runtime.device)
+        self.told.words(choice.sentence)
+        networks = FeatureNetworks.open(options.features, generator.runtime.device)
+        self.measurer = CaseMeasurer(watched(choice.segmenter), networks)
+        self.sampler = CaseSampler(generator, options.steps, self.told.cancelled)
+        self.settings = self._settings(backbone, control, networks)
+
+    def run(self, cohort: Path, out: Path) -> Evaluation:
+        """Measure every case that is not measured yet; each is kept as soon as it is finished."""
+        entries = read_cases(cohort)[: self.options.count]
+        store = ResultStore.open(out, {**self.settings, "cases": cohort.resolve().name})
+        found = {entry.name: self._finished(store, n, entry) for n, entry in enumerate(entries)}
+        waiting = [(n, entry) for n, entry in enumerate(entries) if found[entry.name] is None]
+        if len(waiting) < len(entries):
+            self.told.words(f"{len(entries) - len(waiting)} of {len(entries)} cases were measured before")
+        meter = ProgressMeter([("image", 1.0, len(self.every) * len(waiting))], self.told.progress)
+        left_out = {}
+        for number, entry in waiting:
+            inputs = fingerprint(entry)
+            try:
+                case = read_case(entry, self.manifest.conditions, self.generator.backbone.grid)
+            except VcmError as error:
+                left_out[entry.name] = str(error)
+                self.told.words(f"case {entry.name} is left out: {error}")
+                continue
+            found[entry.name] = result = self._measure(store, number, case, meter)
+            store.save(result, inputs)
+        results = tuple(result for result in found.values() if result is not None)
+        if not results:
+            name, reason = next(iter(left_out.items()))
+            raise VcmError(Code.FILE_UNREADABLE, f"No case could be measured. {name}: {reason}")
+        return Evaluation(store, self.every, results, tuple(summarise(results, self.every)), left_out, self.settings)
+
+    def _finished(self, store: ResultStore, number: int, entry: CaseEntry) -> CaseResult | None:
+        result = store.load(entry.name, fingerprint(entry))
+        kept = [made for made in self.every if self._kept(number, made)]
+        return result if result and store.has_images(entry.name, kept) else None
+
+    def _measure(self, store: ResultStore, number: int, case: EvaluatedCase, meter: ProgressMeter) -> CaseResult:
+        features = _named(REFERENCE, self.measurer.reference_features(case))
+        rows: list[Measurement] = []
+        for made, image in self._images(number, case):
+            measured = self.measurer.measure(image, case, made)
+            rows += measured.measurements
+            features |= _named(made.key, measured.features)
+            if self._kept(number, made):
+                store.keep_image(case.name, made, image)
+            meter.advance("image")
+        return CaseResult(case.name, tuple(rows), features)
+
+    def _images(self, number: int, case: EvaluatedCase) -> Iterator[tuple[Made, Volume]]:
+        seed = self.options.seed + number
+        for made, names in zip(self.every, self.sets, strict=False):
+            given = [condition for condition in case.conditions if condition.spec.name in names]
+            yield made, self.sampler.sample(case.attributes, seed, given)
+        yield Made(UNCONTROLLED), self.sampler.sample(case.attributes, seed)
+        yield Made(RECONSTRUCTION), self.sampler.reconstruct(case.image)
+
+    def _kept(self, number: int, made: Made) -> bool:
+        shown = made.images != CONTROLLED or made == self.every[0]
+        return self.options.keep_images or (shown and number < self.options.pictured)
+
+    def _settings(self, backbone: Pack, control: Pack, networks: FeatureNetworks) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "backbone": backbone.name,
+            "control": control.name,
+            "files": {
+                f"{pack.name}/{role}": file.sha256
+                for pack in (backbone, control)
+                for role, file in pack.manifest.files.items()
+            },
+            "conditions": [made.conditions for made in self.every if made.conditions],
+            "seed": self.options.seed,
+            "steps": self.options.steps or 20,
+            "device": self.generator.runtime.device.type,
+            "precision": self.generator.runtime.precision,
+            "segmenter": self.measurer.segmenter.name if self.measurer.segmenter else "none",
+            "features": dict(networks.hashes),
+        }
+
+
+def refuse_early(control: Pack, subsets: str, cohort: Path) -> None:
+    """What makes no sense is told before any weights are loaded."""
+    require_known(control.control.conditions, control.name)
+    condition_sets(control.control, subsets)
+    if not read_cases(cohort):
+        raise VcmError(Code.BAD_REQUEST, f"{cohort} lists no cases.", "Make some with: vcm cohort make --help")
+
+
+def condition_sets(manifest: ControlManifest, subsets: str) -> list[tuple[str, ...]]:
+    """The sets of conditions that are given: `full`, `all` (full, then each alone), or those named: `a+b,c`."""
+    names = tuple(spec.name for spec in manifest.conditions)
+    singles = [(name,) for name in names] if manifest.subsets and len(names) > 1 else []
+    if subsets in ("all", "full"):
+        return [names, *singles] if subsets == "all" else [names]
+    chosen = [tuple(part.strip() for part in text.split("+")) for text in subsets.split(",")]
+    for given in chosen:
+        unknown = [name for name in given if name not in names]
+        if unknown:
+            raise VcmError(
+                Code.BAD_REQUEST,
+                f"{manifest.name} takes {', '.join(names)}; --subsets names {', '.join(unknown)}.",
+                "Write all, full, or sets such as ventricles+brain,ventricles.",
+            )
+        if set(given) != set(names) and not manifest.subsets:
+            raise VcmError(Code.BAD_REQUEST, f"{manifest.name} needs all of its conditions: {', '.join(names)}.")
+    return list(dict.fromkeys(tuple(name for name in names if name in given) for given in chosen))
+
+
+def watched(segmenter: Segmenter | None) -> Segmenter | WatchedSegmenter | None:
+    """A pack's own segmenter, watched for its features; any other as it is."""
+    return WatchedSegmenter(segmenter) if isinstance(segmenter, PackSegmenter) else segmenter
+
+
+def _named(image: str, features: Features) -> dict[str, Any]:
+    return {f"{image}/{measure}": array for measure, array in features.items()}

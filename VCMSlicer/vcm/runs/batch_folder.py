@@ -1,0 +1,81 @@
+"""The folder of a batch: a results folder a case, and a note for each case that was refused.
+
+cases/NAME/          what `vcm generate` leaves, with its report
+refused/NAME.json    why a case could not be made
+results.csv · refused.csv · summary.json    written when every case is one or the other
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from vcm.atomic_files import write_json
+from vcm.errors import Code, VcmError
+from vcm.runs.results_folder import REPORT, ResultsFolder
+
+
+class BatchFolder:
+    """Knows of each case whether it is made, refused or still open, from what lies on the disk alone.
+
+    Any number of processes may work in it at the same time.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def cases(self) -> Path:
+        """Where the cases' own folders are."""
+        return self.path / "cases"
+
+    def open(self) -> None:
+        """Make the folders and try to write in them."""
+        ResultsFolder(self.cases).open()
+        ResultsFolder(self._notes).open()
+
+    def report(self, name: str) -> dict[str, Any] | None:
+        """The report of a case that is finished, with every file that it names in place; None otherwise."""
+        home = self.cases / name
+        try:
+            report = json.loads((home / REPORT).read_text("utf-8"))
+            whole = report["complete"] is True and all((home / str(file)).is_file() for file in report["files"])
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return None
+        return dict(report) if whole else None
+
+    def refuse(self, name: str, error: VcmError) -> None:
+        """Note why a case cannot be made; its earlier results stay."""
+        note = {"case": name, "code": error.code.value, "sentence": error.sentence, "remedy": error.remedy}
+        write_json(self._note(name), note)
+
+    def forgive(self, name: str) -> None:
+        """A case that was refused before is made now."""
+        with suppress(FileNotFoundError):
+            self._note(name).unlink()
+
+    def refusal(self, name: str) -> VcmError | None:
+        """Why a case was refused, where it was."""
+        try:
+            note = json.loads(self._note(name).read_text("utf-8"))
+            return VcmError(Code(note["code"]), str(note["sentence"]), str(note["remedy"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def traces(self, name: str) -> tuple[tuple[int, int], ...]:
+        """What changes whenever a case is made or refused: time and size of its report and its note."""
+        found = []
+        for path in (self.cases / name / REPORT, self._note(name)):
+            with suppress(OSError):
+                state = path.stat()
+                found.append((state.st_mtime_ns, state.st_size))
+        return tuple(found)
+
+    @property
+    def _notes(self) -> Path:
+        return self.path / "refused"
+
+    def _note(self, name: str) -> Path:
+        return self._notes / f"{name}.json"

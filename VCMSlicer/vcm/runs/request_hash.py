@@ -1,0 +1,50 @@
+"""One hash of all that decides what a run makes, by which its results are known again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from vcm.job import GenerateJob
+from vcm.packs.hashing import hash_file
+from vcm.packs.store import Pack
+
+
+def hash_request(job: GenerateJob, backbone: Pack, control: Pack | None) -> str | None:
+    """SHA-256 over a job's settings, the bytes of its input files and the weights of its packs.
+
+    Where the inputs lie, where the results go and how the work is fitted into the machine do not count. None where an
+    input cannot be read.
+    """
+    try:
+        conditions = [
+            [c.name, hash_file(c.path), c.label, c.strength, c.start, c.end, _optional(c.region)]
+            for c in sorted(job.conditions, key=lambda c: c.name)
+        ]
+        noise = _optional(job.noise)
+    except OSError:
+        return None
+    asked = {
+        "packs": [_weights(backbone), _weights(control) if control else None],
+        "conditions": conditions,
+        "attributes": dict(job.attributes),
+        "raw_attributes": dict(job.raw_attributes),
+        "seed": job.seed,
+        "samples": job.samples,
+        "sampler": job.sampler,
+        "steps": job.steps,
+        "noise": noise,
+        "uncontrolled": job.uncontrolled,
+        "precision": job.precision,
+        "segmenter": job.segmenter,
+    }
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode("utf-8")).hexdigest()
+
+
+def _optional(path: Path | None) -> str | None:
+    return hash_file(path) if path is not None else None
+
+
+def _weights(pack: Pack) -> dict[str, str]:
+    return {role: file.sha256 for role, file in pack.manifest.files.items()}
