@@ -94,6 +94,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/cli/pack_display.py
   vcm/cli/packs.py
   vcm/cli/space.py
+  vcm/cli/teach.py
   vcm/cli/train.py
   vcm/conditions.py
   vcm/controls/__init__.py
@@ -166,6 +167,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/pictures/case_sheet.py
   vcm/pictures/chart.py
   vcm/pictures/evaluation_charts.py
+  vcm/pictures/learning_curves.py
   vcm/pictures/lettering.py
   vcm/pictures/montage.py
   vcm/pictures/montage_columns.py
@@ -204,6 +206,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/training/autoencoder_lesson.py
   vcm/training/autoencoder_settings.py
   vcm/training/backbone_export.py
+  vcm/training/case_check.py
   vcm/training/case_conditions.py
   vcm/training/checkpoint.py
   vcm/training/cohort.py
@@ -223,6 +226,8 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/training/export.py
   vcm/training/head_image.py
   vcm/training/head_shape.py
+  vcm/training/held_out.py
+  vcm/training/held_out_results.py
   vcm/training/image_cache.py
   vcm/training/image_runs.py
   vcm/training/kinds.py
@@ -254,6 +259,12 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/training/segmenter_lesson.py
   vcm/training/segmenter_settings.py
   vcm/training/settings.py
+  vcm/training/taught_conditions.py
+  vcm/training/teach_pace.py
+  vcm/training/teach_record.py
+  vcm/training/teach_report.py
+  vcm/training/teach_settings.py
+  vcm/training/teaching.py
   vcm/training/team.py
   vcm/training/trainer.py
   vcm/training/trial_sheet.py

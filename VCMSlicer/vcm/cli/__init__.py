@@ -10,7 +10,7 @@ import sys
 import typer
 
 from vcm.cli import benchmark as bench
-from vcm.cli import cohort, doctor, evaluate, generate, packs, space, train
+from vcm.cli import cohort, doctor, evaluate, generate, packs, space, teach, train
 from vcm.cli.endings import end
 
 EPILOG = (
@@ -35,6 +35,7 @@ app.command()(generate.generate)
 app.command()(doctor.doctor)
 app.command()(evaluate.evaluate)
 app.command()(bench.bench)
+app.command()(teach.teach)
 packs.app.command("check-space", epilog="Example: vcm packs check-space brainldm-mini")(space.check_space_command)
 app.add_typer(packs.app, name="packs")
 app.add_typer(cohort.app, name="cohort")

@@ -65,10 +65,10 @@ def focus_on(
         for key, weight in focus.items():
             name, values = focus_key(key)
             wanted = [classes[name].index(int(value)) for value in values] or slice(None)
-            place = place + weight * _near(conditions[name][:, wanted], shape)
+            place = place + weight * near(conditions[name][:, wanted], shape)
     elif focus:
-        near = [_near(condition, shape) for condition in conditions.values()]
-        place = place + focus * torch.stack(near).amax(0)
+        places = [near(condition, shape) for condition in conditions.values()]
+        place = place + focus * torch.stack(places).amax(0)
     return place / place.mean(dim=(2, 3, 4), keepdim=True)
 
 
@@ -82,7 +82,7 @@ def focus_key(key: str) -> tuple[str, list[str]]:
     return name, classes.split(",") if colon else []
 
 
-def _near(condition: Tensor, shape: Sequence[int]) -> Tensor:
-    """1 within one place of any channel that is set, `[B, 1, *shape]`."""
+def near(condition: Tensor, shape: Sequence[int]) -> Tensor:
+    """1 within one of the latent's places of any channel that is set, `[B, 1, *shape]`."""
     there = (condition.amax(1, keepdim=True) > FAINT).float()
     return functional.max_pool3d(functional.adaptive_max_pool3d(there, tuple(shape)), 3, stride=1, padding=1)

@@ -93,9 +93,7 @@ class Examiner:
 
     def picture(self, place: int, result: Obedience) -> NDArray[np.uint8]:
         """The controlled sample in three planes, again with what was asked for outlined, its twin without control."""
-        conditions = self.conditions(self.cases[place])
-        structures = list(_structures(conditions).values())
-        mask = structures[0] if len(structures) == 1 else _telling(conditions)
+        mask = telling_mask(self.conditions(self.cases[place]))
         images = [result.sample.array, result.sample.array, result.twin.array]
         return row_of(images, self.backbone.grid, mask, outlined=(1,))
 
@@ -166,9 +164,12 @@ def _segmenter_labels(conditions: Iterable[Condition], key: str) -> tuple[int, .
     )
 
 
-def _telling(conditions: Sequence[Condition]) -> NDArray[np.bool_]:
-    """What a picture outlines where much is asked for: the smallest structure of a mask, else whatever is labelled 4
-    (the ventricles of the semantics), else what an image shows."""
+def telling_mask(conditions: Sequence[Condition]) -> NDArray[np.bool_]:
+    """What a picture outlines: the only structure; where more is asked for the smallest structure of a mask, else the
+    ventricles of the semantics, else what an image shows."""
+    structures = list(_structures(conditions).values())
+    if len(structures) == 1:
+        return structures[0]
     masks = [c.structure(c.spec.classes[0].name) for c in conditions if c.spec.kind is Kind.MASK]
     if masks:
         return min(masks, key=lambda mask: int(mask.sum()))

@@ -1,0 +1,268 @@
+"""`vcm teach`: one command from cases to a pack and a report, which can be stopped and refuses in sentences."""
+
+import json
+import re
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from command_line import Apart, vcm
+from monai.networks.nets import UNet
+from safetensors.torch import save_file
+from small_cohort import write_cohort
+from vcm.grid import Grid
+from vcm.packs.manifest import write_manifest
+from vcm.packs.store import find_pack
+from vcm.training.checkpoint import CHECKPOINT, load_checkpoint
+from vcm.training.latent_cache import LatentCache
+from vcm.volume import Volume
+from vcm.volumes.volume_files import read_volume, write_volume
+
+SEGMENTER = {"spatial_dims": 3, "in_channels": 1, "out_channels": 8, "channels": [4, 6, 8], "strides": [2, 2]}
+NAMES = ["white matter", "grey matter", "deep grey matter", "lateral ventricles", "hippocampus", "amygdala", "CSF"]
+USUAL = ("--backbone", "tiny", "--device", "cpu")
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory):
+    """Packs with a segmenter, and a cohort of eight heads."""
+    folder = tmp_path_factory.mktemp("workshop")
+    tiny.write_packs(folder / "packs")
+    home = folder / "packs" / "tiny"
+    torch.manual_seed(3)
+    save_file(UNet(**SEGMENTER).state_dict(), home / "segmenter.safetensors")
+    manifest = json.loads((home / "manifest.json").read_text())
+    manifest["files"]["segmenter"] = {"path": "segmenter.safetensors"}
+    manifest["networks"]["segmenter"] = SEGMENTER
+    manifest["segmenter_classes"] = [{"value": n, "name": name} for n, name in enumerate(NAMES, 1)]
+    manifest["trained"]["segmenter"] = True
+    write_manifest(home, manifest)
+    write_cohort(folder / "cohort", 8)
+    return folder
+
+
+@pytest.fixture
+def cohort(workshop, tmp_path, monkeypatch):
+    """A copy of the cohort; the packs are a copy too."""
+    shutil.copytree(workshop / "packs", tmp_path / "packs")
+    shutil.copytree(workshop / "cohort", tmp_path / "cohort")
+    monkeypatch.setenv("VCM_PACKS", str(tmp_path / "packs"))
+    return tmp_path / "cohort"
+
+
+def teach(cohort, *more, name="mine", steps=4):
+    return vcm("teach", cohort, "--name", name, "--steps", steps, "--batch", 2, *USUAL, *more)
+
+
+def words(ended):
+    return ended.err + ended.out
+
+
+def labels_of(cohort, number):
+    return cohort / "cases" / f"{number:05d}" / "labels.nii.gz"
+
+
+def relabel(cohort, number, change):
+    volume = read_volume(labels_of(cohort, number))
+    write_volume(labels_of(cohort, number), Volume(change(np.array(volume.array, np.uint8)), volume.grid))
+
+
+def test_one_command_makes_a_pack_that_is_listed_and_generates(cohort, tmp_path):
+    ended = teach(cohort)
+    assert ended.code == 0, words(ended)
+    assert "8 of 8 cases can be used" in ended.err and "It will take about" in ended.err
+    assert "mine" in vcm("packs", "list").out
+    assert vcm("packs", "verify", "mine").code == 0
+    mask = tmp_path / "mask.nii.gz"
+    labels = read_volume(labels_of(cohort, 3))
+    write_volume(mask, Volume((np.asarray(labels.array) == 4).astype(np.uint8), labels.grid))
+    made = vcm("generate", "--pack", "tiny", "--control", "mine", "--condition", f"ventricles={mask}",
+               "--steps", 2, "--device", "cpu", "--out", tmp_path / "made")  # fmt: skip
+    assert made.code == 0, made.err
+    card = (tmp_path / "packs" / "mine" / "README.md").read_text()
+    assert "held-out cases" in card and "same noise without it" in card
+
+
+def test_the_report_needs_no_other_file_and_says_synthetic(cohort, tmp_path):
+    assert teach(cohort, "--structure", "<b>", "--out", tmp_path).code == 2
+    assert teach(cohort).code == 0
+    page = (tmp_path / "packs" / "mine" / "report.html").read_text("utf-8")
+    assert "Synthetic, research only" in page
+    sources = re.findall(r"src='([^']{0,30})", page)
+    assert len(sources) >= 2 + 4 and all(source.startswith("data:image/png;base64,") for source in sources)
+    assert not re.search(r"https?://|<script|<link|url\(", page)
+    assert "@page" in page and page.count("alt=") == len(sources)
+    assert "reconstruction" in page and "95 % confidence interval" in page
+    split = json.loads((cohort / "teaching" / "mine" / "teaching.json").read_text())["split"]
+    assert all(head in page for head in split["heads"])
+
+
+def test_held_out_heads_are_never_learned_from(cohort, monkeypatch):
+    heads = {f"{n:05d}": f"sub-{n // 2:02d}_ses-{n % 2}" for n in range(8)}
+    table = cohort / "cases.csv"
+    for name, head in heads.items():
+        table.write_text(re.sub(f"^{name},[^,]*,", f"{name},{head},", table.read_text(), flags=re.M))
+    learned = set()
+    whole = LatentCache.__init__
+
+    def watch(self, folder, cases, *more):
+        learned.update(case.name for case in cases)
+        whole(self, folder, cases, *more)
+
+    monkeypatch.setattr(LatentCache, "__init__", watch)
+    assert teach(cohort).code == 0
+    split = json.loads((cohort / "teaching" / "mine" / "teaching.json").read_text())["split"]
+    assert set(split["learned"]) == learned and split["held_out"]
+    subjects = {heads[name].split("_")[0] for name in split["held_out"]}
+    assert not subjects & {heads[name].split("_")[0] for name in learned}
+
+
+def test_a_new_structure_is_made_from_label_values_and_can_be_judged(cohort, tmp_path):
+    for number in range(8):
+        relabel(cohort, number, lambda a: np.where((a == 1) & (np.indices(a.shape)[2] > 22), 5, a))
+    ended = teach(cohort, "--structure", "hippocampus=5", name="hippo")
+    assert ended.code == 0, words(ended)
+    (spec,) = find_pack("hippo").control.conditions
+    assert (spec.name, spec.kind.value, spec.classes[0].segmenter) == ("hippocampus", "mask", (5,))
+    low, high = spec.classes[0].typical_ml
+    expected = (np.asarray(read_volume(labels_of(cohort, 0)).array) == 5).sum() * tiny.GRID.voxel_ml
+    assert low <= expected <= high + 0.1
+    other = teach(cohort, "--structure", "hippocampus=1", name="hippo2")
+    assert other.code == 0, words(other)
+    assert find_pack("hippo2").control.conditions[0].classes[0].typical_ml[0] > high
+
+
+def test_values_that_the_segmenter_does_not_know_are_refused(cohort):
+    ended = teach(cohort, "--structure", "pallidum=13")
+    assert ended.code == 2 and "label 13" in ended.err and "5 hippocampus" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        (["--condition", "lesions"], "have no condition lesions"),
+        (["--structure", "brain=1"], "Choose another name"),
+        (["--structure", "x=0"], "does not name a structure"),
+        (["--structure", "x"], "does not name a structure"),
+        (["--condition", "brain", "--condition", "brain"], "named twice"),
+    ],
+)
+def test_what_cannot_be_taught_is_refused(cohort, more, sentence):
+    ended = teach(cohort, *more)
+    assert ended.code == 2 and sentence in ended.err
+    assert not (cohort / "teaching").exists()
+
+
+@pytest.mark.parametrize("name", ["tiny", "brainldm-mini", "Mine!"])
+def test_a_name_that_is_taken_or_none_is_refused_before_any_work(cohort, name):
+    ended = teach(cohort, name=name)
+    assert ended.code == 2 and name in ended.err
+    assert "looking at the cases" not in ended.err
+
+
+def test_bad_cases_are_left_out_with_their_reason_and_stand_in_the_report(cohort, tmp_path):
+    relabel(cohort, 0, lambda a: np.where(a == 4, 1, a))
+    (cohort / "cases" / "00001" / "image.nii.gz").write_bytes(b"no image")
+    wrong = Grid(tiny.GRID.shape, np.diag([-1, 1, 1, 1]) @ tiny.GRID.affine)
+    volume = read_volume(labels_of(cohort, 2))
+    write_volume(labels_of(cohort, 2), Volume(volume.array, wrong))
+    shutil.copy(cohort / "cases" / "00003" / "image.nii.gz", cohort / "cases" / "00004" / "image.nii.gz")
+    ended = teach(cohort)
+    assert ended.code == 0, words(ended)
+    page = (tmp_path / "packs" / "mine" / "report.html").read_text("utf-8")
+    for number, reason in ((0, "no ventricles"), (1, "image.nii.gz"), (2, "lies on a grid"), (4, "that of case 00003")):
+        assert f"Case {number:05d} is left out" in ended.err and reason in ended.err
+        assert f"Case {number:05d} is left out" in page
+    assert "4 of 8 cases can be used" in ended.err
+
+
+def test_too_few_usable_cases_are_refused_with_the_reasons(cohort):
+    for number in range(5):
+        relabel(cohort, number, lambda a: np.where(a == 4, 1, a))
+    ended = teach(cohort)
+    assert ended.code == 2
+    assert "Only 3 of them can be used" in ended.err and "no ventricles" in ended.err
+    for number in range(5):
+        assert f"Case {number:05d}" in ended.err
+
+
+def test_cases_on_another_grid_are_refused_in_one_sentence(cohort):
+    ended = vcm("teach", cohort, "--name", "mine", "--device", "cpu")
+    assert ended.code == 1 and "None of them can be used, for the same reason" in ended.err
+    assert "lies on a grid of (16, 24, 32) voxels" in ended.err
+
+
+def test_cases_of_one_head_cannot_be_held_out(cohort):
+    table = cohort / "cases.csv"
+    table.write_text(re.sub(r"head_\d\d", "head_01", table.read_text()))
+    ended = teach(cohort)
+    assert ended.code == 2 and "nothing can be held out" in ended.err
+
+
+def test_a_folder_without_cases_is_told(cohort, tmp_path):
+    ended = teach(tmp_path / "nowhere")
+    assert ended.code == 1 and "cases.csv" in ended.err
+
+
+def test_a_full_disk_is_told_before_anything_is_learned(cohort, monkeypatch):
+    usage = shutil.disk_usage(cohort)
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: usage._replace(free=1_000_000))
+    ended = teach(cohort)
+    assert ended.code == 1 and "1 MB left" in ended.err and "--work" in ended.err
+    assert not (cohort / "teaching" / "mine" / CHECKPOINT).exists()
+
+
+def test_the_plan_teaches_nothing(cohort):
+    ended = teach(cohort, "--plan")
+    assert ended.code == 0 and "Nothing was taught" in ended.out and "It will take about" in ended.err
+    assert not (cohort / "teaching").exists()
+
+
+def test_time_that_is_used_up_pauses_and_the_same_command_goes_on(cohort):
+    first = teach(cohort, "--minutes", 0)
+    assert first.code == 0 and "run the same command to go on" in first.out
+    assert "mine" not in vcm("packs", "list").out
+    again = teach(cohort, "--json")
+    assert again.json["state"] == "finished" and Path(again.json["report"]).is_file()
+    control = find_pack("mine").manifest.files["control"].sha256
+    once_more = teach(cohort)
+    assert once_more.code == 0 and "looking at the cases" not in once_more.err
+    assert find_pack("mine").manifest.files["control"].sha256 == control
+
+
+def test_other_cases_than_it_began_with_are_refused(cohort):
+    teach(cohort, "--minutes", 0)
+    table = cohort / "cases.csv"
+    table.write_text("".join(table.read_text().splitlines(keepends=True)[:-1]))
+    ended = teach(cohort)
+    assert ended.code == 2 and "00007 can no longer be used" in ended.err
+
+
+def test_another_condition_under_the_same_name_is_refused(cohort):
+    teach(cohort, "--minutes", 0)
+    ended = teach(cohort, "--condition", "brain")
+    assert ended.code == 2 and "begun with other conditions" in ended.err
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_what_was_learned_before_it_was_stopped_is_kept(cohort, tmp_path, number):
+    process = Apart(tmp_path, "teach", cohort, "--name", "mine", "--steps", 100_000, "--batch", 2, *USUAL)
+    checkpoint = cohort / "teaching" / "mine" / CHECKPOINT
+    until = time.monotonic() + 90
+    while not checkpoint.is_file() and process.alive and time.monotonic() < until:
+        time.sleep(0.05)
+    assert checkpoint.is_file(), process.wait(1)
+    process.send(number)
+    ended = process.wait()
+    assert ended.code == (-signal.SIGKILL if number == signal.SIGKILL else 130)
+    assert number == signal.SIGKILL or "Run the same command to go on" in ended.err
+    reached = load_checkpoint(checkpoint)["step"]
+    assert 0 < reached < 100_000
+    again = teach(cohort, steps=reached + 2)
+    assert again.code == 0 and f"going on from step {reached}" in again.err, words(again)
+    assert find_pack("mine").control.conditions
