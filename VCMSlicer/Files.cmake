@@ -299,13 +299,18 @@ set(MODULE_PYTHON_RESOURCES
   Resources/worker-requirements.txt
   vcm/packs/catalogue.json
   vcm/packs/catalogue.schema.json
+  vcm/packs/embedded/brainldm-mini-anatomy/README.md
   vcm/packs/embedded/brainldm-mini-anatomy/control.safetensors
   vcm/packs/embedded/brainldm-mini-anatomy/manifest.json
+  vcm/packs/embedded/brainldm-mini-anatomy/training.json
+  vcm/packs/embedded/brainldm-mini-semantics/README.md
   vcm/packs/embedded/brainldm-mini-semantics/control.safetensors
   vcm/packs/embedded/brainldm-mini-semantics/manifest.json
+  vcm/packs/embedded/brainldm-mini-semantics/training.json
   vcm/packs/embedded/brainldm-mini-ventricles/README.md
   vcm/packs/embedded/brainldm-mini-ventricles/control.safetensors
   vcm/packs/embedded/brainldm-mini-ventricles/manifest.json
+  vcm/packs/embedded/brainldm-mini-ventricles/training.json
   vcm/packs/embedded/brainldm-mini/README.md
   vcm/packs/embedded/brainldm-mini/autoencoder.safetensors
   vcm/packs/embedded/brainldm-mini/denoiser.safetensors
