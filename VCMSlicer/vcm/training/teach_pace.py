@@ -73,7 +73,7 @@ def measure_pace(
             with torch.autocast(team.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
                 outcome = lesson.outcome(network, slots, 0)
             outcome.loss.backward()
-            float(outcome.loss.detach())
+            float(outcome.loss.detach())  # waits for the device
 
         learn()
         step = _seconds(learn) * mine / len(slots)
