@@ -19,7 +19,9 @@ from vcm.grid import Grid
 from vcm.packs.manifest import write_manifest
 from vcm.packs.store import find_pack
 from vcm.training.checkpoint import CHECKPOINT, load_checkpoint
+from vcm.training.held_out_results import MeasureRow
 from vcm.training.latent_cache import LatentCache
+from vcm.training.teach_report import verdict
 from vcm.volume import Volume
 from vcm.volumes.volume_files import read_volume, write_volume
 
@@ -266,3 +268,18 @@ def test_what_was_learned_before_it_was_stopped_is_kept(cohort, tmp_path, number
     again = teach(cohort, steps=reached + 2)
     assert again.code == 0 and f"going on from step {reached}" in again.err, words(again)
     assert find_pack("mine").control.conditions
+
+
+@pytest.mark.parametrize(
+    ("gain", "cases", "begins", "says"),
+    [
+        ((-0.01, -0.02, 0.0), 9, "It does not obey yet", "0.25 without it"),
+        ((0.07, 0.01, 0.13), 9, "It obeys", "The gain is 0.07 (0.01–0.13)"),
+        ((0.07, -0.3, 0.5), 2, "It seems to obey", "2 cases are too few"),
+        ((0.07, 0.07, 0.07), 1, "It seems to obey", "One case is too few"),
+    ],
+)
+def test_the_report_claims_no_more_than_the_figures_allow(gain, cases, begins, says):
+    means = {"controlled": (0.25 + gain[0],) * 3, "uncontrolled": (0.25,) * 3, "reconstructed": (0.6,) * 3}
+    sentence = verdict(MeasureRow("Dice", True, means, gain), cases)
+    assert sentence.startswith(begins) and says in sentence

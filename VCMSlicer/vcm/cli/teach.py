@@ -69,7 +69,9 @@ def teach(
     team = Team(device)
     with Console(quiet=not team.first) as console:
         listeners = console.listeners()
-        outcome = run_teaching(request, team, Told(console.words, console.finding, listeners.progress or Told.progress))
+        outcome = run_teaching(
+            request, team, Told(console.words, console.finding, listeners.progress or (lambda progress: None))
+        )
     if not team.first:
         return
     if as_json:

@@ -63,9 +63,15 @@ def measure_pace(
     with tempfile.TemporaryDirectory(prefix="vcm-pace-") as folder:
         run = open_control_run(settings, few, Path(folder), latents=latents, team=team, unseen=[held_out], specs=specs)
         network, lesson = run.trainer.network, run.lesson
-        encoding = _seconds(
-            lambda: lesson.backbone.encode(torch.from_numpy(held_out.image())[None, None].to(team.device))
-        )
+
+        @torch.no_grad()
+        def encode() -> None:
+            image = torch.from_numpy(held_out.image())[None, None].to(team.device)
+            with torch.autocast(team.device.type, torch.bfloat16):
+                float(lesson.backbone.encode(image).sum())
+
+        encode()
+        encoding = _seconds(encode)
         mine = len(team.share(settings.batch))
         slots = slots_of(settings.seed, 0, settings.batch, len(lesson), range(min(mine, settings.micro_batch or mine)))
 

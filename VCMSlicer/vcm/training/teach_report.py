@@ -48,7 +48,7 @@ figure { margin: 0; } img { width: 100%; display: block; }
 ul { margin: 4px 0; padding-left: 18px; } code { font-size: 12px; overflow-wrap: anywhere; }
 footer { margin-top: 18px; border-top: 1px solid var(--line); padding-top: 6px; font-size: 12px; color: var(--soft); }
 @page { size: A4; margin: 12mm; }
-@media print { body { max-width: none; padding: 0; font-size: 11px; print-color-adjust: exact;
+@media print { body { max-width: none; padding: 0; zoom: 0.72; print-color-adjust: exact;
   -webkit-print-color-adjust: exact; } h2 { margin-top: 10px; } figure, .row, tr { break-inside: avoid; } }
 """
 
@@ -73,7 +73,7 @@ def report_page(report: TeachReport) -> str:
     taught = ", ".join(spec.description or spec.name for spec in report.run.lesson.cache.specs)
     split = report.record.split
     body = [
-        f"<h1>{_text(report.run.pack.name)} obeys: {_text(taught)}</h1>",
+        f"<h1>Teaching {_text(report.run.pack.name)}: {_text(taught)}</h1>",
         f"<p class='soft'>The pack <b>{_text(report.request.name)}</b>, taught with {len(split.learned)} cases and "
         f"tried on {len(split.held_out)} cases of heads it never saw ({_text(', '.join(split.heads))}).</p>",
         "<p class='notice'><b>Synthetic, research only.</b> Every image the pack makes is synthetic. It is no "
@@ -102,25 +102,18 @@ def report_page(report: TeachReport) -> str:
 
 
 def verdict(row: MeasureRow, cases: int) -> str:
-    """The main figure in a sentence that does not claim more than the intervals allow."""
-    with_it, without, best = (row.means[way] for way in WAYS)
-    gain = with_it[0] - without[0] if row.dice else without[0] - with_it[0]
-    room = best[0] - without[0] if row.dice else without[0] - best[0]
-    figures = (
-        f"{row.name} {_number(with_it[0])} with the control and {_number(without[0])} without it, from the same noise"
-    )
+    """The main figure in a sentence that does not claim more than the interval of the gain allows."""
+    with_it, without, best = (row.means[way][0] for way in WAYS)
+    figures = f"{row.name} {_number(with_it)} with the control, {_number(without)} without it from the same noise"
+    gain, sure, _ = row.gain
     if gain <= 0:
         return f"It does not obey yet: {figures}."
-    share = (
-        f", {gain / room:.0%} of the way to the autoencoder's own reconstruction ({_number(best[0])})"
-        if room > 0
-        else ""
-    )
-    apart = with_it[1] > without[2] if row.dice else with_it[2] < without[1]
-    if cases < 2 or not apart:
-        few = "One case is" if cases < 2 else f"The intervals over {cases} cases overlap, so these are"
-        return f"It seems to obey: {figures}{share}. {few} too few to be sure."
-    return f"It obeys: {figures}{share}."
+    room = abs(best - without)
+    share = f", {gain / room:.0%} of the way to the autoencoder's own reconstruction ({_number(best)})" if room else ""
+    if cases > 1 and sure > 0:
+        return f"It obeys: {figures}{share}. The gain is {in_words(row.gain, cases)}."
+    few = "One case is" if cases < 2 else f"The gain is {in_words(row.gain, cases)}; {cases} cases are"
+    return f"It seems to obey: {figures}{share}. {few} too few to be sure."
 
 
 def _measures(report: TeachReport) -> str:

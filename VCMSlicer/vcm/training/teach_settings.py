@@ -99,7 +99,7 @@ def _reasons(
     steps = "as asked for" if given else f"enough for {learned} cases on {where}"
     reasons = [
         f"At most {settings.steps} steps of {settings.batch} heads, {steps}: each head is met about "
-        f"{settings.steps * settings.batch / learned:.0f} times, half the times mirrored, with other noise each time.",
+        f"{settings.steps * settings.batch / learned:.0f} times, half of them mirrored, with other noise each time.",
         f"It stops earlier when {settings.patience} tries in a row on held-out cases bring nothing better; there is "
         f"one every {settings.validate_every} steps.",
         f"The network is the {'full-size one of the paper' if settings.variant == 'paper' else 'small one'}, at a "
