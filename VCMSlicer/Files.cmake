@@ -271,6 +271,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/volume.py
   vcm/volumes/__init__.py
   vcm/volumes/image_refusals.py
+  vcm/volumes/label_values.py
   vcm/volumes/nifti_reader.py
   vcm/volumes/resampling.py
   vcm/volumes/volume_files.py

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from vcm.conditions import ConditionSpec
 from vcm.doctor.notebook import Notebook
+from vcm.volumes.label_values import replaced, values_and_counts
 
 MOST_LISTED = 12
 
@@ -32,7 +33,7 @@ def whole_labels(array: NDArray[np.generic], notes: Notebook) -> NDArray[np.int6
 
 def label_counts(labels: NDArray[np.int64]) -> dict[int, int]:
     """How many voxels each non-zero label has."""
-    values, counts = np.unique(labels, return_counts=True)
+    values, counts = values_and_counts(labels)
     return {int(v): int(n) for v, n in zip(values, counts, strict=True) if v != 0}
 
 
@@ -95,8 +96,7 @@ def map_classes(
             f"The model knows {known}.",
         )
     read, targets = (np.array(column) for column in zip(*sorted(table.items()), strict=True))
-    place = np.searchsorted(read, labels).clip(max=len(read) - 1)
-    return np.where(read[place] == labels, targets[place], 0)
+    return replaced(labels, read, targets)
 
 
 def listed(counts: Mapping[int, int], names: Mapping[int, str]) -> str:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from vcm.grid import Grid
 from vcm.volume import Volume
+from vcm.volumes.label_values import replaced, values_and_counts
 
 # How far, in voxels, two grids may be apart and still count as lying on each other's voxels.
 ALIGNED = 1e-3
@@ -190,11 +191,10 @@ def _majority(array: NDArray[Any], step: NDArray[np.float64], box: tuple[slice, 
 
 def _coded(array: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.unsignedinteger]]:
     """All labels with the background first, and the array with each label replaced by its place among them."""
-    structures = (present := np.unique(array))[present != 0]
-    dtype = np.min_scalar_type(len(structures))
-    codes = np.searchsorted(structures, array).astype(dtype) + dtype.type(1)
-    codes[array == 0] = 0
-    return np.concatenate([np.zeros(1, array.dtype), structures]), codes
+    present, _ = values_and_counts(array)
+    values = np.concatenate([np.zeros(1, array.dtype), present[present != 0]])
+    order = np.argsort(values)
+    return values, replaced(array, values[order], order.astype(np.min_scalar_type(len(values))))
 
 
 def _fullest(
