@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+import qt
 import slicer
 from slicer.i18n import tr as _
 from vcm.errors import Code, VcmError
@@ -221,7 +222,8 @@ class LogicFacade:
                 return
             finally:
                 forgetPreloaded()
-            finished()
+            # Nodes now, tables and views at the next turn of the event loop: together they would hold the window up.
+            qt.QTimer.singleShot(0, finished)
 
         if self._sceneIsThatOfTheJob:
             self._preloading = Preloading(imagePaths(generated), ready)
