@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import typer
 from rich.console import Console as RichConsole
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from vcm.cli.console import progress_bars
 
 if TYPE_CHECKING:
     from vcm.progress import Progress as Step
@@ -38,16 +39,7 @@ class BatchBars:
 
     def __init__(self) -> None:
         self._console = RichConsole(stderr=True, highlight=False, soft_wrap=True)
-        self._bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.percentage:>3.0f} %"),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[left]}"),
-            console=self._console,
-            transient=True,
-            disable=not self._console.is_terminal,
-        )
+        self._bars = progress_bars(self._console)
         self._said: set[str] = set()
 
     def __enter__(self) -> BatchBars:

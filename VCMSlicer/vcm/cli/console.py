@@ -17,21 +17,26 @@ if TYPE_CHECKING:
 STYLES = {Level.ERROR: "bold red", Level.WARNING: "yellow", Level.NOTE: "dim"}
 
 
+def progress_bars(console: RichConsole) -> Progress:
+    """Bars with a share, the time used and a field `left` for the time left; none where no one looks at a terminal."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[left]}"),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
 class Console:
     """Shows a run to a person; `quiet` shows nothing, for machines."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._console = RichConsole(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.percentage:>3.0f} %"),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[left]}"),
-            console=self._console,
-            transient=True,
-            disable=not self._console.is_terminal,
-        )
+        self._bar = progress_bars(self._console)
         self._task = self._bar.add_task("starting", total=1.0, left="", visible=False)
 
     def __enter__(self) -> Console:

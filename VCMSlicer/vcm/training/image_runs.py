@@ -52,8 +52,7 @@ def open_autoencoder_run(
     listeners = listeners or Listeners()
     pack = find_pack(settings.backbone)
     grid = _coarser(cases[0].read("image").grid, settings.coarsen)
-    cache = ImageCache([CohortCase(case, grid) for case in cases], False, listeners.say)
-    held = ImageCache([CohortCase(case, grid) for case in unseen], False, listeners.say) if unseen else None
+    cache, held = _images(cases, unseen, grid, False, listeners)
     config = {**pack.backbone.networks["autoencoder"], **settings.network}
     torch.manual_seed(settings.seed)
     network = build_autoencoder(config)
@@ -77,8 +76,7 @@ def open_segmenter_run(
     listeners = listeners or Listeners()
     pack = find_pack(settings.backbone)
     backbone = load_backbone(pack).requires_grad_(False).to(team.device)
-    cache = ImageCache([CohortCase(case, backbone.grid) for case in cases], True, listeners.say)
-    held = ImageCache([CohortCase(case, backbone.grid) for case in unseen], True, listeners.say) if unseen else None
+    cache, held = _images(cases, unseen, backbone.grid, True, listeners)
     usual = find_pack(default_backbone()).backbone.networks["segmenter"]
     config = {**pack.backbone.networks.get("segmenter", usual), **settings.network}
     config["out_channels"] = len(STRUCTURES) + 1
@@ -92,6 +90,17 @@ def open_segmenter_run(
         changes = {"networks": {"segmenter": config}, "segmenter_classes": classes}
         write_about(folder, len(cache), changes=changes)
     return ImageRun(pack, trainer)
+
+
+def _images(
+    cases: Sequence[CaseEntry], unseen: Sequence[CaseEntry], grid: Grid, labelled: bool, listeners: Listeners
+) -> tuple[ImageCache, ImageCache | None]:
+    """The images to learn from, and those to try it on where there are such, on one grid."""
+
+    def cached(entries: Sequence[CaseEntry]) -> ImageCache:
+        return ImageCache([CohortCase(case, grid) for case in entries], labelled, listeners.say)
+
+    return cached(cases), cached(unseen) if unseen else None
 
 
 def _coarser(grid: Grid, factor: int) -> Grid:
