@@ -44,7 +44,7 @@ VCM := VCM_PACKS=$(WORK)/packs $(BIN)/vcm
 DATA := "Images made from the training label maps of SynthSeg (Billot et al., Medical Image Analysis 2023, Apache-2.0)."
 HARDWARE ?= a CPU
 CONTROLS := ventricles anatomy semantics
-EXPORT = $(VCM) train export --hardware "$(HARDWARE)" --data $(DATA) --command "make $@ LABELMAPS=…"
+EXPORT = $(VCM) train export --hardware "$(HARDWARE)" --data $(DATA) --licence Apache-2.0 --command "make $@ LABELMAPS=…"
 
 TRAIN = $(VCM) train $(1) --cases $(WORK)/cohort --held-out $(WORK)/unseen --out $(WORK)/runs/$(2)
 FRESH := $(WORK)/packs/fresh
@@ -78,7 +78,7 @@ endef
 
 $(WORK)/.cohort: | $(VENV)/bin/python
 	@test -n "$(LABELMAPS)" || { echo "Name the folder of the label maps: make train-default LABELMAPS=folder"; exit 2; }
-	$(VCM) cohort make --labelmaps $(LABELMAPS) --heads 1-16 --count 600 --seed 1 --out $(WORK)/cohort
+	$(VCM) cohort make --labelmaps $(LABELMAPS) --heads 1-16 --count 1170 --seed 1 --out $(WORK)/cohort
 	$(VCM) cohort make --labelmaps $(LABELMAPS) --heads 17-18 --count 40 --seed 1001 --out $(WORK)/unseen
 	@touch $@
 

@@ -1,6 +1,7 @@
 """From a cohort to a pack: measuring obedience, writing the pack, and the commands that do it."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -135,6 +136,8 @@ def test_a_pack_is_written_that_can_be_loaded_and_tells_its_worth(cases, packs, 
         assert name in folded or torch.equal(shipped[name], tensor.half().float()), name
     assert not [name for name in shipped if name.startswith("typical_")]
     given = {name: torch.rand(1, width, *tiny.GRID.shape) for name, width in channels_of(cache.specs).items()}
+    assert loaded.as_latents == {"skull"}
+    given["skull"] = torch.randn(1, *tiny.LATENT)
     with torch.no_grad():
         before, after = network.encode(given), loaded.network.encode(given)
     assert all(torch.allclose(before[name], after[name], atol=0.02 * float(before[name].std())) for name in names)
@@ -151,6 +154,29 @@ def test_a_pack_is_written_that_can_be_loaded_and_tells_its_worth(cases, packs, 
         assert fact in card
     assert "synthetic" in card and "research only" in card and "Any part of them may be given" in card
     assert json.loads((folder / "training.json").read_text())["backbone"] == "tiny"
+
+
+@pytest.mark.parametrize("licence", ["", "CC-BY-4.0", "Apache-2.0"])
+def test_a_pack_is_under_the_licence_its_makers_name_and_under_none_where_they_name_none(
+    cases, packs, tmp_path, licence
+):
+    from small_cohort import write_latents
+    from vcm.loading import build_control
+    from vcm.training.control_networks import channels_of, network_config
+
+    backbone, settings = find_pack("tiny"), ControlSettings(backbone="tiny")
+    cache = write_latents(tiny.backbone(), cases, tmp_path)
+    network = build_control(network_config(backbone.backbone, settings, cache.specs), channels_of(cache.specs))
+    entries = condition_entries(cache.specs, cache, tiny.GRID)
+    provenance = replace(PROVENANCE, licence=licence)
+    manifest = write_control_pack(
+        packs / "tiny-own", network.state_dict(), backbone, settings, entries, provenance, "not measured"
+    )
+    assert manifest.licence.name == (licence or "not stated")
+    assert PROVENANCE.data in manifest.licence.note
+    assert ("Ask its makers" in manifest.licence.note) is not bool(licence)
+    assert bool(manifest.licence.url) is (licence == "Apache-2.0")
+    assert f"Licence of the pack: {licence or 'not stated'}." in (packs / "tiny-own" / "README.md").read_text()
 
 
 def test_the_card_takes_the_figures_of_an_evaluation_before_those_of_the_training(tmp_path):

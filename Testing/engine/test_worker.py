@@ -123,6 +123,7 @@ def test_an_id_can_be_used_again_once_its_request_has_ended(worker):
 
 def test_more_requests_than_can_wait_are_refused(worker):
     worker.begin(protocol.Generate("running", "/out", steps=LONG))
+    worker.get(protocol.Progress)  # until it runs, it waits too
     for number in range(MAX_WAITING + 1):
         worker.send(protocol.ListPacks(f"{number}"))
     refused = worker.get(protocol.Failed)

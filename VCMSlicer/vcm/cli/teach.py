@@ -43,6 +43,9 @@ def teach(
         Path | None, typer.Option(help="Where the unfinished teaching lies.", show_default="CASES/teaching/NAME")
     ] = None,
     data: Annotated[str, typer.Option(help="Source and licence of the cases, for the pack's card.")] = "",
+    licence: Annotated[
+        str, typer.Option(help="Under which licence the pack may be used: Apache-2.0, …", show_default="not stated")
+    ] = "",
     threads: Annotated[
         int | None, typer.Option(min=1, help="Processor cores.", show_default="PyTorch's choice")
     ] = None,
@@ -63,7 +66,7 @@ def teach(
 
         torch.set_num_threads(threads)
     request = TeachRequest(
-        cases, name, taught, backbone, out, work, minutes, steps, batch, device, plan, force, data,
+        cases, name, taught, backbone, out, work, minutes, steps, batch, device, plan, force, data, licence,
         shlex.join(["vcm", *sys.argv[1:]]),
     )  # fmt: skip
     team = Team(device)

@@ -170,11 +170,17 @@ def export_command(
     hardware: Annotated[str, typer.Option(help="What it was trained on, in words, for the card.")] = "a CPU",
     command: Annotated[str, typer.Option(help="The command it was trained with, for the card.")] = "",
     data: Annotated[str, typer.Option(help="Source and licence of the data, for the card.")] = "",
+    licence: Annotated[
+        str, typer.Option(help="Under which licence the pack may be used: Apache-2.0, …", show_default="not stated")
+    ] = "",
+    version: Annotated[str, typer.Option(help="The pack's version.")] = "0.1.0",
 ) -> None:
     """Write what a training has learned as a pack, with its settings and a card."""
     from vcm.training.export import export_run
 
-    export_run(run, out, hardware=hardware, command=command, data=data, figures=figures)
+    export_run(
+        run, out, hardware=hardware, command=command, data=data, licence=licence, version=version, figures=figures
+    )
     typer.echo(f"{out} holds the pack {out.name}")
 
 

@@ -32,8 +32,12 @@ class VcmControl(nn.Module):
         self.conditions = conditions
         self.scale_factor = scale_factor
 
+    @property
+    def as_latents(self) -> frozenset[str]:
+        return self.network.as_latents
+
     def encode(self, conditions: Mapping[str, Tensor], subsets: Iterable[frozenset[str]]) -> VcmState:
-        """Run the encoders over `{name: [1, channels, i, j, k]}` once; a timed encoder has to wait for its steps."""
+        """Run the encoders over `{name: [1, channels, …]}` once; a timed encoder has to wait for its steps."""
         tensors = {name: c.to(dtype_of(self.network)) for name, c in conditions.items()}
         if self.network.time_in_encoder:
             return VcmState(tensors, {})

@@ -67,7 +67,9 @@ class VcmNetwork(nn.Module):
     the weights: a whitened latent says nothing of where it lies, so that a network of convolutions could not know
     whether the absence of a structure is worth a remark. With `direct` the heads see the encodings too, beside what
     the U-Net made of them, so that a shift of the latent where the mask is can be learned in tens of steps instead of
-    thousands; there they are scaled by √(1−ᾱ_t), since a condition adds the less the more of the latent shows.
+    thousands; there they are scaled by √(1−ᾱ_t), since a condition adds the less the more of the latent shows. Of the
+    conditions in `as_latents` the encoders are given the backbone's own latents: what an image fixes is then nearly
+    there, and need not be learned.
     """
 
     def __init__(
@@ -86,17 +88,24 @@ class VcmNetwork(nn.Module):
         condition_gain: float = 1.0,
         typical_shape: Sequence[int] | None = None,
         direct: bool = False,
+        as_latents: Sequence[str] = (),
     ) -> None:
         super().__init__()
-        self.channels = dict(channels)
+        self.channels, self.as_latents = dict(channels), frozenset(as_latents) & frozenset(channels)
+        if shared_encoder and self.as_latents:
+            raise ValueError("an encoder that all conditions share cannot be given latents of some")
         self.condition_packing, self.latent_packing = condition_packing, latent_packing
         self.condition_pooling, self.condition_gain = condition_pooling, condition_gain
         for name, width in self.channels.items() if typical_shape else ():
-            self.register_buffer(f"typical_{name}", torch.zeros(width, *(typical_shape or ())))
-        widths = {SHARED: sum(self.channels.values())} if shared_encoder else self.channels
+            if name not in self.as_latents:
+                self.register_buffer(f"typical_{name}", torch.zeros(width, *(typical_shape or ())))
+        seen = latent_channels * latent_packing**3
+        widths = {name: width * condition_packing**3 for name, width in self.channels.items()}
+        widths |= dict.fromkeys(self.as_latents, seen)
+        widths = {SHARED: sum(widths.values())} if shared_encoder else widths
         build = PatchEncoder if "places" in encoder else ConditionEncoder
         self.encoders = nn.ModuleDict(
-            {name: build(**{**encoder, "in_channels": width * condition_packing**3}) for name, width in widths.items()}
+            {name: build(**{**encoder, "in_channels": width}) for name, width in widths.items()}
         )
         chosen = {**unet, "use_flash_attention": True, "upcast_attention": False, "with_conditioning": False}
         self.unet = DiffusionModelUNet(**{"include_fc": False, **chosen})
@@ -107,7 +116,7 @@ class VcmNetwork(nn.Module):
         seen_by_heads = int(unet["out_channels"])
         if direct:
             seen_by_heads += sum(encoder.out_channels for encoder in self.encoders.values())  # type: ignore[misc]
-        self.heads = ModulationHeads(seen_by_heads, latent_channels * latent_packing**3, **(heads or {}))
+        self.heads = ModulationHeads(seen_by_heads, seen, **(heads or {}))
         self.noise_levels = None if schedule is None else NoiseLevels(Schedule.from_dict(schedule))
         self.shared_encoder = shared_encoder
         self.time_in_encoder = bool(encoder.get("time_embedding"))
@@ -115,7 +124,7 @@ class VcmNetwork(nn.Module):
     def encode(
         self, conditions: Mapping[str, Tensor], active: frozenset[str] | None = None, t: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Encode `{name: [B, channels, i, j, k]}`; the result maps each encoder to `[B, c, …]` on the latent's grid.
+        """Encode `{name: [B, channels, …]}`; the result maps each encoder to `[B, c, …]` on the latent's grid.
 
         A condition that is absent, or not in `active`, contributes zeros: after its own encoder (modality latent
         dropout), or in its input channels where all share one encoder.
@@ -130,9 +139,14 @@ class VcmNetwork(nn.Module):
             }
             joined = torch.cat([{**present, **zeros}[name] for name in self.channels], dim=1)
             return {SHARED: self.encoders[SHARED](pack(joined, self.condition_packing), t)}
-        return {name: self.encoders[name](pack(c, self.condition_packing), t) for name, c in present.items()}
+        return {name: self.encoders[name](pack(c, self._packing(name)), t) for name, c in present.items()}
+
+    def _packing(self, name: str) -> int:
+        return self.latent_packing if name in self.as_latents else self.condition_packing
 
     def _unusual(self, name: str, condition: Tensor) -> Tensor:
+        if name in self.as_latents:
+            return condition
         if self.condition_pooling > 1:
             condition = functional.avg_pool3d(condition, self.condition_pooling)
         typical = getattr(self, f"typical_{name}", None)

@@ -68,6 +68,7 @@ class GuidedDenoiser:
             tensors = {
                 c.spec.name: torch.from_numpy(c.as_channels())[None].to(attributes.device) for c in self.conditions
             }
+            tensors |= {name: backbone.encode(tensors[name]) for name in control.as_latents & tensors.keys()}
             self.state = control.encode(tensors, self._subsets_that_will_act())
 
     def __call__(self, latent: Tensor, t: float) -> Tensor:

@@ -12,10 +12,11 @@ from typing import Any
 from torch import Tensor
 
 from vcm.atomic_files import atomic_path, write_json, write_text
+from vcm.grid import Grid
 from vcm.packs.checkpoints import write_weights
 from vcm.packs.manifest import FILE_NAME, BackboneManifest, write_manifest
 from vcm.packs.store import Pack
-from vcm.training.model_card import Provenance, backbone_card
+from vcm.training.model_card import Provenance, backbone_card, grid_in_words
 from vcm.training.settings import TrainingSettings
 
 
@@ -53,14 +54,15 @@ def write_backbone_pack(
     content |= {name: value for name, value in changes.items() if name not in ("networks", "trained", "without")}
     content |= {
         "name": folder.name,
-        "title": content["title"] if folder.name == base.name else folder.name,
+        "version": provenance.version,
+        **_named(folder.name, base, content),
         "files": files,
         "networks": {**content["networks"], **changes.get("networks", {})},
         "trained": {**content["trained"], **trained, **changes.get("trained", {})},
         "card": "README.md",
     }
-    if provenance.data:
-        content["licence"]["note"] = provenance.data
+    if provenance.data or provenance.licence:
+        content["licence"] = provenance.terms
     for role in without:
         for part in ("networks", "trained"):
             content[part].pop(role, None)
@@ -68,6 +70,14 @@ def write_backbone_pack(
     manifest = write_manifest(folder, content)
     assert isinstance(manifest, BackboneManifest)
     return manifest
+
+
+def _named(name: str, base: Pack, content: Mapping[str, Any]) -> dict[str, str]:
+    """Title and description; what was said of the old pack need not be true of one with another name."""
+    if name == base.name:
+        return {"title": content["title"], "description": content["description"]}
+    grid = Grid(**content["grid"])
+    return {"title": name, "description": f"A latent diffusion model of heads on {grid_in_words(grid)}."}
 
 
 def _kept(role: str, tensor: Tensor) -> Tensor:

@@ -20,6 +20,14 @@ from vcm.training.control_settings import ControlSettings
 from vcm.training.model_card import Provenance, control_card
 
 
+def listed(words: Sequence[str]) -> str:
+    """
+    >>> listed(["brain", "ventricles", "skull"]), listed(["brain"])
+    ('brain, ventricles and skull', 'brain')
+    """
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+
+
 def write_control_pack(
     folder: Path,
     weights: Mapping[str, Tensor],
@@ -42,14 +50,10 @@ def write_control_pack(
         "format": 1,
         "kind": "control",
         "name": folder.name,
-        "title": f"VCM: {words}",
-        "version": "0.1.0",
+        "title": f"VCM: {listed([spec.name.replace('_', ' ') for spec in specs])}",
+        "version": provenance.version,
         "description": f"Makes {backbone.name} obey: {words}. Synthetic, research only.",
-        "licence": {
-            "name": "Apache-2.0",
-            "url": "https://www.apache.org/licenses/LICENSE-2.0",
-            "note": provenance.data,
-        },
+        "licence": provenance.terms,
         "files": {"control": {"path": "control.safetensors"}},
         "backbone": {"name": backbone.name, "sha256": backbone.backbone.files["denoiser"].sha256},
         "architecture": "vcm",

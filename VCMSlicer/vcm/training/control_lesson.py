@@ -96,12 +96,12 @@ class ControlLesson(Lesson):
     ) -> dict[str, Tensor]:
         """The encodings, those that a slot does without multiplied by zero."""
         if self.settings.recompute:
-            parts = [batch.conditions] if network.shared_encoder else [{n: c} for n, c in batch.conditions.items()]
+            parts = [batch.given] if network.shared_encoder else [{n: c} for n, c in batch.given.items()]
             encoded: dict[str, Tensor] = {}
             for part in parts:
                 encoded |= checkpoint(network.encode, part, t=t, use_reentrant=False)
         else:
-            encoded = network.encode(batch.conditions, t=t)
+            encoded = network.encode(batch.given, t=t)
         if kept is None:
             return encoded
         return {name: one * kept[name].to(one)[:, None, None, None, None] for name, one in encoded.items()}

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from vcm.conditions import ConditionSpec
+from vcm.conditions import ConditionSpec, Kind
 from vcm.errors import Code, VcmError
 from vcm.packs.manifest import BackboneManifest
 from vcm.packs.published_config import read_config
@@ -24,11 +24,11 @@ def network_config(
     merged = {**config, **settings.network}
     for part in ("encoder", "unet", "heads"):
         merged[part] = {**config[part], **settings.network.get(part, {})}
-    return merged
+    return {**merged, "as_latents": []} if merged["shared_encoder"] and "as_latents" in merged else merged
 
 
 def _small(manifest: BackboneManifest, specs: Sequence[ConditionSpec]) -> dict[str, Any]:
-    """A network whose work is all done on the packed latent's grid: 1.6 M parameters for brainldm-mini."""
+    """A network whose work is all done on the packed latent's grid: 1.7 M parameters for brainldm-mini."""
     latent, packing = manifest.latent, manifest.latent.packing
     places = [size // packing for size in latent.shape[1:]]
     patch = manifest.grid.shape[0] // places[0]
@@ -49,7 +49,7 @@ def _small(manifest: BackboneManifest, specs: Sequence[ConditionSpec]) -> dict[s
             "num_head_channels": [0, 16],
             "resblock_updown": False,
         },
-        "heads": {"hidden": 32, "norm": False},
+        "heads": {"hidden": 64, "norm": False},
         "shared_encoder": False,
         "condition_packing": patch // pooling,
         "condition_pooling": pooling,
@@ -59,6 +59,7 @@ def _small(manifest: BackboneManifest, specs: Sequence[ConditionSpec]) -> dict[s
         "direct": True,
         "schedule": asdict(manifest.schedule),
         "typical_shape": [size // (2 * pooling) for size in manifest.grid.shape],
+        "as_latents": [spec.name for spec in specs if spec.kind is Kind.IMAGE],
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,8 +60,9 @@ def open_control_run(
         raise VcmError(Code.BAD_REQUEST, f"The settings are for the conditions {', '.join(settings.conditions)}.")
     pack = find_pack(settings.backbone)
     backbone = load_backbone(pack).requires_grad_(False).to(team.device)
-    cache = open_latents(pack, backbone, cases, specs, latents, team, listeners)
-    network = _new_network(settings, pack, cache)
+    config = network_config(pack.backbone, settings, specs)
+    cache = open_latents(pack, backbone, cases, specs, latents, team, listeners, config.get("as_latents", ()))
+    network = _new_network(settings, config, cache)
     examiner = None
     if unseen:
         judge = choose_segmenter(pack, device=team.device).segmenter
@@ -81,8 +82,7 @@ def open_control_run(
     return ControlRun(settings, pack, trainer, lesson, entries)
 
 
-def _new_network(settings: ControlSettings, pack: Pack, cache: LatentCache) -> Any:
-    config = network_config(pack.backbone, settings, cache.specs)
+def _new_network(settings: ControlSettings, config: Mapping[str, Any], cache: LatentCache) -> Any:
     if settings.regression_steps and not config.get("direct"):
         raise VcmError(
             Code.BAD_REQUEST,
@@ -92,6 +92,8 @@ def _new_network(settings: ControlSettings, pack: Pack, cache: LatentCache) -> A
     torch.manual_seed(settings.seed)
     network = build_control(config, channels_of(cache.specs))
     for spec in cache.specs if config.get("typical_shape") else ():
+        if spec.name in network.as_latents:
+            continue
         typical = network.get_buffer(f"typical_{spec.name}")
         i, j, k = typical.shape[1:]
         typical.copy_(cache.typical(spec, (i, j, k)))

@@ -27,7 +27,15 @@ from vcm.training.trainer import SETTINGS
 
 
 def export_run(
-    run: Path, out: Path, *, hardware: str = "a CPU", command: str = "", data: str = "", figures: Path | None = None
+    run: Path,
+    out: Path,
+    *,
+    hardware: str = "a CPU",
+    command: str = "",
+    data: str = "",
+    licence: str = "",
+    version: str = "0.1.0",
+    figures: Path | None = None,
 ) -> None:
     """Write the best averaged weights of a run as the pack `out`.
 
@@ -47,6 +55,8 @@ def export_run(
         steps=state["step"],
         cases=about.cases,
         data=data,
+        licence=licence,
+        version=version,
     )
     words = read_figures(figures, _validated(run, step))
     origin = state["identity"].get("backbone")

@@ -7,7 +7,8 @@ and so is one whose case, autoencoder or conditions have changed. A case that ca
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,10 +37,14 @@ CASE_FAULTS = {Code.FILE_MISSING, Code.FILE_UNREADABLE, Code.GEOMETRY, Code.COND
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Latents `[B, *latent_shape]`, their spreads, conditions `{name: [B, channels, i, j, k]}`, attributes `[B, n]`."""
+    """Latents `[B, *latent_shape]`, their spreads, conditions `{name: [B, channels, i, j, k]}`, attributes `[B, n]`.
+
+    `given` are the conditions as the control's encoders see them: some of them as latents.
+    """
 
     latent: Tensor
     conditions: dict[str, Tensor]
+    given: dict[str, Tensor]
     attributes: Tensor
     spread: Tensor | None = None
 
@@ -52,16 +57,19 @@ def cache_cases(
     folder: Path,
     team: Team,
     say: Callable[[str], object],
+    as_latents: Sequence[str] = (),
 ) -> list[LearningCase]:
     """See to it that every case is cached, the work shared by the team; returns those that are.
 
-    `fingerprint` is the SHA-256 of the backbone's autoencoder.
+    `fingerprint` is the SHA-256 of the backbone's autoencoder. Of the conditions in `as_latents`, which are images,
+    latents are kept too.
     """
+    names = needed_tensors(specs, as_latents)
     for done, number in enumerate(team.share(len(cases)), 1):
         case = cases[number]
         try:
-            if read_case(folder, case, fingerprint, specs) is None:
-                write_case(folder, case, fingerprint, encode_case(backbone, case, specs))
+            if read_case(folder, case, fingerprint, names) is None:
+                write_case(folder, case, fingerprint, encode_case(backbone, case, specs, as_latents))
         except VcmError as error:
             if error.code not in CASE_FAULTS:
                 raise
@@ -69,33 +77,34 @@ def cache_cases(
         if done % 20 == 0 and team.first:
             say(f"latents of {done * team.size} of {len(cases)} cases are there")
     team.wait()
-    usable = [case for case in cases if _path(folder, case).is_file() and read_case(folder, case, fingerprint, specs)]
+    usable = [case for case in cases if _path(folder, case).is_file() and read_case(folder, case, fingerprint, names)]
     if not usable:
         raise VcmError(Code.BAD_REQUEST, f"Of the {len(cases)} cases none can be learned from.")
     return usable
 
 
 @torch.no_grad()
-def encode_case(backbone: LatentDiffusion, case: LearningCase, specs: Sequence[ConditionSpec]) -> dict[str, Tensor]:
+def encode_case(
+    backbone: LatentDiffusion, case: LearningCase, specs: Sequence[ConditionSpec], as_latents: Sequence[str] = ()
+) -> dict[str, Tensor]:
     """The tensors of one case: means and spreads `[2, *latent_shape]` (as it is, mirrored), conditions, attributes."""
     missing = [spec.name for spec in backbone.attributes if spec.name not in case.attributes]
     if missing:
         raise VcmError(Code.ATTRIBUTE, f"It lacks the attribute {', '.join(missing)}.")
-    device = next(backbone.parameters()).device
-    plain = torch.from_numpy(case.image()).to(device, dtype_of(backbone.autoencoder))[None, None]
-    means, spreads = [], []
-    for image in (plain, plain.flip(2 + FLIP_AXIS)):
-        with torch.autocast(device.type, torch.bfloat16):
-            mean, spread = backbone.autoencoder.encode(image)
-        means.append((mean.float() * backbone.scale_factor - backbone.latent_mean) / backbone.latent_std)
-        spreads.append(spread.float() * backbone.scale_factor / backbone.latent_std)
+    means, spreads = _both_sides(backbone, case.image())
     arrays = case.conditions([spec.name for spec in specs])
     return {
-        "latents": torch.cat(means).half().cpu(),
-        "spreads": torch.cat(spreads).half().cpu(),
+        "latents": means,
+        "spreads": spreads,
         "attributes": torch.tensor([case.attributes[spec.name] for spec in backbone.attributes]),
         **{f"condition.{spec.name}": _stored(spec, arrays[spec.name]) for spec in specs},
+        **{f"latents.{name}": _both_sides(backbone, arrays[name])[0] for name in as_latents},
     }
+
+
+def needed_tensors(specs: Iterable[ConditionSpec], as_latents: Sequence[str]) -> set[str]:
+    """What a case's file must hold for these conditions."""
+    return {*(f"condition.{spec.name}" for spec in specs), *(f"latents.{name}" for name in as_latents)}
 
 
 def write_case(folder: Path, case: LearningCase, fingerprint: str, tensors: Mapping[str, Tensor]) -> None:
@@ -105,10 +114,8 @@ def write_case(folder: Path, case: LearningCase, fingerprint: str, tensors: Mapp
         save_file(dict(tensors), temporary, metadata=metadata)
 
 
-def read_case(
-    folder: Path, case: LearningCase, fingerprint: str, specs: Sequence[ConditionSpec]
-) -> dict[str, Tensor] | None:
-    """What is cached of a case, or None where nothing is, or not this, or not as it was written."""
+def read_case(folder: Path, case: LearningCase, fingerprint: str, needed: AbstractSet[str]) -> dict[str, Tensor] | None:
+    """What is cached of a case, or None where nothing is, or not all that is `needed`, or not as it was written."""
     try:
         with safe_open(_path(folder, case), "pt") as file:
             metadata = file.metadata() or {}
@@ -118,7 +125,7 @@ def read_case(
     except (OSError, SafetensorError):
         return None
     whole = metadata.get("content") == _digest(tensors)
-    return tensors if whole and {f"condition.{spec.name}" for spec in specs} <= set(tensors) else None
+    return tensors if whole and needed <= set(tensors) else None
 
 
 class LatentCache:
@@ -131,13 +138,16 @@ class LatentCache:
         fingerprint: str,
         specs: Sequence[ConditionSpec],
         shape: tuple[int, int, int],
+        as_latents: Sequence[str] = (),
     ) -> None:
         self.specs, self.shape, self.names = tuple(specs), shape, tuple(case.name for case in cases)
-        read = [read_case(folder, case, fingerprint, specs) for case in cases]
+        needed = needed_tensors(specs, as_latents)
+        read = [read_case(folder, case, fingerprint, needed) for case in cases]
         there = [tensors for tensors in read if tensors is not None]
         self.latents = torch.stack([tensors["latents"] for tensors in there])
         self.spreads = torch.stack([tensors["spreads"] for tensors in there])
         self.attributes = torch.stack([tensors["attributes"] for tensors in there])
+        self._given = {name: torch.stack([tensors[f"latents.{name}"] for tensors in there]) for name in as_latents}
         self._conditions = {spec.name: [tensors[f"condition.{spec.name}"] for tensors in there] for spec in self.specs}
 
     def __len__(self) -> int:
@@ -160,6 +170,7 @@ class LatentCache:
         return Batch(
             self.latents[which, side].to(device).float(),
             conditions,
+            conditions | {name: latents[which, side].to(device).float() for name, latents in self._given.items()},
             self.attributes[which].to(device),
             self.spreads[which, side].to(device).float(),
         )
@@ -187,6 +198,19 @@ class LatentCache:
         else:
             array = stored.to(device)[None].float() / 255
         return array.flip(1 + FLIP_AXIS) if mirrored else array
+
+
+def _both_sides(backbone: LatentDiffusion, array: NDArray[np.float32]) -> tuple[Tensor, Tensor]:
+    """Means and spreads of an image's latent and of its mirror image's."""
+    device = next(backbone.parameters()).device
+    plain = torch.from_numpy(array).to(device, dtype_of(backbone.autoencoder))[None, None]
+    means, spreads = [], []
+    for image in (plain, plain.flip(2 + FLIP_AXIS)):
+        with torch.autocast(device.type, torch.bfloat16):
+            mean, spread = backbone.autoencoder.encode(image)
+        means.append((mean.float() * backbone.scale_factor - backbone.latent_mean) / backbone.latent_std)
+        spreads.append(spread.float() * backbone.scale_factor / backbone.latent_std)
+    return torch.cat(means).half().cpu().contiguous(), torch.cat(spreads).half().cpu().contiguous()
 
 
 def _stored(spec: ConditionSpec, array: NDArray[Any]) -> Tensor:

@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from vcm.errors import Code, VcmError
+from vcm.grid import Grid
 from vcm.packs.store import Pack
 from vcm.training.control_settings import ControlSettings
 from vcm.training.settings import TrainingSettings
+
+LICENCE_TEXTS = {"Apache-2.0": "https://www.apache.org/licenses/LICENSE-2.0"}
+"""Where the terms of a licence can be read, by its SPDX name."""
 
 KINDS = {"mask": "a mask", "labels": "a label map", "image": "an image"}
 
@@ -25,6 +29,16 @@ class Provenance:
     steps: int
     cases: int
     data: str
+    licence: str = ""
+    version: str = "0.1.0"
+
+    @property
+    def terms(self) -> dict[str, str]:
+        """The manifest's licence. What was taught with somebody's scans is under no licence unless they say so."""
+        note = self.data or "Its makers have not told where the cases came from."
+        if not self.licence:
+            return {"name": "not stated", "note": f"Ask its makers before you share it. {note}"}
+        return {"name": self.licence, "url": LICENCE_TEXTS.get(self.licence, ""), "note": note}
 
 
 def read_figures(summary: Path | None, validated: Mapping[str, Any] | None) -> str:
@@ -94,6 +108,8 @@ A Volumetric Conditioning Module (after Ahn et al., WACV 2025) that makes `{back
 ## Data
 {provenance.cases} cases and their mirror images. {provenance.data}
 
+Licence of the pack: {provenance.terms["name"]}.
+
 ## Training
 {_training(settings, provenance)}
 VCM's Eq. 4, the error of ε weighted as `{settings.weighting}`; network `{settings.variant}`.
@@ -106,11 +122,10 @@ good as `{backbone.name}` makes them, and no better; read its card too.
 
 def backbone_card(name: str, base: Pack, settings: TrainingSettings, provenance: Provenance, figures: str) -> str:
     """The README of a backbone's pack whose newest network is of this training."""
-    grid, latent = base.backbone.grid, base.backbone.latent
-    spacing = " × ".join(f"{mm:g}" for mm in grid.spacing)
+    latent = base.backbone.latent
     return f"""# {name}
 
-A latent diffusion model of heads on a grid of {" × ".join(map(str, grid.shape))} voxels of {spacing} mm, with
+A latent diffusion model of heads on {grid_in_words(base.backbone.grid)}, with
 latents of {latent.shape[0]} channels. **Everything it makes is synthetic: for research only, never for diagnosis.**
 
 Its {settings.kind} was trained as told below; the other networks are those of `{base.name}`, whose card tells of them.
@@ -124,6 +139,12 @@ Its {settings.kind} was trained as told below; the other networks are those of `
 ## Training
 {_training(settings, provenance)}
 """
+
+
+def grid_in_words(grid: Grid) -> str:
+    """`a grid of 80 × 112 × 80 voxels of 2 × 2 × 2 mm`."""
+    shape, spacing = " × ".join(map(str, grid.shape)), " × ".join(f"{mm:g}" for mm in grid.spacing)
+    return f"a grid of {shape} voxels of {spacing} mm"
 
 
 def _condition_row(entry: Mapping[str, Any]) -> str:

@@ -100,6 +100,7 @@ def reckon(manifest: BackboneManifest, settings: ControlSettings, specs: tuple[C
         backbone = _backbone(manifest)
         latent, t = torch.empty(1, *backbone.latent_shape), torch.empty(1)
         conditions = {spec.name: torch.empty(1, spec.channels, *manifest.grid.shape) for spec in specs}
+        conditions |= dict.fromkeys(network.as_latents, latent)
     keeping = _Keeping(network)
     with FlopCounterMode(display=False) as counter, torch.autograd.graph.saved_tensors_hooks(keeping.take, _as_it_is):
         each = []
@@ -124,7 +125,8 @@ def reckon(manifest: BackboneManifest, settings: ControlSettings, specs: tuple[C
         operations=counter.get_total_flops(),
         frozen_operations=frozen.get_total_flops(),
         encoder_operations=encoder_operations,
-        case_bytes=8 * latent.numel() + sum(voxels / 8 if spec.kind is Kind.MASK else voxels for spec in specs),
+        case_bytes=(8 + 4 * len(network.as_latents)) * latent.numel()
+        + sum(voxels / 8 if spec.kind is Kind.MASK else voxels for spec in specs),
     )
 
 

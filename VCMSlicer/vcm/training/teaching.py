@@ -59,6 +59,7 @@ class TeachRequest:
     plan_only: bool = False
     force: bool = False
     data: str = ""
+    licence: str = ""
     command: str = "vcm teach"
 
     @property
@@ -244,7 +245,7 @@ def _write(
     def fill(folder: Path) -> None:
         export_run(
             request.folder, folder, hardware=hardware, command=request.command, data=request.data,
-            figures=request.folder / SUMMARY,
+            licence=request.licence, figures=request.folder / SUMMARY,
         )  # fmt: skip
         write_text(folder / REPORT, page)
 

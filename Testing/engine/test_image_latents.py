@@ -1,0 +1,135 @@
+"""Images among the conditions that a control is given as the backbone's latents: the way from voxels to encodings, in
+use and in training, must be the same."""
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from small_cohort import write_cohort, write_latents
+from vcm.conditions import Condition, ConditionSpec
+from vcm.controls.vcm_control import VcmControl
+from vcm.loading import build_control
+from vcm.packs.store import find_pack
+from vcm.sampling.guidance import GuidedDenoiser
+from vcm.training.control_networks import channels_of, network_config
+from vcm.training.control_settings import ControlSettings
+from vcm.training.latent_cache import LatentCache, cache_cases
+from vcm.training.learning_cases import CohortCase, condition_specs
+from vcm.training.team import Team
+from vcm.volume import Volume
+
+ATTRIBUTES = torch.tensor([[1.0, 0.3, 0.6, 0.2]])
+NAMES = ("ventricles", "skull")
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    return tiny.backbone(prediction="v")
+
+
+@pytest.fixture
+def cases(tmp_path):
+    return write_cohort(tmp_path / "cohort")
+
+
+def control_of(*as_latents: str) -> VcmControl:
+    torch.manual_seed(1)
+    specs = tuple(map(ConditionSpec.from_dict, tiny.CONDITIONS))
+    encoder = {"channels": 8, "places": list(tiny.LATENT[1:]), "norm_num_groups": 4}
+    networks = {
+        **tiny.CONTROL, "encoder": encoder, "condition_packing": 4, "direct": True, "as_latents": list(as_latents),
+    }  # fmt: skip
+    return VcmControl(tiny.randomised(build_control(networks, {s.name: s.channels for s in specs})), specs).eval()
+
+
+def skull(array: np.ndarray) -> Condition:
+    return Condition(ConditionSpec.from_dict(tiny.CONDITIONS[1]), Volume(array.astype(np.float32), tiny.GRID))
+
+
+def lopsided() -> np.ndarray:
+    """An image that is different from every side."""
+    i, j, k = np.indices(tiny.GRID.shape)
+    return (i * 3 + j * 2 + k) / 200 * (i < 11) * (k > 4)
+
+
+def cached(backbone, cases, folder, as_latents=("skull",)) -> LatentCache:
+    specs, learned = condition_specs(NAMES), [CohortCase(case, backbone.grid) for case in cases]
+    usable = cache_cases(backbone, "a" * 64, learned, specs, folder, Team("cpu"), print, as_latents)
+    return LatentCache(folder, usable, "a" * 64, specs, backbone.grid.shape, as_latents)
+
+
+@torch.no_grad()
+def test_the_encoder_sees_the_latent_that_the_backbone_makes_of_the_image(backbone):
+    control = control_of("skull")
+    denoiser = GuidedDenoiser(backbone, ATTRIBUTES, control, [skull(lopsided())])
+    (seen,) = denoiser.state.conditions.values()
+    expected = backbone.encode(torch.from_numpy(lopsided().astype(np.float32))[None, None])
+    mirrored = backbone.encode(torch.from_numpy(lopsided().astype(np.float32))[None, None].flip(2))
+    assert torch.allclose(seen, expected, atol=1e-6)
+    assert (seen - mirrored).abs().max() > 0.1
+    assert denoiser.state.encoded[frozenset({"skull"})]["skull"].shape == (1, 8, *tiny.LATENT[1:])
+
+
+@torch.no_grad()
+def test_a_mask_beside_it_is_still_given_as_voxels(backbone):
+    array = np.zeros(tiny.GRID.shape, np.float32)
+    array[3:9, 5:20, 7:11] = 1
+    mask = Condition(ConditionSpec.from_dict(tiny.CONDITIONS[0]), Volume(array, tiny.GRID))
+    state = GuidedDenoiser(backbone, ATTRIBUTES, control_of("skull"), [mask, skull(lopsided())]).state
+    assert torch.equal(state.conditions["ventricles"][0, 0], torch.from_numpy(array))
+    assert state.conditions["skull"].shape == (1, *tiny.LATENT)
+
+
+@torch.no_grad()
+def test_what_the_image_shows_moves_eps_and_a_mirrored_image_moves_it_elsewhere(backbone):
+    latent = torch.randn(1, *tiny.LATENT, generator=torch.Generator().manual_seed(3))
+
+    def guided(*conditions):
+        return GuidedDenoiser(backbone, ATTRIBUTES, control_of("skull"), conditions)(latent, 600.0)
+
+    plain, image, mirrored = guided(), guided(skull(lopsided())), guided(skull(np.flip(lopsided(), 0)))
+    assert (image - plain).abs().max() > 1e-3
+    assert (image - mirrored).abs().max() > 1e-3
+
+
+def test_in_training_it_is_the_same_latent_and_its_mirror_image(backbone, cases, tmp_path):
+    cache = cached(backbone, cases, tmp_path / "latents")
+    image = torch.from_numpy(cases[1].read("skull").array)[None, None]
+    with torch.no_grad():
+        plain, mirrored = backbone.encode(image), backbone.encode(image.flip(2))
+    batch = cache.batch([1, 1], [False, True])
+    assert torch.allclose(batch.given["skull"][:1], plain, atol=0.1)
+    assert torch.allclose(batch.given["skull"][1:], mirrored, atol=0.1)
+    assert (plain - mirrored).abs().max() > 0.5  # else the two lines above would say nothing
+    assert batch.given["ventricles"] is batch.conditions["ventricles"]
+    assert batch.conditions["skull"].shape == (2, 1, *tiny.GRID.shape)  # where the focus lies is told by voxels
+
+
+def test_a_cache_without_them_is_completed(backbone, cases, tmp_path):
+    before = write_latents(backbone, cases, tmp_path / "latents", NAMES).latents
+    after = cached(backbone, cases, tmp_path / "latents")
+    assert torch.equal(before, after.latents)
+    assert after.batch([0], [False]).given["skull"].shape == (1, *tiny.LATENT)
+
+
+def test_small_networks_are_given_images_as_latents_and_full_ones_are_not(tmp_path):
+    tiny.write_packs(tmp_path)
+    manifest, specs = find_pack(tmp_path / "tiny").backbone, condition_specs(NAMES)
+    small = network_config(manifest, ControlSettings(backbone="tiny", conditions=NAMES), specs)
+    assert small["as_latents"] == ["skull"]
+    network = build_control(small, channels_of(specs))
+    assert network.as_latents == {"skull"}
+    assert "typical_ventricles" in network.state_dict() and "typical_skull" not in network.state_dict()
+    two_levels = {"encoder": {"channels": [8, 8]}}
+    settings = ControlSettings(backbone="tiny", conditions=NAMES, variant="released", network=two_levels)
+    assert "as_latents" not in network_config(manifest, settings, specs)
+
+
+def test_an_encoder_that_all_conditions_share_sees_voxels(tmp_path):
+    tiny.write_packs(tmp_path)
+    manifest, specs = find_pack(tmp_path / "tiny").backbone, condition_specs(NAMES)
+    settings = ControlSettings(backbone="tiny", conditions=NAMES, network={"shared_encoder": True})
+    network = build_control(network_config(manifest, settings, specs), channels_of(specs))
+    assert network.as_latents == frozenset()
+    with pytest.raises(ValueError, match="share"):
+        build_control({**network_config(manifest, settings, specs), "as_latents": ["skull"]}, channels_of(specs))
