@@ -13,9 +13,7 @@ from vcm.packs.store import find_pack
 from vcm.sampling.guidance import GuidedDenoiser
 from vcm.training.control_networks import channels_of, network_config
 from vcm.training.control_settings import ControlSettings
-from vcm.training.latent_cache import LatentCache, cache_cases
-from vcm.training.learning_cases import CohortCase, condition_specs
-from vcm.training.team import Team
+from vcm.training.learning_cases import condition_specs
 from vcm.volume import Volume
 
 ATTRIBUTES = torch.tensor([[1.0, 0.3, 0.6, 0.2]])
@@ -50,12 +48,6 @@ def lopsided() -> np.ndarray:
     """An image that is different from every side."""
     i, j, k = np.indices(tiny.GRID.shape)
     return (i * 3 + j * 2 + k) / 200 * (i < 11) * (k > 4)
-
-
-def cached(backbone, cases, folder, as_latents=("skull",)) -> LatentCache:
-    specs, learned = condition_specs(NAMES), [CohortCase(case, backbone.grid) for case in cases]
-    usable = cache_cases(backbone, "a" * 64, learned, specs, folder, Team("cpu"), print, as_latents)
-    return LatentCache(folder, usable, "a" * 64, specs, backbone.grid.shape, as_latents)
 
 
 @torch.no_grad()
@@ -93,7 +85,7 @@ def test_what_the_image_shows_moves_eps_and_a_mirrored_image_moves_it_elsewhere(
 
 
 def test_in_training_it_is_the_same_latent_and_its_mirror_image(backbone, cases, tmp_path):
-    cache = cached(backbone, cases, tmp_path / "latents")
+    cache = write_latents(backbone, cases, tmp_path / "latents", NAMES, as_latents=("skull",))
     image = torch.from_numpy(cases[1].read("skull").array)[None, None]
     with torch.no_grad():
         plain, mirrored = backbone.encode(image), backbone.encode(image.flip(2))
@@ -107,7 +99,7 @@ def test_in_training_it_is_the_same_latent_and_its_mirror_image(backbone, cases,
 
 def test_a_cache_without_them_is_completed(backbone, cases, tmp_path):
     before = write_latents(backbone, cases, tmp_path / "latents", NAMES).latents
-    after = cached(backbone, cases, tmp_path / "latents")
+    after = write_latents(backbone, cases, tmp_path / "latents", NAMES, as_latents=("skull",))
     assert torch.equal(before, after.latents)
     assert after.batch([0], [False]).given["skull"].shape == (1, *tiny.LATENT)
 

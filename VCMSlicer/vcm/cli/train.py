@@ -173,7 +173,7 @@ def export_command(
     licence: Annotated[
         str, typer.Option(help="Under which licence the pack may be used: Apache-2.0, …", show_default="not stated")
     ] = "",
-    version: Annotated[str, typer.Option(help="The pack's version.")] = "0.1.0",
+    version: Annotated[str, typer.Option(help="The pack's version.", show_default="a backbone's stays")] = "",
 ) -> None:
     """Write what a training has learned as a pack, with its settings and a card."""
     from vcm.training.export import export_run

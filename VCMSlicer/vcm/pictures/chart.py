@@ -65,8 +65,12 @@ class Chart:
 
     def __init__(self, width: int, height: int) -> None:
         self.size = width, height
-        self._image = Image.new("RGB", (width * FINE, height * FINE), CANVAS)
+        self._image = Image.new("RGB", (width * FINE, height * FINE), self.ink(CANVAS))
         self._draw = ImageDraw.Draw(self._image)
+
+    def ink(self, colour: Colour) -> Colour:
+        """What a colour is drawn with; other grounds may want others."""
+        return colour
 
     def finished(self) -> Image.Image:
         """The chart at its own size."""
@@ -84,7 +88,7 @@ class Chart:
         """Write text and give its width."""
         at = place[0] * FINE, place[1] * FINE
         wide = None if width is None else width * FINE
-        return write(self._draw, at, text, size * FINE, colour, anchor=anchor, width=wide) / FINE
+        return write(self._draw, at, text, size * FINE, self.ink(colour), anchor=anchor, width=wide) / FINE
 
     def line(
         self, points: Sequence[tuple[float, float]], colour: Colour, width: float = 1.5, dash: float | None = None
@@ -93,18 +97,18 @@ class Chart:
         for start, end in pairwise(points):
             for a, b in _dashes(start, end, dash) if dash else [(start, end)]:
                 ends = [(x * FINE, y * FINE) for x, y in (a, b)]
-                self._draw.line(ends, colour, max(1, round(width * FINE)))
+                self._draw.line(ends, self.ink(colour), max(1, round(width * FINE)))
 
     def dot(self, place: tuple[float, float], colour: Colour, radius: float = 4.5, *, hollow: bool = False) -> None:
         """A filled or hollow dot."""
         x, y, r = place[0] * FINE, place[1] * FINE, radius * FINE
-        fill = PANEL if hollow else colour
-        self._draw.ellipse((x - r, y - r, x + r, y + r), fill=fill, outline=colour, width=round(1.6 * FINE))
+        fill = self.ink(PANEL if hollow else colour)
+        self._draw.ellipse((x - r, y - r, x + r, y + r), fill=fill, outline=self.ink(colour), width=round(1.6 * FINE))
 
     def box(self, left: float, top: float, width: float, height: float, colour: Colour) -> None:
         """A filled rectangle."""
         corners = [value * FINE for value in (left, top, left + width, top + height)]
-        self._draw.rectangle(corners, fill=colour)
+        self._draw.rectangle(corners, fill=self.ink(colour))
 
     def legend(self, place: tuple[float, float], entries: Sequence[tuple[str, Colour, bool]]) -> None:
         """Names beside dots of their colours; the flag says which are hollow."""

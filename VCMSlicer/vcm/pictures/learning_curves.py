@@ -26,31 +26,11 @@ Points = Sequence[tuple[float, float]]
 class PaperChart(Chart):
     """A chart on white, kept at the fine size it is drawn in, for print."""
 
-    def __init__(self, width: int, height: int) -> None:
-        super().__init__(width, height)
-        self._image.paste(WHITE, (0, 0, *self._image.size))
-
     def finished(self) -> Image.Image:
         return self._image
 
-    def text(
-        self,
-        place: tuple[float, float],
-        text: str,
-        size: int,
-        colour: Colour = PLAIN,
-        anchor: str = "ls",
-        width: float | None = None,
-    ) -> float:
-        return super().text(place, text, size, INK.get(colour, colour), anchor, width)
-
-    def line(
-        self, points: Sequence[tuple[float, float]], colour: Colour, width: float = 1.5, dash: float | None = None
-    ) -> None:
-        super().line(points, INK.get(colour, colour), width, dash)
-
-    def box(self, left: float, top: float, width: float, height: float, colour: Colour) -> None:
-        super().box(left, top, width, height, INK.get(colour, colour))
+    def ink(self, colour: Colour) -> Colour:
+        return INK.get(colour, colour)
 
 
 def learning_curve(

@@ -54,7 +54,7 @@ def write_backbone_pack(
     content |= {name: value for name, value in changes.items() if name not in ("networks", "trained", "without")}
     content |= {
         "name": folder.name,
-        "version": provenance.version,
+        "version": provenance.version or content["version"],
         **_named(folder.name, base, content),
         "files": files,
         "networks": {**content["networks"], **changes.get("networks", {})},

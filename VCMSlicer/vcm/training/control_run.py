@@ -91,12 +91,11 @@ def _new_network(settings: ControlSettings, config: Mapping[str, Any], cache: La
         )
     torch.manual_seed(settings.seed)
     network = build_control(config, channels_of(cache.specs))
-    for spec in cache.specs if config.get("typical_shape") else ():
-        if spec.name in network.as_latents:
-            continue
-        typical = network.get_buffer(f"typical_{spec.name}")
-        i, j, k = typical.shape[1:]
-        typical.copy_(cache.typical(spec, (i, j, k)))
+    buffers = dict(network.named_buffers())
+    for spec in cache.specs:
+        if (typical := buffers.get(f"typical_{spec.name}")) is not None:
+            i, j, k = typical.shape[1:]
+            typical.copy_(cache.typical(spec, (i, j, k)))
     return network
 
 

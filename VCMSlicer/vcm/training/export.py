@@ -34,7 +34,7 @@ def export_run(
     command: str = "",
     data: str = "",
     licence: str = "",
-    version: str = "0.1.0",
+    version: str = "",
     figures: Path | None = None,
 ) -> None:
     """Write the best averaged weights of a run as the pack `out`.

@@ -210,7 +210,7 @@ def _both_sides(backbone: LatentDiffusion, array: NDArray[np.float32]) -> tuple[
             mean, spread = backbone.autoencoder.encode(image)
         means.append((mean.float() * backbone.scale_factor - backbone.latent_mean) / backbone.latent_std)
         spreads.append(spread.float() * backbone.scale_factor / backbone.latent_std)
-    return torch.cat(means).half().cpu().contiguous(), torch.cat(spreads).half().cpu().contiguous()
+    return torch.cat(means).half().cpu(), torch.cat(spreads).half().cpu()
 
 
 def _stored(spec: ConditionSpec, array: NDArray[Any]) -> Tensor:

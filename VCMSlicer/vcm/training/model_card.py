@@ -30,7 +30,7 @@ class Provenance:
     cases: int
     data: str
     licence: str = ""
-    version: str = "0.1.0"
+    version: str = ""
 
     @property
     def terms(self) -> dict[str, str]:
