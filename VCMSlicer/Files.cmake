@@ -102,6 +102,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/controls/control.py
   vcm/controls/folding.py
   vcm/controls/patch_encoder.py
+  vcm/controls/patch_network.py
   vcm/controls/published.py
   vcm/controls/vcm_control.py
   vcm/controls/vcm_networks.py
@@ -270,6 +271,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/training/trial_sheet.py
   vcm/volume.py
   vcm/volumes/__init__.py
+  vcm/volumes/brain_hole.py
   vcm/volumes/image_refusals.py
   vcm/volumes/label_values.py
   vcm/volumes/nifti_reader.py

@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
-from small_cohort import new_network, write_cohort, write_latents
+from small_cohort import NETWORK, new_network, write_cohort, write_latents
 from vcm.errors import Code, VcmError
+from vcm.loading import build_control
 from vcm.training.checkpoint import CHECKPOINT, FORMER, load_checkpoint, load_last, save_checkpoint, save_in_turn
 from vcm.training.control_lesson import ControlLesson
 from vcm.training.control_settings import ControlSettings
 from vcm.training.lesson import item_at, slots_of
+from vcm.training.losses import focus_on
 from vcm.training.run_log import LOG
 from vcm.training.team import Team
 from vcm.training.trainer import Listeners, Trainer
@@ -145,8 +147,18 @@ def test_the_time_that_is_given_is_kept(cases, tmp_path):
     assert load_checkpoint(tmp_path / CHECKPOINT)["step"] == learner.step
 
 
+def patch_network():
+    torch.manual_seed(0)
+    networks = {
+        "variant": "patches", "places": [4, 6, 8], "width": 8, "features": 8, "hidden": 8,
+        "unet": {**NETWORK["unet"], "channels": [8], "attention_levels": [False], "num_head_channels": 4},
+        "schedule": {}, "latent_channels": 3, "latent_packing": 1, "condition_packing": 4,
+    }  # fmt: skip
+    return build_control(networks, {"ventricles": 1})
+
+
 def test_the_first_phase_teaches_the_latent_from_the_condition_alone(cases, tmp_path):
-    network = new_network(direct=True)
+    network = patch_network()
     learner = trainer(cases, tmp_path, network=network, steps=80, regression_steps=60, learning_rate=1e-2, log_every=20)
     unet = weights(network.unet)
     for _ in range(60):
@@ -156,6 +168,67 @@ def test_the_first_phase_teaches_the_latent_from_the_condition_alone(cases, tmp_
     assert last < 0.8 * first
     learner.train()
     assert not torch.equal(weights(network.unet), unet)
+
+
+def asked(learner):
+    """How many latents the backbone is asked to denoise from now on; the list grows."""
+    counts, denoise = [], learner.lesson.backbone.denoise
+
+    def counting(latent, t, attributes):
+        counts.append(len(latent))
+        return denoise(latent, t, attributes)
+
+    learner.lesson.backbone.denoise = counting
+    return counts
+
+
+def test_noise_that_stays_for_some_epochs_is_shown_to_the_backbone_once(cases, tmp_path):
+    learner = trainer(cases, tmp_path, batch=3, steps=12, noise_epochs=4)  # an epoch is a step
+    counts = asked(learner)
+    learner.train()
+    assert counts == [3, 3, 3]
+
+
+def test_and_teaches_what_asking_each_time_would_teach(cases, tmp_path):
+    settings = {"batch": 2, "steps": 12, "noise_epochs": 3}  # batches lie across the ends of epochs
+    kept, forgetful = trainer(cases, tmp_path / "a", **settings), trainer(cases, tmp_path / "b", **settings)
+    counts = asked(kept)
+    for _ in range(12):
+        forgetful.lesson._frozen.clear()
+        assert kept.take_step() == forgetful.take_step()
+    assert torch.equal(weights(kept.network), weights(forgetful.network))
+    assert sum(counts) < 24
+
+
+def test_after_them_the_noise_is_another(cases, tmp_path):
+    learner = trainer(cases, tmp_path, batch=3, noise_epochs=2, learning_rate=1e-9)
+    shown = [learner.take_step()["v_error_uncontrolled"] for _ in range(6)]
+    assert shown[0] == pytest.approx(shown[1], rel=1e-5) and shown[2] == pytest.approx(shown[3], rel=1e-5)
+    assert len({round(error, 4) for error in shown}) == 3
+
+
+def test_killed_among_them_it_goes_on_bit_for_bit(cases, tmp_path):
+    settings = {"batch": 2, "steps": 9, "noise_epochs": 4}
+    whole = trainer(cases, tmp_path / "whole", **settings)
+    whole.train()
+    part = trainer(cases, tmp_path / "parts", **settings)
+    for _ in range(4):
+        part._gather(part.take_step())
+    part.save()
+    rest = trainer(cases, tmp_path / "parts", **settings)
+    rest.train()
+    assert torch.equal(weights(rest.network), weights(whole.network))
+    assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
+
+
+def test_where_the_focus_lies_is_mirrored_with_its_item(cases, tmp_path):
+    lesson = trainer(cases, tmp_path, focus=7.0).lesson
+    slots = slots_of(1, 0, 4, len(lesson), range(4))
+    for flip in (False, True):
+        batch = lesson.cache.batch([slot.item for slot in slots], [flip] * 4)
+        expected = focus_on(batch.conditions, lesson.classes, tiny.LATENT[1:], 7.0)
+        assert torch.equal(lesson._focus(slots, [flip] * 4, tiny.LATENT[1:]), expected)
+        assert not torch.equal(expected, expected.flip(2))
 
 
 def test_a_gradient_that_is_no_number_is_told_and_the_checkpoint_stays(cases, tmp_path):

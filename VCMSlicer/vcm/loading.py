@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from vcm.backbones.latent_diffusion import LatentDiffusion, build_autoencoder, build_denoiser
 from vcm.backbones.schedule import Schedule
-from vcm.controls.vcm_control import VcmControl
+from vcm.controls.patch_network import PatchNetwork
+from vcm.controls.vcm_control import ControlNetwork, VcmControl
 from vcm.controls.vcm_networks import VcmNetwork
 from vcm.errors import Code, VcmError
 from vcm.packs.store import Pack, open_weights
@@ -58,10 +59,10 @@ def load_control(pack: Pack) -> VcmControl:
     return VcmControl(network, manifest.conditions, manifest.scale_factor).eval()
 
 
-def build_control(networks: Mapping[str, Any], channels: Mapping[str, int]) -> VcmNetwork:
+def build_control(networks: Mapping[str, Any], channels: Mapping[str, int]) -> ControlNetwork:
     """A VCM from a manifest's `networks` and the channels of its conditions, with fresh weights."""
     options = {name: value for name, value in networks.items() if name != "variant"}
-    return VcmNetwork(channels, **options)
+    return (PatchNetwork if networks.get("variant") == "patches" else VcmNetwork)(channels, **options)
 
 
 def fill(pack: Pack, network: nn.Module, weights: Mapping[str, Tensor]) -> None:

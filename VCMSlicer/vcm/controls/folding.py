@@ -22,10 +22,11 @@ def fold_typical(
     """
     folded = {name: tensor.detach().float().clone() for name, tensor in weights.items()}
     typical = {name.removeprefix("typical_"): t for name, t in folded.items() if name.startswith("typical_")}
-    if not typical or "places" not in networks["encoder"] or networks["shared_encoder"]:
+    places = networks.get("places") or networks.get("encoder", {}).get("places")
+    if not typical or not places or networks.get("shared_encoder"):
         return dict(networks), folded
     packing = int(networks["condition_packing"])
-    size = [n * packing for n in networks["encoder"]["places"]]
+    size = [n * packing for n in places]
     for name, condition in typical.items():
         patches = pack(functional.interpolate(condition[None], size), packing)[0] * networks["condition_gain"]
         embed = folded[f"encoders.{name}.embed.conv.weight"][:, :, 0, 0, 0]

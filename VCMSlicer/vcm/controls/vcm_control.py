@@ -10,7 +10,11 @@ from torch import Tensor, nn
 from vcm.backbones.latent_diffusion import dtype_of
 from vcm.conditions import ConditionSpec
 from vcm.controls.control import DenoiseLatent
+from vcm.controls.patch_network import PatchNetwork
 from vcm.controls.vcm_networks import VcmNetwork
+
+ControlNetwork = VcmNetwork | PatchNetwork
+"""What makes γ and β: the published VCM, or that of small backbones."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class VcmControl(nn.Module):
     """A trained VCM with the conditions it was trained for."""
 
     def __init__(
-        self, network: VcmNetwork, conditions: tuple[ConditionSpec, ...], scale_factor: float | None = None
+        self, network: ControlNetwork, conditions: tuple[ConditionSpec, ...], scale_factor: float | None = None
     ) -> None:
         super().__init__()
         self.network = network

@@ -67,10 +67,10 @@ class VcmNetwork(nn.Module):
     the weights: a whitened latent says nothing of where it lies, so that a network of convolutions could not know
     whether the absence of a structure is worth a remark. With `direct` the heads see the encodings too, beside what
     the U-Net made of them, so that a shift of the latent where the mask is can be learned in tens of steps instead of
-    thousands; there they are scaled by √(1−ᾱ_t), since a condition adds the less the more of the latent shows. Of the
-    conditions in `as_latents` the encoders are given the backbone's own latents: what an image fixes is then nearly
-    there, and need not be learned.
+    thousands; there they are scaled by √(1−ᾱ_t), since a condition adds the less the more of the latent shows.
     """
+
+    as_latents: frozenset[str] = frozenset()
 
     def __init__(
         self,
@@ -88,20 +88,15 @@ class VcmNetwork(nn.Module):
         condition_gain: float = 1.0,
         typical_shape: Sequence[int] | None = None,
         direct: bool = False,
-        as_latents: Sequence[str] = (),
     ) -> None:
         super().__init__()
-        self.channels, self.as_latents = dict(channels), frozenset(as_latents) & frozenset(channels)
-        if shared_encoder and self.as_latents:
-            raise ValueError("an encoder that all conditions share cannot be given latents of some")
+        self.channels = dict(channels)
         self.condition_packing, self.latent_packing = condition_packing, latent_packing
         self.condition_pooling, self.condition_gain = condition_pooling, condition_gain
         for name, width in self.channels.items() if typical_shape else ():
-            if name not in self.as_latents:
-                self.register_buffer(f"typical_{name}", torch.zeros(width, *(typical_shape or ())))
+            self.register_buffer(f"typical_{name}", torch.zeros(width, *(typical_shape or ())))
         seen = latent_channels * latent_packing**3
         widths = {name: width * condition_packing**3 for name, width in self.channels.items()}
-        widths |= dict.fromkeys(self.as_latents, seen)
         widths = {SHARED: sum(widths.values())} if shared_encoder else widths
         build = PatchEncoder if "places" in encoder else ConditionEncoder
         self.encoders = nn.ModuleDict(
@@ -139,14 +134,9 @@ class VcmNetwork(nn.Module):
             }
             joined = torch.cat([{**present, **zeros}[name] for name in self.channels], dim=1)
             return {SHARED: self.encoders[SHARED](pack(joined, self.condition_packing), t)}
-        return {name: self.encoders[name](pack(c, self._packing(name)), t) for name, c in present.items()}
-
-    def _packing(self, name: str) -> int:
-        return self.latent_packing if name in self.as_latents else self.condition_packing
+        return {name: self.encoders[name](pack(c, self.condition_packing), t) for name, c in present.items()}
 
     def _unusual(self, name: str, condition: Tensor) -> Tensor:
-        if name in self.as_latents:
-            return condition
         if self.condition_pooling > 1:
             condition = functional.avg_pool3d(condition, self.condition_pooling)
         typical = getattr(self, f"typical_{name}", None)

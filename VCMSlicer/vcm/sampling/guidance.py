@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import reduce
 from itertools import combinations
 from typing import Any
@@ -14,6 +14,7 @@ from vcm.backbones.backbone import Backbone
 from vcm.conditions import Condition
 from vcm.controls.control import Control
 from vcm.grid import Grid
+from vcm.volumes.brain_hole import fill_hole
 from vcm.volumes.resampling import resample_image
 
 Weight = float | Tensor
@@ -65,10 +66,7 @@ class GuidedDenoiser:
         self._plans: dict[frozenset[str], dict[frozenset[str], Weight]] = {}
         self.state: Any = None
         if control is not None and self.conditions:
-            tensors = {
-                c.spec.name: torch.from_numpy(c.as_channels())[None].to(attributes.device) for c in self.conditions
-            }
-            tensors |= {name: backbone.encode(tensors[name]) for name in control.as_latents & tensors.keys()}
+            tensors = {c.spec.name: self._as_seen(c, control.as_latents) for c in self.conditions}
             self.state = control.encode(tensors, self._subsets_that_will_act())
 
     def __call__(self, latent: Tensor, t: float) -> Tensor:
@@ -102,6 +100,13 @@ class GuidedDenoiser:
         for subset, weight in plan.items():
             guided = guided + weight * (self.control.guide(denoise, latent, times, self.state, subset) - eps)
         return guided
+
+    def _as_seen(self, condition: Condition, as_latents: Collection[str]) -> Tensor:
+        """A condition as its control wants it: its channels, or the latent of an image whose hole is filled."""
+        device, channels = self.attributes.device, condition.as_channels()
+        if condition.spec.name not in as_latents:
+            return torch.from_numpy(channels)[None].to(device)
+        return self.backbone.encode(torch.from_numpy(fill_hole(channels[0]))[None, None].to(device))
 
     def _plan(self, acting: frozenset[str]) -> dict[frozenset[str], Weight]:
         if acting not in self._plans:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -11,14 +12,14 @@ from torch.utils.checkpoint import checkpoint
 from vcm.backbones.latent_diffusion import LatentDiffusion
 from vcm.backbones.latents import pack
 from vcm.backbones.noise_levels import NoiseLevels
-from vcm.controls.vcm_control import VcmControl
-from vcm.controls.vcm_networks import VcmNetwork
+from vcm.controls.patch_network import PatchNetwork
+from vcm.controls.vcm_control import ControlNetwork, VcmControl
 from vcm.training.condition_dropout import kept_conditions
 from vcm.training.control_settings import ControlSettings
-from vcm.training.latent_cache import Batch, LatentCache
-from vcm.training.lesson import Lesson, Outcome, Slot, Trial
+from vcm.training.latent_cache import FLIP_AXIS, Batch, LatentCache
+from vcm.training.lesson import Lesson, Outcome, Slot, Trial, generator_of
 from vcm.training.losses import WEIGHTINGS, control_loss, focus_on
-from vcm.training.noise_steps import make_noisy, normal_like, v_error
+from vcm.training.noise_steps import Noisy, make_noisy, normal_like, v_error
 from vcm.training.obedience import Examiner
 
 
@@ -32,7 +33,7 @@ class ControlLesson(Lesson):
         self,
         settings: ControlSettings,
         backbone: LatentDiffusion,
-        network: VcmNetwork,
+        network: ControlNetwork,
         cache: LatentCache,
         *,
         identity: Mapping[str, str],
@@ -44,6 +45,8 @@ class ControlLesson(Lesson):
         self.levels = NoiseLevels(backbone.schedule).to(self.device)
         self.identity = {**identity, "cases": cache.identity}
         self.trials = len(examiner.cases) if examiner else 0
+        self._places: dict[int, Tensor] = {}
+        self._frozen: dict[int, tuple[int, Tensor]] = {}
         self.rescale = 1.0 if settings.scale_factor is None else settings.scale_factor / backbone.scale_factor
 
     def __len__(self) -> int:
@@ -51,21 +54,21 @@ class ControlLesson(Lesson):
 
     def outcome(self, network: nn.Module, slots: Sequence[Slot], step: int) -> Outcome:
         """Eq. 4 on these slots, or the regression of the first phase."""
-        assert isinstance(network, VcmNetwork)
+        assert isinstance(network, ControlNetwork)
         settings = self.settings
-        mirrored = [slot.uniform() < settings.flip for slot in slots]
+        drawn = self._draws(slots, step)
+        mirrored = [slot.uniform() < settings.flip for slot in drawn]
         batch = self.cache.batch([slot.item for slot in slots], mirrored, self.device)
         clean = batch.latent
         if settings.latents == "sampled" and batch.spread is not None:
-            clean = clean + batch.spread * normal_like(clean, slots)
+            clean = clean + batch.spread * normal_like(clean, drawn)
         clean = clean * self.rescale
         kept = kept_conditions(settings.dropout, settings.conditions, slots)
-        place = focus_on(batch.conditions, self.classes, clean.shape[2:], settings.focus)
+        place = self._focus(slots, mirrored, clean.shape[2:])
         if step < settings.regression_steps:
             return self._regress(network, batch, clean, kept, place)
-        noisy = make_noisy(clean, slots, self.levels)
-        with torch.no_grad():
-            eps = self.backbone.denoise(noisy.latent, noisy.t, batch.attributes).float()
+        noisy = make_noisy(clean, drawn, self.levels)
+        eps = self._uncontrolled(slots, step, noisy, batch.attributes)
         encoded = self._encode(network, batch, kept, noisy.t)
         gamma, beta = network.modulation(noisy.latent, eps, noisy.t, encoded)
         gamma, beta = gamma.float(), beta.float()
@@ -85,35 +88,70 @@ class ControlLesson(Lesson):
     def examine(self, network: nn.Module, places: Sequence[int]) -> Iterator[Trial]:
         """Sample unseen cases with this network and measure how it obeys."""
         assert self.examiner is not None
-        assert isinstance(network, VcmNetwork)
+        assert isinstance(network, ControlNetwork)
         control = VcmControl(network, self.examiner.specs, self.settings.scale_factor)
         for place in places:
             result = self.examiner.examine_one(control, place)
             yield Trial(place, result.figures, self.examiner.picture(place, result))
 
+    def _focus(self, slots: Sequence[Slot], mirrored: Sequence[bool], shape: Sequence[int]) -> Tensor:
+        """How much each place of the latent counts, for each slot; reckoned once for each item."""
+        for item in {slot.item for slot in slots} - self._places.keys():
+            voxels = {spec.name: torch.from_numpy(self.cache.channels(spec, item))[None] for spec in self.cache.specs}
+            self._places[item] = focus_on(voxels, self.classes, shape, self.settings.focus)[0]
+        places = [self._places[slot.item] for slot in slots]
+        turned = [place.flip(1 + FLIP_AXIS) if flip else place for place, flip in zip(places, mirrored, strict=True)]
+        return torch.stack(turned).to(self.device)
+
+    def _draws(self, slots: Sequence[Slot], step: int) -> Sequence[Slot]:
+        """The slots from whose generators come an item's side, time and noise."""
+        if self.settings.noise_epochs == 1:
+            return slots
+        seed = self.settings.seed
+        return [
+            replace(slot, place=0, of=1, generator=generator_of(seed, self._round(slot, step), slot.item))
+            for slot in slots
+        ]
+
+    def _round(self, slot: Slot, step: int) -> int:
+        """How often the noise of this slot's item has been drawn anew."""
+        return (step * self.settings.batch + slot.place) // len(self) // self.settings.noise_epochs
+
+    @torch.no_grad()
+    def _uncontrolled(self, slots: Sequence[Slot], step: int, noisy: Noisy, attributes: Tensor) -> Tensor:
+        """The backbone's own ε; it is frozen, so that the same noise need not be shown to it twice."""
+        rounds = [self._round(slot, step) for slot in slots]
+        known = [self._frozen.get(slot.item, (-1, noisy.latent)) for slot in slots]
+        if [number for number, _ in known] == rounds:
+            return torch.stack([eps for _, eps in known])
+        eps = self.backbone.denoise(noisy.latent, noisy.t, attributes).float()
+        if self.settings.noise_epochs > 1:
+            for slot, number, one in zip(slots, rounds, eps, strict=True):
+                self._frozen[slot.item] = number, one
+        return eps
+
     def _encode(
-        self, network: VcmNetwork, batch: Batch, kept: Mapping[str, Tensor] | None, t: Tensor
+        self, network: ControlNetwork, batch: Batch, kept: Mapping[str, Tensor] | None, t: Tensor | None
     ) -> dict[str, Tensor]:
         """The encodings, those that a slot does without multiplied by zero."""
         if self.settings.recompute:
-            parts = [batch.given] if network.shared_encoder else [{n: c} for n, c in batch.given.items()]
+            parts = [batch.conditions] if network.shared_encoder else [{n: c} for n, c in batch.conditions.items()]
             encoded: dict[str, Tensor] = {}
             for part in parts:
                 encoded |= checkpoint(network.encode, part, t=t, use_reentrant=False)
         else:
-            encoded = network.encode(batch.given, t=t)
+            encoded = network.encode(batch.conditions, t=t)
         if kept is None:
             return encoded
         return {name: one * kept[name].to(one)[:, None, None, None, None] for name, one in encoded.items()}
 
     def _regress(
-        self, network: VcmNetwork, batch: Batch, clean: Tensor, kept: Mapping[str, Tensor] | None, place: Tensor
+        self, network: ControlNetwork, batch: Batch, clean: Tensor, kept: Mapping[str, Tensor] | None, place: Tensor
     ) -> Outcome:
-        """At full noise v is the clean latent with its sign changed, and the U-Net sees nothing: encoders and heads
-        learn alone what a condition says of the latent."""
-        last = torch.full((len(clean),), float(self.backbone.schedule.timesteps - 1), device=clean.device)
-        encoded = self._encode(network, batch, kept, last)
-        error = (_shift_of_v(network, encoded).float() + pack(clean, network.latent_packing)).square()
+        """Encoders and expectation learn alone what the conditions say of the clean latent."""
+        assert isinstance(network, PatchNetwork)
+        encoded = self._encode(network, batch, kept, None)
+        error = (network.expect(encoded)[1].float() - pack(clean, network.latent_packing)).square()
         weight = pack(place.expand_as(clean), network.latent_packing)
         return Outcome(
             (error * weight).mean(),
@@ -128,12 +166,3 @@ class ControlLesson(Lesson):
             return float(l1)
         # The released code overwrites the number of channels with the last size before it uses it.
         return 1 / (self.settings.batch * (k if l1 == "released" else channels) * i * j * k)
-
-
-def _shift_of_v(network: VcmNetwork, encoded: Mapping[str, Tensor]) -> Tensor:
-    """What the heads alone make of the encodings, in units of v, packed; the U-Net's features count as zeros."""
-    parts = list(encoded.values())
-    width = network.heads.shared.conv.in_channels - sum(part.shape[1] for part in parts)
-    silent = parts[0].new_zeros(len(parts[0]), width, *parts[0].shape[2:])
-    shift: Tensor = network.heads.beta(network.heads.shared(torch.cat([silent, *parts], dim=1)))
-    return shift

@@ -83,10 +83,10 @@ def open_control_run(
 
 
 def _new_network(settings: ControlSettings, config: Mapping[str, Any], cache: LatentCache) -> Any:
-    if settings.regression_steps and not config.get("direct"):
+    if settings.regression_steps and config["variant"] != "patches":
         raise VcmError(
             Code.BAD_REQUEST,
-            "A first phase (regression_steps) needs a network whose heads see the conditions directly.",
+            "A first phase (regression_steps) needs a network that says what the conditions alone let expect.",
             'Choose variant = "small", or leave regression_steps out.',
         )
     torch.manual_seed(settings.seed)

@@ -31,6 +31,8 @@ class ControlSettings(TrainingSettings):
                 probability to be left out, whatever becomes of the others.
     latents     `mean` of the autoencoder's posterior, as in the paper; or `sampled` anew each time, as released.
     flip        the share of items that are seen mirrored, left to right.
+    noise_epochs  for so many epochs an item keeps its side, time and noise, and what the frozen backbone made of them,
+                which costs as much as a small control's own work, is kept in memory (1: all is drawn anew each time).
     scale_factor  stands in for the backbone's own (the released control was trained with 0.8963).
     recompute   compute the encoders a second time for the backward pass instead of keeping what they made: less memory,
                 more time, the same weights.
@@ -50,6 +52,7 @@ class ControlSettings(TrainingSettings):
     latents: str = "mean"
     flip: float = 0.5
     scale_factor: float | None = None
+    noise_epochs: int = 1
     regression_steps: int = 0
     recompute: bool = False
     sampling_steps: int = 20
@@ -63,6 +66,7 @@ class ControlSettings(TrainingSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.require(0 <= self.regression_steps < self.steps, "regression_steps", "0 or more and fewer than steps")
+        self.require(self.noise_epochs >= 1, "noise_epochs", "at least 1")
         self.require(self.sampling_steps >= 1, "sampling_steps", "at least 1")
         self.require(0 <= self.flip <= 1, "flip", "within 0 and 1")
         self.require(self.scale_factor is None or self.scale_factor > 0, "scale_factor", "above 0")

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vcm.controls.vcm_control import VcmControl
-from vcm.controls.vcm_networks import VcmNetwork
+from vcm.controls.vcm_control import ControlNetwork, VcmControl
 from vcm.judging.mean_interval import mean_with_interval
 from vcm.training.checkpoint import BEST, load_checkpoint
 from vcm.training.control_run import ControlRun
@@ -49,10 +48,10 @@ def try_best(
 ) -> tuple[int, list[HeldOutResult]]:
     """The step of the best weights, and what they make of every held-out case; the processes share the cases."""
     trainer, examiner = run.trainer, run.lesson.examiner
-    assert examiner is not None and isinstance(trainer.network, VcmNetwork)
+    assert examiner is not None and isinstance(trainer.network, ControlNetwork)
     best = load_checkpoint(trainer.folder / BEST)
     network = trainer.average.network
-    assert isinstance(network, VcmNetwork)
+    assert isinstance(network, ControlNetwork)
     network.load_state_dict(best["average"])
     control = VcmControl(network, examiner.specs, run.settings.scale_factor)
     mine = trainer.team.share(len(examiner.cases))

@@ -27,6 +27,7 @@ from vcm.conditions import ConditionSpec, Kind
 from vcm.errors import Code, VcmError
 from vcm.training.learning_cases import LearningCase
 from vcm.training.team import Team
+from vcm.volumes.brain_hole import fill_hole
 
 FLIP_AXIS = 0
 """The array axis that runs left to right on the backbones' LAS grids."""
@@ -37,14 +38,13 @@ CASE_FAULTS = {Code.FILE_MISSING, Code.FILE_UNREADABLE, Code.GEOMETRY, Code.COND
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Latents `[B, *latent_shape]`, their spreads, conditions `{name: [B, channels, i, j, k]}`, attributes `[B, n]`.
+    """Latents `[B, *latent_shape]`, their spreads, conditions, attributes `[B, n]`.
 
-    `given` are the conditions as the control's encoders see them: some of them as latents.
+    The conditions are as the control's encoders see them: `{name: [B, channels, i, j, k]}`, some of them as latents.
     """
 
     latent: Tensor
     conditions: dict[str, Tensor]
-    given: dict[str, Tensor]
     attributes: Tensor
     spread: Tensor | None = None
 
@@ -62,7 +62,7 @@ def cache_cases(
     """See to it that every case is cached, the work shared by the team; returns those that are.
 
     `fingerprint` is the SHA-256 of the backbone's autoencoder. Of the conditions in `as_latents`, which are images,
-    latents are kept too.
+    latents are kept too, with the brain's hole filled.
     """
     names = needed_tensors(specs, as_latents)
     for done, number in enumerate(team.share(len(cases)), 1):
@@ -98,13 +98,13 @@ def encode_case(
         "spreads": spreads,
         "attributes": torch.tensor([case.attributes[spec.name] for spec in backbone.attributes]),
         **{f"condition.{spec.name}": _stored(spec, arrays[spec.name]) for spec in specs},
-        **{f"latents.{name}": _both_sides(backbone, arrays[name])[0] for name in as_latents},
+        **{_filled(name): _both_sides(backbone, fill_hole(arrays[name]))[0] for name in as_latents},
     }
 
 
 def needed_tensors(specs: Iterable[ConditionSpec], as_latents: Sequence[str]) -> set[str]:
     """What a case's file must hold for these conditions."""
-    return {*(f"condition.{spec.name}" for spec in specs), *(f"latents.{name}" for name in as_latents)}
+    return {*(f"condition.{spec.name}" for spec in specs), *map(_filled, as_latents)}
 
 
 def write_case(folder: Path, case: LearningCase, fingerprint: str, tensors: Mapping[str, Tensor]) -> None:
@@ -147,7 +147,7 @@ class LatentCache:
         self.latents = torch.stack([tensors["latents"] for tensors in there])
         self.spreads = torch.stack([tensors["spreads"] for tensors in there])
         self.attributes = torch.stack([tensors["attributes"] for tensors in there])
-        self._given = {name: torch.stack([tensors[f"latents.{name}"] for tensors in there]) for name in as_latents}
+        self._given = {name: torch.stack([tensors[_filled(name)] for tensors in there]) for name in as_latents}
         self._conditions = {spec.name: [tensors[f"condition.{spec.name}"] for tensors in there] for spec in self.specs}
 
     def __len__(self) -> int:
@@ -161,16 +161,15 @@ class LatentCache:
     def batch(self, items: Sequence[int], mirrored: Sequence[bool], device: torch.device | str = "cpu") -> Batch:
         """The items as one batch, in fp32."""
         which, side = torch.as_tensor(items), torch.as_tensor(mirrored).long()
-        conditions = {
-            spec.name: torch.stack(
-                [self._channels(spec, n, flip, device) for n, flip in zip(items, mirrored, strict=True)]
-            )
-            for spec in self.specs
-        }
+        conditions = {name: latents[which, side].to(device).float() for name, latents in self._given.items()}
+        for spec in self.specs:
+            if spec.name not in conditions:
+                each = zip(items, mirrored, strict=True)
+                stored = torch.stack([self._voxels(spec, n, flip, device) for n, flip in each])
+                conditions[spec.name] = _in_fp32(spec, stored)
         return Batch(
             self.latents[which, side].to(device).float(),
             conditions,
-            conditions | {name: latents[which, side].to(device).float() for name, latents in self._given.items()},
             self.attributes[which].to(device),
             self.spreads[which, side].to(device).float(),
         )
@@ -179,25 +178,29 @@ class LatentCache:
         """The mean of a condition over all items and their mirror images, `[channels, *shape]` on a coarser grid."""
         total = torch.zeros(spec.channels, *shape)
         for item in range(len(self)):
-            total += functional.adaptive_avg_pool3d(self._channels(spec, item, False, "cpu"), shape)
+            total += functional.adaptive_avg_pool3d(torch.from_numpy(self.channels(spec, item)), shape)
         return (total + total.flip(1 + FLIP_AXIS)) / (2 * len(self))
 
     def channels(self, spec: ConditionSpec, item: int) -> NDArray[np.float32]:
-        """A condition of an item as its control's encoder sees it, `[channels, i, j, k]`."""
-        array: NDArray[np.float32] = self._channels(spec, item, False, "cpu").numpy()
+        """The voxels of an item's condition, `[channels, i, j, k]`."""
+        array: NDArray[np.float32] = _in_fp32(spec, self._voxels(spec, item, False, "cpu")).numpy()
         return array
 
-    def _channels(self, spec: ConditionSpec, item: int, mirrored: bool, device: torch.device | str) -> Tensor:
+    def _voxels(self, spec: ConditionSpec, item: int, mirrored: bool, device: torch.device | str) -> Tensor:
         stored = self._conditions[spec.name][item]
         if spec.kind is Kind.MASK:
             bits = np.unpackbits(stored.numpy(), count=int(np.prod(self.shape)))
-            array = torch.from_numpy(bits.reshape(1, *self.shape)).to(device).float()
+            array = torch.from_numpy(bits.reshape(1, *self.shape)).to(device)
         elif spec.kind is Kind.LABELS:
             labels = stored.to(device)
-            array = torch.stack([labels == structure.value for structure in spec.classes]).float()
+            array = torch.stack([labels == structure.value for structure in spec.classes])
         else:
-            array = stored.to(device)[None].float() / 255
+            array = stored.to(device)[None]
         return array.flip(1 + FLIP_AXIS) if mirrored else array
+
+
+def _in_fp32(spec: ConditionSpec, stored: Tensor) -> Tensor:
+    return stored.float() / 255 if spec.kind is Kind.IMAGE else stored.float()
 
 
 def _both_sides(backbone: LatentDiffusion, array: NDArray[np.float32]) -> tuple[Tensor, Tensor]:
@@ -220,6 +223,10 @@ def _stored(spec: ConditionSpec, array: NDArray[Any]) -> Tensor:
     if spec.kind is Kind.LABELS:
         return torch.from_numpy(np.asarray(array, np.uint8).copy())
     return torch.from_numpy(np.rint(np.clip(array, 0, 1) * 255).astype(np.uint8))
+
+
+def _filled(name: str) -> str:
+    return f"filled.{name}"
 
 
 def _path(folder: Path, case: LearningCase) -> Path:

@@ -100,7 +100,7 @@ def slots_of(seed: int, step: int, batch: int, items: int, places: Sequence[int]
     [0, 2, 1, 3]
     """
     return [
-        Slot(place, batch, item_at(seed, step * batch + place, items), _generator(seed, step, place))
+        Slot(place, batch, item_at(seed, step * batch + place, items), generator_of(seed, step, place))
         for place in places
     ]
 
@@ -115,6 +115,7 @@ def _order(seed: int, epoch: int, items: int) -> NDArray[np.int64]:
     return np.random.default_rng([seed, epoch]).permutation(items)
 
 
-def _generator(seed: int, step: int, place: int) -> torch.Generator:
-    mixed = int(np.random.SeedSequence([seed, step, place]).generate_state(1, np.uint64)[0] >> 1)
+def generator_of(*numbers: int) -> torch.Generator:
+    """A generator that follows from these numbers and from nothing else."""
+    mixed = int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
     return torch.Generator().manual_seed(mixed)

@@ -11,8 +11,7 @@ from pathlib import Path
 import torch
 
 from vcm.conditions import ConditionSpec
-from vcm.controls.vcm_control import VcmControl
-from vcm.controls.vcm_networks import VcmNetwork
+from vcm.controls.vcm_control import ControlNetwork, VcmControl
 from vcm.training.control_run import open_control_run
 from vcm.training.control_settings import ControlSettings
 from vcm.training.lesson import slots_of
@@ -84,7 +83,7 @@ def measure_pace(
         learn()
         step = _seconds(learn) * mine / len(slots)
         examiner = lesson.examiner
-        assert examiner is not None and isinstance(network, VcmNetwork)
+        assert examiner is not None and isinstance(network, ControlNetwork)
         control = VcmControl(network, examiner.specs, settings.scale_factor)
         trial = _seconds(lambda: examiner.examine_one(control, 0))
         weights = sum(p.numel() for p in network.parameters())
