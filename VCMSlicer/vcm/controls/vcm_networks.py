@@ -1,8 +1,9 @@
 """The Volumetric Conditioning Module (Ahn et al., WACV 2025): an asymmetric U-Net that modulates ε.
 
 Released and paper's variants differ in two switches: whether the encoder knows the time, and whether all conditions
-share one encoder or each has its own (which allows any subset). Both are fields of the pack's manifest. Controls for
-small backbones leave the voxels' grid at once (`PatchEncoder`).
+share one encoder or each has its own (which allows any subset). Both are fields of the pack's manifest. Small
+backbones have a network of their own (`patch_network`); the options from `condition_packing` on are there to read small
+controls that were taught before it (variant `packed`).
 """
 
 from __future__ import annotations
