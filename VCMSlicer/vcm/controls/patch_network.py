@@ -9,12 +9,11 @@ import torch
 from monai.networks.blocks import Convolution
 from monai.networks.nets import DiffusionModelUNet
 from torch import Tensor, nn
-from torch.nn import functional
 
 from vcm.backbones.latents import pack, unpack
 from vcm.backbones.noise_levels import NoiseLevels
 from vcm.backbones.schedule import Schedule
-from vcm.controls.patch_encoder import PatchEncoder
+from vcm.controls.patch_encoder import PatchEncoder, unusual
 
 
 class Expectation(nn.Module):
@@ -160,12 +159,8 @@ class PatchNetwork(nn.Module):
         return unpack(gamma, self.latent_packing) * shown, unpack(beta, self.latent_packing) * shown
 
     def _unusual(self, name: str, condition: Tensor) -> Tensor:
-        if self.condition_pooling > 1:
-            condition = functional.avg_pool3d(condition, self.condition_pooling)
         typical = getattr(self, f"typical_{name}", None)
-        if typical is not None:
-            condition = condition - functional.interpolate(typical[None].to(condition), condition.shape[2:])
-        return condition * self.condition_gain
+        return unusual(condition, typical, self.condition_pooling, self.condition_gain)
 
 
 def _leaky(inputs: int, outputs: int) -> Convolution:

@@ -15,14 +15,13 @@ import torch
 from monai.networks.blocks import Convolution
 from monai.networks.nets import DiffusionModelUNet
 from torch import Tensor, nn
-from torch.nn import functional
 
 from vcm.backbones.latent_diffusion import dtype_of
 from vcm.backbones.latents import pack, unpack
 from vcm.backbones.noise_levels import NoiseLevels
 from vcm.backbones.schedule import Schedule
 from vcm.controls.condition_encoder import ConditionEncoder
-from vcm.controls.patch_encoder import PatchEncoder
+from vcm.controls.patch_encoder import PatchEncoder, unusual
 
 SHARED = "shared"
 
@@ -138,12 +137,8 @@ class VcmNetwork(nn.Module):
         return {name: self.encoders[name](pack(c, self.condition_packing), t) for name, c in present.items()}
 
     def _unusual(self, name: str, condition: Tensor) -> Tensor:
-        if self.condition_pooling > 1:
-            condition = functional.avg_pool3d(condition, self.condition_pooling)
         typical = getattr(self, f"typical_{name}", None)
-        if typical is not None:
-            condition = condition - functional.interpolate(typical[None].to(condition), condition.shape[2:])
-        return condition * self.condition_gain
+        return unusual(condition, typical, self.condition_pooling, self.condition_gain)
 
     def modulation(
         self, latent: Tensor, eps: Tensor, t: Tensor, encoded: Mapping[str, Tensor]
