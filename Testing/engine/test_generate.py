@@ -263,6 +263,13 @@ def test_more_steps_than_the_model_knows_are_refused():
         images(Generator(backbone, None, choose_runtime("cpu")), steps=9)
 
 
+def test_steps_are_counted_down_to_where_sampling_ends():
+    backbone = tiny.backbone()
+    backbone.schedule = type(backbone.schedule)(timesteps=8, last=3)
+    with pytest.raises(VcmError, match="knows 5 steps; 6 were asked for"):
+        images(Generator(backbone, None, choose_runtime("cpu")), steps=6)
+
+
 def test_an_image_that_is_not_made_of_numbers_is_an_error_and_not_a_result(shared):
     wild = tuple(AttributeValue(spec, 3e38, "given raw") for spec in SPECS)
     with pytest.raises(VcmError, match="not numbers, in fp32"):

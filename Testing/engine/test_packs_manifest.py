@@ -41,6 +41,19 @@ def test_a_backbone_is_read_with_its_types(tmp_path):
     assert manifest.kind == "backbone"
 
 
+@pytest.mark.parametrize(("given", "last"), [({}, 0), ({"last": 250}, 250)])
+def test_a_schedule_may_say_where_sampling_ends(tmp_path, given, last):
+    content = complete(BACKBONE)
+    content["schedule"] |= given
+    assert parse_manifest(content, tmp_path).schedule.last == last
+
+
+def test_a_schedule_without_a_way_to_go_is_refused(tmp_path):
+    content = complete(BACKBONE)
+    content["schedule"]["last"] = 899
+    assert "cannot end at timestep 899 of 900" in refusal(content, tmp_path)
+
+
 def test_a_control_is_read_with_its_conditions(tmp_path):
     manifest = read_manifest(make_control(tmp_path, "c" * 64))
     assert isinstance(manifest, ControlManifest)

@@ -158,3 +158,42 @@ def test_the_schedule_is_linear_in_the_square_root_of_beta():
 def test_the_timestep_of_a_noise_level_is_found_again():
     for t in (0, 1, 17, 500, 998, 999):
         assert SCHEDULE.timestep_of(SCHEDULE.half_log_snr[t]) == pytest.approx(t, abs=1e-6)
+
+
+@pytest.mark.parametrize("sampler", [ddim, dpm_solver_pp_2m])
+def test_sampling_that_ends_early_ends_in_what_is_foreseen_there(sampler):
+    seen, steps = [], []
+
+    def denoise(x, t):
+        seen.append(t)
+        return gaussian_eps(power_law())(x, t)
+
+    early = sampler(denoise, noise(), Schedule(last=250), 15, steps.append)
+    assert len(seen) == 15 and seen[-1] == pytest.approx(250, abs=1e-6) and seen == sorted(seen, reverse=True)
+    a = alpha_bar(250)
+    x = steps[-2].latent
+    foreseen = (x - (1 - a) ** 0.5 * gaussian_eps(power_law())(x, 250)) / a**0.5
+    assert torch.equal(steps[-1].foreseen, early) and distance(early, foreseen) < 1e-6
+
+
+def test_sampling_that_ends_early_varies_less_where_little_varies():
+    """Of N(0, v) a sampler that ends where noise has the variance s leaves v/√(v + s) times a normal number."""
+    few = torch.tensor([9.0, 0.01] * (DIMENSIONS // 2), dtype=torch.float64)
+    early = dpm_solver_pp_2m(gaussian_eps(few), noise(), Schedule(last=250), 40)
+    whole = dpm_solver_pp_2m(gaussian_eps(few), noise(), SCHEDULE, 40)
+    noisiness = (1 - alpha_bar(250)) / alpha_bar(250)
+    for part, variance in ((early[:, ::2], 9.0), (early[:, 1::2], 0.01)):
+        assert float(part.std()) == pytest.approx(variance / (variance + noisiness) ** 0.5, rel=0.05)
+    assert float(whole[:, 1::2].std()) == pytest.approx(0.1, rel=0.1)
+
+
+def test_a_sampling_that_ends_early_is_done_at_its_last_step():
+    schedule = Schedule(last=250)
+    assert [schedule.fraction_done(t) for t in (999, 250)] == [0, 1]
+    assert schedule.fraction_done(624.5) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("last", [-1, 999, 1000])
+def test_a_schedule_without_a_way_to_go_is_refused(last):
+    with pytest.raises(ValueError, match="cannot end at timestep"):
+        Schedule(last=last)

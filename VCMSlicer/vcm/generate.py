@@ -134,11 +134,8 @@ class Generator:
 
         Sample n starts from the noise of seed + n. `cancelled` is asked after every step.
         """
-        if request.step_count > self.backbone.schedule.timesteps:
-            raise VcmError(
-                Code.BAD_REQUEST,
-                f"This model knows {self.backbone.schedule.timesteps} steps; {request.step_count} were asked for.",
-            )
+        if request.step_count > (known := self.backbone.schedule.timesteps - self.backbone.schedule.last):
+            raise VcmError(Code.BAD_REQUEST, f"This model knows {known} steps; {request.step_count} were asked for.")
         plan = self.plan(request.batch)
         self.backbone.slab_bytes = plan.slab_bytes
         given = request.noise

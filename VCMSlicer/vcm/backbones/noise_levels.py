@@ -25,6 +25,7 @@ class NoiseLevels(nn.Module):
 
     def __init__(self, schedule: Schedule) -> None:
         super().__init__()
+        self.last = schedule.last
         self.register_buffer("half_log_snr", torch.from_numpy(schedule.half_log_snr).float(), persistent=False)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> NoiseLevels:

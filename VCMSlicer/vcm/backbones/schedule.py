@@ -15,7 +15,8 @@ class Schedule:
     """A variance-preserving noise schedule of `timesteps` discrete steps.
 
     `alphas_cumprod[t]` is ᾱ_t: a latent at step t is √ᾱ_t·z + √(1−ᾱ_t)·ε. `kind` is `scaled_linear` (linear in √β,
-    which the paper and CompVis call "linear") or `linear` (linear in β).
+    which the paper and CompVis call "linear") or `linear` (linear in β). Sampling goes from the first noise down to the
+    timestep `last` and ends in the clean latent foreseen there: what a small denoiser would add below is mottle.
 
     >>> schedule = Schedule()
     >>> f"{schedule.alphas_cumprod[-1]:.2e}"
@@ -27,6 +28,7 @@ class Schedule:
     beta_start: float = 0.0015
     beta_end: float = 0.0205
     prediction: str = "epsilon"
+    last: int = 0
     alphas_cumprod: NDArray[np.float64] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -36,6 +38,8 @@ class Schedule:
             betas = np.linspace(self.beta_start, self.beta_end, self.timesteps)
         else:
             raise ValueError(f"Unknown kind of schedule: {self.kind}")
+        if not 0 <= self.last < self.timesteps - 1:
+            raise ValueError(f"Sampling cannot end at timestep {self.last} of {self.timesteps}.")
         object.__setattr__(self, "alphas_cumprod", np.cumprod(1.0 - betas))
 
     @classmethod
@@ -53,5 +57,5 @@ class Schedule:
         return float(np.interp(-half_log_snr, -self.half_log_snr, np.arange(self.timesteps)))
 
     def fraction_done(self, t: float) -> float:
-        """How far the diffusion has come at timestep t: 0 is pure noise, 1 the finished image."""
-        return 1.0 - t / (self.timesteps - 1)
+        """How far the sampling has come at timestep t: 0 is pure noise, 1 the last step."""
+        return (self.timesteps - 1 - t) / (self.timesteps - 1 - self.last)

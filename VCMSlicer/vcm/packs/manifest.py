@@ -57,13 +57,14 @@ class LatentSpec:
 
 @dataclass(frozen=True)
 class ScheduleSpec:
-    """The noise schedule and what the denoiser predicts, `epsilon` or `v`."""
+    """The noise schedule, what the denoiser predicts (`epsilon` or `v`), and the timestep at which sampling ends."""
 
     timesteps: int
     kind: str
     beta_start: float
     beta_end: float
     prediction: str
+    last: int = 0
 
 
 @dataclass(frozen=True)
@@ -197,6 +198,8 @@ def _backbone(content: Mapping[str, Any]) -> BackboneManifest:
     for spec in manifest.attributes:
         if spec.low is not None and spec.high is not None and spec.low >= spec.high:
             _refuse(f"The attribute {spec.name} has low {spec.low:g}, which must lie below high {spec.high:g}.")
+    if manifest.schedule.last > manifest.schedule.timesteps - 2:
+        _refuse(f"Sampling cannot end at timestep {manifest.schedule.last} of {manifest.schedule.timesteps}.")
     _check_latent(manifest)
     _check_segmenter(manifest)
     return manifest

@@ -35,11 +35,11 @@ OnStep = Callable[[Step], None]
 @torch.no_grad()
 def ddim(denoise: Denoise, latent: Tensor, schedule: Schedule, steps: int, on_step: OnStep | None = None) -> Tensor:
     """DDIM with η = 0 (Song et al. 2021, Eq. 12; the paper's sampler), leading spacing, ending at ᾱ = 1."""
-    stride = schedule.timesteps // steps
+    stride = (schedule.timesteps - schedule.last) // steps
     for index in range(steps):
-        t = (steps - 1 - index) * stride
+        t = schedule.last + (steps - 1 - index) * stride
         a = float(schedule.alphas_cumprod[t])
-        a_next = float(schedule.alphas_cumprod[t - stride]) if t >= stride else 1.0
+        a_next = float(schedule.alphas_cumprod[t - stride]) if index < steps - 1 else 1.0
         eps = denoise(latent, float(t))
         clean = (latent - (1 - a) ** 0.5 * eps) / a**0.5
         latent = a_next**0.5 * clean + (1 - a_next) ** 0.5 * eps
@@ -54,10 +54,10 @@ def dpm_solver_pp_2m(
 ) -> Tensor:
     """DPM-Solver++(2M) (Lu et al. 2022, Algorithm 2) on a uniform grid of λ = log(α/σ), ending in the clean latent.
 
-    With λ from t = T−1 down to t = 0 and h = λ_{i+1} − λ_i, r = h_prev/h:
+    With λ from t = T−1 down to the schedule's last t and h = λ_{i+1} − λ_i, r = h_prev/h:
     D = (1 + 1/2r)·x̂_i − (1/2r)·x̂_{i−1};  x_{i+1} = (σ_{i+1}/σ_i)·x_i − α_{i+1}·(e^{−h} − 1)·D.
     """
-    first, last = schedule.half_log_snr[-1], schedule.half_log_snr[0]
+    first, last = schedule.half_log_snr[-1], schedule.half_log_snr[schedule.last]
     lambdas = np.linspace(first, last, steps)
     alphas, sigmas = (1 / (1 + np.exp(-2 * lambdas))) ** 0.5, (1 / (1 + np.exp(2 * lambdas))) ** 0.5
     previous: Tensor | None = None

@@ -23,9 +23,13 @@ class Noisy:
 
 
 def make_noisy(clean: Tensor, slots: Sequence[Slot], levels: NoiseLevels) -> Noisy:
-    """Each slot has a time in its own part of the schedule: less chance in the gradient than with independent times."""
-    last = len(levels.half_log_snr) - 1
-    t = torch.tensor([(slot.place + slot.uniform()) / slot.of * last for slot in slots]).to(clean.device)
+    """Each slot has a time in its own part of the schedule: less chance in the gradient than with independent times.
+
+    Times that sampling never comes to are not drawn.
+    """
+    first, last = len(levels.half_log_snr) - 1, levels.last
+    t = torch.tensor([last + (slot.place + slot.uniform()) / slot.of * (first - last) for slot in slots])
+    t = t.to(clean.device)
     noise = normal_like(clean, slots)
     alpha_bar = levels(t)
     return Noisy(alpha_bar.sqrt() * clean + (1 - alpha_bar).sqrt() * noise, noise, t, alpha_bar)
