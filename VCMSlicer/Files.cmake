@@ -64,6 +64,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/attributes.py
   vcm/backbones/__init__.py
   vcm/backbones/backbone.py
+  vcm/backbones/brain_hole.py
   vcm/backbones/latent_diffusion.py
   vcm/backbones/latents.py
   vcm/backbones/noise_levels.py
@@ -271,7 +272,6 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/training/trial_sheet.py
   vcm/volume.py
   vcm/volumes/__init__.py
-  vcm/volumes/brain_hole.py
   vcm/volumes/image_refusals.py
   vcm/volumes/label_values.py
   vcm/volumes/nifti_reader.py

@@ -15,16 +15,12 @@ from vcm.volume import Volume
 from vcm.volumes.volume_files import write_volume
 
 NETWORK = {
-    "variant": "packed",
-    "encoder": {"channels": [8], "num_res_blocks": 0, "norm_num_groups": 4, "resblock_updown": False},
+    "variant": "patches", "places": [4, 6, 8], "width": 16, "features": 8, "hidden": 8,
     "unet": {
-        "spatial_dims": 3, "in_channels": 14, "out_channels": 8, "channels": [8, 8], "num_res_blocks": 1,
-        "attention_levels": [False, False], "norm_num_groups": 4, "num_head_channels": [0, 4],
+        "spatial_dims": 3, "out_channels": 8, "channels": [8], "num_res_blocks": 1, "attention_levels": [False],
+        "norm_num_groups": 4, "num_head_channels": 4,
     },
-    "heads": {"hidden": 8, "norm": False},
-    "shared_encoder": False,
-    "condition_packing": 2,
-    "schedule": {},
+    "schedule": {}, "latent_channels": 3, "latent_packing": 1, "condition_packing": 4,
 }  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import pytest
 import tiny
 import torch
 from small_cohort import write_cohort, write_latents
+from vcm.backbones.brain_hole import GREY, fill_hole, with_brain
 from vcm.conditions import Condition, ConditionSpec
 from vcm.controls.vcm_control import VcmControl
 from vcm.loading import build_control
@@ -15,7 +16,6 @@ from vcm.training.control_networks import channels_of, network_config
 from vcm.training.control_settings import ControlSettings
 from vcm.training.learning_cases import condition_specs
 from vcm.volume import Volume
-from vcm.volumes.brain_hole import GREY, fill_hole
 
 ATTRIBUTES = torch.tensor([[1.0, 0.3, 0.6, 0.2]])
 NAMES = ("ventricles", "skull")
@@ -60,13 +60,25 @@ def test_the_encoder_sees_the_latent_that_the_backbone_makes_of_the_image(backbo
     control = control_of("skull")
     denoiser = GuidedDenoiser(backbone, ATTRIBUTES, control, [skull(lopsided())])
     (seen,) = denoiser.state.conditions.values()
-    image = lopsided()
-    image[4:9, 6:17, 8:25] = GREY
+    image = fill_hole(lopsided(), None)
+    assert np.median(image[4:9, 6:17, 8:25]) == np.float32(GREY)
     expected = backbone.encode(torch.from_numpy(image)[None, None])
     others = torch.stack([torch.from_numpy(image).flip(0), torch.from_numpy(lopsided())])
     assert torch.allclose(seen, expected, atol=1e-6)
     assert ((backbone.encode(others[:, None]) - seen).abs().amax((1, 2, 3, 4)) > 0.1).all()
     assert denoiser.state.encoded[frozenset({"skull"})]["skull"].shape == (1, 8 + tiny.LATENT[0], *tiny.LATENT[1:])
+
+
+@torch.no_grad()
+def test_a_backbone_that_knows_a_mean_latent_puts_its_brain_into_the_hole():
+    whitened, image = tiny.backbone(packing=2), lopsided()
+    (seen,) = GuidedDenoiser(whitened, ATTRIBUTES, control_of("skull"), [skull(lopsided())]).state.conditions.values()
+    hole = np.s_[4:9, 6:17, 8:25]
+    mean = whitened.decode(torch.zeros(1, *tiny.LATENT))
+    image = fill_hole(image, mean[0, 0].numpy())
+    assert np.array_equal(np.median(image[hole] - mean[0, 0].numpy()[hole]), np.float32(0))
+    assert torch.allclose(seen, whitened.encode(torch.from_numpy(image)[None, None]), atol=1e-5)
+    assert torch.equal(whitened.typical_image(), mean) and tiny.backbone().typical_image() is None
 
 
 @torch.no_grad()
@@ -93,7 +105,7 @@ def test_what_the_image_shows_moves_eps_and_a_mirrored_image_moves_it_elsewhere(
 
 def test_in_training_it_is_the_same_latent_and_its_mirror_image(backbone, cases, tmp_path):
     cache = write_latents(backbone, cases, tmp_path / "latents", NAMES, as_latents=("skull",))
-    image = torch.from_numpy(fill_hole(cases[1].read("skull").array))[None, None]
+    image = torch.from_numpy(with_brain(cases[1].read("skull").array, backbone))[None, None]
     with torch.no_grad():
         plain, mirrored = backbone.encode(image), backbone.encode(image.flip(2))
         hollow = backbone.encode(torch.from_numpy(cases[1].read("skull").array)[None, None])

@@ -85,14 +85,14 @@ def test_packing_puts_each_block_of_voxels_into_channels_in_array_order():
 
 
 class Mirror(torch.nn.Module):
-    """Stands where an autoencoder stands: the latent is the image's voxels, tripled."""
+    """Stands where an autoencoder stands: the latent is the image's voxels, tripled, its spread half of them."""
 
     def __init__(self) -> None:
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(1))
 
     def encode(self, image):
-        return image.expand(-1, 3, -1, -1, -1), None
+        return image.expand(-1, 3, -1, -1, -1), image.expand(-1, 3, -1, -1, -1) / 2
 
     def decode(self, latent):
         return latent[:, :1]
@@ -106,5 +106,7 @@ def test_decoding_takes_back_the_scaling_and_whitening_of_encoding(packing):
     latent = model.encode(image)
     expected = (image * 0.4 - model.latent_mean) / model.latent_std
     assert torch.allclose(latent, expected)
+    mean, spread = model.posterior(image)
+    assert torch.equal(mean, latent) and torch.allclose(spread, image * 0.2 / model.latent_std)
     assert torch.allclose(model.decode(latent), image, atol=1e-5)
     assert torch.allclose(model.decode(latent, 0.8), image / 2, atol=1e-5)

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from command_line import Apart, vcm
+from command_line import Apart, RoomFor, vcm, vcm_apart
+from faults import told
 from monai.networks.nets import UNet
 from safetensors.torch import save_file
 from small_cohort import write_cohort
@@ -217,6 +218,26 @@ def test_a_full_disk_is_told_before_anything_is_learned(cohort, monkeypatch):
     ended = teach(cohort)
     assert ended.code == 1 and "1 MB left" in ended.err and "--work" in ended.err
     assert not (cohort / "teaching" / "mine" / CHECKPOINT).exists()
+
+
+def test_a_disk_that_is_full_before_the_latents_are_there_is_told_and_the_same_command_goes_on(cohort, tmp_path):
+    command = ("teach", cohort, "--name", "mine", "--steps", 4, "--batch", 2, *USUAL)
+    told(vcm_apart(tmp_path, *command, hardship=RoomFor(6000)), "disk is full", ".safetensors")
+    assert "mine" not in vcm("packs", "list").out
+    again = teach(cohort)
+    assert again.code == 0 and find_pack("mine").control.conditions, words(again)
+
+
+def test_a_disk_that_fills_up_while_it_learns_costs_no_checkpoint(cohort, tmp_path):
+    teach(cohort, "--minutes", 0, steps=6)
+    checkpoint = cohort / "teaching" / "mine" / CHECKPOINT
+    before = checkpoint.read_bytes()
+    command = ("teach", cohort, "--name", "mine", "--steps", 6, "--batch", 2, *USUAL)
+    ended = vcm_apart(tmp_path, *command, hardship=RoomFor(len(before) - 1))
+    told(ended, "could not be written", "disk is full")
+    assert checkpoint.read_bytes() == before and "mine" not in vcm("packs", "list").out
+    again = teach(cohort, steps=6)
+    assert again.code == 0 and "going on from step" in again.err and find_pack("mine").control.conditions
 
 
 def test_the_plan_teaches_nothing(cohort):

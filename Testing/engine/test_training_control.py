@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
-from small_cohort import NETWORK, new_network, write_cohort, write_latents
+from small_cohort import new_network, write_cohort, write_latents
 from vcm.errors import Code, VcmError
-from vcm.loading import build_control
 from vcm.training.checkpoint import CHECKPOINT, FORMER, load_checkpoint, load_last, save_checkpoint, save_in_turn
 from vcm.training.control_lesson import ControlLesson
 from vcm.training.control_settings import ControlSettings
@@ -90,7 +89,8 @@ def test_a_batch_in_pieces_is_the_batch_in_one(cases, tmp_path):
     for _ in range(3):
         one, many = whole.take_step(), pieces.take_step()
         assert many == pytest.approx(one, rel=1e-5)
-    assert torch.allclose(weights(whole.network), weights(pieces.network), atol=1e-5)
+    # Adam makes a step of full size of a gradient of nearly nothing, rounding included.
+    assert torch.allclose(weights(whole.network), weights(pieces.network), atol=3e-5)
 
 
 def test_computing_the_encoders_again_teaches_the_same(cases, tmp_path):
@@ -147,18 +147,8 @@ def test_the_time_that_is_given_is_kept(cases, tmp_path):
     assert load_checkpoint(tmp_path / CHECKPOINT)["step"] == learner.step
 
 
-def patch_network():
-    torch.manual_seed(0)
-    networks = {
-        "variant": "patches", "places": [4, 6, 8], "width": 8, "features": 8, "hidden": 8,
-        "unet": {**NETWORK["unet"], "channels": [8], "attention_levels": [False], "num_head_channels": 4},
-        "schedule": {}, "latent_channels": 3, "latent_packing": 1, "condition_packing": 4,
-    }  # fmt: skip
-    return build_control(networks, {"ventricles": 1})
-
-
 def test_the_first_phase_teaches_the_latent_from_the_condition_alone(cases, tmp_path):
-    network = patch_network()
+    network = new_network()
     learner = trainer(cases, tmp_path, network=network, steps=80, regression_steps=60, learning_rate=1e-2, log_every=20)
     unet = weights(network.unet)
     for _ in range(60):

@@ -30,6 +30,10 @@ class Backbone(Protocol):
         """The image of a latent; `scale_factor` overrides the backbone's own, for controls trained with another."""
         ...
 
+    def typical_image(self) -> Tensor | None:
+        """An image `[1, 1, i, j, k]` of no one in particular, on the CPU; None where the model has none."""
+        ...
+
     def denoise(self, latent: Tensor, t: Tensor, attributes: Tensor) -> Tensor:
         """ε in the latent `[B, *latent_shape]` at timesteps `t` `[B]` with raw attributes `[B, n]`."""
         ...

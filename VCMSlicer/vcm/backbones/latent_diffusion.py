@@ -75,6 +75,7 @@ class LatentDiffusion(nn.Module):
         shown = pack(standardised(self.latent_mean)[None], packing) if atlas else torch.zeros(1, 0, 1, 1, 1)
         self.register_buffer("atlas", shown, persistent=False)
         self.noise_levels = NoiseLevels(schedule)
+        self._typical: Tensor | None = None
         self.context = bool(getattr(denoiser, "with_conditioning", False))
         extra = int(denoiser.in_channels) - latent_shape[0] * packing**3 - shown.shape[1]  # type: ignore[arg-type]
         if extra not in (0, len(attributes)):
@@ -88,8 +89,13 @@ class LatentDiffusion(nn.Module):
 
     def encode(self, image: Tensor) -> Tensor:
         """The latent of images `[B, 1, i, j, k]` in 0–1: the posterior's mean, whitened or scaled."""
-        mean, _ = self.autoencoder.encode(image.to(dtype_of(self.autoencoder)))
-        return (mean.float() * self.scale_factor - self.latent_mean) / self.latent_std
+        return self.posterior(image)[0]
+
+    def posterior(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the latents that images may stand for, both whitened or scaled."""
+        mean, spread = self.autoencoder.encode(image.to(dtype_of(self.autoencoder)))
+        whitened = (mean.float() * self.scale_factor - self.latent_mean) / self.latent_std
+        return whitened, spread.float() * self.scale_factor / self.latent_std
 
     def decode(self, latent: Tensor, scale_factor: float | None = None) -> Tensor:
         """The images `[B, 1, i, j, k]` of latents, as decoded and unscaled."""
@@ -98,6 +104,14 @@ class LatentDiffusion(nn.Module):
         if self.slab_bytes:
             return decode_in_slabs(self.autoencoder, z, self.slab_bytes).float()
         return self.autoencoder.decode(z).float()
+
+    @torch.no_grad()
+    def typical_image(self) -> Tensor | None:
+        """The image of the mean latent, on the CPU; decoded once. None where no mean was taken out of the latents."""
+        if self._typical is None and self.latent_mean.ndim:
+            zeros = torch.zeros((1, *self.latent_shape), device=self.latent_mean.device)
+            self._typical = self.decode(zeros).cpu()
+        return self._typical
 
     def denoise(self, latent: Tensor, t: Tensor, attributes: Tensor) -> Tensor:
         """ε of latents at timesteps `t` `[B]`, with raw attributes `[B, n]`."""

@@ -15,18 +15,17 @@ from vcm.backbones.latents import pack
 def fold_typical(
     networks: Mapping[str, Any], weights: Mapping[str, Tensor]
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The manifest's `networks` and weights of a VCM without its typical conditions, and with the same outputs.
+    """The manifest's `networks` and weights of a control without its typical conditions, and with the same outputs.
 
     Each patch is embedded linearly and each place has an embedding of its own, so that what the typical condition takes
-    from a patch can be taken from its place's embedding instead. Other encoders keep it.
+    from a patch can be taken from its place's embedding instead. Networks without typical conditions stay as they are.
     """
     folded = {name: tensor.detach().float().clone() for name, tensor in weights.items()}
     typical = {name.removeprefix("typical_"): t for name, t in folded.items() if name.startswith("typical_")}
-    places = networks.get("places") or networks.get("encoder", {}).get("places")
-    if not typical or not places or networks.get("shared_encoder"):
+    if not typical:
         return dict(networks), folded
     packing = int(networks["condition_packing"])
-    size = [n * packing for n in places]
+    size = [n * packing for n in networks["places"]]
     for name, condition in typical.items():
         patches = pack(functional.interpolate(condition[None], size), packing)[0] * networks["condition_gain"]
         embed = folded[f"encoders.{name}.embed.conv.weight"][:, :, 0, 0, 0]

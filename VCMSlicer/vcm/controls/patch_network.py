@@ -95,6 +95,7 @@ class PatchNetwork(nn.Module):
         self.channels, self.as_latents = dict(channels), frozenset(as_latents) & frozenset(channels)
         self.latent_packing, self.condition_packing = latent_packing, condition_packing
         self.condition_pooling, self.condition_gain = condition_pooling, condition_gain
+        self.shrinks = condition_packing * condition_pooling
         self.width, self.seen = width, latent_channels * latent_packing**3
         for name, count in self.channels.items() if typical_shape else ():
             if name not in self.as_latents:

@@ -2,13 +2,12 @@
 
 Released and paper's variants differ in two switches: whether the encoder knows the time, and whether all conditions
 share one encoder or each has its own (which allows any subset). Both are fields of the pack's manifest. Small
-backbones have a network of their own (`patch_network`); the options from `condition_packing` on are there to read small
-controls that were taught before it (variant `packed`).
+backbones have a network of their own (`patch_network`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -17,11 +16,7 @@ from monai.networks.nets import DiffusionModelUNet
 from torch import Tensor, nn
 
 from vcm.backbones.latent_diffusion import dtype_of
-from vcm.backbones.latents import pack, unpack
-from vcm.backbones.noise_levels import NoiseLevels
-from vcm.backbones.schedule import Schedule
 from vcm.controls.condition_encoder import ConditionEncoder
-from vcm.controls.patch_encoder import PatchEncoder, unusual
 
 SHARED = "shared"
 
@@ -56,21 +51,12 @@ class VcmNetwork(nn.Module):
     """Encoders for the conditions, a U-Net over (encoding, z_t, ε_t), and heads for γ and β.
 
     `channels` maps each condition to its number of input channels, in the order in which a shared encoder
-    concatenates them. `condition_packing` and `latent_packing` trade resolution for channels without loss, for
-    backbones small enough to run on a CPU; `condition_pooling` averages blocks of voxels before that. An `encoder` with
-    `places` is a `PatchEncoder`, any other a `ConditionEncoder`. With a `schedule` the network sees v in place of ε,
-    and its γ and β are scaled by √ᾱ_t, so that one unit of its output moves v by one unit at every noise level: where
-    ᾱ is 10⁻⁴, ε is nearly the latent itself, and what decides the layout is a hundredth of it. `condition_gain`
-    multiplies the conditions: a mask fills a hundredth of a head, and without a gain its encoding drowns between z and
-    ε. With a
-    `typical_shape` the encoders see how a condition differs from the typical one, a tensor of that shape kept with
-    the weights: a whitened latent says nothing of where it lies, so that a network of convolutions could not know
-    whether the absence of a structure is worth a remark. With `direct` the heads see the encodings too, beside what
-    the U-Net made of them, so that a shift of the latent where the mask is can be learned in tens of steps instead of
-    thousands; there they are scaled by √(1−ᾱ_t), since a condition adds the less the more of the latent shows.
+    concatenates them.
     """
 
     as_latents: frozenset[str] = frozenset()
+    shrinks = 1
+    """How many times smaller than the voxels' grid the encoders' first is, along each axis."""
 
     def __init__(
         self,
@@ -80,39 +66,19 @@ class VcmNetwork(nn.Module):
         heads: Mapping[str, Any] | None = None,
         *,
         shared_encoder: bool,
-        condition_packing: int = 1,
-        condition_pooling: int = 1,
-        latent_packing: int = 1,
         latent_channels: int = 3,
-        schedule: Mapping[str, Any] | None = None,
-        condition_gain: float = 1.0,
-        typical_shape: Sequence[int] | None = None,
-        direct: bool = False,
     ) -> None:
         super().__init__()
         self.channels = dict(channels)
-        self.condition_packing, self.latent_packing = condition_packing, latent_packing
-        self.condition_pooling, self.condition_gain = condition_pooling, condition_gain
-        for name, width in self.channels.items() if typical_shape else ():
-            self.register_buffer(f"typical_{name}", torch.zeros(width, *(typical_shape or ())))
-        seen = latent_channels * latent_packing**3
-        widths = {name: width * condition_packing**3 for name, width in self.channels.items()}
-        widths = {SHARED: sum(widths.values())} if shared_encoder else widths
-        build = PatchEncoder if "places" in encoder else ConditionEncoder
+        widths = {SHARED: sum(channels.values())} if shared_encoder else self.channels
         self.encoders = nn.ModuleDict(
-            {name: build(**{**encoder, "in_channels": width}) for name, width in widths.items()}
+            {name: ConditionEncoder(**{**encoder, "in_channels": width}) for name, width in widths.items()}
         )
         chosen = {**unet, "use_flash_attention": True, "upcast_attention": False, "with_conditioning": False}
         self.unet = DiffusionModelUNet(**{"include_fc": False, **chosen})
-        self.direct = direct
-        if not direct:
-            # MONAI starts this layer at zero. Heads that start at zero too would never let it learn, nor it them.
-            self.unet.out[-1].conv.reset_parameters()
-        seen_by_heads = int(unet["out_channels"])
-        if direct:
-            seen_by_heads += sum(encoder.out_channels for encoder in self.encoders.values())  # type: ignore[misc]
-        self.heads = ModulationHeads(seen_by_heads, seen, **(heads or {}))
-        self.noise_levels = None if schedule is None else NoiseLevels(Schedule.from_dict(schedule))
+        # MONAI starts this layer at zero. Heads that start at zero too would never let it learn, nor it them.
+        self.unet.out[-1].conv.reset_parameters()
+        self.heads = ModulationHeads(int(unet["out_channels"]), latent_channels, **(heads or {}))
         self.shared_encoder = shared_encoder
         self.time_in_encoder = bool(encoder.get("time_embedding"))
 
@@ -124,7 +90,7 @@ class VcmNetwork(nn.Module):
         A condition that is absent, or not in `active`, contributes zeros: after its own encoder (modality latent
         dropout), or in its input channels where all share one encoder.
         """
-        present = {name: self._unusual(name, c) for name, c in conditions.items() if active is None or name in active}
+        present = {name: c for name, c in conditions.items() if active is None or name in active}
         example = next(iter(conditions.values()))
         if self.shared_encoder:
             zeros = {
@@ -133,34 +99,20 @@ class VcmNetwork(nn.Module):
                 if name not in present
             }
             joined = torch.cat([{**present, **zeros}[name] for name in self.channels], dim=1)
-            return {SHARED: self.encoders[SHARED](pack(joined, self.condition_packing), t)}
-        return {name: self.encoders[name](pack(c, self.condition_packing), t) for name, c in present.items()}
-
-    def _unusual(self, name: str, condition: Tensor) -> Tensor:
-        typical = getattr(self, f"typical_{name}", None)
-        return unusual(condition, typical, self.condition_pooling, self.condition_gain)
+            return {SHARED: self.encoders[SHARED](joined, t)}
+        return {name: self.encoders[name](c, t) for name, c in present.items()}
 
     def modulation(
         self, latent: Tensor, eps: Tensor, t: Tensor, encoded: Mapping[str, Tensor]
     ) -> tuple[Tensor, Tensor]:
         """γ and β, each like `eps`, from what `encode` gave; encodings that are missing count as zeros."""
-        seen, scale = eps, None
-        unseen: Tensor | float = 1.0
-        if self.noise_levels is not None:
-            alpha_bar = self.noise_levels(t)
-            scale, unseen = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
-            seen = (eps.float() - (1 - alpha_bar).sqrt() * latent.float()) / scale
         dtype = dtype_of(self.heads)
-        z, e = pack(latent.to(dtype), self.latent_packing), pack(seen.to(dtype), self.latent_packing)
+        z, e = latent.to(dtype), eps.to(dtype)
         parts = []
         for name, encoder in self.encoders.items():
             part = encoded.get(name)
             if part is None:
                 part = z.new_zeros(z.shape[0], int(encoder.out_channels), *z.shape[2:])  # type: ignore[arg-type]
             parts.append(part.expand(z.shape[0], -1, -1, -1, -1).to(z.dtype))
-        features = self.unet(torch.cat([z, e, *parts], dim=1), timesteps=t)
-        if self.direct:
-            features = torch.cat([features, *((part * unseen).to(features.dtype) for part in parts)], dim=1)
-        gamma, beta = self.heads(features)
-        gamma, beta = unpack(gamma, self.latent_packing), unpack(beta, self.latent_packing)
-        return (gamma, beta) if scale is None else (gamma * scale, beta * scale)
+        gamma, beta = self.heads(self.unet(torch.cat([z, e, *parts], dim=1), timesteps=t))
+        return gamma, beta

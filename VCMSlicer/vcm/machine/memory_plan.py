@@ -187,7 +187,7 @@ def _largest_condition_activation(backbone: LatentDiffusion, control: VcmControl
     if control is None:
         return 0
     network = control.network
-    voxels = math.prod(backbone.grid.shape) // (network.condition_packing * network.condition_pooling) ** 3
+    voxels = math.prod(backbone.grid.shape) // network.shrinks**3
     kinds = (ConditionEncoder, PatchEncoder)
     widths = [encoder.base for encoder in network.encoders.values() if isinstance(encoder, kinds)]
     return voxels * max(widths)

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from vcm.backbones.backbone import Backbone
+from vcm.backbones.brain_hole import with_brain
 from vcm.conditions import Condition
 from vcm.controls.control import Control
 from vcm.grid import Grid
-from vcm.volumes.brain_hole import fill_hole
 from vcm.volumes.resampling import resample_image
 
 Weight = float | Tensor
@@ -102,11 +102,11 @@ class GuidedDenoiser:
         return guided
 
     def _as_seen(self, condition: Condition, as_latents: Collection[str]) -> Tensor:
-        """A condition as its control wants it: its channels, or the latent of an image whose hole is filled."""
+        """A condition as its control wants it: its channels, or the latent of an image with a brain in it."""
         device, channels = self.attributes.device, condition.as_channels()
         if condition.spec.name not in as_latents:
             return torch.from_numpy(channels)[None].to(device)
-        return self.backbone.encode(torch.from_numpy(fill_hole(channels[0]))[None, None].to(device))
+        return self.backbone.encode(torch.from_numpy(with_brain(channels[0], self.backbone))[None, None].to(device))
 
     def _plan(self, acting: frozenset[str]) -> dict[frozenset[str], Weight]:
         if acting not in self._plans:

@@ -120,14 +120,15 @@ class ControlLesson(Lesson):
     @torch.no_grad()
     def _uncontrolled(self, slots: Sequence[Slot], step: int, noisy: Noisy, attributes: Tensor) -> Tensor:
         """The backbone's own ε; it is frozen, so that the same noise need not be shown to it twice."""
+        if self.settings.noise_epochs == 1:
+            return self.backbone.denoise(noisy.latent, noisy.t, attributes).float()
         rounds = [self._round(slot, step) for slot in slots]
         known = [self._frozen.get(slot.item, (-1, noisy.latent)) for slot in slots]
         if [number for number, _ in known] == rounds:
             return torch.stack([eps for _, eps in known])
         eps = self.backbone.denoise(noisy.latent, noisy.t, attributes).float()
-        if self.settings.noise_epochs > 1:
-            for slot, number, one in zip(slots, rounds, eps, strict=True):
-                self._frozen[slot.item] = number, one
+        for slot, number, one in zip(slots, rounds, eps, strict=True):
+            self._frozen[slot.item] = number, one
         return eps
 
     def _encode(

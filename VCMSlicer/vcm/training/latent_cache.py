@@ -22,12 +22,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from vcm.atomic_files import atomic_path
-from vcm.backbones.latent_diffusion import LatentDiffusion, dtype_of
+from vcm.backbones.brain_hole import with_brain
+from vcm.backbones.latent_diffusion import LatentDiffusion
 from vcm.conditions import ConditionSpec, Kind
 from vcm.errors import Code, VcmError
 from vcm.training.learning_cases import LearningCase
 from vcm.training.team import Team
-from vcm.volumes.brain_hole import fill_hole
 
 FLIP_AXIS = 0
 """The array axis that runs left to right on the backbones' LAS grids."""
@@ -62,7 +62,7 @@ def cache_cases(
     """See to it that every case is cached, the work shared by the team; returns those that are.
 
     `fingerprint` is the SHA-256 of the backbone's autoencoder. Of the conditions in `as_latents`, which are images,
-    latents are kept too, with the brain's hole filled.
+    latents are kept too, with a typical brain in its hole.
     """
     names = needed_tensors(specs, as_latents)
     for done, number in enumerate(team.share(len(cases)), 1):
@@ -98,13 +98,13 @@ def encode_case(
         "spreads": spreads,
         "attributes": torch.tensor([case.attributes[spec.name] for spec in backbone.attributes]),
         **{f"condition.{spec.name}": _stored(spec, arrays[spec.name]) for spec in specs},
-        **{_filled(name): _both_sides(backbone, fill_hole(arrays[name]))[0] for name in as_latents},
+        **{_housed(name): _both_sides(backbone, with_brain(arrays[name], backbone))[0] for name in as_latents},
     }
 
 
 def needed_tensors(specs: Iterable[ConditionSpec], as_latents: Sequence[str]) -> set[str]:
     """What a case's file must hold for these conditions."""
-    return {*(f"condition.{spec.name}" for spec in specs), *map(_filled, as_latents)}
+    return {*(f"condition.{spec.name}" for spec in specs), *map(_housed, as_latents)}
 
 
 def write_case(folder: Path, case: LearningCase, fingerprint: str, tensors: Mapping[str, Tensor]) -> None:
@@ -147,7 +147,7 @@ class LatentCache:
         self.latents = torch.stack([tensors["latents"] for tensors in there])
         self.spreads = torch.stack([tensors["spreads"] for tensors in there])
         self.attributes = torch.stack([tensors["attributes"] for tensors in there])
-        self._given = {name: torch.stack([tensors[_filled(name)] for tensors in there]) for name in as_latents}
+        self._given = {name: torch.stack([tensors[_housed(name)] for tensors in there]) for name in as_latents}
         self._conditions = {spec.name: [tensors[f"condition.{spec.name}"] for tensors in there] for spec in self.specs}
 
     def __len__(self) -> int:
@@ -206,13 +206,13 @@ def _in_fp32(spec: ConditionSpec, stored: Tensor) -> Tensor:
 def _both_sides(backbone: LatentDiffusion, array: NDArray[np.float32]) -> tuple[Tensor, Tensor]:
     """Means and spreads of an image's latent and of its mirror image's."""
     device = next(backbone.parameters()).device
-    plain = torch.from_numpy(array).to(device, dtype_of(backbone.autoencoder))[None, None]
+    plain = torch.from_numpy(array).to(device)[None, None]
     means, spreads = [], []
     for image in (plain, plain.flip(2 + FLIP_AXIS)):
         with torch.autocast(device.type, torch.bfloat16):
-            mean, spread = backbone.autoencoder.encode(image)
-        means.append((mean.float() * backbone.scale_factor - backbone.latent_mean) / backbone.latent_std)
-        spreads.append(spread.float() * backbone.scale_factor / backbone.latent_std)
+            mean, spread = backbone.posterior(image)
+        means.append(mean)
+        spreads.append(spread)
     return torch.cat(means).half().cpu(), torch.cat(spreads).half().cpu()
 
 
@@ -225,8 +225,8 @@ def _stored(spec: ConditionSpec, array: NDArray[Any]) -> Tensor:
     return torch.from_numpy(np.rint(np.clip(array, 0, 1) * 255).astype(np.uint8))
 
 
-def _filled(name: str) -> str:
-    return f"filled.{name}"
+def _housed(name: str) -> str:
+    return f"housed.{name}"
 
 
 def _path(folder: Path, case: LearningCase) -> Path:
