@@ -127,6 +127,7 @@ def test_a_scale_and_the_other_byte_order_are_understood(tmp_path):
         (b"not an image at all" * 40, "does not begin as one"),
         (gzip.compress(b"x" * 1000)[:-9], "cut off"),
     ],
+    ids=["nothing", "a text", "half an archive"],
 )
 def test_what_is_no_nifti_is_refused_in_words(tmp_path, content, words):
     path = tmp_path / "scan.nii.gz"
