@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import torch
 from monai.networks.blocks import Convolution
 from torch import Tensor, nn
-from torch.nn import functional
 
 from vcm.controls.condition_encoder import ResidualBlock
 
@@ -38,13 +37,3 @@ class PatchEncoder(nn.Module):
         for block in self.blocks:
             h = block(h, None)
         return torch.as_tensor(h)
-
-
-def unusual(condition: Tensor, typical: Tensor | None, pooling: int, gain: float) -> Tensor:
-    """What encoders are shown of a condition `[B, channels, i, j, k]`: averaged in blocks of `pooling`, less the
-    typical condition where there is one, louder by `gain`."""
-    if pooling > 1:
-        condition = functional.avg_pool3d(condition, pooling)
-    if typical is not None:
-        condition = condition - functional.interpolate(typical[None].to(condition), condition.shape[2:])
-    return condition * gain

@@ -7,13 +7,14 @@ from typing import Any
 
 import torch
 from monai.networks.blocks import Convolution
-from monai.networks.nets import DiffusionModelUNet
 from torch import Tensor, nn
+from torch.nn import functional
 
 from vcm.backbones.latents import pack, unpack
 from vcm.backbones.noise_levels import NoiseLevels
 from vcm.backbones.schedule import Schedule
-from vcm.controls.patch_encoder import PatchEncoder, unusual
+from vcm.controls.patch_encoder import PatchEncoder
+from vcm.controls.vcm_networks import build_unet
 
 
 class Expectation(nn.Module):
@@ -104,10 +105,7 @@ class PatchNetwork(nn.Module):
         folded |= dict.fromkeys(self.as_latents, self.seen)
         self.encoders = nn.ModuleDict({name: PatchEncoder(count, width, places) for name, count in folded.items()})
         self.expectation = Expectation(width * len(channels), self.seen, features, len(self.as_latents))
-        chosen = {**unet, "in_channels": 3 * self.seen + features, "with_conditioning": False, "include_fc": False}
-        self.unet = DiffusionModelUNet(**{**chosen, "use_flash_attention": True, "upcast_attention": False})
-        # MONAI starts this layer at zero. Heads that start at zero too would never let it learn, nor it them.
-        self.unet.out[-1].conv.reset_parameters()
+        self.unet = build_unet({**unet, "in_channels": 3 * self.seen + features})
         self.heads = PullingHeads(int(unet["out_channels"]) + features, self.seen, hidden)
         self.noise_levels = NoiseLevels(Schedule.from_dict(schedule))
 
@@ -160,8 +158,13 @@ class PatchNetwork(nn.Module):
         return unpack(gamma, self.latent_packing) * shown, unpack(beta, self.latent_packing) * shown
 
     def _unusual(self, name: str, condition: Tensor) -> Tensor:
+        """What the encoders are shown of a condition: averaged in blocks, less the typical one, and louder."""
+        if self.condition_pooling > 1:
+            condition = functional.avg_pool3d(condition, self.condition_pooling)
         typical = getattr(self, f"typical_{name}", None)
-        return unusual(condition, typical, self.condition_pooling, self.condition_gain)
+        if typical is not None:
+            condition = condition - functional.interpolate(typical[None].to(condition), condition.shape[2:])
+        return condition * self.condition_gain
 
 
 def _leaky(inputs: int, outputs: int) -> Convolution:

@@ -21,6 +21,15 @@ from vcm.controls.condition_encoder import ConditionEncoder
 SHARED = "shared"
 
 
+def build_unet(config: Mapping[str, Any]) -> DiffusionModelUNet:
+    """The U-Net of a control from its manifest, ready to learn before heads that start at zero."""
+    chosen = {**config, "use_flash_attention": True, "upcast_attention": False, "with_conditioning": False}
+    unet = DiffusionModelUNet(**{"include_fc": False, **chosen})
+    # MONAI starts this layer at zero. Heads that start at zero too would never let it learn, nor it them.
+    unet.out[-1].conv.reset_parameters()
+    return unet
+
+
 class ModulationHeads(nn.Module):
     """Split the U-Net's features into γ and β, each `[B, outputs, …]`.
 
@@ -74,10 +83,7 @@ class VcmNetwork(nn.Module):
         self.encoders = nn.ModuleDict(
             {name: ConditionEncoder(**{**encoder, "in_channels": width}) for name, width in widths.items()}
         )
-        chosen = {**unet, "use_flash_attention": True, "upcast_attention": False, "with_conditioning": False}
-        self.unet = DiffusionModelUNet(**{"include_fc": False, **chosen})
-        # MONAI starts this layer at zero. Heads that start at zero too would never let it learn, nor it them.
-        self.unet.out[-1].conv.reset_parameters()
+        self.unet = build_unet(unet)
         self.heads = ModulationHeads(int(unet["out_channels"]), latent_channels, **(heads or {}))
         self.shared_encoder = shared_encoder
         self.time_in_encoder = bool(encoder.get("time_embedding"))
