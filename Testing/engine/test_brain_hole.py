@@ -71,6 +71,22 @@ def test_what_is_wide_open_to_the_air_is_air(way):
     assert not brain_hole(image)[hole].any()
 
 
+@pytest.mark.parametrize("way", [np.s_[:17, 15:25, 11:19], np.s_[13:21, 20:, 11:19]])
+def test_a_brain_that_the_field_of_view_cuts_off_leaves_a_hole(way):
+    """A wide head fills the image from side to side: there is no air beyond the cut."""
+    image, hole = skull(way)
+    cut = np.s_[5:] if way[0].start is None else np.s_[:, :35]
+    found = brain_hole(image[cut])
+    assert overlap(found, hole[cut]) > 0.95
+
+
+def test_a_dark_pocket_of_a_whole_head_is_no_brain_s_hole():
+    image, hole = skull()
+    image[hole] = 0.5
+    image[10:16, 8:14, 10:16] = 0
+    assert not brain_hole(image).any()
+
+
 def test_a_narrow_way_out_does_not_make_the_hole_air():
     _, hole = skull()
     image, _ = skull(np.s_[16:19, 18:21, 15:28])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,22 +24,29 @@ GRAIN, GRAIN_BELOW = 0.16, 5
 LOWER = 2
 """The array axis that runs from the feet to the head; a hole may reach its first face, through the neck."""
 
+LEAST = 0.03
+"""The part of an image that a hole fills at least: a brain fills a fifth of a head's, its sinuses a hundredth."""
+
 
 def brain_hole(image: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Where an image `[i, j, k]` is empty because a brain was removed; nowhere if none was."""
+    """Where an image `[i, j, k]` is empty because a brain was removed; nowhere if none was.
+
+    That is the largest dark space that comes to no edge of the image. To a face it may come: a wide head is cut off
+    there, and the brain with it.
+    """
     from scipy import ndimage
 
     empty = image <= FAINT
     cores, _ = ndimage.label(ndimage.binary_erosion(empty, iterations=BRIDGE, border_value=True))
     sizes = np.bincount(cores.ravel())
     sizes[0] = 0
-    for axis in range(image.ndim):
-        for side in (-1,) if axis == LOWER else (0, -1):
-            sizes[np.unique(np.take(cores, side, axis))] = 0
-    if not sizes.any():
-        return np.zeros(image.shape, bool)
-    hole: NDArray[np.bool_] = ndimage.binary_dilation(cores == sizes.argmax(), iterations=BRIDGE, mask=empty)
-    return hole
+    faces = [(axis, side) for axis in range(image.ndim) for side in (0, -1) if (axis, side) != (LOWER, 0)]
+    for (first, near), (second, far) in combinations(faces, 2):
+        if first != second:
+            sizes[np.unique(np.take(np.take(cores, far, second), near, first))] = 0
+    core = (cores == sizes.argmax()) & (cores > 0)
+    hole: NDArray[np.bool_] = ndimage.binary_dilation(core, iterations=BRIDGE, mask=empty)
+    return hole if hole.sum() >= LEAST * image.size else np.zeros(image.shape, bool)
 
 
 def with_brain(image: NDArray[np.float32], backbone: Backbone) -> NDArray[np.float32]:
