@@ -23,12 +23,17 @@ from vcm.machine.runtime import Runtime, fix_results, free_memory
 from vcm.progress import OnProgress, ProgressMeter
 from vcm.sampling.cuda_graph import GraphedDenoiser
 from vcm.sampling.guidance import GuidedDenoiser
+from vcm.sampling.image_matching import ImageMatcher, conditions_to_match
 from vcm.sampling.noise_file import fitted_noise
 from vcm.sampling.samplers import DEFAULT_STEPS, SAMPLERS, Denoise, Step
 from vcm.volume import Volume
 
 OnPreview = Callable[[int, int, Volume], None]
 """Called with the sample's index, the step and the image foreseen so far."""
+
+
+MATCHING = "matching"
+"""The stage in which a finished sample is brought to what image conditions show."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,11 +87,15 @@ class Sample:
 
 @dataclass(frozen=True, eq=False)
 class _Run:
-    """One way to sample: steered, or the backbone alone; `name` goes before its stages."""
+    """One way to sample: steered, or the backbone alone; `name` goes before its stages.
+
+    `match` moves the finished latent to what image conditions show, where there are some.
+    """
 
     name: str
     denoise: Denoise
     scale_factor: float | None
+    match: ImageMatcher | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +169,9 @@ class Generator:
         for name, steering in twins:
             denoiser = GuidedDenoiser(self.backbone, attributes, steering, request.conditions)
             graphed = GraphedDenoiser(denoiser) if self.runtime.has_graphs else denoiser
-            runs.append(_Run(name, graphed, control.scale_factor if steering and control else None))
+            shown = conditions_to_match(steering, request.conditions)
+            match = ImageMatcher(self.backbone, shown, self.runtime.device) if shown else None
+            runs.append(_Run(name, graphed, steering.scale_factor if steering else None, match))
         return runs
 
     def _batch(self, job: _Batch, runs: list[_Run]) -> Iterator[Sample]:
@@ -175,8 +186,14 @@ class Generator:
                     job.request.step_count,
                     partial(self._after_step, job, run),
                 )
-            with self._timed(seconds, f"{run.name}decoding"), self._out_of_the_way(job.plan, runs):
-                volumes.append(self._decode(latent, run.scale_factor))
+            with self._out_of_the_way(job.plan, runs):
+                if run.match is not None:
+                    with self._timed(seconds, MATCHING), self.runtime.autocast():
+                        latent = run.match(latent, run.scale_factor)
+                    job.meter.advance(MATCHING)
+                    self._stop_if_cancelled(job)
+                with self._timed(seconds, f"{run.name}decoding"):
+                    volumes.append(self._decode(latent, run.scale_factor))
             self._refuse_broken(volumes[-1])
             job.meter.advance(f"{run.name}decoding")
         each = {stage: value / len(job.noise) for stage, value in seconds.items()}
@@ -186,13 +203,16 @@ class Generator:
             yield Sample(index, job.request.seed + index, volume, job.noise[offset].numpy(), twin, each)
 
     def _after_step(self, job: _Batch, run: _Run, step: Step) -> None:
-        if job.cancelled():
-            raise VcmError(Code.CANCELLED, "The generation was cancelled.")
+        self._stop_if_cancelled(job)
         job.meter.advance(f"{run.name}sampling")
         every = job.request.preview_every
         if job.on_preview and every and not run.name and step.index % every == 0 and step.index < step.total:
             for offset, volume in enumerate(self._decode(step.foreseen, run.scale_factor)):
                 job.on_preview(job.first + offset, step.index, volume)
+
+    def _stop_if_cancelled(self, job: _Batch) -> None:
+        if job.cancelled():
+            raise VcmError(Code.CANCELLED, "The generation was cancelled.")
 
     def _noise(self, seed: int, index: int, given: NDArray[np.floating] | None) -> Tensor:
         if given is not None:
@@ -218,6 +238,8 @@ class Generator:
         stages = []
         for name in names:
             stages.append((f"{name}sampling", float(request.step_count), batches * request.step_count))
+            if not name and conditions_to_match(self.control, request.conditions):
+                stages.append((MATCHING, 60.0, batches))
             stages.append((f"{name}decoding", 20.0, batches))
         return ProgressMeter(stages, on_progress)
 

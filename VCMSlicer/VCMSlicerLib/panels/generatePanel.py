@@ -176,6 +176,7 @@ def stageWords(stage: str) -> str:
     known = {
         "loading": _("Loading the model"),
         "sampling": _("Forming the image"),
+        "matching": _("Fitting it to the image given"),
         "decoding": _("Drawing the image"),
         "uncontrolled sampling": _("Forming the image without control"),
         "uncontrolled decoding": _("Drawing the image without control"),

@@ -21,6 +21,7 @@ class Backbone(Protocol):
     latent_shape: tuple[int, int, int, int]
     schedule: Schedule
     attributes: tuple[AttributeSpec, ...]
+    scale_factor: float
 
     def encode(self, image: Tensor) -> Tensor:
         """The latent of an image: the mean of its posterior, scaled."""

@@ -16,6 +16,7 @@ from vcm.controls.control import Control
 from vcm.judging.alignment import dice
 from vcm.judging.segmentation import Segmenter
 from vcm.sampling.guidance import GuidedDenoiser
+from vcm.sampling.image_matching import ImageMatcher, conditions_to_match
 from vcm.sampling.samplers import dpm_solver_pp_2m
 from vcm.training.learning_cases import LearningCase
 from vcm.training.trial_sheet import row_of
@@ -125,7 +126,10 @@ class Examiner:
         with torch.autocast(self.device.type, torch.bfloat16):
             denoise = GuidedDenoiser(self.backbone, attributes.to(self.device), control, conditions)
             latent = dpm_solver_pp_2m(denoise, noise.to(self.device), self.backbone.schedule, self.steps)
-        return self._decode(latent, self.scale_factor if control else None)
+            scale_factor = self.scale_factor if control else None
+            if shown := conditions_to_match(control, conditions):
+                latent = ImageMatcher(self.backbone, shown, self.device)(latent, scale_factor)
+        return self._decode(latent, scale_factor)
 
     @torch.no_grad()
     def _encode(self, case: LearningCase) -> Tensor:

@@ -1,0 +1,80 @@
+"""A finished latent is moved to where its image shows what image conditions show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vcm.backbones.backbone import Backbone
+from vcm.backbones.brain_hole import BRIDGE, FAINT, brain_hole
+from vcm.conditions import Condition
+from vcm.controls.control import Control
+from vcm.volumes.resampling import resample_image
+
+
+def conditions_to_match(control: Control | None, conditions: Sequence[Condition]) -> list[Condition]:
+    """Those that hold when the image is finished, and are images of the backbone's own kind.
+
+    A control says which are by being given them as latents; another image may be of another contrast.
+    """
+    wanted = control.as_latents if control is not None else frozenset()
+    return [c for c in conditions if c.spec.name in wanted and c.strength > 0 and c.end >= 1]
+
+
+class ImageMatcher:
+    """z + E(x′) − E(x), where x is the image of the latent z, and x′ the same with the given images' voxels put in.
+
+    A decoder's normalisation looks at the whole image, so it paints the same skull otherwise around another brain, and
+    no encoding of the skull alone can foresee how. The image itself tells. Of two encodings only the difference is
+    taken over, so that what was not given stays as it was sampled.
+
+    A strength below 1 and a region go that part of the way. Inside the hole of an image without a brain it gives
+    nothing, nor where an image without a hole is dark.
+    """
+
+    def __init__(self, backbone: Backbone, conditions: Sequence[Condition], device: torch.device | str = "cpu") -> None:
+        self.backbone = backbone
+        self._given = [
+            (
+                torch.from_numpy(c.as_channels())[None].to(device),
+                torch.from_numpy(_weight(c, backbone))[None, None].to(device),
+            )
+            for c in conditions
+        ]
+
+    def __call__(self, latent: Tensor, scale_factor: float | None = None) -> Tensor:
+        """The moved latents `[B, *latent_shape]`; `scale_factor` is what they are decoded with."""
+        return torch.cat([self._moved(one[None], scale_factor) for one in latent])
+
+    def _moved(self, latent: Tensor, scale_factor: float | None) -> Tensor:
+        image = self.backbone.decode(latent, scale_factor)
+        wanted = image
+        for given, weight in self._given:
+            wanted = torch.lerp(wanted, given, weight)
+        step = self.backbone.encode(wanted).float() - self.backbone.encode(image).float()
+        own = self.backbone.scale_factor
+        return latent + step * ((scale_factor or own) / own)
+
+
+def _weight(condition: Condition, backbone: Backbone) -> NDArray[np.float32]:
+    """How far each voxel is taken over."""
+    image = condition.as_channels()[0]
+    weight = _is_shown(image) * np.float32(min(condition.strength, 1.0))
+    if condition.region is not None:
+        weight = weight * np.asarray(resample_image(condition.region, backbone.grid).array, np.float32)
+    return weight.astype(np.float32)
+
+
+def _is_shown(image: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Where an image says what is there: all bright voxels, and the air around a head whose brain was taken out."""
+    from scipy import ndimage
+
+    hole, bright = brain_hole(image), image > FAINT
+    if not hole.any():
+        return bright
+    # What `brain_hole` leaves of the hole's corners is no air.
+    return np.asarray(bright | ~ndimage.binary_dilation(hole, iterations=2 * BRIDGE, mask=~bright))
