@@ -55,12 +55,21 @@ train-default: $(VENV)/.development $(WORK)/.cohort ## Train the packs that ship
 	$(foreach name,$(CONTROLS),$(call CONTROL,$(name)))
 	@echo "The packs are in $(FRESH); copy them to VCMSlicer/vcm/packs/embedded to ship them."
 
+# How many of the cohort's cases each part learns from; a control that has a second part goes on in it.
+CASES.anatomy := 2146
+CASES := 1169
+SECOND = $(if $(wildcard training/$(1)-second.toml),$(1)-second)
+LAST = $(WORK)/runs/$(or $(call SECOND,$(1)),$(1))
+PART = $(call TRAIN,control,$(1)) --config training/$(1).toml --backbone $(FRESH)/brainldm-mini \
+	    --first-cases $(or $(CASES.$(1)),$(CASES))
+
 define CONTROL
-$(call TRAIN,control,$(1)) --config training/$(1).toml --backbone $(FRESH)/brainldm-mini
-	$(EXPORT) --run $(WORK)/runs/$(1) --out $(FRESH)/brainldm-mini-$(1)
+$(call PART,$(1))
+	$(if $(call SECOND,$(1)),$(call PART,$(call SECOND,$(1))) --start $(WORK)/runs/$(1))
+	$(EXPORT) --run $(call LAST,$(1)) --out $(FRESH)/brainldm-mini-$(1)
 	$(VCM) evaluate $(FRESH)/brainldm-mini-$(1) --backbone $(FRESH)/brainldm-mini --cases $(WORK)/unseen \
-	    --out $(WORK)/runs/$(1)/evaluated
-	$(EXPORT) --run $(WORK)/runs/$(1) --out $(FRESH)/brainldm-mini-$(1) --figures $(WORK)/runs/$(1)/evaluated/summary.md
+	    --out $(call LAST,$(1))/evaluated
+	$(EXPORT) --run $(call LAST,$(1)) --out $(FRESH)/brainldm-mini-$(1) --figures $(call LAST,$(1))/evaluated/summary.md
 	
 endef
 
@@ -78,7 +87,7 @@ endef
 
 $(WORK)/.cohort: | $(VENV)/bin/python
 	@test -n "$(LABELMAPS)" || { echo "Name the folder of the label maps: make train-default LABELMAPS=folder"; exit 2; }
-	$(VCM) cohort make --labelmaps $(LABELMAPS) --heads 1-16 --count 1170 --seed 1 --out $(WORK)/cohort
+	$(VCM) cohort make --labelmaps $(LABELMAPS) --heads 1-16 --count $(CASES.anatomy) --seed 1 --out $(WORK)/cohort
 	$(VCM) cohort make --labelmaps $(LABELMAPS) --heads 17-18 --count 40 --seed 1001 --out $(WORK)/unseen
 	@touch $@
 

@@ -189,6 +189,8 @@ def test_the_card_takes_the_figures_of_an_evaluation_before_those_of_the_trainin
 
 def run(*arguments):
     ended = CliRunner().invoke(train_cli.app, [str(a) for a in arguments])
+    if isinstance(ended.exception, VcmError):
+        raise ended.exception
     assert ended.exit_code == 0, (ended.output, ended.exception)
     return ended.output
 
@@ -210,6 +212,39 @@ def test_the_commands_train_continue_and_export_a_control(cases, packs, tmp_path
     control = find_pack("tiny-mine").control
     assert [spec.name for spec in control.conditions] == ["ventricles", "skull"] and control.subsets
     load_control(find_pack("tiny-mine"))
+
+
+def test_a_training_can_begin_with_what_another_one_learned(cases, packs, tmp_path):
+    config, cohort = tmp_path / "settings.toml", cases[0].folder.parents[1]
+    first, second, without = (tmp_path / name for name in ("first", "second", "without"))
+
+    def averaged(folder, *options, seed, rate, steps=1):
+        config.write_text(
+            f'backbone = "tiny"\nprecision = "fp32"\nseed = {seed}\nlearning_rate = {rate}\nsteps = {steps}\n'
+        )
+        told = run("control", "--config", config, "--cases", cohort, "--device", "cpu", "--out", folder, *options)
+        state = torch.load(folder / "checkpoint.pt", weights_only=True)["average"]
+        return torch.cat([weight.flatten() for weight in state.values()]), told
+
+    learned, _ = averaged(first, seed=1, rate=1e-2, steps=5)
+    taken, _ = averaged(second, "--start", first, seed=7, rate=1e-9)
+    untaught, _ = averaged(without, seed=7, rate=1e-9)
+    assert torch.allclose(taken, learned, atol=1e-6) and not torch.allclose(untaught, learned, atol=1e-2)
+    # Taken up again, it goes on with its own.
+    _, told = averaged(second, "--start", first, seed=7, rate=1e-9, steps=2)
+    assert "going on from step 1" in told
+
+
+def test_it_cannot_begin_with_another_network_s_weights_or_with_none(cases, packs, tmp_path):
+    config, cohort = tmp_path / "settings.toml", cases[0].folder.parents[1]
+    config.write_text('backbone = "tiny"\nprecision = "fp32"\nsteps = 1\n')
+    shared = ["control", "--config", config, "--cases", cohort, "--device", "cpu", "--out"]
+    run(*shared, tmp_path / "first")
+    with pytest.raises(VcmError, match="is of another network") as caught:
+        run(*shared, tmp_path / "second", "--conditions", "brain", "--start", tmp_path / "first")
+    assert "same conditions" in str(caught.value)
+    with pytest.raises(VcmError, match="no checkpoint"):
+        run(*shared, tmp_path / "second", "--start", tmp_path / "nowhere")
 
 
 def test_a_denoiser_is_continued_and_exported_with_the_same_latents(cases, packs, tmp_path):

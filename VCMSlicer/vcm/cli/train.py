@@ -51,6 +51,7 @@ def control_command(
     held_out: HeldOut = None,
     held_out_cases: HeldOutCases = 4,
     first_cases: FirstCases = None,
+    start: Annotated[Path | None, typer.Option(help="Begin with what the training in this folder has learned.")] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Only say what it needs and how long it takes.")] = False,
     threads: Threads = None,
     device: Device = "auto",
@@ -75,7 +76,7 @@ def control_command(
     with _Console(device) as console:
         run = open_control_run(
             settings, learned, out,
-            latents=cases / "latents", team=console.team, unseen=unseen, listeners=console.listeners(),
+            latents=cases / "latents", team=console.team, unseen=unseen, start=start, listeners=console.listeners(),
         )  # fmt: skip
         console.train(run.trainer, minutes)
 

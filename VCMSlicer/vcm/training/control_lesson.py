@@ -97,7 +97,7 @@ class ControlLesson(Lesson):
     def _focus(self, slots: Sequence[Slot], mirrored: Sequence[bool], shape: Sequence[int]) -> Tensor:
         """How much each place of the latent counts, for each slot; reckoned once for each item."""
         for item in {slot.item for slot in slots} - self._places.keys():
-            voxels = {spec.name: torch.from_numpy(self.cache.channels(spec, item))[None] for spec in self.cache.specs}
+            voxels = {spec.name: self.cache.voxels(spec, [item]) for spec in self.cache.specs}
             self._places[item] = focus_on(voxels, self.classes, shape, self.settings.focus)[0]
         places = [self._places[slot.item] for slot in slots]
         turned = [place.flip(1 + FLIP_AXIS) if flip else place for place, flip in zip(places, mirrored, strict=True)]

@@ -9,12 +9,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from vcm.conditions import ConditionSpec, Kind
 from vcm.errors import Code, VcmError
 from vcm.judging.segmentation import choose_segmenter
 from vcm.loading import build_control, load_backbone
 from vcm.packs.store import Pack, find_pack
+from vcm.training.checkpoint import load_last
 from vcm.training.control_lesson import ControlLesson
 from vcm.training.control_networks import channels_of, network_config
 from vcm.training.control_settings import ControlSettings
@@ -47,12 +50,14 @@ def open_control_run(
     team: Team,
     unseen: Sequence[LearningCase] = (),
     specs: Sequence[ConditionSpec] | None = None,
+    start: Path | None = None,
     listeners: Listeners | None = None,
 ) -> ControlRun:
     """Begin a training in `folder`, or take up the one that was begun there.
 
-    `latents` is the folder of cached latents. `specs` describe the conditions that the cases offer; without them, they
-    are a cohort's. The unseen cases are for the validation.
+    A training that begins has random weights, or those that the run in the folder `start` has learned. `latents` is the
+    folder of cached latents. `specs` describe the conditions that the cases offer; without them, they are a cohort's.
+    The unseen cases are for the validation.
     """
     listeners = listeners or Listeners()
     specs = tuple(specs) if specs is not None else condition_specs(settings.conditions)
@@ -63,6 +68,8 @@ def open_control_run(
     config = network_config(pack.backbone, settings, specs)
     cache = open_latents(pack, backbone, cases, specs, latents, team, listeners, config.get("as_latents", ()))
     network = _new_network(settings, config, cache)
+    if start is not None:
+        _take_over(start, network, listeners)
     examiner = None
     if unseen:
         judge = choose_segmenter(pack, device=team.device).segmenter
@@ -99,31 +106,49 @@ def _new_network(settings: ControlSettings, config: Mapping[str, Any], cache: La
     return network
 
 
+def _take_over(start: Path, network: Any, listeners: Listeners) -> None:
+    """Begin with another run's averaged weights."""
+    state = load_last(start, listeners.say)
+    if state is None:
+        raise VcmError(Code.FILE_MISSING, f"There is no checkpoint in {start}.", "Give the folder of a training.")
+    own, theirs = network.state_dict(), state["average"]
+    if {name: w.shape for name, w in own.items()} != {name: w.shape for name, w in theirs.items()}:
+        raise VcmError(
+            Code.BAD_REQUEST,
+            f"The training in {start} is of another network than this one.",
+            "Give both the same conditions, variant and network.",
+        )
+    network.load_state_dict(theirs)
+
+
 def condition_entries(specs: Sequence[ConditionSpec], cache: LatentCache, grid: Any) -> list[dict[str, Any]]:
     """The manifest's entries of conditions, with volumes (2nd to 98th percentile) and centroids seen in training."""
     entries = []
     for spec in specs:
         entry: dict[str, Any] = {"name": spec.name, "kind": spec.kind.value, "description": spec.description}
         if spec.kind is not Kind.IMAGE:
-            seen: dict[int, list[tuple[float, Any]]] = {structure.value: [] for structure in spec.classes}
-            for item in range(len(cache)):
-                channels = cache.channels(spec, item)
-                for structure, mask in zip(spec.classes, channels, strict=True):
-                    inside = np.argwhere(mask)
-                    if len(inside):
-                        place = grid.to_world(inside.mean(axis=0))
-                        seen[structure.value].append((len(inside) * grid.voxel_ml, place))
+            found = [_sizes_and_middles(cache.voxels(spec, [item])[0]) for item in range(len(cache))]
             entry["classes"] = [
                 {
                     "value": structure.value,
                     "name": structure.name,
                     **({"segmenter": list(structure.segmenter)} if structure.segmenter else {}),
-                    **_typical(seen[structure.value]),
+                    **_typical([(one[0] * grid.voxel_ml, grid.to_world(one[1:])) for one in each if one[0]]),
                 }
-                for structure in spec.classes
+                for structure, each in zip(spec.classes, np.stack(found, axis=1), strict=True)
             ]
         entries.append(entry)
     return entries
+
+
+def _sizes_and_middles(masks: Tensor) -> NDArray[np.float64]:
+    """The number of voxels of each mask `[C, i, j, k]` and their mean index, `[C, 4]`."""
+    columns = [masks.sum((1, 2, 3), dtype=torch.float64)]
+    for axis in (1, 2, 3):
+        along = masks.sum([other for other in (1, 2, 3) if other != axis], dtype=torch.float64)
+        places = torch.arange(along.shape[1], dtype=torch.float64, device=masks.device)
+        columns.append(along @ places / columns[0])
+    return torch.stack(columns, dim=1).cpu().numpy()
 
 
 def _typical(seen: Sequence[tuple[float, Any]]) -> dict[str, Any]:

@@ -7,8 +7,10 @@ and so is one whose case, autoencoder or conditions have changed. A case that ca
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,11 +28,18 @@ from vcm.backbones.brain_hole import with_brain
 from vcm.backbones.latent_diffusion import LatentDiffusion
 from vcm.conditions import ConditionSpec, Kind
 from vcm.errors import Code, VcmError
+from vcm.machine.runtime import free_memory
 from vcm.training.learning_cases import LearningCase
 from vcm.training.team import Team
 
 FLIP_AXIS = 0
 """The array axis that runs left to right on the backbones' LAS grids."""
+
+SHARE_OF_MEMORY = 0.25
+"""How much of a GPU's free memory the cache may take."""
+
+_BITS = torch.from_numpy(np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).astype(np.float32))
+"""The eight voxels of a mask that a byte stands for, as `np.packbits` packs them."""
 
 CASE_FAULTS = {Code.FILE_MISSING, Code.FILE_UNREADABLE, Code.GEOMETRY, Code.CONDITION, Code.ATTRIBUTE}
 """What may be wrong with one case and leaves the others usable."""
@@ -65,7 +74,9 @@ def cache_cases(
     latents are kept too, with a typical brain in its hole.
     """
     names = needed_tensors(specs, as_latents)
-    for done, number in enumerate(team.share(len(cases)), 1):
+    mine = team.share(len(cases))
+    usable = set(mine)
+    for done, number in enumerate(mine, 1):
         case = cases[number]
         try:
             if read_case(folder, case, fingerprint, names) is None:
@@ -73,14 +84,16 @@ def cache_cases(
         except VcmError as error:
             if error.code not in CASE_FAULTS:
                 raise
+            usable.remove(number)
             say(f"Case {case.name} is left out. {error.sentence}")
         if done % 20 == 0 and team.first:
             say(f"latents of {done * team.size} of {len(cases)} cases are there")
     team.wait()
-    usable = [case for case in cases if _path(folder, case).is_file() and read_case(folder, case, fingerprint, names)]
+    others = set(range(len(cases))) - set(mine)
+    usable |= {number for number in others if read_case(folder, cases[number], fingerprint, names) is not None}
     if not usable:
         raise VcmError(Code.BAD_REQUEST, f"Of the {len(cases)} cases none can be learned from.")
-    return usable
+    return [cases[number] for number in sorted(usable)]
 
 
 @torch.no_grad()
@@ -129,7 +142,11 @@ def read_case(folder: Path, case: LearningCase, fingerprint: str, needed: Abstra
 
 
 class LatentCache:
-    """Cached cases in memory; item n is case n, and each batch says which of its items are mirrored."""
+    """Cached cases in memory; item n is case n, and each batch says which of its items are mirrored.
+
+    With a GPU as `device` they lie in its memory if that has room: a control of a small backbone would else wait longer
+    for its batches than it computes.
+    """
 
     def __init__(
         self,
@@ -139,16 +156,20 @@ class LatentCache:
         specs: Sequence[ConditionSpec],
         shape: tuple[int, int, int],
         as_latents: Sequence[str] = (),
+        device: torch.device | str = "cpu",
     ) -> None:
         self.specs, self.shape, self.names = tuple(specs), shape, tuple(case.name for case in cases)
         needed = needed_tensors(specs, as_latents)
-        read = [read_case(folder, case, fingerprint, needed) for case in cases]
+        with ThreadPoolExecutor() as threads:
+            read = list(threads.map(lambda case: read_case(folder, case, fingerprint, needed), cases))
         there = [tensors for tensors in read if tensors is not None]
-        self.latents = torch.stack([tensors["latents"] for tensors in there])
-        self.spreads = torch.stack([tensors["spreads"] for tensors in there])
-        self.attributes = torch.stack([tensors["attributes"] for tensors in there])
-        self._given = {name: torch.stack([tensors[_housed(name)] for tensors in there]) for name in as_latents}
-        self._conditions = {spec.name: [tensors[f"condition.{spec.name}"] for tensors in there] for spec in self.specs}
+        kept = ("latents", "spreads", "attributes", *sorted(needed))
+        tensors = {name: torch.stack([one[name] for one in there]) for name in kept}
+        self.home = _room_for(sum(tensor.nbytes for tensor in tensors.values()), torch.device(device))
+        tensors = {name: tensor.to(self.home) for name, tensor in tensors.items()}
+        self.latents, self.spreads, self.attributes = (tensors[name] for name in ("latents", "spreads", "attributes"))
+        self._given = {name: tensors[_housed(name)] for name in as_latents}
+        self._conditions = {spec.name: tensors[f"condition.{spec.name}"] for spec in self.specs}
 
     def __len__(self) -> int:
         return len(self.latents)
@@ -160,13 +181,12 @@ class LatentCache:
 
     def batch(self, items: Sequence[int], mirrored: Sequence[bool], device: torch.device | str = "cpu") -> Batch:
         """The items as one batch, in fp32."""
-        which, side = torch.as_tensor(items), torch.as_tensor(mirrored).long()
+        which = torch.as_tensor(items, device=self.home)
+        side = torch.as_tensor(mirrored, device=self.home).long()
         conditions = {name: latents[which, side].to(device).float() for name, latents in self._given.items()}
         for spec in self.specs:
             if spec.name not in conditions:
-                each = zip(items, mirrored, strict=True)
-                stored = torch.stack([self._voxels(spec, n, flip, device) for n, flip in each])
-                conditions[spec.name] = _in_fp32(spec, stored)
+                conditions[spec.name] = self.voxels(spec, items, mirrored).to(device)
         return Batch(
             self.latents[which, side].to(device).float(),
             conditions,
@@ -174,33 +194,34 @@ class LatentCache:
             self.spreads[which, side].to(device).float(),
         )
 
+    def voxels(self, spec: ConditionSpec, items: Sequence[int], mirrored: Sequence[bool] | None = None) -> Tensor:
+        """A condition of these items in fp32, `[B, channels, i, j, k]`; where the cache lies."""
+        stored = self._conditions[spec.name][torch.as_tensor(items, device=self.home)]
+        turned = torch.tensor([n for n, flip in enumerate(mirrored or ()) if flip], dtype=torch.long, device=self.home)
+        if spec.kind is Kind.MASK:
+            bits = _BITS.to(self.home).index_select(0, stored.flatten().int())
+            array = bits.view(len(items), -1)[:, : math.prod(self.shape)].view(len(items), 1, *self.shape)
+        else:
+            array = stored[:, None]
+        if len(turned):
+            array[turned] = array[turned].flip(2 + FLIP_AXIS)
+        if spec.kind is Kind.LABELS:
+            values = torch.tensor([structure.value for structure in spec.classes], device=self.home)
+            return (array == values.to(array.dtype).view(1, -1, 1, 1, 1)).float()
+        return array if spec.kind is Kind.MASK else array.float() / 255
+
     def typical(self, spec: ConditionSpec, shape: tuple[int, int, int]) -> Tensor:
         """The mean of a condition over all items and their mirror images, `[channels, *shape]` on a coarser grid."""
-        total = torch.zeros(spec.channels, *shape)
+        total = torch.zeros(spec.channels, *shape, device=self.home)
         for item in range(len(self)):
-            total += functional.adaptive_avg_pool3d(torch.from_numpy(self.channels(spec, item)), shape)
-        return (total + total.flip(1 + FLIP_AXIS)) / (2 * len(self))
-
-    def channels(self, spec: ConditionSpec, item: int) -> NDArray[np.float32]:
-        """The voxels of an item's condition, `[channels, i, j, k]`."""
-        array: NDArray[np.float32] = _in_fp32(spec, self._voxels(spec, item, False, "cpu")).numpy()
-        return array
-
-    def _voxels(self, spec: ConditionSpec, item: int, mirrored: bool, device: torch.device | str) -> Tensor:
-        stored = self._conditions[spec.name][item]
-        if spec.kind is Kind.MASK:
-            bits = np.unpackbits(stored.numpy(), count=int(np.prod(self.shape)))
-            array = torch.from_numpy(bits.reshape(1, *self.shape)).to(device)
-        elif spec.kind is Kind.LABELS:
-            labels = stored.to(device)
-            array = torch.stack([labels == structure.value for structure in spec.classes])
-        else:
-            array = stored.to(device)[None]
-        return array.flip(1 + FLIP_AXIS) if mirrored else array
+            total += functional.adaptive_avg_pool3d(self.voxels(spec, [item])[0], shape)
+        return ((total + total.flip(1 + FLIP_AXIS)) / (2 * len(self))).cpu()
 
 
-def _in_fp32(spec: ConditionSpec, stored: Tensor) -> Tensor:
-    return stored.float() / 255 if spec.kind is Kind.IMAGE else stored.float()
+def _room_for(size: int, device: torch.device) -> torch.device:
+    """The device, if so many bytes leave most of its free memory to the training; else the processor."""
+    fits = device.type == "cpu" or size < SHARE_OF_MEMORY * free_memory(device)
+    return device if fits else torch.device("cpu")
 
 
 def _both_sides(backbone: LatentDiffusion, array: NDArray[np.float32]) -> tuple[Tensor, Tensor]:

@@ -34,8 +34,9 @@ def open_latents(
     listeners: Listeners,
     as_latents: Sequence[str] = (),
 ) -> LatentCache:
-    """The cases' latents and conditions; those that `folder` lacks are made. Each backbone has a part of it."""
+    """The cases' latents and conditions, where the team computes; those that `folder` lacks are made. Each backbone has
+    a part of it."""
     fingerprint = latent_fingerprint(pack)
     place = folder / fingerprint[:12]
     usable = cache_cases(backbone, fingerprint, cases, specs, place, team, listeners.say, as_latents)
-    return LatentCache(place, usable, fingerprint, specs, backbone.grid.shape, as_latents)
+    return LatentCache(place, usable, fingerprint, specs, backbone.grid.shape, as_latents, team.device)

@@ -36,8 +36,15 @@ def make_noisy(clean: Tensor, slots: Sequence[Slot], levels: NoiseLevels) -> Noi
 
 
 def normal_like(clean: Tensor, slots: Sequence[Slot]) -> Tensor:
-    """Standard normal numbers, each slot's from its own generator."""
-    return torch.stack([torch.randn(clean.shape[1:], generator=slot.generator) for slot in slots]).to(clean.device)
+    """Standard normal numbers, each slot's from its own generator; on a GPU from one there that follows from it."""
+    if clean.device.type == "cpu":
+        return torch.stack([torch.randn(clean.shape[1:], generator=slot.generator) for slot in slots])
+    numbers = []
+    for slot in slots:
+        seed = int(torch.randint(2**62, (), generator=slot.generator))
+        there = torch.Generator(clean.device).manual_seed(seed)
+        numbers.append(torch.randn(clean.shape[1:], generator=there, device=clean.device))
+    return torch.stack(numbers)
 
 
 def v_error(eps: Tensor, noisy: Noisy) -> Tensor:

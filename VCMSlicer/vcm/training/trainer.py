@@ -66,6 +66,7 @@ class Trainer:
                 f"A batch of {settings.batch} cannot be shared by {team.size} processes.",
                 "Start fewer processes or choose a larger batch.",
             )
+        torch.backends.cudnn.benchmark = True  # a training's shapes stay the same
         self.network = lesson.network.to(team.device)
         self.average = MovingAverage(self.network, settings.ema)
         # The usual 0.999 remembers a thousand quiet steps when a steep one comes, and then overshoots.
