@@ -202,6 +202,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/sampling/__init__.py
   vcm/sampling/cuda_graph.py
   vcm/sampling/guidance.py
+  vcm/sampling/image_matching.py
   vcm/sampling/noise_file.py
   vcm/sampling/samplers.py
   vcm/training/__init__.py
