@@ -7,6 +7,7 @@ import torch
 from small_cohort import write_cohort, write_latents
 from vcm.errors import Code, VcmError
 from vcm.grid import Grid
+from vcm.training import latent_cache
 from vcm.training.latent_cache import cache_cases
 from vcm.training.learning_cases import CohortCase, condition_specs
 from vcm.training.team import Team
@@ -152,6 +153,21 @@ def test_the_typical_condition_is_the_same_mirrored(backbone, cases, tmp_path):
     assert torch.allclose(typical, typical.flip(1))
     masks = torch.stack([torch.from_numpy(c.read("labels").array == 4).float() for c in cases])
     assert typical.mean().item() == pytest.approx(masks.mean().item(), rel=1e-4)
+
+
+def test_the_cache_lies_on_an_nvidia_gpu_that_has_room_and_nowhere_else(monkeypatch):
+    monkeypatch.setattr(latent_cache, "free_memory", lambda device: 1000)
+    lies = {(name, size): latent_cache._room_for(size, torch.device(name)).type
+            for name in ("cuda", "mps", "cpu") for size in (249, 251)}  # fmt: skip
+    assert lies == {("cuda", 249): "cuda", **{key: "cpu" for key in lies if key != ("cuda", 249)}}
+
+
+def test_a_file_that_goes_bad_after_it_was_looked_at_is_no_silent_gap(backbone, cases, tmp_path):
+    cache = write_latents(backbone, cases, tmp_path)
+    learned = [CohortCase(case, backbone.grid) for case in cases]
+    (tmp_path / "00001.safetensors").write_bytes(b"nothing")
+    with pytest.raises(VcmError, match="case 00001"):
+        latent_cache.LatentCache(tmp_path, learned, "a" * 64, cache.specs, tiny.GRID.shape)
 
 
 def _offset(mm):

@@ -160,10 +160,18 @@ class LatentCache:
     ) -> None:
         self.specs, self.shape, self.names = tuple(specs), shape, tuple(case.name for case in cases)
         needed = needed_tensors(specs, as_latents)
-        with ThreadPoolExecutor() as threads:
-            read = list(threads.map(lambda case: read_case(folder, case, fingerprint, needed), cases))
-        there = [tensors for tensors in read if tensors is not None]
         kept = ("latents", "spreads", "attributes", *sorted(needed))
+
+        def read(case: LearningCase) -> dict[str, Tensor]:
+            tensors = read_case(folder, case, fingerprint, needed)
+            if tensors is None:
+                raise VcmError(
+                    Code.FILE_UNREADABLE, f"The latents of case {case.name} have changed since a moment ago."
+                )
+            return {name: tensors[name] for name in kept}
+
+        with ThreadPoolExecutor() as threads:
+            there = list(threads.map(read, cases))
         tensors = {name: torch.stack([one[name] for one in there]) for name in kept}
         self.home = _room_for(sum(tensor.nbytes for tensor in tensors.values()), torch.device(device))
         tensors = {name: tensor.to(self.home) for name, tensor in tensors.items()}
@@ -219,8 +227,8 @@ class LatentCache:
 
 
 def _room_for(size: int, device: torch.device) -> torch.device:
-    """The device, if so many bytes leave most of its free memory to the training; else the processor."""
-    fits = device.type == "cpu" or size < SHARE_OF_MEMORY * free_memory(device)
+    """The device, if it is a GPU whose free memory so many bytes leave mostly to the training; else the processor."""
+    fits = device.type == "cuda" and size < SHARE_OF_MEMORY * free_memory(device)
     return device if fits else torch.device("cpu")
 
 

@@ -36,9 +36,9 @@ def make_noisy(clean: Tensor, slots: Sequence[Slot], levels: NoiseLevels) -> Noi
 
 
 def normal_like(clean: Tensor, slots: Sequence[Slot]) -> Tensor:
-    """Standard normal numbers, each slot's from its own generator; on a GPU from one there that follows from it."""
-    if clean.device.type == "cpu":
-        return torch.stack([torch.randn(clean.shape[1:], generator=slot.generator) for slot in slots])
+    """Standard normal numbers, each slot's from its own generator; on an NVIDIA GPU from one that follows from it."""
+    if clean.device.type != "cuda":
+        return torch.stack([torch.randn(clean.shape[1:], generator=slot.generator) for slot in slots]).to(clean.device)
     numbers = []
     for slot in slots:
         seed = int(torch.randint(2**62, (), generator=slot.generator))
