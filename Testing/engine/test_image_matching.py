@@ -7,7 +7,6 @@ import torch
 from test_image_latents import control_of, skull
 from torch.nn import functional
 from vcm.attributes import resolve
-from vcm.backbones.brain_hole import brain_hole
 from vcm.conditions import Condition, ConditionSpec
 from vcm.errors import VcmError
 from vcm.generate import GenerateRequest, Generator
@@ -90,15 +89,6 @@ def test_strength_and_region_go_a_part_of_the_way():
     assert torch.allclose(part[0, 0, 2:][shown[2:]], wanted[0, 0, 2:][shown[2:]], atol=1e-5)
 
 
-def test_an_image_without_a_hole_says_nothing_where_it_is_dark():
-    image, _ = head(hole=False)
-    image[4:8, 8:12, 8:16] = 0  # too small to have been a brain
-    assert not brain_hole(image).any()
-    after, dark = matched(blocks(8), skull(image)), np.s_[0, 0, 1, 2, 2:4]
-    assert torch.allclose(after[dark], blocks(8)[dark], atol=1e-5)
-    assert torch.allclose(Blocks().decode(after)[0, 0, 8:], torch.from_numpy(image)[8:], atol=1e-5)
-
-
 def test_only_images_that_hold_at_the_end_and_are_the_backbones_own_are_matched():
     image, _ = head()
     spec = skull(image).spec
@@ -106,6 +96,9 @@ def test_only_images_that_hold_at_the_end_and_are_the_backbones_own_are_matched(
     whole, early, off = (Condition(spec, Volume(image, tiny.GRID), **o) for o in ({}, {"end": 0.8}, {"strength": 0.0}))
     takes_latents, takes_voxels = control_of("skull"), control_of()
     assert conditions_to_match(takes_latents, [mask, whole]) == [whole]
+    complete, _ = head(hole=False)
+    complete[4:8, 8:12, 8:16] = 0  # too small to have been a brain
+    assert conditions_to_match(takes_latents, [skull(complete)]) == []  # the sample would get its brain
     for control, given in ((takes_latents, [early]), (takes_latents, [off]), (takes_voxels, [whole]), (None, [whole])):
         assert conditions_to_match(control, given) == []
 

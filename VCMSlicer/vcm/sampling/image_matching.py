@@ -17,12 +17,14 @@ from vcm.volumes.resampling import resample_image
 
 
 def conditions_to_match(control: Control | None, conditions: Sequence[Condition]) -> list[Condition]:
-    """Those that hold when the image is finished, and are images of the backbone's own kind.
+    """Those that hold when the image is finished, are images of the backbone's own kind, and leave room for a brain.
 
-    A control says which are by being given them as latents; another image may be of another contrast.
+    A control says which are of its kind by being given them as latents; another image may be of another contrast. One
+    without a hole would put the patient's own brain into the sample.
     """
     wanted = control.as_latents if control is not None else frozenset()
-    return [c for c in conditions if c.spec.name in wanted and c.strength > 0 and c.end >= 1]
+    lasting = [c for c in conditions if c.spec.name in wanted and c.strength > 0 and c.end >= 1]
+    return [c for c in lasting if brain_hole(c.as_channels()[0]).any()]
 
 
 class ImageMatcher:
@@ -32,8 +34,7 @@ class ImageMatcher:
     no encoding of the skull alone can foresee how. The image itself tells. Of two encodings only the difference is
     taken over, so that what was not given stays as it was sampled.
 
-    A strength below 1 and a region go that part of the way. Inside the hole of an image without a brain it gives
-    nothing, nor where an image without a hole is dark.
+    A strength below 1 and a region go that part of the way. Inside the hole that the brain left, nothing is given.
     """
 
     def __init__(self, backbone: Backbone, conditions: Sequence[Condition], device: torch.device | str = "cpu") -> None:
@@ -70,11 +71,9 @@ def _weight(condition: Condition, backbone: Backbone) -> NDArray[np.float32]:
 
 
 def _is_shown(image: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Where an image says what is there: all bright voxels, and the air around a head whose brain was taken out."""
+    """Where the image of a head without its brain says what is there: all bright voxels, and the air around it."""
     from scipy import ndimage
 
-    hole, bright = brain_hole(image), image > FAINT
-    if not hole.any():
-        return bright
+    bright = image > FAINT
     # What `brain_hole` leaves of the hole's corners is no air.
-    return np.asarray(bright | ~ndimage.binary_dilation(hole, iterations=2 * BRIDGE, mask=~bright))
+    return np.asarray(bright | ~ndimage.binary_dilation(brain_hole(image), iterations=2 * BRIDGE, mask=~bright))
