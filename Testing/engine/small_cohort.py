@@ -50,13 +50,13 @@ def write_cohort(folder: Path, count: int = 3, grid: Grid = GRID) -> list[CaseEn
 
 
 def write_latents(
-    backbone, cases, folder: Path, names=("ventricles",), fingerprint: str = "a" * 64, as_latents=()
+    backbone, cases, folder: Path, names=("ventricles",), fingerprint: str = "a" * 64, as_latents=(), device="cpu"
 ) -> LatentCache:
     """The cache of a cohort."""
     specs = condition_specs(names)
     learned = [CohortCase(case, backbone.grid) for case in cases]
     usable = cache_cases(backbone, fingerprint, learned, specs, folder, Team("cpu"), print, as_latents)
-    return LatentCache(folder, usable, fingerprint, specs, backbone.grid.shape, as_latents)
+    return LatentCache(folder, usable, fingerprint, specs, backbone.grid.shape, as_latents, device)
 
 
 def new_network(seed: int = 0, **options):

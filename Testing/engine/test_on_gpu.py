@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from small_cohort import NETWORK
+from small_cohort import NETWORK, write_cohort, write_latents
 from test_training_plan import full_size
 from vcm.backbones.latent_diffusion import LatentDiffusion, build_autoencoder, build_denoiser
 from vcm.backbones.schedule import Schedule
@@ -15,11 +15,10 @@ from vcm.generate import GenerateRequest, Generator
 from vcm.loading import build_control, load_backbone, load_control
 from vcm.machine.runtime import choose_runtime
 from vcm.packs.store import find_pack
-from vcm.training.case_conditions import condition_arrays
 from vcm.training.control_lesson import ControlLesson
 from vcm.training.control_networks import channels_of, network_config
 from vcm.training.control_settings import ControlSettings
-from vcm.training.latent_cache import Batch, LatentCache, encode_case, write_case
+from vcm.training.latent_cache import Batch
 from vcm.training.learning_cases import condition_specs
 from vcm.training.plan import CARD, reckon
 from vcm.training.team import Team
@@ -31,31 +30,9 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an 
 NAMES = ("ventricles", "skull", "semantics")
 
 
-class MadeCase:
-    """A case without files."""
-
-    def __init__(self, number):
-        rng = np.random.default_rng(number)
-        self.name, self.stamp = f"{number:05d}", str(number)
-        self.attributes = {"sex": number % 2, "age": 0.3, "ventricular_volume": 0.1 * number, "brain_volume": 0.5}
-        self.labels = np.zeros(tiny.GRID.shape, np.uint8)
-        self.labels[3:12, 4:18, 6:27] = 1
-        self.labels[5 : 7 + number, 6:11, 9:17] = 4
-        self.intensities = rng.random(tiny.GRID.shape).astype(np.float32)
-
-    def image(self):
-        return self.intensities
-
-    def conditions(self, names):
-        return condition_arrays(self.labels, self.intensities * (self.labels == 0), names)
-
-
 def cache_on(device, folder, names=NAMES):
-    specs, cases = condition_specs(names), [MadeCase(number) for number in range(3)]
-    backbone = tiny.backbone(prediction="v")
-    for case in cases:
-        write_case(folder, case, "a" * 64, encode_case(backbone, case, specs))
-    return LatentCache(folder, cases, "a" * 64, specs, tiny.GRID.shape, device=device)
+    cases = write_cohort(folder / "cohort")
+    return write_latents(tiny.backbone(prediction="v"), cases, folder / "latents", names, device=device)
 
 
 def test_a_batch_from_the_gpu_s_memory_is_the_one_from_the_processor_s(tmp_path):
@@ -75,7 +52,7 @@ def test_a_training_on_the_gpu_goes_on_where_it_was_ended(tmp_path):
         backbone = tiny.backbone(prediction="v").cuda().requires_grad_(False)
         torch.manual_seed(0)
         network = build_control(NETWORK, {"ventricles": 1}).cuda()
-        cache = cache_on("cuda", tmp_path / "latents", ("ventricles",))
+        cache = cache_on("cuda", tmp_path, ("ventricles",))
         lesson = ControlLesson(settings, backbone, network, cache, identity={})
         return Trainer(settings, lesson, folder, Team("cuda"))
 

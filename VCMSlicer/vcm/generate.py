@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -110,6 +110,11 @@ class _Batch:
     on_preview: OnPreview | None
     cancelled: Callable[[], bool]
 
+    def stop_if_cancelled(self) -> None:
+        """Raise where the user has had enough."""
+        if self.cancelled():
+            raise VcmError(Code.CANCELLED, "The generation was cancelled.")
+
 
 class Generator:
     """A backbone, and a control if wanted, loaded on a device and ready to generate again and again."""
@@ -150,16 +155,17 @@ class Generator:
         given = request.noise
         if given is not None:
             given = fitted_noise(given, request.samples, self.backbone.latent_shape)
-        meter = self._meter(request, on_progress)
+        shown = conditions_to_match(self.control, request.conditions)
+        meter = self._meter(request, bool(shown), on_progress)
         with self._told(plan, request.batch):
             with self.runtime.autocast():
-                runs = self._runs(request)
+                runs = self._runs(request, shown)
             for first in range(0, request.samples, request.batch):
                 members = range(first, min(first + request.batch, request.samples))
                 noise = torch.stack([self._noise(request.seed, index, given) for index in members])
                 yield from self._batch(_Batch(request, first, noise, plan, meter, on_preview, cancelled), runs)
 
-    def _runs(self, request: GenerateRequest) -> list[_Run]:
+    def _runs(self, request: GenerateRequest, shown: Sequence[Condition]) -> list[_Run]:
         """The controlled run and, where asked for, its uncontrolled twin; conditions are encoded here, once."""
         raw = torch.tensor([[value.raw for value in request.attributes]], dtype=torch.float32)
         attributes = raw.to(self.runtime.device)
@@ -169,8 +175,7 @@ class Generator:
         for name, steering in twins:
             denoiser = GuidedDenoiser(self.backbone, attributes, steering, request.conditions)
             graphed = GraphedDenoiser(denoiser) if self.runtime.has_graphs else denoiser
-            shown = conditions_to_match(steering, request.conditions)
-            match = ImageMatcher(self.backbone, shown, self.runtime.device) if shown else None
+            match = ImageMatcher(self.backbone, shown, self.runtime.device) if steering and shown else None
             runs.append(_Run(name, graphed, steering.scale_factor if steering else None, match))
         return runs
 
@@ -191,7 +196,7 @@ class Generator:
                     with self._timed(seconds, MATCHING), self.runtime.autocast():
                         latent = run.match(latent, run.scale_factor)
                     job.meter.advance(MATCHING)
-                    self._stop_if_cancelled(job)
+                    job.stop_if_cancelled()
                 with self._timed(seconds, f"{run.name}decoding"):
                     volumes.append(self._decode(latent, run.scale_factor))
             self._refuse_broken(volumes[-1])
@@ -203,16 +208,12 @@ class Generator:
             yield Sample(index, job.request.seed + index, volume, job.noise[offset].numpy(), twin, each)
 
     def _after_step(self, job: _Batch, run: _Run, step: Step) -> None:
-        self._stop_if_cancelled(job)
+        job.stop_if_cancelled()
         job.meter.advance(f"{run.name}sampling")
         every = job.request.preview_every
         if job.on_preview and every and not run.name and step.index % every == 0 and step.index < step.total:
             for offset, volume in enumerate(self._decode(step.foreseen, run.scale_factor)):
                 job.on_preview(job.first + offset, step.index, volume)
-
-    def _stop_if_cancelled(self, job: _Batch) -> None:
-        if job.cancelled():
-            raise VcmError(Code.CANCELLED, "The generation was cancelled.")
 
     def _noise(self, seed: int, index: int, given: NDArray[np.floating] | None) -> Tensor:
         if given is not None:
@@ -232,13 +233,13 @@ class Generator:
                 "Use --precision fp32, and raw attributes within 0 and 1.",
             )
 
-    def _meter(self, request: GenerateRequest, on_progress: OnProgress | None) -> ProgressMeter:
+    def _meter(self, request: GenerateRequest, matching: bool, on_progress: OnProgress | None) -> ProgressMeter:
         batches = -(-request.samples // request.batch)
         names = [""] + (["uncontrolled "] if request.uncontrolled and self.control and request.conditions else [])
         stages = []
         for name in names:
             stages.append((f"{name}sampling", float(request.step_count), batches * request.step_count))
-            if not name and conditions_to_match(self.control, request.conditions):
+            if matching and not name:
                 stages.append((MATCHING, 60.0, batches))
             stages.append((f"{name}decoding", 20.0, batches))
         return ProgressMeter(stages, on_progress)

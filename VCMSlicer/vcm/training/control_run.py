@@ -17,7 +17,7 @@ from vcm.errors import Code, VcmError
 from vcm.judging.segmentation import choose_segmenter
 from vcm.loading import build_control, load_backbone
 from vcm.packs.store import Pack, find_pack
-from vcm.training.checkpoint import load_last
+from vcm.training.checkpoint import CHECKPOINT, load_last
 from vcm.training.control_lesson import ControlLesson
 from vcm.training.control_networks import channels_of, network_config
 from vcm.training.control_settings import ControlSettings
@@ -68,7 +68,7 @@ def open_control_run(
     config = network_config(pack.backbone, settings, specs)
     cache = open_latents(pack, backbone, cases, specs, latents, team, listeners, config.get("as_latents", ()))
     network = _new_network(settings, config, cache)
-    if start is not None:
+    if start is not None and not (folder / CHECKPOINT).is_file():
         _take_over(start, network, listeners)
     examiner = None
     if unseen:

@@ -177,6 +177,7 @@ class LatentCache:
         tensors = {name: tensor.to(self.home) for name, tensor in tensors.items()}
         self.latents, self.spreads, self.attributes = (tensors[name] for name in ("latents", "spreads", "attributes"))
         self._given = {name: tensors[_housed(name)] for name in as_latents}
+        self._bits = _BITS.to(self.home)
         self._conditions = {spec.name: tensors[f"condition.{spec.name}"] for spec in self.specs}
 
     def __len__(self) -> int:
@@ -207,7 +208,7 @@ class LatentCache:
         stored = self._conditions[spec.name][torch.as_tensor(items, device=self.home)]
         turned = torch.tensor([n for n, flip in enumerate(mirrored or ()) if flip], dtype=torch.long, device=self.home)
         if spec.kind is Kind.MASK:
-            bits = _BITS.to(self.home).index_select(0, stored.flatten().int())
+            bits = self._bits.index_select(0, stored.flatten().int())
             array = bits.view(len(items), -1)[:, : math.prod(self.shape)].view(len(items), 1, *self.shape)
         else:
             array = stored[:, None]
