@@ -221,12 +221,14 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/training/control_export.py
   vcm/training/control_lesson.py
   vcm/training/control_networks.py
+  vcm/training/control_objective.py
   vcm/training/control_run.py
   vcm/training/control_settings.py
   vcm/training/denoiser_lesson.py
   vcm/training/denoiser_run.py
   vcm/training/denoiser_settings.py
   vcm/training/export.py
+  vcm/training/graphed_loss.py
   vcm/training/head_image.py
   vcm/training/head_shape.py
   vcm/training/held_out.py

@@ -18,6 +18,7 @@ from vcm.packs.store import find_pack
 from vcm.training.control_lesson import ControlLesson
 from vcm.training.control_networks import channels_of, network_config
 from vcm.training.control_settings import ControlSettings
+from vcm.training.graphed_loss import GraphedLoss
 from vcm.training.latent_cache import Batch
 from vcm.training.learning_cases import condition_specs
 from vcm.training.plan import CARD, reckon
@@ -65,6 +66,33 @@ def test_a_training_on_the_gpu_goes_on_where_it_was_ended(tmp_path):
     second = trainer(tmp_path / "cut")
     assert second.step == 20
     assert [second.take_step()["loss"] for _ in range(10)] == pytest.approx(losses[20:], rel=0.05)
+
+
+def test_a_captured_training_step_learns_what_a_launched_one_does(tmp_path, monkeypatch):
+    names = ("ventricles", "skull")
+    settings = ControlSettings(
+        conditions=names,
+        steps=40,
+        batch=3,
+        dropout={"skull": 0.5},
+        network=dict(NETWORK),
+        focus={"ventricles edge": 3.0},
+    )
+
+    def losses(folder):
+        backbone = tiny.backbone(prediction="v").cuda().requires_grad_(False)
+        torch.manual_seed(0)
+        network = build_control(NETWORK, dict.fromkeys(names, 1)).cuda()
+        lesson = ControlLesson(settings, backbone, network, cache_on("cuda", tmp_path, names), identity={})
+        trainer = Trainer(settings, lesson, folder, Team("cuda"))
+        return lesson, [trainer.take_step()["loss"] for _ in range(30)]
+
+    lesson, captured = losses(tmp_path / "captured")
+    assert all(lesson._made[1]._captured.values()), "the step was not captured"
+    monkeypatch.setattr(GraphedLoss, "_try_to_capture", lambda self, tensors: None)
+    launched = losses(tmp_path / "launched")[1]
+    assert captured == pytest.approx(launched, rel=0.05)
+    assert captured[-1] < captured[0]
 
 
 def test_the_model_that_ships_makes_the_processor_s_image_by_graphs_in_fp16():

@@ -4,6 +4,7 @@ import pytest
 import torch
 from vcm.backbones.noise_levels import NoiseLevels
 from vcm.backbones.schedule import Schedule
+from vcm.errors import VcmError
 from vcm.training.losses import WEIGHTINGS, control_loss, focus_on
 
 SHAPE = (2, 3, 4, 6, 8)
@@ -74,6 +75,29 @@ def test_a_focus_can_be_on_some_classes_of_a_label_map():
     far = place[0, 0, 3, 0, 0].item()
     assert place[0, 0, 3, 5, 7].item() == pytest.approx(7 * far)
     assert place[0, 0, 0, 0, 0].item() == pytest.approx(2 * far)
+
+
+def test_a_focus_on_an_edge_is_where_the_outline_runs_and_not_inside():
+    brain = torch.zeros(1, 1, 16, 24, 32)
+    brain[:, :, 4:13, 4:16, 8:24] = 1  # the latent's voxels 1–3 (of 3 only one slice), 1–3 and 2–5
+    place = focus_on({"brain": brain}, {}, (4, 6, 8), {"brain edge": 4})
+    far = place[0, 0, 0, 0, 0].item()
+    assert place[0, 0, 3, 2, 3].item() == pytest.approx(5 * far)
+    assert place[0, 0, 1, 2, 3].item() == place[0, 0, 2, 3, 5].item() == place[0, 0, 0, 2, 3].item() == far
+    assert (place > far).sum() == 3 * 4
+
+
+def test_an_edge_can_be_that_of_some_classes():
+    labels = torch.zeros(1, 3, 8, 12, 16)
+    labels[0, 0, 0, 0, 0] = labels[0, 2, 7, 11, 15] = 1
+    place = focus_on({"semantics": labels}, {"semantics": [2, 4, 7]}, (4, 6, 8), {"semantics:4,7 edge": 2})
+    assert (place > place.min()).nonzero()[:, 2:].tolist() == [[3, 5, 7]]
+
+
+def test_a_focus_on_a_class_that_is_not_there_is_refused():
+    labels = {"semantics": torch.zeros(1, 3, 8, 12, 16)}
+    with pytest.raises(VcmError, match=r"class 5, 9 of semantics, which has no such class\. Its classes are 2, 4, 7"):
+        focus_on(labels, {"semantics": [2, 4, 7]}, (4, 6, 8), {"semantics:4,9,5": 1})
 
 
 def test_without_focus_every_place_counts_alike():

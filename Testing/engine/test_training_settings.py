@@ -22,11 +22,12 @@ def test_settings_are_read_from_toml(tmp_path):
 
 def test_tables_say_what_is_different_for_each_condition(tmp_path):
     (tmp_path / "a.toml").write_text(
-        'conditions = ["brain", "semantics"]\n[dropout]\nbrain = 0.3\n[focus]\nbrain = 2\n"semantics:4,5" = 6\n'
+        'conditions = ["brain", "semantics"]\n[dropout]\nbrain = 0.3\n'
+        '[focus]\nbrain = 2\n"semantics:4,5" = 6\n"brain edge" = 1\n'
     )
     settings = ControlSettings.read(tmp_path / "a.toml")
     assert settings.dropout == {"brain": 0.3}
-    assert settings.focus == {"brain": 2, "semantics:4,5": 6}
+    assert settings.focus == {"brain": 2, "semantics:4,5": 6, "brain edge": 1}
 
 
 @pytest.mark.parametrize(
@@ -85,6 +86,8 @@ def test_a_file_for_another_kind_is_refused(tmp_path):
         ({"dropout": "half"}, "one of none, paper, uniform"),
         ({"variant": "released", "dropout": "paper"}, "none where all conditions share one encoder"),
         ({"focus": {"brain": 3}}, "a number from 0 for some of ventricles"),
+        ({"focus": {"brain edge": 3}}, "a number from 0 for some of ventricles"),
+        ({"focus": {"ventricles:left": 3}}, "a number from 0 for some of ventricles"),
         ({"l1": "much"}, "one of paper, released or a number"),
         ({"regression_steps": 3000}, "fewer than steps"),
     ],

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from vcm.backbones.latent_diffusion import LatentDiffusion
 from vcm.backbones.latents import pack
@@ -15,12 +14,17 @@ from vcm.backbones.noise_levels import NoiseLevels
 from vcm.controls.patch_network import PatchNetwork
 from vcm.controls.vcm_control import ControlNetwork, VcmControl
 from vcm.training.condition_dropout import kept_conditions
+from vcm.training.control_objective import ControlObjective, encode
 from vcm.training.control_settings import ControlSettings
+from vcm.training.graphed_loss import GraphedLoss
 from vcm.training.latent_cache import FLIP_AXIS, Batch, LatentCache
 from vcm.training.lesson import Lesson, Outcome, Slot, Trial, generator_of
-from vcm.training.losses import WEIGHTINGS, control_loss, focus_on
+from vcm.training.losses import focus_on
 from vcm.training.noise_steps import Noisy, make_noisy, normal_like, v_error
 from vcm.training.obedience import Examiner
+
+Objective = Callable[[Mapping[str, Tensor]], tuple[Tensor, Tensor]]
+"""Loss and error of v, from a batch's table (`ControlObjective`)."""
 
 
 class ControlLesson(Lesson):
@@ -47,6 +51,7 @@ class ControlLesson(Lesson):
         self.trials = len(examiner.cases) if examiner else 0
         self._places: dict[int, Tensor] = {}
         self._frozen: dict[int, tuple[int, Tensor]] = {}
+        self._made: tuple[nn.Module, Objective] | None = None
         self.rescale = 1.0 if settings.scale_factor is None else settings.scale_factor / backbone.scale_factor
 
     def __len__(self) -> int:
@@ -69,16 +74,8 @@ class ControlLesson(Lesson):
             return self._regress(network, batch, clean, kept, place)
         noisy = make_noisy(clean, drawn, self.levels)
         eps = self._uncontrolled(slots, step, noisy, batch.attributes)
-        encoded = self._encode(network, batch, kept, noisy.t)
-        gamma, beta = network.modulation(noisy.latent, eps, noisy.t, encoded)
-        gamma, beta = gamma.float(), beta.float()
-        guided = eps * (1 + gamma) + beta
-        weight = WEIGHTINGS[settings.weighting](noisy.alpha_bar)
-        loss = control_loss(guided, noisy.noise, gamma, beta, weight, place, self._l1(clean))
-        return Outcome(
-            loss,
-            {"v_error": v_error(guided.detach(), noisy), "v_error_uncontrolled": v_error(eps, noisy)},
-        )
+        loss, error = self._objective(network)(ControlObjective.table(batch.conditions, kept, noisy, eps, place))
+        return Outcome(loss, {"v_error": error, "v_error_uncontrolled": v_error(eps, noisy)})
 
     @property
     def classes(self) -> dict[str, list[int]]:
@@ -99,9 +96,17 @@ class ControlLesson(Lesson):
         for item in {slot.item for slot in slots} - self._places.keys():
             voxels = {spec.name: self.cache.voxels(spec, [item]) for spec in self.cache.specs}
             self._places[item] = focus_on(voxels, self.classes, shape, self.settings.focus)[0]
-        places = [self._places[slot.item] for slot in slots]
-        turned = [place.flip(1 + FLIP_AXIS) if flip else place for place, flip in zip(places, mirrored, strict=True)]
-        return torch.stack(turned).to(self.device)
+        places = torch.stack([self._places[slot.item] for slot in slots]).to(self.device)
+        turned = torch.tensor(mirrored, device=self.device).view(-1, 1, 1, 1, 1)
+        return torch.where(turned, places.flip(2 + FLIP_AXIS), places)
+
+    def _objective(self, network: ControlNetwork) -> Objective:
+        """The objective of this network; a small one's is replayed as a CUDA graph."""
+        if self._made is None or self._made[0] is not network:
+            objective = ControlObjective(network, self.settings)
+            small = isinstance(network, PatchNetwork) and not self.settings.recompute
+            self._made = network, GraphedLoss(objective) if small else objective
+        return self._made[1]
 
     def _draws(self, slots: Sequence[Slot], step: int) -> Sequence[Slot]:
         """The slots from whose generators come an item's side, time and noise."""
@@ -131,39 +136,15 @@ class ControlLesson(Lesson):
             self._frozen[slot.item] = number, one
         return eps
 
-    def _encode(
-        self, network: ControlNetwork, batch: Batch, kept: Mapping[str, Tensor] | None, t: Tensor | None
-    ) -> dict[str, Tensor]:
-        """The encodings, those that a slot does without multiplied by zero."""
-        if self.settings.recompute:
-            parts = [batch.conditions] if network.shared_encoder else [{n: c} for n, c in batch.conditions.items()]
-            encoded: dict[str, Tensor] = {}
-            for part in parts:
-                encoded |= checkpoint(network.encode, part, t=t, use_reentrant=False)
-        else:
-            encoded = network.encode(batch.conditions, t=t)
-        if kept is None:
-            return encoded
-        return {name: one * kept[name].to(one)[:, None, None, None, None] for name, one in encoded.items()}
-
     def _regress(
         self, network: ControlNetwork, batch: Batch, clean: Tensor, kept: Mapping[str, Tensor] | None, place: Tensor
     ) -> Outcome:
         """Encoders and expectation learn alone what the conditions say of the clean latent."""
         assert isinstance(network, PatchNetwork)
-        encoded = self._encode(network, batch, kept, None)
+        encoded = encode(network, batch.conditions, kept, None, recompute=self.settings.recompute)
         error = (network.expect(encoded)[1].float() - pack(clean, network.latent_packing)).square()
         weight = pack(place.expand_as(clean), network.latent_packing)
         return Outcome(
             (error * weight).mean(),
             {"v_error": error.detach().mean(), "v_error_uncontrolled": clean.square().mean()},
         )
-
-    def _l1(self, clean: Tensor) -> float:
-        """λ of Eq. 4 for the whole batch, also where only a part of it is computed at once."""
-        channels, i, j, k = clean.shape[1:]
-        l1 = self.settings.l1
-        if not isinstance(l1, str):
-            return float(l1)
-        # The released code overwrites the number of channels with the last size before it uses it.
-        return 1 / (self.settings.batch * (k if l1 == "released" else channels) * i * j * k)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from vcm.training.losses import WEIGHTINGS, focus_key
+from vcm.training.losses import WEIGHTINGS, FocusKey
 from vcm.training.settings import TrainingSettings
 
 VARIANTS = ("small", "paper", "released")
@@ -23,7 +23,8 @@ class ControlSettings(TrainingSettings):
                 heads that end in InstanceNorm). `network` overrides single parts of it by name.
     weighting   how much each noise level counts (`losses.py`): `epsilon` is the paper's.
     focus       how much more the error near a condition's structures counts than elsewhere: one number for all, or a
-                table by condition, in which "semantics:4,5,6" means these classes of it.
+                table by condition, in which "semantics:4,5,6" means these classes of it and "brain edge" where
+                its outline runs.
     l1          λ of Eq. 4: `paper` is 1/(b·c·h·w·d), `released` what the released code computes, where the depth stands
                 in for the channels; or a number.
     dropout     modality latent dropout. `paper`: all conditions together in .4 of the items, else one alone, each as
@@ -91,10 +92,11 @@ class ControlSettings(TrainingSettings):
         if not isinstance(self.focus, dict):
             self.require(self.focus >= 0, "focus", "0 or more")
             return
-        fits = all(
-            name in self.conditions and all(part.strip().isdigit() for part in classes) and weight >= 0
-            for (name, classes), weight in zip(map(focus_key, self.focus), self.focus.values(), strict=True)
-        )
+        try:
+            named = {FocusKey.read(words).name for words in self.focus}
+        except ValueError:
+            named = {""}
+        fits = named <= set(self.conditions) and all(weight >= 0 for weight in self.focus.values())
         self.require(fits, "focus", f"a number from 0 for some of {', '.join(self.conditions)}")
 
     def _check_dropout(self) -> None:

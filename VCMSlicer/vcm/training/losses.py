@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from vcm.errors import Code, VcmError
+
+EDGE = " edge"
+"""Ends a focus's key that means a structure's edge alone."""
 
 FAINT = 0.02
 """An image condition is taken to show something above this intensity."""
@@ -57,32 +63,63 @@ def focus_on(
     "Near" is within one of the latent's voxels of any voxel of a structure: it takes in what must not lie beside it.
     Without a focus, a structure that fills a fiftieth of a head has a fiftieth of the say, and the network learns to
     paint air. One number weighs the places near any structure 1 + `focus` times; a table adds a number for each of its
-    keys (`focus_key`). `classes` names the values that the channels of a label map stand for.
+    keys (`FocusKey`). `classes` names the values that the channels of a label map stand for.
     """
     example = next(iter(conditions.values()))
     place = example.new_ones(len(example), 1, *shape)
     if isinstance(focus, Mapping):
-        for key, weight in focus.items():
-            name, values = focus_key(key)
-            wanted = [classes[name].index(int(value)) for value in values] or slice(None)
-            place = place + weight * near(conditions[name][:, wanted], shape)
+        for words, weight in focus.items():
+            key = FocusKey.read(words)
+            shown = conditions[key.name][:, key.channels(classes)]
+            place = place + weight * (edge(shown, shape) if key.edge else near(shown, shape))
     elif focus:
         places = [near(condition, shape) for condition in conditions.values()]
         place = place + focus * torch.stack(places).amax(0)
     return place / place.mean(dim=(2, 3, 4), keepdim=True)
 
 
-def focus_key(key: str) -> tuple[str, list[str]]:
-    """A condition and the classes of it that are meant; none named means all.
+@dataclass(frozen=True)
+class FocusKey:
+    """Which places a number in a focus's table is for: those near a condition's structures, or at the edge of these.
 
-    >>> focus_key("semantics:4,5"), focus_key("brain")
-    (('semantics', ['4', '5']), ('brain', []))
+    >>> FocusKey.read("semantics:4,5"), FocusKey.read("brain edge")
+    (FocusKey(name='semantics', classes=(4, 5), edge=False), FocusKey(name='brain', classes=(), edge=True))
     """
-    name, colon, classes = key.partition(":")
-    return name, classes.split(",") if colon else []
+
+    name: str
+    classes: tuple[int, ...] = ()
+    """The structures that are meant, by value; none means all."""
+    edge: bool = False
+
+    @classmethod
+    def read(cls, words: str) -> FocusKey:
+        """From `name[:class,…][ edge]`; a ValueError where it is something else."""
+        plain = words.removesuffix(EDGE)
+        name, colon, classes = plain.partition(":")
+        return cls(name, tuple(int(value) for value in classes.split(",")) if colon else (), plain != words)
+
+    def channels(self, classes: Mapping[str, Sequence[int]]) -> list[int] | slice:
+        """The channels of the condition in which these structures are; see `focus_on` for `classes`."""
+        if missing := sorted(set(self.classes) - set(classes.get(self.name, ()))):
+            raise VcmError(
+                Code.BAD_REQUEST,
+                f"The focus is on class {', '.join(map(str, missing))} of {self.name}, which has no such class.",
+                f"Its classes are {', '.join(map(str, classes.get(self.name, ()))) or 'none'}.",
+            )
+        return [classes[self.name].index(value) for value in self.classes] or slice(None)
 
 
 def near(condition: Tensor, shape: Sequence[int]) -> Tensor:
     """1 within one of the latent's places of any channel that is set, `[B, 1, *shape]`."""
     there = (condition.amax(1, keepdim=True) > FAINT).float()
     return functional.max_pool3d(functional.adaptive_max_pool3d(there, tuple(shape)), 3, stride=1, padding=1)
+
+
+def edge(condition: Tensor, shape: Sequence[int]) -> Tensor:
+    """1 where some, but not all, of the voxels of the latent's place are set in any channel, `[B, 1, *shape]`.
+
+    How well an outline is kept is decided there: what lies deep inside a structure says nothing of it.
+    """
+    there = (condition.amax(1, keepdim=True) > FAINT).float()
+    some_set, some_not = (functional.adaptive_max_pool3d(part, tuple(shape)) for part in (there, 1 - there))
+    return some_set * some_not

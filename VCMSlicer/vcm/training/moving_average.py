@@ -28,5 +28,4 @@ class MovingAverage(Generic[Network]):
     def update(self, network: Network, step: int) -> None:
         """Take in the weights after step `step`, counted from 1."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        for average, weight in zip(self.network.parameters(), network.parameters(), strict=True):
-            average.lerp_(weight, 1 - decay)
+        torch._foreach_lerp_(list(self.network.parameters()), list(network.parameters()), 1 - decay)

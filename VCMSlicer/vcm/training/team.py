@@ -29,11 +29,12 @@ class Team:
             ) from error
         from vcm.machine.runtime import choose_runtime
 
-        if device != "auto":
-            choose_runtime(device)
+        chosen = choose_runtime(device).device if device != "auto" else None
         # Number formats are a setting of the training, not of the launcher; gradients are accumulated by the trainer.
         self._accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no")
-        self.device: torch.device = self._accelerator.device
+        # Accelerate keeps the device that the first team of this process was given.
+        alone = self._accelerator.num_processes == 1
+        self.device: torch.device = chosen if alone and chosen else self._accelerator.device
         self.rank: int = self._accelerator.process_index
         self.size: int = self._accelerator.num_processes
 

@@ -283,8 +283,9 @@ class Trainer:
 
 
 def _adamw(network: nn.Module, rate: float, settings: TrainingSettings) -> torch.optim.AdamW:
+    on_gpu = any(weight.is_cuda for weight in network.parameters())
     return torch.optim.AdamW(
-        network.parameters(), lr=rate, betas=(0.9, settings.beta2), weight_decay=settings.weight_decay
+        network.parameters(), lr=rate, betas=(0.9, settings.beta2), weight_decay=settings.weight_decay, fused=on_gpu
     )
 
 
