@@ -61,6 +61,17 @@ def test_what_is_shown_is_taken_over_and_the_hole_stays_as_it_was():
     assert (after - before)[0, 0][shown].abs().mean() > 0.2
 
 
+def test_a_place_that_reaches_into_the_hole_stays_as_it_was():
+    image, shown = head()
+    image[4:12, 4:20, 2 * BLOCK - 1] = 0  # the hole's face, moved one slice into the places beside it
+    image[4:12, 4:20, 7 * BLOCK : 8 * BLOCK - 1] = 0  # and, on the other side, all but one slice
+    shown[1:3, 1:5, 1] = shown[1:3, 1:5, 7] = False
+    before, wanted = blocks(8), Blocks().encode(torch.from_numpy(head()[0])[None, None])
+    after = matched(before, skull(image))
+    assert torch.equal(after[0, 0][~shown], before[0, 0][~shown])
+    assert torch.allclose(after[0, 0][shown], wanted[0, 0][shown], atol=1e-5)
+
+
 def test_each_latent_of_a_batch_is_moved_by_itself():
     image, _ = head()
     both = matched(torch.cat([blocks(8), blocks(9)]), skull(image))

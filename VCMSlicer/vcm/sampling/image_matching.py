@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from vcm.backbones.backbone import Backbone
 from vcm.backbones.brain_hole import BRIDGE, FAINT, brain_hole
@@ -34,18 +35,20 @@ class ImageMatcher:
     no encoding of the skull alone can foresee how. The image itself tells. Of two encodings only the difference is
     taken over, so that what was not given stays as it was sampled.
 
-    A strength below 1 and a region go that part of the way. Inside the hole that the brain left, nothing is given.
+    A strength below 1 and a region go that part of the way. Inside the hole that the brain left, nothing is given, and
+    a place of the latent that reaches into it stays as it was: the brain's outline runs through those.
     """
 
     def __init__(self, backbone: Backbone, conditions: Sequence[Condition], device: torch.device | str = "cpu") -> None:
         self.backbone = backbone
-        self._given = [
-            (
-                torch.from_numpy(c.as_channels())[None].to(device),
-                torch.from_numpy(_weight(c, backbone))[None, None].to(device),
-            )
-            for c in conditions
-        ]
+        self._given: list[tuple[Tensor, Tensor]] = []
+        hidden = np.ones(backbone.grid.shape, bool)
+        for condition in conditions:
+            shown = _is_shown(condition.as_channels()[0])
+            hidden &= ~shown
+            weight = torch.from_numpy(shown * _strength(condition, backbone))[None, None].to(device)
+            self._given.append((torch.from_numpy(condition.as_channels())[None].to(device), weight))
+        self._hidden = torch.from_numpy(hidden.astype(np.float32))[None, None].to(device)
 
     def __call__(self, latent: Tensor, scale_factor: float | None = None) -> Tensor:
         """The moved latents `[B, *latent_shape]`; `scale_factor` is what they are decoded with."""
@@ -57,17 +60,17 @@ class ImageMatcher:
         for given, weight in self._given:
             wanted = torch.lerp(wanted, given, weight)
         step = self.backbone.encode(wanted).float() - self.backbone.encode(image).float()
+        wholly_shown = functional.adaptive_max_pool3d(self._hidden, step.shape[2:]) == 0
         own = self.backbone.scale_factor
-        return latent + step * ((scale_factor or own) / own)
+        return latent + step * wholly_shown * ((scale_factor or own) / own)
 
 
-def _weight(condition: Condition, backbone: Backbone) -> NDArray[np.float32]:
-    """How far each voxel is taken over."""
-    image = condition.as_channels()[0]
-    weight = _is_shown(image) * np.float32(min(condition.strength, 1.0))
+def _strength(condition: Condition, backbone: Backbone) -> NDArray[np.float32]:
+    """How far each voxel is taken over where it is shown."""
+    strength = np.full(backbone.grid.shape, min(condition.strength, 1.0), np.float32)
     if condition.region is not None:
-        weight = weight * np.asarray(resample_image(condition.region, backbone.grid).array, np.float32)
-    return weight.astype(np.float32)
+        strength *= np.asarray(resample_image(condition.region, backbone.grid).array, np.float32)
+    return strength
 
 
 def _is_shown(image: NDArray[np.float32]) -> NDArray[np.bool_]:
