@@ -57,6 +57,7 @@ train-default: $(VENV)/.development $(WORK)/.cohort ## Train the packs that ship
 
 # How many of the cohort's cases each part learns from; a control that has a second part goes on in it.
 CASES.anatomy := 2146
+CASES.anatomy-second := 2146
 CASES := 1169
 SECOND = $(if $(wildcard training/$(1)-second.toml),$(1)-second)
 LAST = $(WORK)/runs/$(or $(call SECOND,$(1)),$(1))
