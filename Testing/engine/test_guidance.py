@@ -8,7 +8,8 @@ import tiny
 import torch
 from vcm.conditions import Condition, ConditionSpec
 from vcm.errors import VcmError
-from vcm.sampling.guidance import GuidedDenoiser, subset_weights
+from vcm.grid import Grid
+from vcm.sampling.guidance import GuidedDenoiser, channels_on, subset_weights
 from vcm.volume import Volume
 
 ATTRIBUTES = torch.tensor([[1.0, 0.3, 0.6, 0.2]])
@@ -129,6 +130,20 @@ def test_conditions_are_encoded_once_a_sample(monkeypatch):
         for t in (999.0, 400.0, 20.0):
             denoiser(torch.randn(1, *tiny.LATENT), t)
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i1", ">i2", "u2", "i4", "u4", "i8", "f2", "f4", ">f4", "f8"])
+def test_the_channels_made_on_the_device_are_those_of_the_condition(dtype):
+    labels = np.random.default_rng(4).choice([0, 3, 44, 100], (3, 5, 4)).astype(dtype)
+    grid = Grid((3, 5, 4), np.eye(4))
+    classes = [{"value": value, "name": str(value)} for value in (44, 300, 3)]  # 300 is 44 in eight bits
+    for entry in ({"name": "a", "kind": "labels", "classes": classes}, {"name": "b", "kind": "image"}):
+        condition = Condition(ConditionSpec.from_dict(entry), Volume(labels, grid))
+        assert torch.equal(channels_on(condition, torch.device("cpu"))[0], torch.from_numpy(condition.as_channels()))
+    mask = Condition(ConditionSpec.from_dict({"name": "c", "kind": "mask"}), Volume(labels > 3, grid))
+    made = channels_on(mask, torch.device("cpu"))
+    assert made.dtype is torch.float32
+    assert torch.equal(made[0], torch.from_numpy(mask.as_channels()))
 
 
 @pytest.mark.parametrize(

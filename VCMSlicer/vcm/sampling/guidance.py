@@ -7,15 +7,19 @@ from functools import reduce
 from itertools import combinations
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from vcm.backbones.backbone import Backbone
 from vcm.backbones.brain_hole import with_brain
-from vcm.conditions import Condition
+from vcm.conditions import Condition, Kind
 from vcm.controls.control import Control
 from vcm.grid import Grid
 from vcm.volumes.resampling import resample_image
+
+_HELD_AS = {"b1": np.bool_, "u1": np.uint8, "f4": np.float32, "i2": np.int16, "i4": np.int32}
+"""Numbers that PyTorch has too; others, and those in the wrong order of bytes, become these or 64-bit floats."""
 
 Weight = float | Tensor
 """One number for all places, or a map `[1, 1, x, y, z]` on the latent's grid."""
@@ -103,10 +107,11 @@ class GuidedDenoiser:
 
     def _as_seen(self, condition: Condition, as_latents: Collection[str]) -> Tensor:
         """A condition as its control wants it: its channels, or the latent of an image with a brain in it."""
-        device, channels = self.attributes.device, condition.as_channels()
+        device = self.attributes.device
         if condition.spec.name not in as_latents:
-            return torch.from_numpy(channels)[None].to(device)
-        return self.backbone.encode(torch.from_numpy(with_brain(channels[0], self.backbone))[None, None].to(device))
+            return channels_on(condition, device)
+        image = with_brain(condition.as_channels()[0], self.backbone)
+        return self.backbone.encode(torch.from_numpy(image)[None, None].to(device))
 
     def _plan(self, acting: frozenset[str]) -> dict[frozenset[str], Weight]:
         if acting not in self._plans:
@@ -121,6 +126,20 @@ class GuidedDenoiser:
     def _subsets_that_will_act(self) -> set[frozenset[str]]:
         every = range(self.backbone.schedule.timesteps)
         return {subset for acting in {self.acting(t) for t in every} for subset in self._plan(acting)}
+
+
+def channels_on(condition: Condition, device: torch.device) -> Tensor:
+    """`Condition.as_channels` as `[1, channels, i, j, k]`, made where it is needed.
+
+    The channels of eight classes are 32 times as many bytes as their label map.
+    """
+    array = condition.volume.array
+    there = torch.from_numpy(array.astype(_HELD_AS.get(array.dtype.str[1:], np.float64))).to(device)
+    if condition.spec.kind is not Kind.LABELS:
+        return there[None, None].float()
+    if there.dtype is torch.uint8:
+        there = there.int()  # a class may have a value above 255
+    return torch.stack([there == structure.value for structure in condition.spec.classes])[None].float()
 
 
 def _extreme(weights: list[Weight], of_tensors: Callable[[Tensor, Tensor], Tensor], of_numbers: Any) -> Weight:
