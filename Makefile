@@ -49,7 +49,7 @@ EXPORT = $(VCM) train export --hardware "$(HARDWARE)" --data $(DATA) --licence A
 TRAIN = $(VCM) train $(1) --cases $(WORK)/cohort --held-out $(WORK)/unseen --out $(WORK)/runs/$(2)
 FRESH := $(WORK)/packs/fresh
 
-train-default: $(VENV)/.development $(WORK)/.cohort ## Train the packs that ship, from label maps: LABELMAPS=folder
+train-default: $(VENV)/.development $(WORK)/.cohort ## Train denoiser and controls that ship, from label maps: LABELMAPS=folder
 	$(call TRAIN,denoiser,denoiser) --config training/denoiser.toml
 	$(EXPORT) --run $(WORK)/runs/denoiser --out $(FRESH)/brainldm-mini
 	$(foreach name,$(CONTROLS),$(call CONTROL,$(name)))

@@ -52,6 +52,14 @@ def test_several_processes_make_the_same_files_as_one(folder, cohort, tmp_path):
     assert files(tmp_path / "out") == files(cohort)
 
 
+@pytest.mark.parametrize("device", ["cuda", "foo"])
+def test_a_device_that_is_not_there_is_told(folder, tmp_path, device, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    ended = vcm(*arguments(folder, tmp_path / "out", 1, "--device", device))
+    assert ended.code not in (0, 70) and "device" in ended.err and device in ended.err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_cohort_that_was_killed_is_continued_to_the_same_files(folder, cohort, tmp_path):
     out = tmp_path / "out"
     killed = Apart(tmp_path, *arguments(folder, out, 500))

@@ -56,6 +56,12 @@ def test_a_pack_is_found_by_name_and_by_path(home, tmp_path):
     assert not find_pack("tiny").embedded
 
 
+def test_a_published_pack_that_is_not_there_is_told_to_be_got(home):
+    with pytest.raises(VcmError, match="The pack brainldm is not installed") as caught:
+        find_pack("brainldm")
+    assert caught.value.code is Code.PACK_MISSING and "vcm packs get brainldm" in caught.value.remedy
+
+
 def test_an_unknown_name_is_told_with_what_comes_close(home):
     make_backbone(home)
     with pytest.raises(VcmError, match="Did you mean tiny") as caught:

@@ -272,6 +272,18 @@ def test_another_condition_under_the_same_name_is_refused(cohort):
     assert ended.code == 2 and "begun with other conditions" in ended.err
 
 
+def test_what_was_made_for_another_request_is_not_handed_out_for_this_one(cohort, tmp_path):
+    assert teach(cohort).code == 0
+    card = tmp_path / "packs" / "mine" / "README.md"
+    assert teach(cohort).code == 0, "the same again is there already"
+    for more in (("--condition", "brain"), ("--licence", "CC0-1.0"), ("--plan",)):
+        ended = teach(cohort, *more)
+        assert ended.code == 2 and "There is a pack mine already" in ended.err, words(ended)
+    forced = teach(cohort, "--licence", "CC0-1.0", "--force")
+    assert forced.code == 0 and "CC0-1.0" in card.read_text(), words(forced)
+    assert "begun with other conditions" in teach(cohort, "--condition", "brain", "--force").err
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_what_was_learned_before_it_was_stopped_is_kept(cohort, tmp_path, number):
     process = Apart(tmp_path, "teach", cohort, "--name", "mine", "--steps", 100_000, "--batch", 2, *USUAL)
@@ -295,6 +307,8 @@ def test_what_was_learned_before_it_was_stopped_is_kept(cohort, tmp_path, number
     ("gain", "cases", "begins", "says"),
     [
         ((-0.01, -0.02, 0.0), 9, "It does not obey yet", "0.25 without it"),
+        ((0.0001, -0.014, 0.0142), 2, "It does not obey yet", "0.25 without it"),
+        ((0.01, 0.002, 0.018), 9, "It obeys", "3% of the way"),
         ((0.07, 0.01, 0.13), 9, "It obeys", "The gain is 0.07 (0.01–0.13)"),
         ((0.07, -0.3, 0.5), 2, "It seems to obey", "2 cases are too few"),
         ((0.07, 0.07, 0.07), 1, "It seems to obey", "One case is too few"),

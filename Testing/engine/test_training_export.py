@@ -212,6 +212,27 @@ def test_the_commands_train_continue_and_export_a_control(cases, packs, tmp_path
     control = find_pack("tiny-mine").control
     assert [spec.name for spec in control.conditions] == ["ventricles", "skull"] and control.subsets
     load_control(find_pack("tiny-mine"))
+    run("export", "--run", folder, "--out", pack, "--data", "blocks again.")
+    assert "blocks again." in (pack / "README.md").read_text()
+    before = {path: path.read_bytes() for path in cohort.iterdir() if path.is_file()}
+    with pytest.raises(VcmError, match="holds something that is no pack"):
+        run("export", "--run", folder, "--out", cohort)
+    assert before == {path: path.read_bytes() for path in cohort.iterdir() if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("network", "words"),
+    [
+        ("{foo = 3}", "variant small has no part foo"),
+        ("{width = 7}", "No network can be made so: num_channels .7. must be divisible"),
+        ('{width = "wide"}', "No network can be made so"),
+    ],
+)
+def test_a_network_that_cannot_be_is_refused_in_a_sentence(cases, packs, tmp_path, network, words):
+    (tmp_path / "a.toml").write_text(f'backbone = "tiny"\nsteps = 2\nnetwork = {network}\n')
+    cohort = cases[0].folder.parents[1]
+    with pytest.raises(VcmError, match=words):
+        run("control", "--config", tmp_path / "a.toml", "--cases", cohort, "--out", tmp_path / "run", "--device", "cpu")
 
 
 def test_a_training_can_begin_with_what_another_one_learned(cases, packs, tmp_path):

@@ -127,11 +127,12 @@ def bench_command(
 
 
 def _maker(labelmaps: Path, seed: int, heads: str | None, contrasts: str, device: str) -> CohortMaker:
+    from vcm.machine.runtime import choose_runtime
     from vcm.training.cohort import CohortMaker
     from vcm.training.label_maps import LabelMaps
 
     maps = LabelMaps.open(labelmaps, parse_places(heads) if heads else None)
-    return CohortMaker(maps, seed, device, contrasts=contrasts.split(","))
+    return CohortMaker(maps, seed, choose_runtime(device).device, contrasts=contrasts.split(","))
 
 
 def parse_places(text: str) -> list[int]:

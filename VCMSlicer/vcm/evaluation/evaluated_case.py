@@ -6,13 +6,12 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from vcm.conditions import Condition, ConditionSpec, Kind
 from vcm.errors import Code, VcmError
 from vcm.grid import Grid
 from vcm.training.case_conditions import CONDITION_SPECS, condition_array
 from vcm.training.cohort_files import PARTS, CaseEntry
+from vcm.training.learning_cases import CohortCase
 from vcm.volume import Volume
 
 SKULL = ConditionSpec("skull", Kind.IMAGE)
@@ -31,30 +30,19 @@ class EvaluatedCase:
 
 def read_case(entry: CaseEntry, specs: Sequence[ConditionSpec], grid: Grid) -> EvaluatedCase:
     """Read a case and derive its conditions; what is missing, damaged or elsewhere is told in a sentence."""
-    parts = {name: entry.read(name) for name in ("image", "labels")}
+    case = CohortCase(entry, grid)
+    image, labels = case.image(), case.labels()
     needed = any(spec.kind is Kind.IMAGE for spec in specs)
-    if needed or (entry.folder / "skull.nii.gz").is_file():
-        parts["skull"] = entry.read("skull")
-    for name, volume in parts.items():
-        if not volume.grid.same_as(grid):
-            raise VcmError(
-                Code.GEOMETRY,
-                f"The {name} of case {entry.name} lies on a grid of {volume.grid.shape} voxels, "
-                f"{volume.grid.orientation}; the model's has {grid.shape}, {grid.orientation}, or lies elsewhere.",
-                "Make the cohort on the grid of this backbone.",
-            )
-    low, high = float(parts["image"].array.min()), float(parts["image"].array.max())
+    skull = case.skull() if needed or (entry.folder / "skull.nii.gz").is_file() else None
+    low, high = float(image.min()), float(image.max())
     if low < -0.01 or high > 1.01:
         raise VcmError(
             Code.CONDITION,
             f"The image of case {entry.name} holds intensities from {low:g} to {high:g}, not within 0 and 1.",
         )
-    labels, skull = parts["labels"].array, parts.get("skull")
-    behind = skull.array if skull else None
-    conditions = [Condition(s, Volume(condition_array(s, labels, behind), grid)) for s in specs]
-    image = Volume(parts["image"].array.astype(np.float32), grid)
-    seen = Condition(SKULL, Volume(skull.array.clip(0, 1).astype(np.float32), grid)) if skull else None
-    return EvaluatedCase(entry.name, image, tuple(conditions), seen, entry.attributes)
+    conditions = [Condition(s, Volume(condition_array(s, labels, skull), grid)) for s in specs]
+    seen = Condition(SKULL, Volume(skull.clip(0, 1), grid)) if skull is not None else None
+    return EvaluatedCase(entry.name, Volume(image, grid), tuple(conditions), seen, entry.attributes)
 
 
 def fingerprint(entry: CaseEntry) -> str:

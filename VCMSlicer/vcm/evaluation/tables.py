@@ -113,7 +113,9 @@ def _cell(row: SummaryRow, name: str) -> str:
 
 
 def _line(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    """A row of Markdown; a bar within a cell would begin another one."""
+    escaped = (cell.replace("|", "\\|") for cell in cells)
+    return f"| {' | '.join(escaped)} |"
 
 
 def _number(value: float | None) -> str:

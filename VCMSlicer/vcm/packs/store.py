@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vcm.errors import Code, VcmError
+from vcm.packs.catalogue import read_catalogue
 from vcm.packs.hashing import hash_file
 from vcm.packs.manifest import FILE_NAME, BackboneManifest, ControlManifest, PackFile, read_manifest
 
@@ -43,7 +44,7 @@ class Pack:
             raise VcmError(
                 Code.BAD_REQUEST,
                 f"{self.name} is a control for {self.manifest.backbone.name}; a backbone was expected here.",
-                f"Give --pack {self.manifest.backbone.name} --control {self.name}.",
+                f"Its backbone is {self.manifest.backbone.name}.",
             )
         return self.manifest
 
@@ -108,6 +109,8 @@ def find_pack(name_or_path: str | Path) -> Pack:
     path = Path(given).expanduser()
     if path.is_dir() and (os.sep in given or (path / FILE_NAME).is_file()):
         return _open_folder(path)
+    if given in {entry.name for entry in read_catalogue()}:
+        raise VcmError(Code.PACK_MISSING, f"The pack {given} is not installed.", f"Get it with: vcm packs get {given}")
     close = difflib.get_close_matches(given, entries, n=3, cutoff=0.4)
     hint = f" Did you mean {' or '.join(close)}?" if close else ""
     raise VcmError(

@@ -22,6 +22,7 @@ class AutoencoderLesson(Lesson):
     """Images in memory and the network that learns to give them back."""
 
     columns = ("l1", "edges", "kl", "deceived")
+    pictured = ("an unseen image", "its reconstruction")
     score, rising = "l1", False
 
     def __init__(

@@ -140,9 +140,12 @@ def _too_few(folder: Path, total: int, usable: int, found: Sequence[Finding]) ->
     else:
         reason = errors[0].sentence.partition(" is left out. ")[2]
         same = len({finding.code for finding in errors}) == 1
-        whose = "None of them can be used" if not usable else f"Only {usable} of them can be used"
         alike = "for the same reason" if same else "for several reasons"
-        sentence = f"{counted}. {whose}, {alike}; {errors[0].subject}: {reason}"
+        if usable:
+            whose = f"Only {usable} of them can be used, and {FEWEST} are needed; others are left out {alike}"
+        else:
+            whose = f"None of them can be used, {alike}"
+        sentence = f"{counted}. {whose}; {errors[0].subject}: {reason}"
         remedy = errors[0].remedy or f"At least {FEWEST} usable cases are needed."
     code = Code.GEOMETRY if errors and all(f.code == Code.GEOMETRY.value for f in errors) else Code.BAD_REQUEST
     first = {"level": Level.ERROR.value, "sentence": sentence}

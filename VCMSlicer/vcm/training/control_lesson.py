@@ -31,6 +31,7 @@ class ControlLesson(Lesson):
     """Cached cases, a frozen backbone and a control's network; with an examiner, unseen cases to validate on."""
 
     columns = ("v_error", "v_error_uncontrolled")
+    pictured = ("with the control", "with it: what was asked for outlined", "without it, same noise")
     score, rising = "controlled", True
 
     def __init__(

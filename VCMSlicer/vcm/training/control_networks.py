@@ -8,6 +8,7 @@ from typing import Any
 
 from vcm.conditions import ConditionSpec, Kind
 from vcm.errors import Code, VcmError
+from vcm.loading import build_control
 from vcm.packs.manifest import BackboneManifest
 from vcm.packs.published_config import read_config
 from vcm.training.control_settings import ControlSettings
@@ -21,6 +22,12 @@ def network_config(
 ) -> dict[str, Any]:
     """What `build_control` needs, with the parts that `settings.network` overrides."""
     config = _small(manifest, specs) if settings.variant == "small" else _full(manifest, settings, specs)
+    if unknown := sorted(settings.network.keys() - config.keys()):
+        raise VcmError(
+            Code.BAD_REQUEST,
+            f"A network of the variant {settings.variant} has no part {', '.join(unknown)} that network could change.",
+            f"It has: {', '.join(config)}.",
+        )
     merged = {**config, **settings.network}
     for part, value in config.items():
         if isinstance(value, dict):
@@ -97,6 +104,16 @@ def _full(manifest: BackboneManifest, settings: ControlSettings, specs: Sequence
 def subsets_of(settings: ControlSettings) -> bool:
     """Whether a training teaches its control to act on any part of its conditions."""
     return settings.dropout != "none" and len(settings.conditions) > 1
+
+
+def new_network(config: Mapping[str, Any], specs: Sequence[ConditionSpec]) -> Any:
+    """The network of a training, with random weights; sizes that do not go together are refused."""
+    try:
+        return build_control(config, channels_of(specs))
+    except (TypeError, ValueError) as error:
+        raise VcmError(
+            Code.BAD_REQUEST, f"No network can be made so: {error}.", "Change what network = {…} says in the settings."
+        ) from error
 
 
 def channels_of(specs: Sequence[ConditionSpec]) -> Mapping[str, int]:

@@ -15,11 +15,11 @@ from torch import Tensor
 from vcm.conditions import ConditionSpec, Kind
 from vcm.errors import Code, VcmError
 from vcm.judging.segmentation import choose_segmenter
-from vcm.loading import build_control, load_backbone
+from vcm.loading import load_backbone
 from vcm.packs.store import Pack, find_pack
 from vcm.training.checkpoint import CHECKPOINT, load_last
 from vcm.training.control_lesson import ControlLesson
-from vcm.training.control_networks import channels_of, network_config
+from vcm.training.control_networks import network_config, new_network
 from vcm.training.control_settings import ControlSettings
 from vcm.training.latent_cache import LatentCache
 from vcm.training.latent_store import latent_fingerprint, open_latents
@@ -97,7 +97,7 @@ def _new_network(settings: ControlSettings, config: Mapping[str, Any], cache: La
             'Choose variant = "small", or leave regression_steps out.',
         )
     torch.manual_seed(settings.seed)
-    network = build_control(config, channels_of(cache.specs))
+    network = new_network(config, cache.specs)
     buffers = dict(network.named_buffers())
     for spec in cache.specs:
         if (typical := buffers.get(f"typical_{spec.name}")) is not None:

@@ -31,6 +31,7 @@ class DenoiserLesson(Lesson):
     """
 
     columns = ("v_error",)
+    pictured = ("a sample",)
     score, rising = "v_error", False
 
     def __init__(

@@ -13,6 +13,7 @@ from torch import Tensor
 from vcm.backbones.latent_diffusion import build_denoiser
 from vcm.errors import Code, VcmError
 from vcm.packs.checkpoints import read_checkpoint
+from vcm.packs.manifest import FILE_NAME as MANIFEST
 from vcm.packs.store import find_pack
 from vcm.training.backbone_export import write_backbone_pack
 from vcm.training.checkpoint import BEST, load_checkpoint, load_last
@@ -43,6 +44,8 @@ def export_run(
     the card.
     """
     settings = read_settings(run / SETTINGS)
+    if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
+        raise VcmError(Code.BAD_REQUEST, f"{out} holds something that is no pack.", "Choose another folder.")
     state = load_last(run, lambda words: None)
     if state is None:
         raise VcmError(Code.FILE_MISSING, f"There is no checkpoint in {run}.", "Give the folder of a training.")

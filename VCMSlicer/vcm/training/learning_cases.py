@@ -78,10 +78,14 @@ class CohortCase:
         )
         return blocks.argmax(0).numpy().astype(np.uint8)
 
+    def skull(self) -> NDArray[np.float32]:
+        """The image without what lies inside the skull."""
+        return self._intensities("skull")
+
     def conditions(self, names: Iterable[str]) -> dict[str, NDArray[Any]]:
         names = tuple(names)
         images = any(CONDITION_SPECS.get(name, {}).get("kind") == "image" for name in names)
-        return condition_arrays(self.labels(), self._intensities("skull") if images else None, names)
+        return condition_arrays(self.labels(), self.skull() if images else None, names)
 
     def _intensities(self, part: str) -> NDArray[np.float32]:
         volume = self.entry.read(part)

@@ -65,10 +65,11 @@ class Lesson(ABC):
     `network` is what learns. `identity` names what must be the same for a checkpoint to fit (hashes of the backbone's
     files); `cases` in it may differ. `columns` are the figures of an `Outcome`; `score` names the figure of a
     validation that tells the better network, the higher the better where it is `rising`. `trials` counts the cases of a
-    validation.
+    validation; `pictured` says what its images are, from the left.
     """
 
     columns: tuple[str, ...]
+    pictured: tuple[str, ...] = ()
     score: str
     rising: bool
     network: nn.Module

@@ -20,12 +20,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from vcm.backbones.latent_diffusion import LatentDiffusion, build_autoencoder, build_denoiser
 from vcm.backbones.schedule import Schedule
 from vcm.conditions import ConditionSpec, Kind
-from vcm.loading import build_control
 from vcm.machine.memory_plan import RESERVE, STEP_FACTOR
 from vcm.machine.runtime import choose_runtime, free_memory
 from vcm.packs.manifest import BackboneManifest
 from vcm.packs.store import find_pack
-from vcm.training.control_networks import channels_of, network_config
+from vcm.training.control_networks import network_config, new_network
 from vcm.training.control_settings import ControlSettings
 from vcm.training.learning_cases import condition_specs
 
@@ -96,7 +95,7 @@ def reckon(manifest: BackboneManifest, settings: ControlSettings, specs: tuple[C
     """Count what the networks of these settings need."""
     config = network_config(manifest, settings, specs)
     with torch.device("meta"):
-        network: Any = build_control(config, channels_of(specs)).to("meta")
+        network: Any = new_network(config, specs).to("meta")
         backbone = _backbone(manifest)
         latent, t = torch.empty(1, *backbone.latent_shape), torch.empty(1)
         conditions = {spec.name: torch.empty(1, spec.channels, *manifest.grid.shape) for spec in specs}

@@ -20,6 +20,7 @@ class SegmenterLesson(Lesson):
     """Images and labels in memory, the backbone whose images will be judged, and the network that learns to."""
 
     columns = ("dice_ce",)
+    pictured = ("an unseen image", "what was found in its reconstruction")
     score, rising = "dice", True
 
     def __init__(

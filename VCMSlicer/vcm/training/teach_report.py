@@ -101,14 +101,18 @@ def report_page(report: TeachReport) -> str:
     )
 
 
+LEAST_GAIN = 0.05
+"""A gain that may be chance and is a smaller part than this of what could be gained is none."""
+
+
 def verdict(row: MeasureRow, cases: int) -> str:
     """The main figure in a sentence that does not claim more than the interval of the gain allows."""
     with_it, without, best = (row.means[way][0] for way in WAYS)
     figures = f"{row.name} {_number(with_it)} with the control, {_number(without)} without it from the same noise"
     gain, sure, _ = row.gain
-    if gain <= 0:
-        return f"It does not obey yet: {figures}."
     room = abs(best - without)
+    if gain <= 0 or (sure <= 0 and gain < LEAST_GAIN * room):
+        return f"It does not obey yet: {figures}."
     share = f", {gain / room:.0%} of the way to the autoencoder's own reconstruction ({_number(best)})" if room else ""
     if cases > 1 and sure > 0:
         return f"It obeys: {figures}{share}. The gain is {in_words(row.gain, cases)}."

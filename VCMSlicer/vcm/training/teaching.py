@@ -130,14 +130,23 @@ def teach(request: TeachRequest, team: Team, told: Told | None = None) -> Outcom
 
 
 def _finished(request: TeachRequest) -> Outcome | None:
-    """What this very teaching has made before, if it is still there."""
+    """What this very request has made before, if it is still there and not to be made again."""
+    if request.force or request.plan_only:
+        return None
     try:
         entry = json.loads((request.folder / FINISHED).read_text("utf-8"))
-        same = hash_file(request.pack_folder / "control.safetensors") == entry["control"]
+        whole = hash_file(request.pack_folder / "control.safetensors") == entry["control"]
+        same = whole and entry["asked"] == _asked(request)
     except (OSError, ValueError, KeyError, TypeError):
         return None
     folder = request.pack_folder
     return Outcome("finished", folder, folder / REPORT) if same else None
+
+
+def _asked(request: TeachRequest) -> dict[str, Any]:
+    """All of a request that the pack and its card depend on, but for the cases."""
+    wanted = {name: getattr(request, name) for name in ("backbone", "steps", "batch", "data", "licence")}
+    return {"taught": request.taught.as_dict(), **wanted}
 
 
 def _refuse_name(request: TeachRequest) -> None:
@@ -256,7 +265,11 @@ def _write(
         fill(request.out)
     write_json(
         request.folder / FINISHED,
-        {"pack": str(request.pack_folder), "control": hash_file(request.pack_folder / "control.safetensors")},
+        {
+            "pack": str(request.pack_folder),
+            "control": hash_file(request.pack_folder / "control.safetensors"),
+            "asked": _asked(request),
+        },
     )
 
 

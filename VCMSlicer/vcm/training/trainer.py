@@ -269,7 +269,7 @@ class Trainer:
         name = f"validated-{self.step:06d}"
         write_json(self.folder / f"{name}.json", {"step": self.step, "cases": count, **figures})
         if pictures:
-            self.log.show(self.step, "samples", save_sheet(self.folder / f"{name}.png", pictures))
+            self.log.show(self.step, "samples", save_sheet(self.folder / f"{name}.png", pictures, self.lesson.pictured))
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.team.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16")

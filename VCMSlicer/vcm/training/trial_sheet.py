@@ -7,15 +7,18 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from vcm.atomic_files import atomic_path
 from vcm.grid import Grid
+from vcm.pictures.lettering import AMBER, BRIGHT, write
+from vcm.pictures.montage import NOTICE
 from vcm.pictures.planes import PLANES, facing_viewer, telling_slice
 from vcm.pictures.slice_pictures import Window, grey, outline
 from vcm.volume import Volume
 
 TILE = 160
+STRIP = 26
 LINE_COLOUR = (255, 170, 0)
 
 
@@ -28,10 +31,11 @@ def row_of(
     tiles = []
     for number, image in enumerate(images):
         facing = facing_viewer(Volume(image.astype(np.float32), grid))
-        for plane in PLANES:
+        sizes_mm = [plane.size_mm(facing.grid) for plane in PLANES]
+        longest = max(max(size) for size in sizes_mm)
+        for plane, (width, height) in zip(PLANES, sizes_mm, strict=True):
             index = telling_slice(structure, plane)
-            width, height = plane.size_mm(facing.grid)
-            size = round(TILE * width / max(width, height)), round(TILE * height / max(width, height))
+            size = round(TILE * width / longest), round(TILE * height / longest)
             picture = grey(plane.cut(facing.array, index), Window(0.0, 1.0), size)
             if number in outlined:
                 picture = outline(picture, plane.cut(structure, index), LINE_COLOUR)
@@ -42,9 +46,19 @@ def row_of(
     return np.hstack(tiles)
 
 
-def save_sheet(path: Path, rows: Sequence[NDArray[np.uint8]], most: int = 8) -> NDArray[np.uint8]:
-    """Put the rows' picture in place, and return it."""
-    sheet = np.vstack(rows[:most])
+def save_sheet(
+    path: Path, rows: Sequence[NDArray[np.uint8]], titles: Sequence[str] = (), most: int = 8
+) -> NDArray[np.uint8]:
+    """Put the rows' picture in place, with a title over each image, and return it."""
+    pictures = np.vstack(rows[:most])
+    high, width = pictures.shape[:2]
+    sheet = Image.new("RGB", (width, STRIP + high + STRIP))
+    sheet.paste(Image.fromarray(pictures), (0, STRIP))
+    draw = ImageDraw.Draw(sheet)
+    room = width // max(len(titles), 1)
+    for number, title in enumerate(titles):
+        write(draw, (number * room + 6, STRIP - 8), title, 14, BRIGHT, width=room - 12)
+    write(draw, (6, sheet.height - 8), f"{NOTICE} · the patient's right is on the left", 14, AMBER, width=width - 12)
     with atomic_path(path) as temporary:
-        Image.fromarray(sheet).save(temporary)
-    return sheet
+        sheet.save(temporary)
+    return np.asarray(sheet)
