@@ -98,7 +98,9 @@ class LabelTable:
             ) from None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise VcmError(
-                Code.FILE_UNREADABLE, f"{path} does not describe labels and their priors: {error!r}."
+                Code.FILE_UNREADABLE,
+                f"{path} does not describe labels and their priors: {what_is_wrong(error)}.",
+                "docs/cohort.md tells what it holds.",
             ) from error
         labels, contrast = np.array(rows).T
         classes = min(len(one.mean) for one in (prior, *further.values()))
@@ -154,3 +156,12 @@ class LabelMaps:
         path = self.files[number]
         volume = read_volume(path)
         return self.table.positions(np.rint(volume.array).astype(np.int64), path.name), volume.grid
+
+
+def what_is_wrong(error: Exception) -> str:
+    """What a file lacks or holds, from the error that reading it ended in.
+
+    >>> what_is_wrong(KeyError("labels"))
+    'it has no labels'
+    """
+    return f"it has no {error.args[0]}" if isinstance(error, KeyError) else str(error)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vcm.doctor.labels import label_counts, listed
 from vcm.doctor.notebook import Notebook
 from vcm.errors import Code, VcmError
-from vcm.training.label_maps import SEGMENTER_CLASSES
+from vcm.training.label_maps import SEGMENTER_CLASSES, what_is_wrong
 
 FEW = 0.02
 """The share of labelled voxels of an unknown number that is only noted."""
@@ -71,7 +71,7 @@ class LabelReading:
         except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise VcmError(
                 Code.FILE_UNREADABLE,
-                f"{path} is no table of labels: {error!r}.",
+                f"{path} is no table of labels: {what_is_wrong(error)}.",
                 "It needs the columns label (a number) and class (a number or name of the segmenter's); a column side "
                 "may say left or right.",
             ) from error

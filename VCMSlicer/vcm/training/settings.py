@@ -109,8 +109,11 @@ class TrainingSettings:
             )
         for name, value in given.items():
             if not _fits(value, hints[name]):
-                words = str(hints[name]).replace("<class '", "").replace("'>", "")
-                raise VcmError(Code.BAD_REQUEST, f"{source} has a {name} of the wrong kind: {value!r} is no {words}.")
+                raise VcmError(
+                    Code.BAD_REQUEST,
+                    f"{source} has a {name} of the wrong kind: {value!r}.",
+                    f"It takes {_kind_in_words(hints[name])}.",
+                )
         values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in given.items()}
         return cls(**values)
 
@@ -142,6 +145,20 @@ def read_entries(path: Path) -> dict[str, Any]:
     if not isinstance(entries, dict):
         raise VcmError(Code.FILE_UNREADABLE, f"{path} holds no settings, but {type(entries).__name__}.")
     return entries
+
+
+def _kind_in_words(hint: Any) -> str:
+    """What a setting of this type takes.
+
+    >>> _kind_in_words(float | dict[str, float]), _kind_in_words(tuple[str, ...])
+    ('a number or a table', 'a list')
+    """
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(_kind_in_words(one) for one in typing.get_args(hint))
+    if origin is not None:
+        return "a list" if origin is tuple else "a table"
+    return {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}.get(hint, "nothing")
 
 
 def _fits(value: Any, hint: Any) -> bool:
