@@ -12,15 +12,11 @@ import time
 import evaluation_packs as packs
 import numpy as np
 import pytest
-import small_cohort
 import tiny
 from command_line import Apart, RoomFor, vcm, vcm_apart
 from faults import told
-from vcm.conditions import ConditionSpec
 from vcm.errors import VcmError
 from vcm.evaluation.control_evaluation import condition_sets
-from vcm.evaluation.evaluated_case import read_case
-from vcm.grid import Grid
 from vcm.packs.store import find_pack
 from vcm.volume import Volume
 from vcm.volumes.volume_files import read_volume, write_volume
@@ -140,19 +136,6 @@ def test_every_row_of_the_summary_has_a_cell_in_every_column(finished):
     assert any("obtained − asked for" in row for table in tables for row in table)
     for table in tables:
         assert {len(re.findall(r"(?<!\\)\|", row)) for row in table} == {table[0].count("|")}
-
-
-def test_a_cohort_of_twice_the_resolution_is_measured_on_the_backbone_s_grid(tmp_path):
-    half = np.diag([0.5, 0.5, 0.5, 1.0])
-    half[:3, 3] = -0.25
-    fine = Grid(tuple(2 * n for n in tiny.GRID.shape), tiny.GRID.affine @ half)
-    entry = small_cohort.write_cohort(tmp_path / "fine", 3, fine)[2]
-    specs = [ConditionSpec.from_dict(one) for one in packs.CONDITIONS]
-    case = read_case(entry, specs, tiny.GRID)
-    blocks = entry.read("image").array.reshape(16, 2, 24, 2, 32, 2).mean((1, 3, 5))
-    assert case.image.grid.same_as(tiny.GRID) and np.allclose(case.image.array, blocks, atol=1e-5)
-    assert [c.volume.array.shape for c in case.conditions] == [tiny.GRID.shape] * 2
-    assert case.conditions[0].volume.array.any()
 
 
 def test_pictures_are_left_and_only_the_first_cases_images(finished):

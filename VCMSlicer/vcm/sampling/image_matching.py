@@ -44,10 +44,11 @@ class ImageMatcher:
         self._given: list[tuple[Tensor, Tensor]] = []
         hidden = np.ones(backbone.grid.shape, bool)
         for condition in conditions:
-            shown = _is_shown(condition.as_channels()[0])
+            channels = condition.as_channels()
+            shown = _is_shown(channels[0])
             hidden &= ~shown
             weight = torch.from_numpy(shown * _strength(condition, backbone))[None, None].to(device)
-            self._given.append((torch.from_numpy(condition.as_channels())[None].to(device), weight))
+            self._given.append((torch.from_numpy(channels)[None].to(device), weight))
         self._hidden = torch.from_numpy(hidden.astype(np.float32))[None, None].to(device)
 
     def __call__(self, latent: Tensor, scale_factor: float | None = None) -> Tensor:

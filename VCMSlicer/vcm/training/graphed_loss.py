@@ -44,21 +44,20 @@ class GraphedLoss:
 
     def __call__(self, tensors: Tensors) -> tuple[Tensor, Tensor]:
         """The loss, and the figure without a gradient."""
-        kind = tuple((name, tensor.shape, tensor.dtype) for name, tensor in tensors.items())
-        if kind not in self._launched:
-            self._launched.add(kind)
-            return self._launch(tensors)
-        if kind not in self._captured:
-            self._captured[kind] = self._try_to_capture(tensors)
-        captured = self._captured[kind]
+        captured = self._graph_for(tensors)
         if captured is None:
-            return self._launch(tensors)
-        loss, figure = _Replayed.apply(captured, tensors, *self._weights.values())
+            loss, figure = self.module(tensors)
+        else:
+            loss, figure = _Replayed.apply(captured, tensors, *self._weights.values())
         return loss, figure
 
-    def _launch(self, tensors: Tensors) -> tuple[Tensor, Tensor]:
-        loss, figure = self.module(tensors)
-        return loss, figure
+    def _graph_for(self, tensors: Tensors) -> Captured | None:
+        """The graph for tensors of these shapes, from their second call on."""
+        kind = tuple((name, tensor.shape, tensor.dtype) for name, tensor in tensors.items())
+        if kind in self._launched and kind not in self._captured:
+            self._captured[kind] = self._try_to_capture(tensors)
+        self._launched.add(kind)
+        return self._captured.get(kind)
 
     def _try_to_capture(self, tensors: Tensors) -> Captured | None:
         if any(tensor.device.type != "cuda" for tensor in tensors.values()):

@@ -111,8 +111,7 @@ class FocusKey:
 
 def near(condition: Tensor, shape: Sequence[int]) -> Tensor:
     """1 within one of the latent's places of any channel that is set, `[B, 1, *shape]`."""
-    there = (condition.amax(1, keepdim=True) > FAINT).float()
-    return functional.max_pool3d(functional.adaptive_max_pool3d(there, tuple(shape)), 3, stride=1, padding=1)
+    return functional.max_pool3d(functional.adaptive_max_pool3d(_set(condition), tuple(shape)), 3, stride=1, padding=1)
 
 
 def edge(condition: Tensor, shape: Sequence[int]) -> Tensor:
@@ -120,6 +119,11 @@ def edge(condition: Tensor, shape: Sequence[int]) -> Tensor:
 
     How well an outline is kept is decided there: what lies deep inside a structure says nothing of it.
     """
-    there = (condition.amax(1, keepdim=True) > FAINT).float()
+    there = _set(condition)
     some_set, some_not = (functional.adaptive_max_pool3d(part, tuple(shape)) for part in (there, 1 - there))
     return some_set * some_not
+
+
+def _set(condition: Tensor) -> Tensor:
+    """1 where any channel of a condition is set, `[B, 1, …]`."""
+    return (condition.amax(1, keepdim=True) > FAINT).float()

@@ -28,14 +28,13 @@ def row_of(
     """Images in three planes each, all through the middle of `mask`; it is outlined on the `outlined` ones."""
     seen = facing_viewer(Volume(mask if mask is not None else np.zeros(grid.shape, bool), grid))
     structure = np.asarray(seen.array, bool)
+    scale = TILE / max(max(plane.size_mm(seen.grid)) for plane in PLANES)
+    slices = [(plane, telling_slice(structure, plane), plane.size_mm(seen.grid)) for plane in PLANES]
     tiles = []
     for number, image in enumerate(images):
         facing = facing_viewer(Volume(image.astype(np.float32), grid))
-        sizes_mm = [plane.size_mm(facing.grid) for plane in PLANES]
-        longest = max(max(size) for size in sizes_mm)
-        for plane, (width, height) in zip(PLANES, sizes_mm, strict=True):
-            index = telling_slice(structure, plane)
-            size = round(TILE * width / longest), round(TILE * height / longest)
+        for plane, index, (width, height) in slices:
+            size = round(scale * width), round(scale * height)
             picture = grey(plane.cut(facing.array, index), Window(0.0, 1.0), size)
             if number in outlined:
                 picture = outline(picture, plane.cut(structure, index), LINE_COLOUR)
