@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 from vcm.conditions import Condition
 from vcm.errors import Code, VcmError
 from vcm.pictures.lettering import AMBER, BRIGHT, DIM, PLAIN, write
-from vcm.pictures.montage import CANVAS, GUTTER, MARGIN, NOTICE, put_picture, sizes_of
+from vcm.pictures.montage import CANVAS, GUTTER, MARGIN, NOTICE, SIDES, put_picture, sizes_of
 from vcm.pictures.montage_columns import Columns
 from vcm.volume import Volume
 
@@ -62,5 +62,5 @@ def case_sheet(rows: Sequence[SheetRow], *, title: str, subtitle: str = "") -> I
                 put_picture(canvas, picture, plane, cell, sides=number == column == 0)
                 x += width
     used = write(draw, (MARGIN, canvas.height - 18), NOTICE, 15, AMBER)
-    write(draw, (MARGIN + used + 16, canvas.height - 18), "the patient's right is on the left", 13, DIM)
+    write(draw, (MARGIN + used + 16, canvas.height - 18), SIDES, 13, DIM)
     return canvas

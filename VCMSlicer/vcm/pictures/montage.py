@@ -23,6 +23,7 @@ from vcm.pictures.slice_pictures import Colour, Picture, difference_colour
 from vcm.volume import Volume
 
 NOTICE = "SYNTHETIC - research only, not for diagnosis"
+SIDES = "the patient's right is on the left"
 
 CANVAS: Colour = (17, 19, 24)
 MARGIN, GUTTER, CELL = 28, 10, 328
@@ -192,7 +193,7 @@ def _put_position(draw: ImageDraw.ImageDraw, plane: Plane, grid: Grid, index: in
 def _draw_footer(draw: ImageDraw.ImageDraw, columns: Columns, judge: str, corner: tuple[int, int]) -> None:
     left, top = corner
     write(draw, (left, top + 22), NOTICE, 15, AMBER)
-    said = [f"greys from 0 to {columns.window.white:.2f}", "the patient's right is on the left"]
+    said = [f"greys from 0 to {columns.window.white:.2f}", SIDES]
     if judge:
         said.append(f"measured by {judge}")
     write(draw, (left, top + 44), " · ".join(said), 13, DIM, width=2 * CELL + GUTTER)

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from vcm.atomic_files import atomic_path
 from vcm.grid import Grid
 from vcm.pictures.lettering import AMBER, BRIGHT, write
-from vcm.pictures.montage import NOTICE
+from vcm.pictures.montage import NOTICE, SIDES
 from vcm.pictures.planes import PLANES, facing_viewer, telling_slice
 from vcm.pictures.slice_pictures import Window, grey, outline
 from vcm.volume import Volume
@@ -57,7 +57,7 @@ def save_sheet(
     room = width // max(len(titles), 1)
     for number, title in enumerate(titles):
         write(draw, (number * room + 6, STRIP - 8), title, 14, BRIGHT, width=room - 12)
-    write(draw, (6, sheet.height - 8), f"{NOTICE} · the patient's right is on the left", 14, AMBER, width=width - 12)
+    write(draw, (6, sheet.height - 8), f"{NOTICE} · {SIDES}", 14, AMBER, width=width - 12)
     with atomic_path(path) as temporary:
         sheet.save(temporary)
     return np.asarray(sheet)
