@@ -112,13 +112,14 @@ class VCMSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.panel.afterSceneChanged()
 
 
-class VCMSlicerLogic(ScriptedLoadableModuleLogic, LogicFacade):
+class VCMSlicerLogic(LogicFacade, ScriptedLoadableModuleLogic):
     """The module for scripts: see docs/slicer.md for an example.
 
     `generate(...)` blocks and returns volume nodes; `start(...)` returns a job at once.
     """
 
     def __init__(self) -> None:
+        # Slicer's class is the last base: it calls the `__init__` of the base after it, without arguments.
         ScriptedLoadableModuleLogic.__init__(self)
         self.environment = Environment()
         LogicFacade.__init__(self, WorkerClient(self.environment.workerCommand), Results())

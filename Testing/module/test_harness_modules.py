@@ -110,3 +110,21 @@ def test_a_module_unloaded_while_it_is_shown_leaves_an_empty_window(lively, load
     unloadModule(module)
     assert mainWindow.selectedModule() == "" and life() == ["setup", "enter", "exit", "cleanup"]
     mainWindow.selectModule(None)
+
+
+@pytest.mark.parametrize("name", ["", "Widget", "Logic", "Test"])
+def test_a_base_beside_slicers_own_is_initialised_without_arguments(name, scene, slicerApp):
+    from slicer import ScriptedLoadableModule as bases
+
+    base = getattr(bases, f"ScriptedLoadableModule{name}")
+
+    class NeedsAnArgument:
+        def __init__(self, argument):
+            self.argument = argument
+
+    class Beside(base, NeedsAnArgument):
+        pass
+
+    arguments = () if name in ("Logic", "Test") else (slicer.qMRMLWidget(),)
+    with pytest.raises(TypeError, match="argument"):
+        Beside(*arguments)

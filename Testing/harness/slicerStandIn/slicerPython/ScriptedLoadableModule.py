@@ -1,6 +1,7 @@
 """`slicer.ScriptedLoadableModule`: what a scripted module's four classes are derived from.
 
-Written from Slicer's documentation. Developer mode, the reload section and the help section are not made.
+Written from Slicer's documentation. Developer mode, the reload section and the help section are not made. As in Slicer
+each class calls the `__init__` of the next base without arguments.
 """
 
 import importlib
@@ -24,6 +25,7 @@ class ScriptedLoadableModule:
     """Describes a module through `parent`."""
 
     def __init__(self, parent: Any) -> None:
+        super().__init__()
         self.parent = parent
         self.moduleName = type(self).__name__
         parent.title = ""
@@ -51,6 +53,7 @@ class ScriptedLoadableModuleWidget:
     """The Python side of a panel."""
 
     def __init__(self, parent: Any = None) -> None:
+        super().__init__()
         if parent is None:
             import qt
 
@@ -91,6 +94,7 @@ class ScriptedLoadableModuleLogic:
     """Computes, and keeps the module's parameter node in the scene."""
 
     def __init__(self, parent: Any = None) -> None:
+        super().__init__()
         self.parent = parent
         self.moduleName = type(self).__name__.removesuffix("Logic")
         self.isSingletonParameterNode = True
@@ -123,6 +127,7 @@ class ScriptedLoadableModuleTest(unittest.TestCase):
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
+        super(unittest.TestCase, self).__init__()
         self.messageDelay = 0
 
     def delayDisplay(self, message: str, requestedDelay: int | None = None, msec: int | None = None) -> None:
