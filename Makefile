@@ -26,7 +26,7 @@ module-test: $(VENV)/.module ## Run the tests of the Slicer module, without Slic
 module-bench: $(VENV)/.module ## Measure how long the panel keeps its user waiting
 	$(MODULE_RUN) Testing/module/panelBenchmark.py
 
-module-pictures: $(VENV)/.module ## Take the pictures of docs/slicer.md anew from the running module
+module-pictures: $(VENV)/.module ## Take the screenshots of docs/slicer.md anew from the running module
 	$(MODULE_RUN) Testing/module/pictures.py
 
 lint: $(VENV)/.development ## Check style and types

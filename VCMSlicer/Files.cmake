@@ -59,7 +59,6 @@ set(MODULE_PYTHON_SCRIPTS
   VCMSlicerLib/workerProcess.py
   VCMSlicerLib/worldImages.py
   vcm/__init__.py
-  vcm/__main__.py
   vcm/atomic_files.py
   vcm/attributes.py
   vcm/backbones/__init__.py
@@ -71,32 +70,6 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/backbones/published.py
   vcm/backbones/schedule.py
   vcm/backbones/slab_decoding.py
-  vcm/benchmark/__init__.py
-  vcm/benchmark/engine.py
-  vcm/benchmark/measuring.py
-  vcm/benchmark/published.py
-  vcm/benchmark/released.py
-  vcm/benchmark/report.py
-  vcm/benchmark/run.py
-  vcm/benchmark/setting.py
-  vcm/benchmark/tensor_memory.py
-  vcm/benchmark/way.py
-  vcm/cli/__init__.py
-  vcm/cli/batch.py
-  vcm/cli/batch_display.py
-  vcm/cli/benchmark.py
-  vcm/cli/cohort.py
-  vcm/cli/console.py
-  vcm/cli/doctor.py
-  vcm/cli/endings.py
-  vcm/cli/evaluate.py
-  vcm/cli/generate.py
-  vcm/cli/inputs.py
-  vcm/cli/pack_display.py
-  vcm/cli/packs.py
-  vcm/cli/space.py
-  vcm/cli/teach.py
-  vcm/cli/train.py
   vcm/conditions.py
   vcm/controls/__init__.py
   vcm/controls/condition_encoder.py
@@ -107,7 +80,6 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/controls/published.py
   vcm/controls/vcm_control.py
   vcm/controls/vcm_networks.py
-  vcm/demo_case.py
   vcm/doctor/__init__.py
   vcm/doctor/examination.py
   vcm/doctor/intensities.py
@@ -117,24 +89,6 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/doctor/regions.py
   vcm/doctor/structures.py
   vcm/errors.py
-  vcm/evaluation/__init__.py
-  vcm/evaluation/attribute_response.py
-  vcm/evaluation/case_measures.py
-  vcm/evaluation/case_outcome.py
-  vcm/evaluation/case_sampler.py
-  vcm/evaluation/comparison.py
-  vcm/evaluation/control_evaluation.py
-  vcm/evaluation/evaluated_case.py
-  vcm/evaluation/feature_networks.py
-  vcm/evaluation/frechet.py
-  vcm/evaluation/image_measures.py
-  vcm/evaluation/image_sets.py
-  vcm/evaluation/measurement.py
-  vcm/evaluation/result_store.py
-  vcm/evaluation/segmenter_features.py
-  vcm/evaluation/statistics.py
-  vcm/evaluation/summary.py
-  vcm/evaluation/tables.py
   vcm/failures.py
   vcm/findings.py
   vcm/generate.py
@@ -205,74 +159,6 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/sampling/image_matching.py
   vcm/sampling/noise_file.py
   vcm/sampling/samplers.py
-  vcm/training/__init__.py
-  vcm/training/autoencoder_lesson.py
-  vcm/training/autoencoder_settings.py
-  vcm/training/backbone_export.py
-  vcm/training/case_check.py
-  vcm/training/case_conditions.py
-  vcm/training/checkpoint.py
-  vcm/training/cohort.py
-  vcm/training/cohort_files.py
-  vcm/training/cohort_making.py
-  vcm/training/cohort_speed.py
-  vcm/training/condition_dropout.py
-  vcm/training/contrasts.py
-  vcm/training/control_export.py
-  vcm/training/control_lesson.py
-  vcm/training/control_networks.py
-  vcm/training/control_objective.py
-  vcm/training/control_run.py
-  vcm/training/control_settings.py
-  vcm/training/denoiser_lesson.py
-  vcm/training/denoiser_run.py
-  vcm/training/denoiser_settings.py
-  vcm/training/export.py
-  vcm/training/graphed_loss.py
-  vcm/training/head_image.py
-  vcm/training/head_shape.py
-  vcm/training/held_out.py
-  vcm/training/held_out_results.py
-  vcm/training/image_cache.py
-  vcm/training/image_runs.py
-  vcm/training/kinds.py
-  vcm/training/label_maps.py
-  vcm/training/label_reading.py
-  vcm/training/latent_cache.py
-  vcm/training/latent_store.py
-  vcm/training/learning_cases.py
-  vcm/training/learning_rate.py
-  vcm/training/lesson.py
-  vcm/training/losses.py
-  vcm/training/model_card.py
-  vcm/training/moving_average.py
-  vcm/training/noise_steps.py
-  vcm/training/obedience.py
-  vcm/training/plan.py
-  vcm/training/processes.py
-  vcm/training/registration.py
-  vcm/training/run_about.py
-  vcm/training/run_log.py
-  vcm/training/scan_attributes.py
-  vcm/training/scan_case.py
-  vcm/training/scan_checks.py
-  vcm/training/scan_folder.py
-  vcm/training/scan_image.py
-  vcm/training/scan_intake.py
-  vcm/training/scan_pairs.py
-  vcm/training/scan_template.py
-  vcm/training/segmenter_lesson.py
-  vcm/training/segmenter_settings.py
-  vcm/training/settings.py
-  vcm/training/taught_conditions.py
-  vcm/training/teach_pace.py
-  vcm/training/teach_record.py
-  vcm/training/teach_report.py
-  vcm/training/teach_settings.py
-  vcm/training/teaching.py
-  vcm/training/team.py
-  vcm/training/trainer.py
-  vcm/training/trial_sheet.py
   vcm/volume.py
   vcm/volumes/__init__.py
   vcm/volumes/image_refusals.py
@@ -326,5 +212,4 @@ set(MODULE_PYTHON_RESOURCES
   vcm/packs/manifest.schema.json
   vcm/packs/published.json
   vcm/packs/published.schema.json
-  vcm/training/tissues.json
 )

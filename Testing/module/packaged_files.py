@@ -12,6 +12,8 @@ ROOT = Path(__file__).resolve().parents[2]
 MODULE = ROOT / "VCMSlicer"
 LIST = MODULE / "Files.cmake"
 NOT_PACKAGED = re.compile(r"(^|/)(__pycache__|\.|CMakeLists\.txt$|Files\.cmake$)|\.egg-info/|\.pyc$|\.part$")
+# What the module's worker never imports: training, evaluation, benchmarks and the command line come with `pip install`.
+NOT_FOR_THE_MODULE = re.compile(r"vcm/((training|evaluation|benchmark|cli)/|(__main__|demo_case)\.py$)")
 
 
 def scripts() -> list[str]:
@@ -25,13 +27,14 @@ def resources() -> list[str]:
 
 
 def packaged() -> list[str]:
-    """Every file in the module's folder that git knows or would, in the order of their names."""
+    """What the module needs of the files in its folder that git knows or would, in the order of their names."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "."]
     try:
         found = subprocess.run(command, cwd=MODULE, capture_output=True, text=True, check=True).stdout.splitlines()
     except (OSError, subprocess.CalledProcessError):
         found = [path.relative_to(MODULE).as_posix() for path in MODULE.rglob("*")]
-    return sorted({path for path in found if (MODULE / path).is_file() and not NOT_PACKAGED.search(path)})
+    left_out = (NOT_PACKAGED.search, NOT_FOR_THE_MODULE.match)
+    return sorted({path for path in found if (MODULE / path).is_file() and not any(out(path) for out in left_out)})
 
 
 def listed(name: str) -> list[str]:

@@ -59,7 +59,7 @@ def main(folder: Path) -> None:
             slicer.app.layoutManager().sliceWidget(view).mrmlSliceNode().JumpSlice(*LATERAL_VENTRICLES)
         window._panel.ensureWidgetVisible(at, 0, 0)
         processEvents(0.3)
-        print(saveScreenshot(window, folder / f"slicer-{name}.png"))
+        print(saveScreenshot(window, folder / f"{name}.png"))
 
     opened.press(opened.ui.startDemoButton)
     window._panel.verticalScrollBar().setValue(0)
@@ -95,4 +95,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs" / "pictures")
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "Resources" / "Screenshots")

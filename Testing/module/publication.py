@@ -1,7 +1,8 @@
-"""Set where the repository is published: `python Testing/module/publication.py https://github.com/NAME/SlicerVCM`.
+"""Set where the repository is published: `python Testing/module/publication.py https://github.com/NAME/SlicerBrainMRISynthesis`.
 
 The address stands in three files that Slicer's build and the extension index read as they are, without variables. The
-index asks for a repository whose name begins with "Slicer"; the extension's own name must not. See docs/slicer.md.
+index asks for a repository named "Slicer" and the extension's name, and for an extension whose name says what it is for
+and does not begin with "Slicer". See docs/slicer.md.
 """
 
 import json
@@ -10,9 +11,10 @@ import sys
 
 from packaged_files import ROOT
 
-ENTRY = ROOT / "VCMSlicer.json"
+EXTENSION = "BrainMRISynthesis"
+ENTRY = ROOT / f"{EXTENSION}.json"
 FILES = (ROOT / "CMakeLists.txt", ROOT / "VCMSlicer.s4ext", ENTRY)
-FORM = re.compile(r"https://github\.com/([\w.-]+)/(Slicer[\w.-]+)")
+FORM = re.compile(rf"https://github\.com/([\w.-]+)/(Slicer{EXTENSION})")
 ADDRESS = re.compile(r"https://(?:github\.com|raw\.githubusercontent\.com)/([\w.-]+/[\w.-]+)")
 OTHERS = {"Slicer/Slicer"}  # the catalogue entry's schema
 
@@ -35,7 +37,7 @@ def named() -> set[str]:
 def publishAt(address: str) -> None:
     """Write another address into all three files."""
     if FORM.fullmatch(address) is None:
-        raise SystemExit(f"{address} is not of the form https://github.com/NAME/Slicer…")
+        raise SystemExit(f"{address} is not of the form https://github.com/NAME/Slicer{EXTENSION}")
     before, after = (FORM.fullmatch(url).group(1, 2) for url in (repository(), address))
     for path in FILES:
         text = path.read_text("utf-8").replace("/".join(before), "/".join(after))

@@ -12,7 +12,10 @@ import pytest
 from packaged_files import MODULE, ROOT
 
 CATEGORIES = {"Image Synthesis"}
-SCHEMA = "slicer-extension-catalog-entry-schema-v1.0.2.json#"
+# As all entries of the index have it; GitHub's addresses tell capitals from small letters.
+SCHEMA = (
+    "https://raw.githubusercontent.com/Slicer/Slicer/main/Schemas/slicer-extension-catalog-entry-schema-v1.0.2.json#"
+)
 ENTRY_KEYS = {
     "$schema", "build_dependencies", "build_subdirectory", "category", "dicom_support_rule", "enabled", "scm_revision",
     "scm_type", "scm_url", "tier",
@@ -43,10 +46,10 @@ def test_the_lists_hold_what_a_user_would_miss():
 
 
 def test_the_catalogue_entry_is_what_todays_index_takes():
-    text = (ROOT / "VCMSlicer.json").read_bytes()
+    text = publication.ENTRY.read_bytes()
     entry = json.loads(text)
     assert b"\r" not in text
-    assert entry["$schema"].endswith(SCHEMA)
+    assert entry["$schema"] == SCHEMA
     assert set(entry) <= ENTRY_KEYS
     assert {"$schema", "category", "scm_url"} <= set(entry)
     assert entry["category"] in CATEGORIES
@@ -58,14 +61,14 @@ def test_the_catalogue_entry_is_what_todays_index_takes():
 
 def test_the_extension_is_named_as_its_entry_and_says_what_it_is_for():
     cmake = (ROOT / "CMakeLists.txt").read_text("utf-8")
-    assert re.search(r"project\((\w+)\)", cmake)[1] == "VCMSlicer"
+    assert re.search(r"project\((\w+)\)", cmake)[1] == publication.EXTENSION == publication.ENTRY.stem
     for name in ("HOMEPAGE", "CONTRIBUTORS", "DESCRIPTION", "ICONURL", "SCREENSHOTURLS", "DEPENDS"):
         assert re.search(rf'set\(EXTENSION_{name} "[^"]+"\)', cmake), name
     assert re.search(r'EXTENSION_ICONURL "https://\S+\.png"', cmake)
     for url in re.search(r'EXTENSION_SCREENSHOTURLS "([^"]+)"', cmake)[1].split():
         assert url.startswith("https://") and (ROOT / url.split("/main/")[1]).is_file(), url
     assert re.search(r'EXTENSION_ICONURL "([^"]+)"', cmake)[1] in (ROOT / "VCMSlicer.s4ext").read_text("utf-8")
-    dependencies = json.loads((ROOT / "VCMSlicer.json").read_text("utf-8"))["build_dependencies"]
+    dependencies = json.loads(publication.ENTRY.read_text("utf-8"))["build_dependencies"]
     assert (re.search(r'EXTENSION_DEPENDS "([^"]+)"', cmake)[1] == "NA") == (not dependencies)
 
 
@@ -87,17 +90,19 @@ def test_the_address_is_set_in_one_go_and_nothing_else_changes(tmp_path, monkeyp
     for name, text in before.items():
         (tmp_path / name).write_text(text, "utf-8")
     monkeypatch.setattr(publication, "FILES", tuple(tmp_path / path.name for path in publication.FILES))
-    monkeypatch.setattr(publication, "ENTRY", tmp_path / "VCMSlicer.json")
-    with pytest.raises(SystemExit, match="not of the form"):
-        publication.publishAt("https://github.com/someone/VCMSlicer")
-    publication.publishAt("https://github.com/someone/SlicerHeads")
-    assert publication.named() == {"someone/SlicerHeads"}
+    monkeypatch.setattr(publication, "ENTRY", tmp_path / publication.ENTRY.name)
+    for refused in ("https://github.com/someone/VCMSlicer", "https://github.com/someone/SlicerHeads"):
+        with pytest.raises(SystemExit, match="not of the form"):
+            publication.publishAt(refused)
+    publication.publishAt("https://github.com/someone/SlicerBrainMRISynthesis")
+    assert publication.named() == {"someone/SlicerBrainMRISynthesis"}
     publication.publishAt(address)
     assert {path.name: path.read_text("utf-8") for path in publication.FILES} == before
 
 
-def test_the_icon_is_a_square_of_128_pixels():
+def test_the_icon_is_a_square_of_128_pixels_and_the_same_in_both_places():
     content = (MODULE / "Resources" / "Icons" / "VCMSlicer.png").read_bytes()
+    assert content == (ROOT / "Resources" / "Icons" / "VCMSlicer.png").read_bytes()
     assert content[:8] == b"\x89PNG\r\n\x1a\n"
     assert struct.unpack(">2I", content[16:24]) == (128, 128)
 
