@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 MODULE_RUN := VCM_MODULE_TESTS=required OMP_NUM_THREADS=1 QT_QPA_PLATFORM=offscreen $(BIN)/python
 
-.PHONY: demo test engine-test module-test module-bench module-pictures lint bench train-default train-micro clean help
+.PHONY: demo test engine-test module-test module-bench module-pictures lint bench train-default train-micro release-tree clean help
 
 help: ## Show the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -91,6 +91,10 @@ $(WORK)/.cohort: | $(VENV)/bin/python
 	$(VCM) cohort make --labelmaps $(LABELMAPS) --heads 1-16 --count $(CASES.anatomy) --seed 1 --out $(WORK)/cohort
 	$(VCM) cohort make --labelmaps $(LABELMAPS) --heads 17-18 --count 40 --seed 1001 --out $(WORK)/unseen
 	@touch $@
+
+release-tree: $(VENV)/.runtime ## Write the tree that is published, one commit of a new history: OUT=folder
+	@test -n "$(OUT)" || { echo "Name the folder to write: make release-tree OUT=folder"; exit 2; }
+	$(BIN)/python tools/release_tree.py $(OUT)
 
 clean: ## Remove the environment and what the commands left
 	rm -rf $(VENV) demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache

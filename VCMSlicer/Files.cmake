@@ -108,6 +108,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/machine/runtime.py
   vcm/packs/__init__.py
   vcm/packs/acquiring.py
+  vcm/packs/archive.py
   vcm/packs/catalogue.py
   vcm/packs/checkpoints.py
   vcm/packs/disk.py

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vcm.errors import Code, VcmError
-from vcm.packs.catalogue import CatalogueEntry, CatalogueFile
+from vcm.packs.archive import install_archive
+from vcm.packs.catalogue import WHOLE_PACK, CatalogueEntry, CatalogueFile
 from vcm.packs.disk import file_errors
 from vcm.packs.download import check_digest, download
 from vcm.packs.importing import import_control, import_published
@@ -92,6 +93,9 @@ def _import(
     force: bool,
     on_step: Callable[[str], None],
 ) -> list[Pack]:
+    if WHOLE_PACK in files:
+        on_step("installing")
+        return [install_archive(entry.name, files[WHOLE_PACK], force=force)]
     licence = {"name": entry.licence.name, "url": entry.licence.url, "note": entry.licence.summary}
     about = {"title": entry.title, "description": entry.description, "licence": licence}
     if backbone is not None:

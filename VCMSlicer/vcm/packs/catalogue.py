@@ -13,6 +13,8 @@ from vcm.packs.schema import check_schema, read_json
 
 CATALOGUE = Path(__file__).with_name("catalogue.json")
 SCHEMA = "catalogue.schema.json"
+WHOLE_PACK = "pack"
+"""The role of a file that is a finished pack, as `vcm.packs.archive` writes it, and is not imported."""
 
 
 @dataclass(frozen=True)
@@ -106,9 +108,13 @@ def find_entry(name: str, path: Path | None = None) -> CatalogueEntry:
 def _entry(raw: Mapping[str, Any], path: Path) -> CatalogueEntry:
     files = tuple(CatalogueFile(**{**file, "also_called": tuple(file.get("also_called", ()))}) for file in raw["files"])
     wanted = ["autoencoder", "denoiser"] if raw["kind"] == "backbone" else ["control"]
-    if sorted(file.role for file in files) != wanted:
-        roles = " and ".join(wanted)
-        raise VcmError(Code.PACK_INVALID, f"In {path}, the {raw['kind']} {raw['name']} needs a file for {roles}.")
+    roles = sorted(file.role for file in files)
+    if roles not in (wanted, [WHOLE_PACK]):
+        needs = " and ".join(wanted)
+        raise VcmError(
+            Code.PACK_INVALID,
+            f"In {path}, the {raw['kind']} {raw['name']} needs a file for {needs}, or one for the whole pack.",
+        )
     if raw["automatic"] and not all(file.url and file.digest for file in files):
         raise VcmError(
             Code.PACK_INVALID,
