@@ -29,7 +29,9 @@ from vcm.protocol import (
     Generate,
     Generated,
     GeneratedSample,
+    GivenCondition,
     ImageScore,
+    Label,
     ListPacks,
     Machine,
     PackEntry,
@@ -75,8 +77,15 @@ class FakeEngine:
         self._work(request, call)
         out = Path(request.out)
         samples = tuple(self._sample(request, index) for index in range(request.samples))
+        given = tuple(
+            GivenCondition(entry.name, str(out / f"condition-{index}.nii.gz"), (Label(1, entry.name, (4,)),))
+            for index, entry in enumerate(request.conditions)
+            if entry.name != "skull"
+        )
+        for entry in given:
+            write_volume(Path(entry.path), mask_planes())
         (out / "report.json").write_text(json.dumps({"synthetic": True, "complete": True}), "utf-8")
-        return Generated(request.id, request.out, samples, str(out / "report.json"))
+        return Generated(request.id, request.out, samples, str(out / "report.json"), conditions=given)
 
     def examine(self, request: Examine, call: Call) -> Examined:
         self._begin(request, call)
@@ -142,10 +151,12 @@ class FakeEngine:
 
     def _sample(self, request: Generate, index: int) -> GeneratedSample:
         out, seed = Path(request.out), (request.seed or 0) + index
-        path, twin = out / f"sample-{index}.nii.gz", out / f"uncontrolled-{index}.nii.gz"
+        path, twin, labels = (out / f"{kind}-{index}.nii.gz" for kind in ("sample", "uncontrolled", "segmentation"))
         write_volume(path, image_planes(seed))
         if request.uncontrolled:
             write_volume(twin, image_planes(seed + 100))
+        if request.conditions:
+            write_volume(labels, label_planes())
         names = [entry.name for entry in request.conditions]
         return GeneratedSample(
             str(path),
@@ -153,6 +164,8 @@ class FakeEngine:
             alignment(names, 0.86),
             str(twin) if request.uncontrolled else None,
             alignment(names, 0.31) if request.uncontrolled else None,
+            str(labels) if names else None,
+            (Label(1, "white matter"), Label(4, "lateral ventricles")) if names else (),
         )
 
 
@@ -175,6 +188,19 @@ def mask_planes() -> Iterator[bytes]:
     block = b"".join(bytes(45) + b"\1" * 8 + bytes(27) if 70 <= j < 82 else bytes(80) for j in range(SHAPE[1]))
     for k in range(SHAPE[2]):
         yield block if 20 <= k < 25 else bytes(SHAPE[0] * SHAPE[1])
+
+
+def label_planes() -> Iterator[bytes]:
+    """Planes of a segmentation: the block of `mask_planes` moved one voxel in i, and white matter in front of it."""
+    for plane in mask_planes():
+        yield _labels(plane) if any(plane) else plane
+
+
+def _labels(plane: bytes) -> bytes:
+    """Ventricles where the mask is, one voxel further in i; white matter in the two rows in front of them."""
+    moved = bytes(1) + plane[:-1].replace(b"\1", b"\4")
+    front = bytes(45) + b"\1" * 8 + bytes(27)
+    return moved[: 82 * SHAPE[0]] + front * 2 + moved[84 * SHAPE[0] :]
 
 
 def write_volume(path: Path, planes: Iterator[bytes]) -> None:

@@ -100,7 +100,10 @@ def test_a_run_ends_in_words_about_its_files(mask, out):
     ended = vcm(*RUN, "--condition", f"ventricles={mask}", "--uncontrolled", "--out", out)
     assert ended.code == 0
     assert "sample-0.nii.gz (seed 3)" in ended.out and "without control" in ended.out
-    assert f"written to {out}: sample-0.nii.gz, uncontrolled-0.nii.gz, montage.png, report.json" in ended.out
+    assert (
+        f"written to {out}: sample-0.nii.gz, uncontrolled-0.nii.gz, condition-0.nii.gz, montage.png, report.json"
+        in ended.out
+    )
     assert "running on CPU" in ended.err and "Traceback" not in ended.err
 
 

@@ -28,8 +28,10 @@ from vcm.protocol import (
     Generate,
     Generated,
     GeneratedSample,
+    GivenCondition,
     Hello,
     ImageScore,
+    Label,
     ListPacks,
     Machine,
     PackEntry,
@@ -60,6 +62,7 @@ ALIGNMENT = AlignmentSummary(
     (ClassScore("ventricles", "ventricles", 41.8, 40.9, 0.861, 3.2, 0.9), ClassScore("lesion", "lesion", 2.5)),
     (ImageScore("skull", 812.5, 0.0031, 0.02, "a remark"),),
 )
+SAMPLE = GeneratedSample("a.nii.gz", 1, ALIGNMENT, "u.nii.gz", ALIGNMENT, "s.nii.gz", (Label(4, "ventricles"),))
 EVERY_MESSAGE = [
     Generate(
         "g1", "/out/größe", (CONDITION, ConditionInput("skull", "s.nrrd", "skull")), "p", "c", {"age": 72.5, "sex": "F"}
@@ -81,7 +84,9 @@ EVERY_MESSAGE = [
     Found("g1", FINDING),
     Failed("", Code.DISK_FULL, "The disk is full.", "Free some.", {"free": 3, "nested": [{"a": None}]}),
     Cancelled("g1"),
-    Generated("g1", "/out", (GeneratedSample("a.nii.gz", 1, ALIGNMENT, "u.nii.gz", ALIGNMENT),), "r.json", "m.png"),
+    Generated(
+        "g1", "/out", (SAMPLE,), "r.json", "m.png", (GivenCondition("ventricles", "c.nii", (Label(1, "x", (4, 9)),)),)
+    ),
     Examined("e", (FINDING,), (PreparedCondition("ventricles", "p.nii"),)),
     Segmented("s", "labels.nii.gz", (Structure(4, "left lateral ventricle", 12.25),)),
     Packs("l", "/packs", (PackEntry("mini", "ready", "Ready.", "backbone", "Mini", "/packs/mini", 3, {"format": 1}),)),
@@ -278,7 +283,17 @@ def test_the_guide_has_a_row_for_every_message_with_all_of_its_fields():
 
 
 def test_the_guide_names_every_field_of_what_messages_hold():
-    parts = (ConditionInput, AlignmentSummary, ClassScore, ImageScore, GeneratedSample, PreparedCondition, Structure)
+    parts = (
+        ConditionInput,
+        AlignmentSummary,
+        ClassScore,
+        ImageScore,
+        GeneratedSample,
+        GivenCondition,
+        Label,
+        PreparedCondition,
+        Structure,
+    )
     for cls in (*parts, PackEntry, Device, Finding):
         assert [f.name for f in dataclasses.fields(cls) if f.name not in GUIDE] == []
 

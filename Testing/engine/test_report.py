@@ -68,6 +68,8 @@ def report(**changes):
         "sampling": SamplingRecord("dpm++", 20, 1, "fp32", "cpu", "The decoder runs in one piece."),
         "samples": [SampleRecord("sample-0.nii.gz", 1, ALIGNMENT, TwinRecord("uncontrolled-0.nii.gz", ALIGNMENT))],
         "segmenter": "Samples are measured by a judge.",
+        "segmenter_labels": [ClassSpec(4, "lateral ventricles", (9,))],
+        "condition_files": {"ventricles": "condition-0.nii.gz"},
         "findings": [
             Finding(Level.WARNING, "LOST", "ventricles", f"12 voxels of {SECRET}/painted.nii.gz are lost.", "Move it."),
             Finding(Level.NOTE, "DISK", "disk", "There is room."),
@@ -92,7 +94,9 @@ def test_the_report_has_exactly_the_fields_its_documentation_shows():
     for path in (
         ["packs", "backbone"],
         ["conditions", 0],
+        ["conditions", 0, "classes", 0],
         ["conditions", 0, "findings", 0],
+        ["segmenter_labels", 0],
         ["attributes", 0],
         ["sampling"],
         ["samples", 0],

@@ -62,7 +62,16 @@ def test_a_place_where_no_folder_can_be_is_told(tmp_path, place):
 
 
 @pytest.mark.parametrize(
-    "name", ["sample-0.nii.gz", "uncontrolled-12.nii.gz", "preview-0.nii.gz", "montage.png", REPORT]
+    "name",
+    [
+        "sample-0.nii.gz",
+        "uncontrolled-12.nii.gz",
+        "preview-0.nii.gz",
+        "segmentation-3.nii.gz",
+        "condition-1.nii.gz",
+        "montage.png",
+        REPORT,
+    ],
 )
 def test_a_file_of_the_users_own_with_a_results_name_is_refused_and_with_force_replaced(tmp_path, name):
     put(tmp_path, name)
@@ -160,14 +169,32 @@ def test_a_first_run_that_fails_before_its_first_sample_leaves_no_result(tmp_pat
 
 
 def test_the_sample_that_a_killed_run_had_not_entered_yet_is_known_to_be_its_own(tmp_path):
-    put(tmp_path, "sample-0.nii.gz", "sample-1.nii.gz", "uncontrolled-1.nii.gz")
-    report = {"synthetic": True, "complete": False, "samples": [{}], "files": ["sample-0.nii.gz", REPORT]}
+    put(tmp_path, "sample-0.nii.gz", "sample-1.nii.gz", "uncontrolled-1.nii.gz", "segmentation-1.nii.gz")
+    report = {
+        "synthetic": True,
+        "complete": False,
+        "samples": [{}],
+        "conditions": [],
+        "files": ["sample-0.nii.gz", REPORT],
+    }
     (tmp_path / REPORT).write_text(json.dumps(report))
     ResultsFolder.claim(tmp_path)
     put(tmp_path, "sample-2.nii.gz")
     assert "holds sample-2.nii.gz, which" in refusal(tmp_path).sentence
     (tmp_path / REPORT).write_text(json.dumps(report | {"complete": True}))
-    assert "holds sample-1.nii.gz, sample-2.nii.gz, uncontrolled-1.nii.gz" in refusal(tmp_path).sentence
+    assert (
+        "holds sample-1.nii.gz, sample-2.nii.gz, segmentation-1.nii.gz, uncontrolled-1.nii.gz"
+        in refusal(tmp_path).sentence
+    )
+
+
+def test_the_conditions_that_a_killed_run_had_not_entered_yet_are_known_to_be_its_own(tmp_path):
+    put(tmp_path, "condition-0.nii.gz", "condition-1.nii.gz")
+    report = {"synthetic": True, "complete": False, "samples": [], "conditions": [{}, {}], "files": [REPORT]}
+    (tmp_path / REPORT).write_text(json.dumps(report))
+    ResultsFolder.claim(tmp_path)
+    put(tmp_path, "condition-2.nii.gz")
+    assert "holds condition-2.nii.gz, which" in refusal(tmp_path).sentence
 
 
 def test_what_a_killed_run_left_half_written_goes_with_the_next_results(tmp_path):

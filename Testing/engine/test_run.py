@@ -6,8 +6,10 @@ import hashlib
 import json
 import shutil
 
+import evaluation_packs
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import tiny
 from vcm.attributes import resolve
 from vcm.conditions import Condition, ConditionSpec
@@ -15,6 +17,7 @@ from vcm.errors import Code, VcmError
 from vcm.generate import GenerateRequest, Generator, seeded_noise
 from vcm.grid import Grid
 from vcm.job import ConditionFile, GenerateJob
+from vcm.judging.segmentation import PackSegmenter
 from vcm.loading import load_backbone, load_control
 from vcm.machine.runtime import choose_runtime
 from vcm.packs.store import find_pack
@@ -25,6 +28,7 @@ from vcm.volumes.volume_files import read_volume, write_volume
 
 MASK = np.zeros(tiny.GRID.shape, np.uint8)
 MASK[5:9, 8:15, 12:17] = 1
+DRAWN = ["condition-0.nii.gz", "montage.png", "report.json", "sample-0.nii.gz"]
 
 pytestmark = pytest.mark.usefixtures("with_tiny_packs")
 
@@ -60,6 +64,11 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
+def voxels(image):
+    """An image of ITK's as array[i, j, k]."""
+    return sitk.GetArrayFromImage(image).T
+
+
 def bytes_of(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
@@ -80,8 +89,8 @@ def test_the_files_hold_exactly_what_the_generator_makes_on_the_packs_grid(job, 
     expected = generator.generate(GenerateRequest(values, (condition,), seed=3, samples=2, steps=2, uncontrolled=True))
     out = job().out
     assert names(out) == [
-        "montage.png", "report.json", "sample-0.nii.gz", "sample-1.nii.gz", "uncontrolled-0.nii.gz",
-        "uncontrolled-1.nii.gz",
+        "condition-0.nii.gz", "montage.png", "report.json", "sample-0.nii.gz", "sample-1.nii.gz",
+        "uncontrolled-0.nii.gz", "uncontrolled-1.nii.gz",
     ]  # fmt: skip
     assert sorted(path.name for path in result.files) == names(out)
     for sample in expected:
@@ -105,6 +114,41 @@ def test_the_report_tells_what_made_the_samples(job, mask):
     attributes = {entry["name"]: entry for entry in report["attributes"]}
     assert attributes["age"]["raw"] == pytest.approx((72 - 44) / 38) and attributes["age"]["origin"] == "given"
     assert attributes["brain_volume"]["origin"] == "given raw" and attributes["sex"]["origin"] == "default"
+
+
+def test_the_figures_can_be_computed_again_from_the_label_maps_beside_the_samples(job, mask, tmp_path, monkeypatch):
+    monkeypatch.setenv("VCM_PACKS", str(evaluation_packs.write_packs(tmp_path / "packs")))
+    segmented = []
+    segment = PackSegmenter.segment
+    monkeypatch.setattr(PackSegmenter, "segment", lambda self, image: segmented.append(image) or segment(self, image))
+    report = run_generate(job(mask, samples=2, uncontrolled=True)).report
+    assert len(segmented) == 4, "each image is segmented once"
+    assert sorted(report["files"]) == names(job().out)
+    (condition,) = report["conditions"]
+    (wanted,) = condition["classes"]
+    asked = sitk.ReadImage(str(job().out / condition["file"]))
+    assert np.array_equal(voxels(asked), MASK) and wanted["value"] == 1
+    assert {label["value"]: label["name"] for label in report["segmenter_labels"]}[4] == "ventricles"
+    ml = float(np.prod(asked.GetSpacing())) / 1000
+    for sample in report["samples"]:
+        found = sitk.ReadImage(str(job().out / sample["segmentation"]))
+        assert np.allclose(found.GetOrigin(), asked.GetOrigin()) and found.GetDirection() == asked.GetDirection()
+        obtained = np.isin(voxels(found), wanted["segmenter"])
+        (score,) = sample["alignment"]["classes"]
+        assert 0 < obtained.sum() < obtained.size, "a segmentation of everything or nothing would prove nothing"
+        assert score["obtained_ml"] == pytest.approx(obtained.sum() * ml, abs=1e-4)
+        assert score["dice"] == pytest.approx(
+            2 * (obtained & (MASK > 0)).sum() / (obtained.sum() + MASK.sum()), abs=1e-5
+        )
+
+
+def test_an_image_condition_is_not_kept_beside_the_samples(job, mask, tmp_path):
+    rng = np.random.default_rng(2)
+    write_volume(tmp_path / "skull.nii.gz", Volume(rng.random(tiny.GRID.shape, np.float32), tiny.GRID))
+    report = run_generate(job(ConditionFile("skull", tmp_path / "skull.nii.gz"), mask)).report
+    files = {entry["name"]: entry["file"] for entry in report["conditions"]}
+    assert files == {"skull": None, "ventricles": "condition-1.nii.gz"}
+    assert "condition-0.nii.gz" not in names(job().out)
 
 
 def test_an_attribute_that_was_not_given_follows_the_mask_and_the_report_says_so(job, mask):
@@ -209,7 +253,7 @@ def test_a_twin_without_a_condition_is_not_made_and_that_is_said(job):
     said = []
     run_generate(job(uncontrolled=True), Listeners(words=said.append))
     assert any("have no twin" in words for words in said)
-    assert names(job().out) == ["montage.png", "report.json", "sample-0.nii.gz"]
+    assert names(job().out) == DRAWN[1:]
 
 
 def test_previews_that_nobody_takes_are_written_beside_the_results_and_named_in_the_report(job, mask):
@@ -252,7 +296,7 @@ def test_a_run_that_is_cancelled_later_keeps_its_finished_samples_and_a_true_rep
         run_generate(job(mask, samples=3, seed=20), listeners)
     report = json.loads((job().out / "report.json").read_text())
     assert report["complete"] is False and [s["seed"] for s in report["samples"]] == [20]
-    assert sorted(report["files"]) == names(job().out) == ["montage.png", "report.json", "sample-0.nii.gz"]
+    assert sorted(report["files"]) == names(job().out) == DRAWN
 
 
 def test_a_sample_is_on_disk_before_it_is_measured(job, mask, monkeypatch):
@@ -264,7 +308,7 @@ def test_a_sample_is_on_disk_before_it_is_measured(job, mask, monkeypatch):
     monkeypatch.setattr("vcm.runs.record.align", fail)
     with pytest.raises(VcmError, match="segmenter broke"):
         run_generate(job(mask))
-    assert names(job().out) == ["report.json", "sample-0.nii.gz"]
+    assert names(job().out) == ["condition-0.nii.gz", "report.json", "sample-0.nii.gz"]
 
 
 def test_memory_that_shrinks_while_a_run_goes_on_does_not_end_it(job, mask):
@@ -296,7 +340,7 @@ def test_a_sample_whose_twin_cannot_be_written_is_taken_back_and_the_one_before_
     with pytest.raises(VcmError, match="uncontrolled-1"):
         run_generate(job(mask, samples=3, uncontrolled=True))
     report = json.loads((job().out / "report.json").read_text())
-    assert names(job().out) == ["montage.png", "report.json", "sample-0.nii.gz", "uncontrolled-0.nii.gz"]
+    assert names(job().out) == sorted([*DRAWN, "uncontrolled-0.nii.gz"])
     assert sorted(report["files"]) == names(job().out) and len(report["samples"]) == 1
     noise = seeded_noise(3, tiny.LATENT).numpy().tobytes()
     assert report["sampling"]["noise_sha256"] == hashlib.sha256(noise).hexdigest()

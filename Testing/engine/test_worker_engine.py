@@ -101,6 +101,9 @@ def test_a_generate_leaves_its_files_and_answers_with_them(engine, mask, tmp_pat
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert ending.report_path == str(tmp_path / "out" / "report.json") and report["complete"]
     assert (tmp_path / "out" / "montage.png").samefile(ending.montage_path)
+    (given,) = ending.conditions
+    assert given.name == "ventricles" and given.labels[0].segmenter == (2,)
+    assert int(read_volume(given.path).array.sum()) == 140, "the mask as the model was given it"
 
 
 def test_progress_grows_to_the_whole_and_findings_come_first(engine, mask, tmp_path):

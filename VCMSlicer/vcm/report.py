@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from vcm import __version__
 from vcm.atomic_files import write_json
 from vcm.attributes import AttributeValue
-from vcm.conditions import Condition, Kind
+from vcm.conditions import ClassSpec, Condition, Kind
 from vcm.findings import Finding
 from vcm.judging.alignment import Alignment
 from vcm.packs.manifest import Manifest
@@ -61,17 +62,19 @@ class TwinRecord:
 
 @dataclass(frozen=True)
 class SampleRecord:
-    """One Sample: its file, its seed and how well it obeys."""
+    """One Sample: its file, its seed, how well it obeys, and the file of the segmentation it was measured by."""
 
     file: str
     seed: int
     alignment: Alignment | None = None
     uncontrolled: TwinRecord | None = None
+    segmentation: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         return {
             "file": file_name(self.file),
             "seed": self.seed,
+            "segmentation": file_name(self.segmentation) if self.segmentation else None,
             "alignment": self.alignment.as_dict() if self.alignment else None,
             "uncontrolled": self.uncontrolled.as_dict() if self.uncontrolled else None,
         }
@@ -94,6 +97,8 @@ def build_report(
     sampling: SamplingRecord,
     samples: Sequence[SampleRecord],
     segmenter: str,
+    segmenter_labels: Sequence[ClassSpec] = (),
+    condition_files: Mapping[str, str] = MappingProxyType({}),
     findings: Sequence[Finding] = (),
     cost: Cost | None = None,
     files: Sequence[str] = (),
@@ -102,8 +107,10 @@ def build_report(
 ) -> dict[str, Any]:
     """All that is known about a run, as plain JSON values in a fixed order (documented in `docs/report.md`).
 
-    `segmenter` says in a sentence who measured, `files` names what the run left in its folder, and `complete` is False
-    while it still goes on. `request_sha256` stands for what was asked for.
+    `segmenter` says in a sentence who measured, `segmenter_labels` what the values of its label maps mean, and
+    `condition_files` which file holds what the model was given for a condition, by the condition's name. `files` names
+    what the run left in its folder, and `complete` is False while it still goes on. `request_sha256` stands for what
+    was asked for.
     Of the user's files only the names are kept, never the folders.
     """
     cost = cost or Cost()
@@ -118,11 +125,12 @@ def build_report(
         "request_sha256": request_sha256,
         "files": [file_name(name) for name in files],
         "packs": {"backbone": _pack(backbone), "control": _pack(control) if control else None},
-        "conditions": [_condition(condition, findings, hidden) for condition in conditions],
+        "conditions": [_condition(entry, condition_files, findings, hidden) for entry in conditions],
         "findings": _findings((f for f in findings if f.subject not in about), hidden),
         "attributes": [value.as_dict() for value in attributes],
         "sampling": sampling.as_dict(),
         "segmenter": segmenter,
+        "segmenter_labels": [{"value": entry.value, "name": entry.name} for entry in segmenter_labels],
         "samples": [sample.as_dict() for sample in samples],
         "timing_s": {stage: round(float(seconds), 3) for stage, seconds in cost.timing_s.items()},
         "memory": dict(cost.memory),
@@ -176,11 +184,18 @@ def _pack(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _condition(condition: Condition, findings: Iterable[Finding], hidden: Sequence[str]) -> dict[str, Any]:
+def _condition(
+    condition: Condition, files: Mapping[str, str], findings: Iterable[Finding], hidden: Sequence[str]
+) -> dict[str, Any]:
     return {
         "name": condition.spec.name,
         "kind": condition.spec.kind.value,
         "source": file_name(condition.source),
+        "file": files.get(condition.spec.name),
+        "classes": [
+            {"value": entry.value, "name": entry.name, "segmenter": list(entry.segmenter)}
+            for entry in condition.spec.classes
+        ],
         "sha256": condition_hash(condition),
         "strength": condition.strength,
         "window": [condition.start, condition.end],

@@ -16,7 +16,7 @@ class WatchedSegmenter:
     """A segmenter of which the bottleneck is watched: its features, averaged over space, one vector an image."""
 
     def __init__(self, segmenter: PackSegmenter) -> None:
-        self.name = segmenter.name
+        self.name, self.classes = segmenter.name, segmenter.classes
         self._segmenter = segmenter
         self._seen: NDArray[np.float32] | None = None
         bottleneck(segmenter.network).register_forward_hook(self._watch)

@@ -31,6 +31,10 @@ class Segmenter(Protocol):
     def name(self) -> str:
         """Who it is, in words."""
 
+    @property
+    def classes(self) -> tuple[ClassSpec, ...]:
+        """The structures it finds, by the values of its labels."""
+
     def segment(self, image: Volume) -> Volume:
         """The structures as uint8 labels on the image's own Grid."""
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from vcm.conditions import ClassSpec
 from vcm.errors import Code, VcmError
 from vcm.volume import Volume
 from vcm.volumes.resampling import resample_labels
@@ -40,6 +41,7 @@ class SynthSeg:
     """
 
     name = "FreeSurfer's mri_synthseg"
+    classes = tuple(ClassSpec(value, name) for value, (name, _) in STRUCTURES.items())
 
     def __init__(self, executable: Path, *, timeout_s: float = 1800.0) -> None:
         self.executable = executable

@@ -147,25 +147,49 @@ class AlignmentSummary:
 
 
 @dataclass(frozen=True)
+class Label:
+    """A value of a label map. In a condition, `segmenter` are the labels of the segmentation it is compared with."""
+
+    value: int
+    name: str
+    segmenter: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class GeneratedSample:
-    """The files of one Sample, and of its twin without control from the same noise."""
+    """The files of one Sample, and of its twin without control from the same noise.
+
+    `segmentation_path` is the label map by which the Sample was measured, `labels` what its values mean.
+    """
 
     path: str
     seed: int | None = None
     alignment: AlignmentSummary | None = None
     uncontrolled_path: str | None = None
     uncontrolled_alignment: AlignmentSummary | None = None
+    segmentation_path: str | None = None
+    labels: tuple[Label, ...] = ()
+
+
+@dataclass(frozen=True)
+class GivenCondition:
+    """A mask or label map as the model was given it, on the backbone's Grid."""
+
+    name: str
+    path: str
+    labels: tuple[Label, ...] = ()
 
 
 @dataclass(frozen=True)
 class Generated(Ending):
-    """The Samples are in their folder."""
+    """The Samples are in their folder; `conditions` are the masks and label maps that they were asked with."""
 
     type: ClassVar[str] = "generated"
     out: str
     samples: tuple[GeneratedSample, ...]
     report_path: str
     montage_path: str | None = None
+    conditions: tuple[GivenCondition, ...] = ()
 
 
 @dataclass(frozen=True)

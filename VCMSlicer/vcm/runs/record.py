@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vcm.conditions import Kind
 from vcm.errors import VcmError
 from vcm.findings import Finding
 from vcm.generate import GenerateRequest, Sample
@@ -21,11 +22,12 @@ from vcm.machine.runtime import Runtime
 from vcm.packs.store import Pack
 from vcm.pictures.montage import save_montage
 from vcm.report import Cost, SampleRecord, SamplingRecord, TwinRecord, build_report, write_report
-from vcm.runs.results_folder import MONTAGE, REPORT, ResultsFolder
+from vcm.runs.results_folder import CONDITION, MONTAGE, REPORT, ResultsFolder
 from vcm.volume import Volume
 from vcm.volumes.volume_files import write_volume
 
 SYNTHETIC = "synthetic T1w by VCMSlicer, research only"
+SEGMENTATION = "synthetic T1w by VCMSlicer, segmented"
 
 
 @dataclass(eq=False)
@@ -45,6 +47,7 @@ class RunRecord:
     montage: bool = True
     samples: list[SampleRecord] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
+    condition_files: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     noise: hashlib._Hash = field(default_factory=hashlib.sha256)
 
@@ -82,6 +85,8 @@ class RunRecord:
             ),
             samples=self.samples,
             segmenter=self.judge.sentence,
+            segmenter_labels=self.judge.segmenter.classes if self.judge.segmenter else (),
+            condition_files=self.condition_files,
             findings=self.findings,
             cost=Cost({**self.seconds, "whole run": time.perf_counter() - self.started}, {"plan": plan.name}),
             files=[*(file.name for file in self.files), REPORT],
@@ -101,13 +106,14 @@ class RunRecord:
     def _reported(self) -> Iterator[None]:
         """Bring the report up to date with what the block writes; if either fails, take back what was written."""
         files, samples, noise = list(self.files), list(self.samples), self.noise.copy()
+        conditions = dict(self.condition_files)
         try:
             yield
             self.write_report(complete=False)
         except BaseException:
             for file in set(self.files) - set(files):
                 file.unlink(missing_ok=True)
-            self.files, self.samples, self.noise = files, samples, noise
+            self.files, self.samples, self.noise, self.condition_files = files, samples, noise, conditions
             with suppress(VcmError):
                 self.write_report(complete=False)
             raise
@@ -117,27 +123,38 @@ class RunRecord:
         twin = None
         if sample.uncontrolled is not None:
             twin = TwinRecord(self._write("uncontrolled", sample.index, sample.uncontrolled, SYNTHETIC).name)
+        if not self.samples:
+            self._write_conditions()
         self.noise.update(np.ascontiguousarray(sample.noise, "<f4").tobytes())
         self.samples.append(SampleRecord(file.name, sample.seed, None, twin))
+
+    def _write_conditions(self) -> None:
+        """Write the masks and label maps as the model was given them, on the Grid that all measures are taken on."""
+        for index, condition in enumerate(self.request.conditions):
+            if condition.spec.kind is not Kind.IMAGE:
+                words = f"{condition.spec.name}, as the model was given it"
+                self.condition_files[condition.spec.name] = self._write(CONDITION, index, condition.volume, words).name
 
     def _judge(self, sample: Sample) -> None:
         started = time.perf_counter()
         entry = self.samples[-1]
-        alignment, twin, twin_alignment = self._measure(sample.volume), entry.uncontrolled, None
+        (alignment, labels), twin, twin_alignment = self._measure(sample.volume), entry.uncontrolled, None
         if sample.uncontrolled is not None and twin is not None:
-            twin_alignment = self._measure(sample.uncontrolled)
+            twin_alignment, _ = self._measure(sample.uncontrolled)
             twin = replace(twin, alignment=twin_alignment)
-        self.samples[-1] = replace(entry, alignment=alignment, uncontrolled=twin)
+        file = self._write("segmentation", sample.index, labels, SEGMENTATION).name if labels else None
+        self.samples[-1] = replace(entry, alignment=alignment, uncontrolled=twin, segmentation=file)
         self._count({**sample.seconds, "measuring": time.perf_counter() - started})
         if self.montage and len(self.samples) == 1:
             self._draw(sample, alignment, twin_alignment)
 
-    def _measure(self, image: Volume) -> Alignment | None:
+    def _measure(self, image: Volume) -> tuple[Alignment | None, Volume | None]:
+        """How well an image obeys, and the label map by which that was measured."""
         if not self.request.conditions:
-            return None
+            return None, None
         segmenter = self.judge.segmenter
         labels = segmenter.segment(image) if segmenter else None
-        return align(image, self.request.conditions, labels, segmenter.name if segmenter else "")
+        return align(image, self.request.conditions, labels, segmenter.name if segmenter else ""), labels
 
     def _write(self, kind: str, index: int, volume: Volume, description: str) -> Path:
         file = self.folder.file(kind, index)

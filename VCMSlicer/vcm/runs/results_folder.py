@@ -15,8 +15,9 @@ from vcm.errors import Code, VcmError
 
 REPORT = "report.json"
 MONTAGE = "montage.png"
-KINDS = ("sample", "uncontrolled", "preview")
-RESULT = re.compile(rf"({'|'.join(KINDS)})-\d+\.nii\.gz|{re.escape(REPORT)}|{re.escape(MONTAGE)}")
+KINDS = ("sample", "uncontrolled", "segmentation", "preview")
+CONDITION = "condition"
+RESULT = re.compile(rf"({'|'.join([*KINDS, CONDITION])})-\d+\.nii\.gz|{re.escape(REPORT)}|{re.escape(MONTAGE)}")
 LEFTOVER = re.compile(rf"\.[0-9a-f]{{8}}\.({RESULT.pattern})")
 """The temporary names under which a run that was killed may have left a file."""
 
@@ -66,7 +67,7 @@ class ResultsFolder:
                 pass
 
     def file(self, kind: str, index: int) -> Path:
-        """Where a volume goes; `kind` is one of `KINDS`."""
+        """Where a volume goes; `kind` is one of `KINDS`, or `CONDITION`."""
         return self.path / f"{kind}-{index}.nii.gz"
 
     @contextmanager
@@ -121,6 +122,7 @@ def _named_by_a_report(report: Path) -> set[str]:
         if content["complete"] is False:
             # A run that was killed may have written its next Sample without having entered it.
             names |= {f"{kind}-{len(content['samples'])}.nii.gz" for kind in KINDS} | {MONTAGE}
+            names |= {f"{CONDITION}-{index}.nii.gz" for index in range(len(content["conditions"]))}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return set()
     return names

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from vcm.errors import Code, VcmError
 from vcm.job import ConditionFile, GenerateJob
-from vcm.protocol import AlignmentSummary, ConditionInput, Generate, Generated, GeneratedSample
+from vcm.protocol import (
+    AlignmentSummary,
+    ConditionInput,
+    Generate,
+    Generated,
+    GeneratedSample,
+    GivenCondition,
+    Label,
+)
 from vcm.protocol.fields import read_fields
 from vcm.runs.results_folder import MONTAGE, REPORT
 
@@ -52,13 +60,19 @@ def generated(request: Generate, report: Mapping[str, Any]) -> Generated:
     return Generated(
         request.id,
         request.out,
-        tuple(_sample(folder, entry) for entry in report["samples"]),
+        tuple(_sample(folder, entry, report["segmenter_labels"]) for entry in report["samples"]),
         str(folder / REPORT),
         str(folder / MONTAGE) if MONTAGE in report["files"] else None,
+        tuple(_given(folder, entry) for entry in report["conditions"] if entry["file"]),
     )
 
 
-def _sample(folder: Path, entry: Mapping[str, Any]) -> GeneratedSample:
+def _given(folder: Path, entry: Mapping[str, Any]) -> GivenCondition:
+    labels = tuple(Label(c["value"], c["name"], tuple(c["segmenter"])) for c in entry["classes"])
+    return GivenCondition(entry["name"], str(folder / entry["file"]), labels)
+
+
+def _sample(folder: Path, entry: Mapping[str, Any], labels: Iterable[Mapping[str, Any]]) -> GeneratedSample:
     twin = entry["uncontrolled"] or {"file": None, "alignment": None}
     return GeneratedSample(
         path=str(folder / entry["file"]),
@@ -66,6 +80,8 @@ def _sample(folder: Path, entry: Mapping[str, Any]) -> GeneratedSample:
         alignment=_alignment(entry["alignment"]),
         uncontrolled_path=str(folder / twin["file"]) if twin["file"] else None,
         uncontrolled_alignment=_alignment(twin["alignment"]),
+        segmentation_path=str(folder / entry["segmentation"]) if entry["segmentation"] else None,
+        labels=tuple(Label(label["value"], label["name"]) for label in labels) if entry["segmentation"] else (),
     )
 
 
