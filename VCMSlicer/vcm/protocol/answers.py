@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 
 from vcm.errors import Code
 from vcm.findings import Finding
-from vcm.protocol.message import Message
+from vcm.protocol.message import Message, Record
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Hello(Message):
     """The first line of every worker: who it is."""
 
@@ -24,7 +24,7 @@ class Hello(Message):
     pid: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Ready(Message):
     """The engine is loaded; `device` says in words where it will compute. Requests may be sent before."""
 
@@ -32,7 +32,7 @@ class Ready(Message):
     device: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Accepted(Message):
     """The request is in the queue behind `ahead` others."""
 
@@ -41,7 +41,7 @@ class Accepted(Message):
     ahead: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Progress(Message):
     """How far a request is: `step` of `total` within `stage`, and the `fraction` of the whole that is done.
 
@@ -57,7 +57,7 @@ class Progress(Message):
     seconds_left: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Preview(Message):
     """The forming image of a Sample after `step`, in a file that is the client's to remove."""
 
@@ -68,7 +68,7 @@ class Preview(Message):
     step: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Said(Message):
     """A sentence about the work for people: where it runs, how the memory will do, what is untrained."""
 
@@ -77,7 +77,7 @@ class Said(Message):
     words: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Found(Message):
     """What the input doctor found."""
 
@@ -86,14 +86,14 @@ class Found(Message):
     finding: Finding
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Ending(Message):
     """The last word on the request `id`."""
 
     id: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Failed(Ending):
     """It went wrong. An empty `id` means that the fault belongs to no request that is still open."""
 
@@ -104,15 +104,15 @@ class Failed(Ending):
     details: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Cancelled(Ending):
     """It was ended early, as asked."""
 
     type: ClassVar[str] = "cancelled"
 
 
-@dataclass(frozen=True)
-class ClassScore:
+@dataclass(frozen=True, eq=False, repr=False)
+class ClassScore(Record):
     """One structure as asked for and as found; None is what could not be measured, and `remark` says why."""
 
     condition: str
@@ -125,8 +125,8 @@ class ClassScore:
     remark: str = ""
 
 
-@dataclass(frozen=True)
-class ImageScore:
+@dataclass(frozen=True, eq=False, repr=False)
+class ImageScore(Record):
     """An image condition against the Sample, both in 0–1."""
 
     condition: str
@@ -136,8 +136,8 @@ class ImageScore:
     remark: str = ""
 
 
-@dataclass(frozen=True)
-class AlignmentSummary:
+@dataclass(frozen=True, eq=False, repr=False)
+class AlignmentSummary(Record):
     """How well one image obeys its conditions; `judge` says what segmented it."""
 
     judge: str
@@ -146,8 +146,8 @@ class AlignmentSummary:
     images: tuple[ImageScore, ...] = ()
 
 
-@dataclass(frozen=True)
-class Label:
+@dataclass(frozen=True, eq=False, repr=False)
+class Label(Record):
     """A value of a label map. In a condition, `segmenter` are the labels of the segmentation it is compared with."""
 
     value: int
@@ -155,8 +155,8 @@ class Label:
     segmenter: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True)
-class GeneratedSample:
+@dataclass(frozen=True, eq=False, repr=False)
+class GeneratedSample(Record):
     """The files of one Sample, and of its twin without control from the same noise.
 
     `segmentation_path` is the label map by which the Sample was measured, `labels` what its values mean.
@@ -171,8 +171,8 @@ class GeneratedSample:
     labels: tuple[Label, ...] = ()
 
 
-@dataclass(frozen=True)
-class GivenCondition:
+@dataclass(frozen=True, eq=False, repr=False)
+class GivenCondition(Record):
     """A mask or label map as the model was given it, on the backbone's Grid."""
 
     name: str
@@ -180,7 +180,7 @@ class GivenCondition:
     labels: tuple[Label, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Generated(Ending):
     """The Samples are in their folder; `conditions` are the masks and label maps that they were asked with."""
 
@@ -192,15 +192,15 @@ class Generated(Ending):
     conditions: tuple[GivenCondition, ...] = ()
 
 
-@dataclass(frozen=True)
-class PreparedCondition:
+@dataclass(frozen=True, eq=False, repr=False)
+class PreparedCondition(Record):
     """A condition as the model sees it, on the backbone's Grid."""
 
     name: str
     path: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Examined(Ending):
     """What the doctor found, and the volumes it looked at."""
 
@@ -209,8 +209,8 @@ class Examined(Ending):
     prepared: tuple[PreparedCondition, ...] = ()
 
 
-@dataclass(frozen=True)
-class Structure:
+@dataclass(frozen=True, eq=False, repr=False)
+class Structure(Record):
     """One class of a label map and the volume it fills."""
 
     value: int
@@ -218,7 +218,7 @@ class Structure:
     ml: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Segmented(Ending):
     """The label map is at `path`."""
 
@@ -227,8 +227,8 @@ class Segmented(Ending):
     structures: tuple[Structure, ...]
 
 
-@dataclass(frozen=True)
-class PackEntry:
+@dataclass(frozen=True, eq=False, repr=False)
+class PackEntry(Record):
     """A pack and its `state`: `ready`, `broken`, or `available` from elsewhere; `words` say the rest to people.
 
     `manifest` is the pack's manifest.json as it stands, empty where there is none; `size` is in bytes.
@@ -244,7 +244,7 @@ class PackEntry:
     manifest: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Packs(Ending):
     """The packs that are here and those that could be; `folder` is where new ones go."""
 
@@ -253,8 +253,8 @@ class Packs(Ending):
     packs: tuple[PackEntry, ...]
 
 
-@dataclass(frozen=True)
-class Device:
+@dataclass(frozen=True, eq=False, repr=False)
+class Device(Record):
     """A place to compute, its name for `Generate.device`, and its memory in bytes where that can be told."""
 
     name: str
@@ -263,7 +263,7 @@ class Device:
     free_bytes: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Machine(Ending):
     """What the machine offers. The first device is what `auto` would take."""
 
@@ -275,7 +275,7 @@ class Machine(Ending):
     free_disk_bytes: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Warmed(Ending):
     """The weights are loaded, in `words` where."""
 

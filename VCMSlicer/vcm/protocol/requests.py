@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from vcm.protocol.message import Message
+from vcm.protocol.message import Message, Record
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Request(Message):
     """Something the client wants; the client chooses the `id`, unique among the requests that have not ended."""
 
     id: str
 
 
-@dataclass(frozen=True)
-class ConditionInput:
+@dataclass(frozen=True, eq=False, repr=False)
+class ConditionInput(Record):
     """A condition by file: `label` picks a structure by value or by name, `region_path` is a weight map in 0–1.
 
     `strength`, `start` and `end` mean what they mean in `vcm.conditions.Condition`.
@@ -31,7 +31,7 @@ class ConditionInput:
     region_path: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Generate(Request):
     """Make Samples into the folder `out`. None stands for the pack's or the engine's own choice.
 
@@ -63,7 +63,7 @@ class Generate(Request):
     force: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Examine(Request):
     """Ask the input doctor, and have what the model sees written into `prepared_dir` where that is given."""
 
@@ -74,7 +74,7 @@ class Examine(Request):
     prepared_dir: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Segment(Request):
     """Segment a T1w image and write the label map, on the backbone's Grid, to `out`."""
 
@@ -85,14 +85,14 @@ class Segment(Request):
     device: str = "auto"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class ListPacks(Request):
     """Which packs are there, and in which state."""
 
     type: ClassVar[str] = "list-packs"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Preflight(Request):
     """What the machine offers; `out` is a folder, there or not yet, whose disk is looked at."""
 
@@ -100,7 +100,7 @@ class Preflight(Request):
     out: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Warm(Request):
     """Load the weights now, so that the next Generate need not."""
 
@@ -111,7 +111,7 @@ class Warm(Request):
     precision: str = "auto"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Cancel(Message):
     """End the request `id` early. One that has ended already, or never was, is passed over in silence."""
 
@@ -119,7 +119,7 @@ class Cancel(Message):
     id: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Shutdown(Message):
     """Cancel everything and end the process."""
 
