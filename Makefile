@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 MODULE_RUN := VCM_MODULE_TESTS=required OMP_NUM_THREADS=1 QT_QPA_PLATFORM=offscreen $(BIN)/python
 
-.PHONY: demo test engine-test module-test module-bench module-pictures lint bench train-default train-micro release-tree clean help
+.PHONY: demo test engine-test module-test module-test-slicer module-bench module-pictures lint bench train-default train-micro release-tree clean help
 
 help: ## Show the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,13 @@ engine-test: $(VENV)/.development ## Run the tests of the engine
 
 module-test: $(VENV)/.module ## Run the tests of the Slicer module, without Slicer (see Testing/README.md)
 	$(MODULE_RUN) -m pytest --numprocesses auto Testing/module
+
+# A folder Base/Python/slicer of Slicer's sources, of any version.
+SLICER_PYTHON ?=
+
+module-test-slicer: $(VENV)/.module ## Run them with Slicer's own Python files: SLICER_PYTHON=folder
+	@test -n "$(SLICER_PYTHON)" || { echo "Name Slicer's folder: make $@ SLICER_PYTHON=…/Base/Python/slicer"; exit 2; }
+	SLICER_PYTHON="$(abspath $(SLICER_PYTHON))" $(MODULE_RUN) -B -m pytest --numprocesses auto Testing/module
 
 module-bench: $(VENV)/.module ## Measure how long the panel keeps its user waiting
 	$(MODULE_RUN) Testing/module/panelBenchmark.py

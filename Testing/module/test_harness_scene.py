@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 import slicer
+import slicer.packaging
 import vtk
 from slicer.util import VTKObservationMixin
+from slicerStandIn.testing.pip import PipRefused
 
 OBLIQUE = np.array([[0.0, -0.9, 0.1, 4.0], [0.9, 0.0, 0.2, -7.0], [0.1, 0.2, 2.0, 11.0], [0, 0, 0, 1]])
 
@@ -123,7 +125,12 @@ def test_registered_sample_data_is_copied_checked_and_loaded(scene, tmp_path):
 
 
 def test_pip_is_refused(scene):
-    from slicer import packaging
+    with pytest.raises(PipRefused, match="install torch"):
+        slicer.packaging.pip_install("torch")
 
-    with pytest.raises(packaging.PipRefused, match="install torch"):
-        packaging.pip_install("torch")
+
+def test_pip_goes_to_a_runner_of_the_test(scene, pip):
+    calls = []
+    pip.runner = calls.append
+    slicer.packaging.pip_install("torch")
+    assert [call[:2] for call in calls] == [["install", "torch"]]

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 _HERE = Path(__file__).parent
-_PYTHON_OF_SLICER = _HERE / "slicerPython"
 _IMPORTABLE_MODULES = _HERE / "importableModules"
+_SLICER_PYTHON = "SLICER_PYTHON"
 
 
 def start() -> Any:
@@ -24,10 +24,23 @@ def start() -> Any:
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     _installQt()
     # Only now: what is on the path while `slicer` itself is imported would be imported with it.
-    slicer.__path__.append(str(_PYTHON_OF_SLICER))
+    slicer.__path__.append(str(pythonOfSlicer()))
     sys.path.append(str(_IMPORTABLE_MODULES))
     _installWidgets(slicer)
     return _makeApplication(slicer)
+
+
+def pythonOfSlicer() -> Path:
+    """Folder of `ScriptedLoadableModule` and its like: Slicer's own, where SLICER_PYTHON names it, else ours."""
+    named = os.environ.get(_SLICER_PYTHON)
+    if not named:
+        return _HERE / "slicerPython"
+    folder = Path(named).resolve()
+    if not (folder / "ScriptedLoadableModule.py").is_file():
+        raise FileNotFoundError(
+            f"{_SLICER_PYTHON} names {folder}, which is not the folder Base/Python/slicer of Slicer"
+        )
+    return folder
 
 
 def _installQt() -> None:

@@ -2,24 +2,33 @@
 
 import types
 
+from .buttons import ctkCheckablePushButton, ctkColorPickerButton, ctkPushButton
 from .collapsibleButton import ctkCollapsibleButton
 from .comboBox import ctkComboBox
+from .doubleSlider import ctkDoubleSlider
 from .messageBox import ctkMessageBox
 from .pathLineEdit import ctkDirectoryButton, ctkPathLineEdit
 from .plainWidgets import plainWidgets
-from .rangeWidget import ctkRangeWidget
+from .rangeWidget import ctkDoubleRangeSlider, ctkRangeWidget
 from .sliderWidget import ctkSliderWidget
+from .spinBox import ctkDoubleSpinBox
 
 CTK_CLASSES: dict[str, type] = {
     **plainWidgets(),
     **{
         cls.__name__: cls
         for cls in (
+            ctkCheckablePushButton,
             ctkCollapsibleButton,
+            ctkColorPickerButton,
             ctkComboBox,
             ctkDirectoryButton,
+            ctkDoubleRangeSlider,
+            ctkDoubleSlider,
+            ctkDoubleSpinBox,
             ctkMessageBox,
             ctkPathLineEdit,
+            ctkPushButton,
             ctkRangeWidget,
             ctkSliderWidget,
         )

@@ -6,10 +6,7 @@ from ..pythonQt.objects import deriveClass
 
 _BASES = {
     "ctkCheckBox": QtWidgets.QCheckBox,
-    "ctkCheckablePushButton": QtWidgets.QPushButton,
     "ctkCollapsibleGroupBox": QtWidgets.QGroupBox,
-    "ctkColorPickerButton": QtWidgets.QPushButton,
-    "ctkDoubleSpinBox": QtWidgets.QDoubleSpinBox,
     "ctkExpandableWidget": QtWidgets.QFrame,
     "ctkFittedTextBrowser": QtWidgets.QTextBrowser,
     "ctkMenuButton": QtWidgets.QPushButton,

@@ -1,40 +1,60 @@
-"""`ctkRangeWidget`: two real numbers, the lower never above the upper."""
+"""`ctkRangeWidget` and `ctkDoubleRangeSlider`: two real numbers, the lower never above the upper."""
 
 from PySide6 import QtCore, QtWidgets
 
 from ..pythonQt.objects import PythonQtObject, PythonQtType
 
 
-class ctkRangeWidget(PythonQtObject, QtWidgets.QWidget, metaclass=PythonQtType):
+class _Range(PythonQtObject, QtWidgets.QWidget, metaclass=PythonQtType):
     """Two spin boxes; CTK draws a double slider between them."""
 
     valuesChanged = QtCore.Signal(float, float)
+    minimumValueChanged = QtCore.Signal(float)
+    maximumValueChanged = QtCore.Signal(float)
+    rangeChanged = QtCore.Signal(float, float)
 
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)
         self._lower, self._upper = QtWidgets.QDoubleSpinBox(self), QtWidgets.QDoubleSpinBox(self)
+        self._shown = (0.0, 99.0)
         layout = QtWidgets.QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        for box, value in ((self._lower, 0), (self._upper, 99)):
+        for box, value in zip((self._lower, self._upper), self._shown, strict=True):
             box.setRange(0, 99)
             box.setValue(value)
             layout.addWidget(box)
             box.valueChanged.connect(self._onChanged)
 
     def _onChanged(self) -> None:
-        if self._lower.value <= self._upper.value:
-            self.valuesChanged.emit(self._lower.value, self._upper.value)
+        before, now = self._shown, (self._lower.value, self._upper.value)
+        if now[0] > now[1] or now == before:
+            return
+        self._shown = now
+        for old, new, signal in zip(before, now, (self.minimumValueChanged, self.maximumValueChanged), strict=True):
+            if new != old:
+                signal.emit(new)
+        self.valuesChanged.emit(*now)
 
     def setRange(self, lowest: float, highest: float) -> None:
         for box in (self._lower, self._upper):
             box.setRange(lowest, highest)
+        self.rangeChanged.emit(lowest, highest)
 
     def setValues(self, lower: float, upper: float) -> None:
-        with QtCore.QSignalBlocker(self._lower):
-            self._lower.setValue(min(lower, upper))
-        with QtCore.QSignalBlocker(self._upper):
-            self._upper.setValue(max(lower, upper))
+        for box, value in ((self._lower, min(lower, upper)), (self._upper, max(lower, upper))):
+            with QtCore.QSignalBlocker(box):
+                box.setValue(value)
         self._onChanged()
+
+    def setMinimumValue(self, value: float) -> None:
+        self.setValues(value, max(value, self._upper.value))
+
+    def setMaximumValue(self, value: float) -> None:
+        self.setValues(min(value, self._lower.value), value)
+
+    def _each(self, set_: str, value: float) -> None:
+        for box in (self._lower, self._upper):
+            getattr(box, set_)(value)
 
     minimum = QtCore.Property(
         float, lambda self: self._lower.minimum, lambda self, v: self.setRange(v, self._lower.maximum)
@@ -42,12 +62,21 @@ class ctkRangeWidget(PythonQtObject, QtWidgets.QWidget, metaclass=PythonQtType):
     maximum = QtCore.Property(
         float, lambda self: self._lower.maximum, lambda self, v: self.setRange(self._lower.minimum, v)
     )
-    minimumValue = QtCore.Property(
-        float, lambda self: self._lower.value, lambda self, v: self.setValues(v, self._upper.value)
+    minimumValue = QtCore.Property(float, lambda self: self._lower.value, setMinimumValue)
+    maximumValue = QtCore.Property(float, lambda self: self._upper.value, setMaximumValue)
+    singleStep = QtCore.Property(
+        float, lambda self: self._lower.singleStep, lambda self, v: self._each("setSingleStep", v)
     )
-    maximumValue = QtCore.Property(
-        float, lambda self: self._upper.value, lambda self, v: self.setValues(self._lower.value, v)
-    )
-    decimals = QtCore.Property(
-        int, lambda self: self._lower.decimals, lambda self, v: [b.setDecimals(v) for b in (self._lower, self._upper)]
-    )
+
+
+class ctkDoubleRangeSlider(_Range):
+    """Without decimals: it has no spin boxes in CTK."""
+
+
+class ctkRangeWidget(_Range):
+    """With spin boxes in CTK too."""
+
+    def setDecimals(self, decimals: int) -> None:
+        self._each("setDecimals", decimals)
+
+    decimals = QtCore.Property(int, lambda self: self._lower.decimals, setDecimals)

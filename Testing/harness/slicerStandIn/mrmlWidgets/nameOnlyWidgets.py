@@ -6,7 +6,8 @@ from PySide6 import QtCore, QtWidgets
 
 from ..ctkWidgets.rangeWidget import ctkRangeWidget
 from ..ctkWidgets.sliderWidget import ctkSliderWidget
-from ..pythonQt.objects import PythonQtType, deriveClass
+from ..ctkWidgets.spinBox import ctkDoubleSpinBox
+from ..pythonQt.objects import PythonQtType
 from .mrmlWidget import qMRMLWidget
 
 
@@ -87,5 +88,5 @@ def nameOnlyWidgets() -> dict[str, type]:
         "qMRMLSubjectHierarchyTreeView": qMRMLSubjectHierarchyTreeView,
         "qMRMLSliderWidget": PythonQtType("qMRMLSliderWidget", (ctkSliderWidget,), {"__module__": __name__}),
         "qMRMLRangeWidget": PythonQtType("qMRMLRangeWidget", (ctkRangeWidget,), {"__module__": __name__}),
-        "qMRMLSpinBox": deriveClass(QtWidgets.QDoubleSpinBox, "qMRMLSpinBox"),
+        "qMRMLSpinBox": PythonQtType("qMRMLSpinBox", (ctkDoubleSpinBox,), {"__module__": __name__}),
     }

@@ -1,10 +1,9 @@
-"""`slicer.ScriptedLoadableModule`: what a scripted module's four classes are derived from.
+"""`slicer.ScriptedLoadableModule` in brief: what a scripted module's four classes are derived from.
 
 Written from Slicer's documentation. Developer mode, the reload section and the help section are not made. As in Slicer
 each class calls the `__init__` of the next base without arguments.
 """
 
-import importlib
 import logging
 import sys
 import unittest
@@ -28,19 +27,11 @@ class ScriptedLoadableModule:
         super().__init__()
         self.parent = parent
         self.moduleName = type(self).__name__
-        parent.title = ""
-        parent.categories = []
-        parent.dependencies = []
-        parent.contributors = []
-        parent.helpText = ""
-        parent.acknowledgementText = ""
+        parent.title = parent.helpText = parent.acknowledgementText = ""
+        parent.categories, parent.dependencies, parent.contributors = [], [], []
 
     def resourcePath(self, filename: str) -> str:
-        return str(Path(slicer.util.modulePath(self.moduleName)).parent / "Resources" / filename)
-
-    def getDefaultModuleDocumentationLink(self, docPage: str | None = None) -> str:
-        url = slicer.app.moduleDocumentationUrl(docPage or self.moduleName)
-        return f'<p>For more information see the <a href="{url}">online documentation</a>.</p>'
+        return str(Path(self.parent.path).parent / "Resources" / filename)
 
     def runTest(self, msec: int = 100, **kwargs: Any) -> None:
         """Run the module's `<Name>Test` class."""
@@ -52,14 +43,8 @@ class ScriptedLoadableModule:
 class ScriptedLoadableModuleWidget:
     """The Python side of a panel."""
 
-    def __init__(self, parent: Any = None) -> None:
+    def __init__(self, parent: Any) -> None:
         super().__init__()
-        if parent is None:
-            import qt
-
-            parent = slicer.qMRMLWidget()
-            qt.QVBoxLayout(parent)
-            parent.setMRMLScene(slicer.mrmlScene)
         self.parent = parent
         self.layout = parent.layout()
         self.moduleName = type(self).__name__.removesuffix("Widget")
@@ -75,12 +60,6 @@ class ScriptedLoadableModuleWidget:
     def cleanup(self) -> None:
         """Overridden by the module: the panel is about to go."""
 
-    def enter(self) -> None:
-        """Overridden by the module: the panel is shown."""
-
-    def exit(self) -> None:
-        """Overridden by the module: another panel is shown."""
-
     def onReload(self) -> None:
         slicer.util.reloadScriptedModule(self.moduleName)
 
@@ -95,31 +74,20 @@ class ScriptedLoadableModuleLogic:
 
     def __init__(self, parent: Any = None) -> None:
         super().__init__()
-        self.parent = parent
         self.moduleName = type(self).__name__.removesuffix("Logic")
-        self.isSingletonParameterNode = True
 
     def getParameterNode(self) -> Any:
         """The module's vtkMRMLScriptedModuleNode in the present scene; made if there is none."""
-        if self.isSingletonParameterNode:
-            node = slicer.mrmlScene.GetSingletonNode(self.moduleName, "vtkMRMLScriptedModuleNode")
-            return node or self.createParameterNode()
-        nodes = self.getAllParameterNodes()
-        return nodes[0] if nodes else self.createParameterNode()
-
-    def getAllParameterNodes(self) -> list[Any]:
-        nodes = slicer.util.getNodesByClass("vtkMRMLScriptedModuleNode")
-        return [node for node in nodes if node.GetAttribute("ModuleName") == self.moduleName]
+        node = slicer.mrmlScene.GetSingletonNode(self.moduleName, "vtkMRMLScriptedModuleNode")
+        return node or slicer.mrmlScene.AddNode(self.createParameterNode())
 
     def createParameterNode(self) -> Any:
         node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLScriptedModuleNode")
         node.UnRegister(None)  # the scene holds it from here on
-        if self.isSingletonParameterNode:
-            node.SetSingletonTag(self.moduleName)
-        node.SetModuleName(self.moduleName)
+        node.SetSingletonTag(self.moduleName)
         node.SetAttribute("ModuleName", self.moduleName)
         node.SetName(slicer.mrmlScene.GenerateUniqueName(self.moduleName))
-        return slicer.mrmlScene.AddNode(node)
+        return node
 
 
 class ScriptedLoadableModuleTest(unittest.TestCase):
@@ -134,16 +102,9 @@ class ScriptedLoadableModuleTest(unittest.TestCase):
         logging.info(message)
         slicer.app.processEvents()
 
-    def runTest(self, **keywords: Any) -> None:
+    def runTest(self) -> None:
         """Overridden by the module; by default every test_… method after setUp."""
         for name in unittest.defaultTestLoader.getTestCaseNames(type(self)):
             self.setUp()
             getattr(self, name)()
             self.tearDown()
-
-
-def importModuleObjects(fromModuleName: str, toModuleName: str) -> None:
-    """Copy what one module exports into another."""
-    source, target = importlib.import_module(fromModuleName), sys.modules[toModuleName]
-    for name in getattr(source, "__all__", dir(source)):
-        setattr(target, name, getattr(source, name))

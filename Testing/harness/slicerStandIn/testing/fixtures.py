@@ -14,6 +14,7 @@ from ..application.settings import clearSettings
 from ..start import start
 from .dialogs import Dialogs, answeredDialogs
 from .errorWatch import ErrorWatch
+from .pip import Pip, refusedPip
 from .vtkErrorWatch import VtkErrorWatch
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "mainWindow",
     "noUncaughtExceptions",
     "noVtkErrors",
+    "pip",
     "scene",
     "slicerApp",
 ]
@@ -66,6 +68,13 @@ def dialogs(slicerApp: Any) -> Iterator[Dialogs]:
     """`dialogs.answer(...)` answers the modal dialogs to come; one that nobody answers fails instead of hanging."""
     with answeredDialogs() as answered:
         yield answered
+
+
+@pytest.fixture(autouse=True)
+def pip(slicerApp: Any) -> Iterator[Pip]:
+    """Without `pip.runner = …` a test in which pip is run for Slicer's Python fails."""
+    with refusedPip() as refused:
+        yield refused
 
 
 @pytest.fixture
