@@ -8,7 +8,7 @@ MODULE_RUN := VCM_MODULE_TESTS=required OMP_NUM_THREADS=1 QT_QPA_PLATFORM=offscr
 .PHONY: demo test engine-test module-test module-test-slicer module-bench module-pictures lint bench train-default train-micro release-tree clean help
 
 help: ## Show the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.runtime ## Paint-to-brain in one go: a mask in, a synthetic T1w, its report and its picture in demo/
 	$(BIN)/vcm generate --condition ventricles=VCMSlicer/Resources/DemoCase/ventricles.nii.gz \
