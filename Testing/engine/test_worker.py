@@ -115,6 +115,52 @@ def test_a_bad_request_does_not_end_the_good_one_whose_id_it_uses(worker):
     assert ending.id == "a"
 
 
+HOSTILE_LINES = [
+    rb'{"type":"generate","version":1,"id":"\u0000","out":"/out"}',
+    rb'{"type":"generate","version":1,"id":"\ud800","out":"/out"}',
+    rb'{"type":"cancel","version":1,"id":"\udfff"}',
+    rb'{"type":"\ud800","version":1,"id":"\u0000"}',
+    rb'{"type":"list-packs","version":"\ud800","id":"\u0000"}',
+    rb'{"type":"list-packs","version":1,"id":"x","\ud800":"\u0000"}',
+    b'{"type":"list-packs","version":1,"id":' + b"9" * 5000 + b"}",
+    b'{"type":"list-packs","version":' + b"9" * 4000 + b',"id":"x"}',
+    b'{"type":"list-packs","version":1,"id":1e999}',
+    b'{"type":"list-packs","version":' + b"[" * 900 + b"]" * 900 + b',"id":"x"}',
+    b'{"a":' * 50_000,
+    b'{"type":"list-packs","version":1,"id":"\xff\xfe"}',
+    b"\xed\xa0\x80",
+    b'"' + b"y" * (MAX_LINE_BYTES + 10),
+]
+
+
+@pytest.mark.parametrize("line", HOSTILE_LINES, ids=range(len(HOSTILE_LINES)))
+def test_no_line_costs_the_running_request_or_the_worker(worker, line):
+    worker.begin(protocol.Generate("a", "/out", steps=30))
+    worker.send(line + b"\n" + protocol.encode(protocol.ListPacks("after")))
+    _, before = worker.until(protocol.Generated, "a")
+    assert worker.get(protocol.Packs, "after")
+    refusals = [item for item in before if isinstance(item, protocol.Failed)]
+    assert [refusal.code for refusal in refusals] == [Code.BAD_REQUEST]
+    assert all(refusal.id in ("", "x") and refusal.sentence.isprintable() for refusal in refusals)
+    assert not [item for item in before if isinstance(item, protocol.Garbage)]
+
+
+def test_what_a_worker_says_holds_no_commands_for_a_terminal_and_its_paths_are_exact():
+    evil = "a\x1b[2J\n\u202eb"
+    failed = protocol.decode(protocol.encode_answer(protocol.Failed(evil, Code.GEOMETRY, evil, evil, {"file": evil})))
+    assert (failed.id, failed.details) == (evil, {"file": evil})
+    assert failed.sentence == failed.remedy == "a\\x1b[2J\\n\\u202eb"
+    entry = protocol.PackEntry(evil, "ready", evil, title=evil, folder=evil, manifest={"title": evil, "n": 3})
+    packs = protocol.decode(protocol.encode_answer(protocol.Packs("a", evil, (entry,))))
+    assert packs.packs[0].title == packs.packs[0].manifest["title"] == "a\\x1b[2J\\n\\u202eb"
+    assert packs.packs[0].manifest["n"] == 3 and packs.folder == packs.packs[0].folder == evil
+
+
+def test_a_folder_whose_name_is_no_unicode_spoils_no_answer():
+    packs = protocol.Packs("a", "/b\udcff", (protocol.PackEntry("x\udcff", "broken", "no", folder="/b\udcff/x\0"),))
+    assert protocol.decode(protocol.encode_answer(packs)).packs[0].folder == "/b\\udcff/x\\x00"
+
+
 def test_an_id_can_be_used_again_once_its_request_has_ended(worker):
     for _ in range(20):
         worker.send(protocol.ListPacks("a"))
@@ -254,4 +300,4 @@ def test_the_fields_of_a_request_reach_the_engine_whole(worker):
 def test_an_error_about_a_file_whose_name_is_no_unicode_is_still_told(worker):
     worker.send(protocol.Generate("a", "/out", pack="name_a_strange_file"))
     failed = worker.get(protocol.Failed)
-    assert failed.code is Code.FILE_UNREADABLE and failed.sentence == "There is no ?.nii here?."
+    assert failed.code is Code.FILE_UNREADABLE and failed.sentence == "There is no \\udcff.nii here\\x00."

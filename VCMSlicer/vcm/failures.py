@@ -5,12 +5,20 @@ from __future__ import annotations
 import errno
 import json
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 
 from vcm.errors import Code, VcmError
 from vcm.protocol import Failed
 
-OUT_OF_MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory", "unable to allocate")
+OUT_OF_MEMORY_WORDS = (
+    "out of memory",
+    "allocate memory",
+    "not enough memory",
+    "unable to allocate",
+    "failed to map segment",
+    "bad_alloc",
+)
 
 
 def in_words(error: BaseException, debug: bool = False) -> VcmError:
@@ -19,14 +27,14 @@ def in_words(error: BaseException, debug: bool = False) -> VcmError:
     >>> in_words(MemoryError()).code.value
     'OUT_OF_MEMORY'
     """
-    if isinstance(error, VcmError):
-        return error
-    if _is_out_of_memory(error):
+    if any(_is_out_of_memory(cause) for cause in _causes(error)):
         return VcmError(
             Code.OUT_OF_MEMORY,
             "The computer or its graphics card ran out of memory.",
             "Close other programs, choose the precision fp16 or bf16, or compute on another device.",
         )
+    if isinstance(error, VcmError):
+        return error
     if isinstance(error, OSError) and (known := _of_the_system(error)):
         return known
     return _unforeseen(error, debug)
@@ -40,21 +48,29 @@ def failed(id: str, error: VcmError) -> Failed:
     """
     try:
         details = dict(json.loads(json.dumps(error.details, default=str, allow_nan=False)))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         details = {str(name): str(value) for name, value in error.details.items()}
-    return Failed(id, error.code, _readable(error.sentence), _readable(error.remedy), details)
-
-
-def _readable(text: str) -> str:
-    """Without what the protocol refuses, such as a file's name that is no Unicode."""
-    return text.encode("utf-8", "replace").decode().replace("\0", "?")
+    return Failed(id, error.code, error.sentence, error.remedy, details)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
     # torch has its own class for this on a GPU and a bare RuntimeError elsewhere; torch may not be loaded here.
     if isinstance(error, MemoryError) or any(cls.__name__ == "OutOfMemoryError" for cls in type(error).__mro__):
         return True
-    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in OUT_OF_MEMORY_WORDS)
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return True
+    kinds = (RuntimeError, ImportError)  # a library may not find room to be loaded
+    return isinstance(error, kinds) and any(words in str(error).lower() for words in OUT_OF_MEMORY_WORDS)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and what led to it: whoever reads a file says that it is damaged where memory ran out."""
+    seen: set[int] = set()
+    following: BaseException | None = error
+    while following is not None and id(following) not in seen:
+        seen.add(id(following))
+        yield following
+        following = following.__cause__ or following.__context__
 
 
 def _of_the_system(error: OSError) -> VcmError | None:

@@ -11,7 +11,10 @@ import typer
 
 from vcm.cli import benchmark as bench
 from vcm.cli import cohort, doctor, evaluate, generate, packs, space, teach, train
-from vcm.cli.endings import end
+from vcm.cli.endings import EXIT_CODES, end
+from vcm.cli.limits import refuse_little_memory
+from vcm.cli.terminal import OutputLostError, own_streams, say
+from vcm.errors import Code
 
 EPILOG = (
     "Example: vcm generate --condition ventricles=mask.nii.gz --age 72 --sex F --seed 1 --out result\n\n"
@@ -21,6 +24,11 @@ EPILOG = (
 
 INTERRUPTED = 130
 """What typer makes of a KeyboardInterrupt; no command returns it by itself."""
+
+NO_MEMORY = b"vcm: The computer ran out of memory.\n     Close other programs, or raise the limit of this one.\n"
+
+OUTPUT_UNWANTED = 141
+"""Whoever read our output has enough of it: what a shell says of a command that SIGPIPE ended."""
 
 app = typer.Typer(
     name="vcm",
@@ -47,7 +55,7 @@ def version(value: bool) -> None:
     if value:
         import vcm
 
-        typer.echo(f"vcm {vcm.__version__}")
+        say(f"vcm {vcm.__version__}")
         raise typer.Exit
 
 
@@ -63,20 +71,34 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line; every failure ends in one sentence and an exit code. `--debug` may stand anywhere."""
     if arguments is None:
         arguments = sys.argv[1:]
+        own_streams()
         # A job that is stopped by its scheduler cleans up as one that is stopped by its user does.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         # Importing PyTorch makes half a million objects; looking for cycles among them takes half a second and more.
         gc.set_threshold(200_000, 20, 100)
     debug = "--debug" in arguments or bool(os.environ.get("VCM_DEBUG"))
     try:
+        refuse_little_memory()
         plain = [argument for argument in arguments if argument != "--debug"]
         result = app(plain, prog_name="vcm", standalone_mode=False)
         if result == INTERRUPTED:
             raise KeyboardInterrupt
+        sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read our output has enough of it; what is still in the buffer must not be tried again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+        sys.exit(OUTPUT_UNWANTED)
     except (Exception, KeyboardInterrupt) as error:
-        sys.exit(end(error, as_json="--json" in arguments, debug=debug))
+        sys.exit(_end(error, "--json" in arguments, debug))
     sys.exit(result if isinstance(result, int) else 0)
+
+
+def _end(error: BaseException, as_json: bool, debug: bool) -> int:
+    try:
+        return end(error, as_json=as_json, debug=debug)
+    except BrokenPipeError:
+        return OUTPUT_UNWANTED
+    except OutputLostError as lost:
+        return end(lost)
+    except MemoryError:
+        # Not even the sentence finds room; what is written here was made beforehand.
+        os.write(2, NO_MEMORY)
+        return EXIT_CODES[Code.OUT_OF_MEMORY]

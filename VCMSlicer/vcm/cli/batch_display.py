@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
-import typer
-from rich.console import Console as RichConsole
-
 from vcm.cli.console import progress_bars
+from vcm.cli.terminal import SafeConsole, say, say_json
+from vcm.plain_text import plain
 
 if TYPE_CHECKING:
     from vcm.progress import Progress as Step
@@ -38,7 +36,7 @@ class BatchBars:
     """Shows a batch to a person, on stderr; its summary goes to stdout."""
 
     def __init__(self) -> None:
-        self._console = RichConsole(stderr=True, highlight=False, soft_wrap=True)
+        self._console = SafeConsole(stderr=True, soft_wrap=True)
         self._bars = progress_bars(self._console)
         self._said: set[str] = set()
 
@@ -64,11 +62,11 @@ class BatchBars:
         return BatchListeners(advance, lambda end: self._case(name, end), self._words)
 
     def summary(self, summary: Summary) -> None:
-        typer.echo(summary.words)
+        say(*summary.words.split("\n"))
 
     def _case(self, shard: str, end: CaseEnd) -> None:
         if end.code is not None:
-            self._console.print(f"refused {end.case}: {end.sentence}", style="yellow", markup=False)
+            self._console.print(plain(f"refused {end.case}: {end.sentence}"), style="yellow")
         elif not self._console.is_terminal:
             left = f", {time_left(end.seconds_left)}" if end.done < end.total else ""
             self._print(f"{shard}{end.done:,}/{end.total:,}{left}: {end.case}: {end.sentence}")
@@ -80,7 +78,7 @@ class BatchBars:
             self._print(words)
 
     def _print(self, words: str) -> None:
-        self._console.print(words, style="dim", markup=False)
+        self._console.print(plain(words), style="dim")
 
 
 class BatchLines:
@@ -119,7 +117,7 @@ class BatchLines:
 
     def _write(self, **content: object) -> None:
         # One write a line, as other processes may write to the same pipe.
-        typer.echo(json.dumps(content))
+        say_json(content, indent=None)
 
 
 def time_left(seconds: float | None) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from vcm.cli.terminal import SafeConsole, say_json
+from vcm.plain_text import plain
 
 INCOMPLETE = 1
 """The exit code where a stage could not be measured, or was interrupted."""
@@ -37,8 +39,6 @@ def bench(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON and nothing else.")] = False,
 ) -> int:
     """See HELP."""
-    from rich.console import Console
-
     from vcm.atomic_files import write_json
     from vcm.benchmark.published import require_reference
     from vcm.benchmark.report import as_dict, lines, table
@@ -55,18 +55,18 @@ def bench(
     source = config.name if config is not None else ""
     runtime = choose_runtime(device, precision)
     setting = Setting.create(runtime, tiny=tiny, config=given, source=source, steps=steps, memory=memory)
-    progress = Console(stderr=True, quiet=as_json, highlight=False)
-    ways = run_benchmark(setting, lambda words: progress.print(words, style="dim", markup=False))
+    progress = SafeConsole(stderr=True, quiet=as_json)
+    ways = run_benchmark(setting, lambda words: progress.print(plain(words), style="dim"))
     result = as_dict(setting, *ways)
     if out is not None:
         write_json(out, result)
     if as_json:
-        typer.echo(json.dumps(result, indent=1, default=str))
+        say_json(result)
     else:
-        console = Console(highlight=False, soft_wrap=True)
+        console = SafeConsole(soft_wrap=True)
         console.print(table(setting, *ways))
         for line in lines(setting, *ways):
-            console.print(line, markup=False)
+            console.print(plain(line))
     return 0 if result["complete"] else INCOMPLETE
 
 

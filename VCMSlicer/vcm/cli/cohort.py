@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vcm.cli.terminal import SafeConsole, say
+
 if TYPE_CHECKING:
     from vcm.training.cohort import CohortMaker
 
@@ -43,9 +45,10 @@ def make_command(
     from vcm.training.cohort_making import make_cohort
 
     maker = _maker(labelmaps, seed, heads, contrasts, device)
-    for _ in track(make_cohort(maker, count, out, jobs), description="making heads", total=count):
+    bar = SafeConsole(stderr=True)
+    for _ in track(make_cohort(maker, count, out, jobs), description="making heads", total=count, console=bar):
         pass
-    typer.echo(f"{out / 'cases.csv'} lists {count} synthetic cases")
+    say(f"{out / 'cases.csv'} lists {count} synthetic cases")
 
 
 FROM_FOLDER_HELP = """Bring real T1w scans with their segmentations onto a backbone's Grid, as a cohort.
@@ -91,17 +94,19 @@ def from_folder_command(
     scans = find_scans(images, segmentations)
     intake = prepare_intake(find_pack(pack or default_backbone()), registration, labels, template)
     total = len(scans.pairs) + len(scans.refusals)
-    arrivals = list(track(take_in_folder(scans, intake, out, jobs), description="bringing in scans", total=total))
+    bar = SafeConsole(stderr=True)
+    taken = take_in_folder(scans, intake, out, jobs)
+    arrivals = list(track(taken, description="bringing in scans", total=total, console=bar))
     console = Console()
     for arrival in sorted(arrivals, key=lambda one: one.name):
         if arrival.refusal is not None:
             one = arrival.refusal
             console.finding(Finding(Level.ERROR, one.code, one.name, one.sentence, one.remedy))
     for line in summary(arrivals):
-        typer.echo(line)
+        say(line)
     refused = any(arrival.refusal for arrival in arrivals)
     if refused:
-        typer.echo(f"{out / REFUSED} says why")
+        say(f"{out / REFUSED} says why")
     return 1 if refused else 0
 
 
@@ -121,9 +126,9 @@ def bench_command(
     from vcm.training.cohort_speed import measure_speed
 
     speed = measure_speed(_maker(labelmaps, 1, heads, contrasts, device), count, jobs)
-    typer.echo(f"{speed.in_memory:6.2f} heads a second in memory")
-    typer.echo(f"{speed.as_files:6.2f} heads a second as files")
-    typer.echo(f"{speed.preparing_s:6.2f} seconds to prepare a label map, once in each process")
+    say(f"{speed.in_memory:6.2f} heads a second in memory")
+    say(f"{speed.as_files:6.2f} heads a second as files")
+    say(f"{speed.preparing_s:6.2f} seconds to prepare a label map, once in each process")
 
 
 def _maker(labelmaps: Path, seed: int, heads: str | None, contrasts: str, device: str) -> CohortMaker:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from rich.console import Console as RichConsole
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from vcm.cli.terminal import SafeConsole
 from vcm.findings import Finding, Level
+from vcm.plain_text import plain
 
 if TYPE_CHECKING:
     from vcm.progress import Progress as Step
@@ -17,14 +18,14 @@ if TYPE_CHECKING:
 STYLES = {Level.ERROR: "bold red", Level.WARNING: "yellow", Level.NOTE: "dim"}
 
 
-def progress_bars(console: RichConsole) -> Progress:
+def progress_bars(console: SafeConsole) -> Progress:
     """Bars with a share, the time used and a field `left` for the time left; none where no one looks at a terminal."""
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %"),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[left]}"),
+        TextColumn("{task.fields[left]}", markup=False),
         console=console,
         transient=True,
         disable=not console.is_terminal,
@@ -35,7 +36,7 @@ class Console:
     """Shows a run to a person; `quiet` shows nothing, for machines."""
 
     def __init__(self, *, quiet: bool = False) -> None:
-        self._console = RichConsole(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+        self._console = SafeConsole(stderr=True, quiet=quiet, soft_wrap=True)
         self._bar = progress_bars(self._console)
         self._task = self._bar.add_task("starting", total=1.0, left="", visible=False)
 
@@ -56,13 +57,13 @@ class Console:
 
     def finding(self, finding: Finding) -> None:
         """Show what the input doctor found."""
-        self._console.print(f"{finding.level.value}: {finding.sentence}", style=STYLES[finding.level], markup=False)
+        self._console.print(f"{finding.level.value}: {plain(finding.sentence)}", style=STYLES[finding.level])
         if finding.remedy and finding.level is not Level.NOTE:
-            self._console.print(f"  {finding.remedy}", style="dim", markup=False)
+            self._console.print(f"  {plain(finding.remedy)}", style="dim")
 
     def words(self, words: str) -> None:
         """Show a sentence about the run."""
-        self._console.print(words, style="dim", markup=False)
+        self._console.print(plain(words), style="dim")
 
     def _unless_it_stops(self, finding: Finding) -> None:
         # An error ends the run, and is told there.

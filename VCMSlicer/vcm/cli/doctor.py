@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vcm.cli.inputs import parse_conditions
+from vcm.cli.terminal import say, say_json
 from vcm.errors import Code, VcmError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def doctor(
         _write_seen(out, examinations, force)
     usable = all(examination.condition is not None for examination in examinations)
     if as_json:
-        typer.echo(json.dumps({"usable": usable, "conditions": [e.as_dict() for e in examinations]}, indent=1))
+        say_json({"usable": usable, "conditions": [e.as_dict() for e in examinations]})
         return 0 if usable else 1
     console = Console()
     for examination in examinations:
@@ -55,9 +55,9 @@ def doctor(
             console.finding(finding)
         if examination.condition is not None:
             volumes = ", ".join(f"{name} {ml:.1f} ml" for name, ml in examination.as_dict()["millilitres"].items())
-            typer.echo(f"{examination.name} is usable" + (f": {volumes}" if volumes else ""))
+            say(f"{examination.name} is usable" + (f": {volumes}" if volumes else ""))
         else:
-            typer.echo(f"{examination.name} cannot be used")
+            say(f"{examination.name} cannot be used")
     return 0 if usable else 1
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import sys
 import traceback
 
 import typer
 
+from vcm.cli.terminal import OutputLostError, say_json, tell
 from vcm.errors import Code, VcmError
+from vcm.failures import in_words
 
 EXIT_CODES = {Code.BAD_REQUEST: 2, Code.INTERNAL: 70, Code.OUT_OF_MEMORY: 71, Code.CANCELLED: 130}
 REFUSED = 1
@@ -23,14 +23,14 @@ def end(error: BaseException, *, as_json: bool = False, debug: bool = False) -> 
     if not told.sentence:
         # Who asks for nothing is shown the help, and that is all there is to say.
         return EXIT_CODES[Code.BAD_REQUEST]
-    if as_json:
-        print(json.dumps({"error": told.as_dict()}, default=str), flush=True)
+    if as_json and not isinstance(told, OutputLostError):
+        say_json({"error": told.as_dict()}, indent=None)
     else:
-        print(f"vcm: {told.sentence}", file=sys.stderr)
+        tell(f"vcm: {told.sentence}")
         for finding in told.details.get("findings", [])[1:]:
-            print(f"vcm: {finding['sentence']}", file=sys.stderr)
+            tell(f"vcm: {finding['sentence']}")
         if told.remedy:
-            print(f"     {told.remedy}", file=sys.stderr)
+            tell(f"     {told.remedy}")
     return EXIT_CODES.get(told.code, REFUSED)
 
 
@@ -42,8 +42,6 @@ def _in_words(error: BaseException) -> VcmError:
         context = getattr(error, "ctx", None)
         remedy = f"See: {context.command_path} --help" if context else "See: vcm --help"
         return VcmError(Code.BAD_REQUEST, error.format_message(), remedy)
-    from vcm.failures import in_words
-
     told = in_words(error)
     if told.code is Code.INTERNAL and told is not error:
         told.remedy = "Run the command again with --debug and report what it prints."

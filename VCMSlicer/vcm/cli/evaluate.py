@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vcm.cli.console import Console
+from vcm.cli.limits import use_threads
+from vcm.cli.terminal import say, say_json
 from vcm.errors import Code, VcmError
 
 if TYPE_CHECKING:
@@ -102,13 +103,10 @@ def evaluate(
     if evaluations:
         raise VcmError(Code.BAD_REQUEST, f"Only compare takes more than one name; {evaluations[0]!r} was given.")
     _require_one_way(cases=cases, images=images or references, attribute=attribute or contact_sheet)
-    import torch
-
     from vcm.evaluation.control_evaluation import CaseOptions, Told
     from vcm.packs.store import default_backbone, find_pack
 
-    if threads:
-        torch.set_num_threads(threads)
+    use_threads(threads)
     files = _files(features or [])
     with Console(quiet=as_json) as console:
         told = Told(console.listeners().progress, console.words)
@@ -239,7 +237,7 @@ def _tell(data: Mapping[str, Any], as_json: bool, words: str) -> None:
     if as_json:
         from vcm.atomic_files import without_nan
 
-        typer.echo(json.dumps(without_nan(dict(data)), indent=1))
+        say_json(without_nan(dict(data)))
         return
     for row in data.get("rows", []):
         controlled = row.get("controlled")
@@ -249,8 +247,8 @@ def _tell(data: Mapping[str, Any], as_json: bool, words: str) -> None:
                 for name in ("uncontrolled", "reconstruction")
                 if row.get(name) and row[name]["n"]
             ]
-            typer.echo(f"{row['conditions']}: Dice of {row['structure']} {controlled['mean']:.3f}, {', '.join(others)}")
-    typer.echo(words)
+            say(f"{row['conditions']}: Dice of {row['structure']} {controlled['mean']:.3f}, {', '.join(others)}")
+    say(*words.split("\n"))
 
 
 evaluate.__doc__ = HELP

@@ -10,6 +10,7 @@ import typer
 
 from vcm.cli.console import Console
 from vcm.cli.inputs import parse_acting, parse_conditions, parse_numbers
+from vcm.cli.terminal import say, say_json
 from vcm.errors import Code, VcmError
 
 HELP = """Generate synthetic T1w brain MRI that obeys the conditions given.
@@ -145,12 +146,11 @@ def generate(
     with Console(quiet=as_json) as console:
         result = run_generate(job, console.listeners())
     if as_json:
-        # In ASCII, as not every terminal and pipe takes more.
-        typer.echo(json.dumps(json.loads((out / REPORT).read_text("utf-8")), indent=1))
+        say_json(json.loads((out / REPORT).read_text("utf-8")))
         return
     for summary in result.summaries:
-        typer.echo(summary)
-    typer.echo(f"written to {out}: {', '.join(file.name for file in result.files)}")
+        say(*summary.split("\n"))
+    say(f"written to {out}: {', '.join(file.name for file in result.files)}")
 
 
 generate.__doc__ = HELP

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import typer
+from vcm.cli.terminal import SafeConsole
+from vcm.plain_text import plain
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from vcm.packs.catalogue import CatalogueEntry
     from vcm.packs.store import InstalledPack, Pack
 
@@ -72,7 +69,7 @@ def pack_details(pack: Pack) -> dict[str, Any]:
 def installed_row(entry: InstalledPack) -> tuple[str, str, str, str, str]:
     """A line of the list: name, kind, backbone it steers, size, state."""
     if entry.pack is None:
-        return entry.name, "", "", "", f"unusable: {entry.problem.sentence if entry.problem else ''}"
+        return plain(entry.name), "", "", "", plain(f"unusable: {entry.problem.sentence if entry.problem else ''}")
     manifest = entry.pack.manifest
     state = "comes with the program" if entry.pack.embedded else "ready"
     if manifest.untrained:
@@ -105,21 +102,8 @@ def in_words(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
-        return "\n".join(map(str, value)) or "none"
-    return "none" if value is None or value == "" else str(value)
-
-
-def console(stderr: bool = False) -> Console:
-    """The terminal; into a pipe, lines are left long enough for other programs to read."""
-    from rich.console import Console
-
-    piped = not (sys.stderr if stderr else sys.stdout).isatty()
-    return Console(stderr=stderr, markup=False, highlight=False, width=200 if piped else None)
-
-
-def print_json(content: Any) -> None:
-    """JSON for machines, on stdout."""
-    typer.echo(json.dumps(content, indent=1, ensure_ascii=False))
+        return "\n".join(plain(str(entry)) for entry in value) or "none"
+    return "none" if value is None or value == "" else plain(str(value))
 
 
 def print_table(titles: tuple[str, ...], rows: list[Any]) -> None:
@@ -132,14 +116,16 @@ def print_table(titles: tuple[str, ...], rows: list[Any]) -> None:
         table.add_column(title, overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    console().print(table)
+    SafeConsole().print(table)
 
 
 @contextmanager
 def status_line(doing: str) -> Iterator[Any]:
     """A line on stderr that says what is going on, for as long as it does."""
-    with console(stderr=True).status(f"{doing} …") as status:
-        yield lambda step: status.update(f"{doing}: {step} …")
+    from rich.text import Text
+
+    with SafeConsole(stderr=True).status(Text(plain(f"{doing} …"))) as status:
+        yield lambda step: status.update(Text(plain(f"{doing}: {step} …")))
 
 
 @contextmanager
@@ -148,18 +134,18 @@ def download_bars() -> Iterator[Any]:
     from rich import progress as bars
 
     columns = (
-        bars.TextColumn("{task.description}"),
+        bars.TextColumn("{task.description}", markup=False),
         bars.BarColumn(),
         bars.DownloadColumn(),
         bars.TransferSpeedColumn(),
         bars.TimeRemainingColumn(),
     )
     tasks: dict[str, bars.TaskID] = {}
-    with bars.Progress(*columns, console=console(stderr=True)) as progress:
+    with bars.Progress(*columns, console=SafeConsole(stderr=True)) as progress:
 
         def on_bytes(name: str, done: int, total: int | None) -> None:
             if name not in tasks:
                 tasks[name] = progress.add_task(name, total=total)
             progress.update(tasks[name], completed=done, total=total)
 
-        yield (lambda step: progress.console.print(f"{step} …")), on_bytes
+        yield (lambda step: progress.console.print(plain(f"{step} …"))), on_bytes

@@ -10,19 +10,19 @@ import typer
 
 from vcm.cli.pack_display import (
     available_facts,
-    console,
     download_bars,
     how_to_get,
     in_words,
     installed_facts,
     installed_row,
     pack_details,
-    print_json,
     print_table,
     size_in_words,
     status_line,
 )
+from vcm.cli.terminal import say, say_json, tell
 from vcm.errors import Code, VcmError
+from vcm.plain_text import plain
 
 if TYPE_CHECKING:
     from vcm.packs.acquiring import Consent
@@ -49,7 +49,7 @@ def list_command(as_json: AsJson = False) -> None:
     installed = {entry.name for entry in entries}
     available = [entry for entry in read_catalogue() if entry.name not in installed]
     if as_json:
-        print_json(
+        say_json(
             {
                 "folder": str(packs_folder()),
                 "packs": [installed_facts(entry) for entry in entries],
@@ -63,7 +63,7 @@ def list_command(as_json: AsJson = False) -> None:
         for a in available
     ]
     print_table(("name", "kind", "steers", "size", "state"), rows)
-    console().print(f"Folder of your packs: {packs_folder()}", soft_wrap=True)
+    say(f"Folder of your packs: {packs_folder()}")
 
 
 @app.command("info", epilog="Example: vcm packs info brainldm-mini")
@@ -82,7 +82,7 @@ def info_command(name: Name, as_json: AsJson = False) -> None:
         facts = installed_facts(InstalledPack(pack.name, pack.folder, pack))
         facts |= {"manifest": read_json(pack.folder / FILE_NAME)} if as_json else pack_details(pack)
     if as_json:
-        print_json(facts)
+        say_json(facts)
         return
     print_table(("field", "value"), [(key.replace("_", " "), in_words(value)) for key, value in facts.items()])
 
@@ -103,11 +103,14 @@ def verify_command(
             {"name": name, "ok": error is None, "problem": error.as_dict() if error else None}
             for name, error in problems.items()
         ]
-        print_json({"ok": not any(problems.values()), "packs": results})
+        say_json({"ok": not any(problems.values()), "packs": results})
         if any(problems.values()):
             raise typer.Exit(1)
         return
-    print_table(("name", "state"), [(name, error.sentence if error else "whole") for name, error in problems.items()])
+    print_table(
+        ("name", "state"),
+        [(plain(name), plain(error.sentence) if error else "whole") for name, error in problems.items()],
+    )
     for error in problems.values():
         if error:
             raise error
@@ -199,9 +202,9 @@ def remove_command(
     from vcm.packs.installation import remove
 
     if not yes and _interactive():
-        typer.confirm(f"Delete the pack {name}?", abort=True, err=True)
+        typer.confirm(plain(f"Delete the pack {name}?"), abort=True, err=True)
     remove(name)
-    console(stderr=True).print(f"Removed {name}.")
+    tell(f"Removed {name}.")
 
 
 def _verify(entry: InstalledPack) -> VcmError | None:
@@ -223,10 +226,10 @@ def _ask(entry: CatalogueEntry, consent: Consent) -> Consent:
 
     if not _interactive():
         return consent
-    terminal = console(stderr=True)
     licence, unverified = consent.licence, consent.unverified
     if entry.licence.must_accept and not licence:
-        terminal.print(f"{entry.title}\nLicence: {entry.licence.name} {entry.licence.url}\n{entry.licence.summary}")
+        for line in (entry.title, f"Licence: {entry.licence.name} {entry.licence.url}", entry.licence.summary):
+            tell(line)
         licence = typer.confirm("Do you accept this?", err=True)
     if entry.unverifiable and licence and not unverified:
         unverified = typer.confirm("No hash of this file is known. Do you trust your copy of it?", err=True)
@@ -235,8 +238,8 @@ def _ask(entry: CatalogueEntry, consent: Consent) -> Consent:
 
 def _say_installed(packs: list[Pack]) -> None:
     for pack in packs:
-        console(stderr=True).print(f"Installed {pack.name} in {pack.folder}", soft_wrap=True)
+        tell(f"Installed {pack.name} in {pack.folder}")
 
 
 def _interactive() -> bool:
-    return sys.stdin.isatty()
+    return sys.stdin is not None and sys.stdin.isatty()

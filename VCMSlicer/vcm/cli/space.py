@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
+
+from vcm.cli.terminal import say, say_json
 
 
 def check_space_command(
@@ -34,10 +35,10 @@ def check_space_command(
     segmenter = PackSegmenter.from_pack(judge)
     found = check_space(segmenter.segment(sample.volume), segmenter.classes)
     if as_json:
-        typer.echo(json.dumps({**asdict(found), "distance_mm": found.distance_mm, "passed": found.passed}, indent=1))
+        say_json({**asdict(found), "distance_mm": found.distance_mm, "passed": found.passed})
     else:
         for structure, shift in found.structures.items():
-            typer.echo(f"{structure:18} {shift[0]:+6.1f} {shift[1]:+6.1f} {shift[2]:+6.1f} mm (R A S)")
+            say(f"{structure:18} {shift[0]:+6.1f} {shift[1]:+6.1f} {shift[2]:+6.1f} mm (R A S)")
         verdict = "in MNI space" if found.passed else "not in MNI space"
-        typer.echo(f"{verdict}: {found.distance_mm:.1f} mm off in the mean, up to {TOLERANCE_MM:g} are allowed")
+        say(f"{verdict}: {found.distance_mm:.1f} mm off in the mean, up to {TOLERANCE_MM:g} are allowed")
     return 0 if found.passed else 1

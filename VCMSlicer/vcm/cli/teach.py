@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shlex
 import sys
@@ -10,6 +9,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from vcm.cli.limits import use_threads
+from vcm.cli.terminal import say, say_json
 
 HELP = """Teach a model a new condition from labelled cases.
 
@@ -61,10 +63,7 @@ def teach(
     from vcm.training.team import Team
 
     taught = parse_taught(condition or (), structure or ())
-    if threads:
-        import torch
-
-        torch.set_num_threads(threads)
+    use_threads(threads)
     request = TeachRequest(
         cases, name, taught, backbone, out, work, minutes, steps, batch, device, plan, force, data, licence,
         shlex.join(["vcm", *sys.argv[1:]]),
@@ -78,9 +77,9 @@ def teach(
     if not team.first:
         return
     if as_json:
-        typer.echo(json.dumps(teaching_as_dict(outcome)))
+        say_json(teaching_as_dict(outcome), indent=None)
         return
-    typer.echo(
+    say(
         {
             "planned": "Nothing was taught yet; leave out --plan to begin.",
             "paused": "The time is used up; run the same command to go on.",

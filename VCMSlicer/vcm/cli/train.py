@@ -10,6 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from vcm.cli.limits import use_threads
+from vcm.cli.terminal import SafeConsole, say
+from vcm.plain_text import plain
+
 if TYPE_CHECKING:
     from vcm.training.settings import TrainingSettings
     from vcm.training.trainer import Trainer
@@ -66,12 +70,12 @@ def control_command(
     grid = _grid(settings.backbone)
     learned = cohort_cases(cases, grid, first_cases)
     unseen = cohort_cases(held_out, grid, held_out_cases) if held_out else []
-    _use(threads)
+    use_threads(threads)
     if plan:
         from vcm.training.plan import plan_control
 
         for line in plan_control(settings, len(learned), cases, device):
-            typer.echo(line)
+            say(line)
         return
     with _Console(device) as console:
         run = open_control_run(
@@ -103,7 +107,7 @@ def denoiser_command(
     settings = _settings(DenoiserSettings, out, config, {"backbone": backbone, "steps": steps})
     grid = _grid(settings.backbone)
     unseen = cohort_cases(held_out, grid, held_out_cases) if held_out else []
-    _use(threads)
+    use_threads(threads)
     with _Console(device) as console:
         run = open_denoiser_run(
             settings, cohort_cases(cases, grid, first_cases), out,
@@ -182,22 +186,21 @@ def export_command(
     export_run(
         run, out, hardware=hardware, command=command, data=data, licence=licence, version=version, figures=figures
     )
-    typer.echo(f"{out} holds the pack {out.name}")
+    say(f"{out} holds the pack {out.name}")
 
 
 class _Console:
     """What a training shows on the terminal, from the first of its processes: words, and a bar with the time left."""
 
     def __init__(self, device: str) -> None:
-        from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         from vcm.training.team import Team
 
         self.team = Team(device)
-        console = Console(quiet=not self.team.first, highlight=False, soft_wrap=True)
+        console = SafeConsole(quiet=not self.team.first, soft_wrap=True)
         self._bar = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+            TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
             console=console, transient=True, disable=not console.is_terminal,
         )  # fmt: skip
         self._task = self._bar.add_task("preparing", total=None)
@@ -224,7 +227,7 @@ class _Console:
         self._say(endings[trainer.train(minutes)])
 
     def _say(self, words: str) -> None:
-        self._bar.console.print(words, markup=False)
+        self._bar.console.print(plain(words))
 
     def _row(self, progress: Any) -> None:
         figures = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in progress.figures.items())
@@ -248,7 +251,7 @@ def _train_on_images(
 ) -> None:
     from vcm.training.cohort_files import read_cases
 
-    _use(threads)
+    use_threads(threads)
     with _Console(device) as console:
         unseen = read_cases(held_out)[:held_out_cases] if held_out else []
         learned = read_cases(cases)[:first_cases]
@@ -274,10 +277,3 @@ def _grid(backbone: str) -> Any:
     from vcm.packs.store import find_pack
 
     return find_pack(backbone).backbone.grid
-
-
-def _use(threads: int | None) -> None:
-    import torch
-
-    if threads:
-        torch.set_num_threads(threads)

@@ -32,7 +32,7 @@ from vcm.protocol.answers import (
     Structure,
     Warmed,
 )
-from vcm.protocol.lines import PROTOCOL_VERSION, Garbage, LineDecoder, ProtocolError, decode, encode
+from vcm.protocol.lines import PROTOCOL_VERSION, Garbage, LineDecoder, ProtocolError, decode, encode, encode_answer
 from vcm.protocol.message import Message
 from vcm.protocol.requests import (
     REQUESTS,
@@ -94,4 +94,5 @@ __all__ = [
     "Warmed",
     "decode",
     "encode",
+    "encode_answer",
 ]

@@ -95,7 +95,7 @@ def _read_plain(hint: Any, value: Any, where: str) -> Any:
         _expect(number and abs(value) <= sys.float_info.max, where, "a number", value)
         return float(value)
     elif hint is str:
-        _expect(isinstance(value, str) and _is_readable(value), where, "a text", value)
+        _expect(isinstance(value, str) and is_readable(value), where, "a text", value)
     elif hint is type(None):
         _expect(value is None, where, "null", value)
     elif hint is not Any:
@@ -103,7 +103,8 @@ def _read_plain(hint: Any, value: Any, where: str) -> Any:
     return value
 
 
-def _is_readable(text: str) -> bool:
+def is_readable(text: str) -> bool:
+    """Whether a text can be a name or a path: it holds neither NUL nor half a surrogate pair."""
     # Half a surrogate pair stands for a byte that is no Unicode: file names with one abort the process in ITK.
     return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 

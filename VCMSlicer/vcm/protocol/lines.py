@@ -9,14 +9,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from vcm.errors import Code, VcmError
-from vcm.protocol.answers import FROM_WORKER
-from vcm.protocol.fields import FieldError, as_json, read_fields
+from vcm.plain_text import plain
+from vcm.protocol.answers import FROM_WORKER, Ending, Failed, Said
+from vcm.protocol.fields import FieldError, as_json, is_readable, read_fields
 from vcm.protocol.message import Message
 from vcm.protocol.requests import FROM_CLIENT
 
 PROTOCOL_VERSION = 1
 MAX_LINE_BYTES = 4 * 1024 * 1024
 SHOWN_CHARACTERS = 200
+EXACT = {"id", "file", "path", "out", "folder", "report_path", "montage_path", "uncontrolled_path"}
+"""Fields that a client uses as they are."""
 BY_TYPE: dict[str, type[Message]] = {message.type: message for message in (*FROM_CLIENT, *FROM_WORKER)}
 
 
@@ -39,12 +42,16 @@ class Garbage:
 def encode(message: Message) -> bytes:
     r"""One line, ASCII alone, so that no reader can cut a character in two; TypeError where a field does not fit.
 
+    What a worker says to people is escaped where it holds a terminal's commands; ids and paths are left as they are.
+
     >>> from vcm.protocol import Cancel
     >>> encode(Cancel("größer"))
     b'{"type":"cancel","version":1,"id":"gr\\u00f6\\u00dfer"}\n'
     """
     try:
         content = as_json(message)
+        if isinstance(message, FROM_WORKER):
+            content = {name: _for_people(value, name) for name, value in content.items()}
         read_fields(type(message), content)
         line = json.dumps(
             {"type": message.type, "version": PROTOCOL_VERSION, **content}, allow_nan=False, separators=(",", ":")
@@ -52,6 +59,18 @@ def encode(message: Message) -> bytes:
     except (FieldError, TypeError, ValueError, RecursionError) as error:
         raise TypeError(f"the message {message.type} cannot be sent: {error}") from error
     return line.encode("ascii") + b"\n"
+
+
+def encode_answer(message: Message) -> bytes:
+    """As `encode`, and never in vain: what cannot be sent becomes a message that says so, under the same id."""
+    try:
+        return encode(message)
+    except TypeError as error:
+        sentence, id = f"The worker's answer could not be sent: {error}.", getattr(message, "id", "")
+        if isinstance(message, Ending):
+            details = {"where": f"the message {message.type}"}
+            return encode(Failed(id, Code.INTERNAL, sentence, "Report it together with this sentence.", details))
+        return encode(Said(id, sentence))
 
 
 def decode(line: bytes | str) -> Message:
@@ -65,7 +84,7 @@ def decode(line: bytes | str) -> Message:
     """
     content = _read_object(line)
     tag, version, identity = content.pop("type", None), content.pop("version", None), content.get("id", "")
-    identity = identity if isinstance(identity, str) else ""
+    identity = identity if isinstance(identity, str) and is_readable(identity) else ""
     if type(version) is not int or version != PROTOCOL_VERSION:
         raise ProtocolError(
             f"The message speaks version {_head(version)} of the worker's protocol; "
@@ -81,6 +100,16 @@ def decode(line: bytes | str) -> Message:
     except (FieldError, RecursionError) as error:
         raise ProtocolError(f"The message {tag} does not fit: {error}.", id=identity) from error
     return message
+
+
+def _for_people(value: Any, name: str) -> Any:
+    if isinstance(value, Mapping):
+        return {plain(str(key)): _for_people(item, str(key)) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_for_people(item, name) for item in value]
+    if not isinstance(value, str) or (name in EXACT and is_readable(value)):
+        return value
+    return plain(value)
 
 
 def _read_object(line: bytes | str) -> dict[str, Any]:
@@ -116,7 +145,10 @@ _STRICT_JSON = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_fi
 
 
 def _head(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except (RecursionError, ValueError):
+        return "that cannot be shown"
     return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…"
 
 
@@ -172,6 +204,8 @@ class LineDecoder:
             return [decode(line)]
         except ProtocolError as error:
             return [Garbage(_readable(line), error)]
+        except Exception as error:  # whatever a peer sends, the lines after it are read
+            return [Garbage(_readable(line), ProtocolError(f"The line cannot be read: {type(error).__name__}."))]
 
 
 def _readable(line: bytes | bytearray) -> str:

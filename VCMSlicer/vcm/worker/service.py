@@ -108,16 +108,10 @@ class Worker:
             ending = self._routes[type(job.request)](job.request, call)
         except BaseException as error:  # a library may raise SystemExit; only the client ends the worker
             ending = self._failure(id, error)
-        self._jobs.finish(lambda _: self._send_ending(ending))
+        self._jobs.finish(lambda _: self._outbox.put(ending))
         if isinstance(ending, Failed) and ending.code is Code.OUT_OF_MEMORY:
             with contextlib.suppress(Exception):  # the device may be past help; the next request will tell
                 self._engine.release()
-
-    def _send_ending(self, ending: Ending) -> None:
-        try:
-            self._outbox.put(ending)
-        except TypeError as error:
-            self._outbox.put(self._failure(ending.id, error))
 
     def _listen(self) -> None:
         decoder = LineDecoder()
@@ -131,6 +125,13 @@ class Worker:
             self.stop()
 
     def _hear(self, item: Message | Garbage) -> None:
+        """Do what a line asks for. Nothing that a line holds may end the thread that listens."""
+        try:
+            self._obey(item)
+        except Exception as error:
+            self._refuse(in_words(error, self._debug), "")
+
+    def _obey(self, item: Message | Garbage) -> None:
         if isinstance(item, Garbage):
             self._refuse(item.error, item.error.id)
         elif isinstance(item, Cancel):

@@ -8,10 +8,21 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from vcm.protocol import Message, encode
+from vcm.protocol import Message, encode_answer
 
 PIECE_BYTES = 65536
 HANDOVER_SECONDS = 0.2
+
+
+def open_closed_streams() -> int:
+    """Lead those of the descriptors 0, 1 and 2 nowhere that are closed, and give another one that leads nowhere.
+
+    A file that is opened later would land in their place otherwise, and whatever prints would write into it.
+    """
+    nothing = os.open(os.devnull, os.O_RDWR)
+    while nothing <= 2:
+        nothing = os.open(os.devnull, os.O_RDWR)
+    return nothing
 
 
 def take_streams() -> tuple[int, int]:
@@ -20,9 +31,7 @@ def take_streams() -> tuple[int, int]:
     From here on descriptor 0 is empty and descriptor 1 leads to stderr: whatever prints or reads, C libraries and
     child processes included, cannot touch the protocol.
     """
-    nothing = os.open(os.devnull, os.O_RDWR)
-    while nothing <= 2:  # one of the three was closed; a file opened later must not land in its place
-        nothing = os.open(os.devnull, os.O_RDWR)
+    nothing = open_closed_streams()
     inlet, outlet = os.dup(0), os.dup(1)
     os.dup2(nothing, 0)
     os.dup2(2, 1)
@@ -61,7 +70,7 @@ class Outbox:
 
     def put(self, message: Message) -> None:
         """Send a message. It has left when this returns, unless the client is behind with its reading."""
-        line = encode(message)
+        line = encode_answer(message)
         with self._changed:
             behind = bool(self._lines)
             self._lines.append(line)
