@@ -29,12 +29,14 @@ from vcm.protocol import (
     Generate,
     Generated,
     GeneratedSample,
+    GetPack,
     GivenCondition,
     ImageScore,
     Label,
     ListPacks,
     Machine,
     PackEntry,
+    PackObtained,
     Packs,
     Preflight,
     PreparedCondition,
@@ -116,6 +118,17 @@ class FakeEngine:
         words = "Not here yet; needs 2.2 GB. Licence: Apache-2.0."
         there = PackEntry("brainldm", "available", words, "backbone", "BrainLDM", size=2_200_000_000)
         return Packs(request.id, "/nowhere/packs", (*here, there))
+
+    def get_pack(self, request: GetPack, call: Call) -> PackObtained:
+        self._begin(request, call)
+        total = 2_265_100_000
+        for step in range(1, self.options.steps + 1):
+            call.stop_if_cancelled()
+            done, left = total * step // self.options.steps, (self.options.steps - step) * self.options.delay
+            call.transfer("model.pt", done, total, total / self.options.steps / max(self.options.delay, 1e-3))
+            call.progress("downloading", done, total, fraction=step / self.options.steps, seconds_left=left)
+            time.sleep(self.options.delay)
+        return PackObtained(request.id, (request.name,))
 
     def preflight(self, request: Preflight, call: Call) -> Machine:
         self._begin(request, call)

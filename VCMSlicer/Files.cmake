@@ -171,6 +171,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/worker/__main__.py
   vcm/worker/contract.py
   vcm/worker/engine.py
+  vcm/worker/getting.py
   vcm/worker/jobs.py
   vcm/worker/lifeline.py
   vcm/worker/process.py

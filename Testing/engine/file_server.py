@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +25,8 @@ class Site:
     """For each coming request, how many bytes of the body are sent before the connection is cut."""
     statuses: list[int] = field(default_factory=list)
     """For each coming request, a status to answer with instead of the file; 0 is the file."""
+    slowly: tuple[int, float] | None = None
+    """How many bytes are sent at a time, and for how many seconds the server rests after each."""
     requests: list[dict[str, str]] = field(default_factory=list)
     address: str = ""
 
@@ -51,8 +55,18 @@ class _FileHandler(BaseHTTPRequestHandler):
         self._head(206 if start else 200, {**headers, "Content-Length": str(len(body) - start)})
         sent = body[start:]
         cut = site.cut_after.pop(0) if site.cut_after else len(sent)
-        self.wfile.write(sent[:cut])
+        self._send(sent[:cut])
         self.close_connection = True
+
+    def _send(self, body: bytes) -> None:
+        begin = 0
+        with contextlib.suppress(ConnectionError):
+            while self.site.slowly and begin < len(body):
+                size, rest = self.site.slowly
+                self.wfile.write(body[begin : begin + size])
+                begin += size
+                time.sleep(rest)
+            self.wfile.write(body[begin:])
 
     def _start(self, etag: str) -> int:
         asked = self.headers.get("Range", "")

@@ -14,6 +14,7 @@ from vcm.protocol import (
     Generated,
     GeneratedSample,
     Machine,
+    PackObtained,
     Packs,
     PreparedCondition,
     Ready,
@@ -128,6 +129,9 @@ class ScriptedEngine:
 
     def list_packs(self, request, call):
         return Packs(request.id, f"released {self.released} times", ())
+
+    def get_pack(self, request, call):
+        return PackObtained(request.id, (request.name,))
 
     def preflight(self, request, call):
         return Machine(request.id, (), {}, 1, 1)

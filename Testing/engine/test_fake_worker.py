@@ -64,6 +64,7 @@ def test_it_answers_every_other_request(start, tmp_path):
         ),
         (protocol.Segment("a", "t1.nii", str(tmp_path / "labels.nii.gz")), protocol.Segmented),
         (protocol.ListPacks("a"), protocol.Packs),
+        (protocol.GetPack("a", "brainldm", "Apache-2.0"), protocol.PackObtained),
         (protocol.Preflight("a"), protocol.Machine),
         (protocol.Warm("a"), protocol.Warmed),
     ):

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-
 import pytest
 from file_server import serve_files
-from sample_packs import CONFIG, make_checkpoints
+from own_catalogue import write_catalogue
+from sample_packs import make_checkpoints
 from vcm.errors import Code, VcmError
 from vcm.packs import acquiring
 from vcm.packs.acquiring import Consent, acquire, downloads_folder
@@ -34,42 +32,7 @@ def site(published, monkeypatch):
 def entries(site, published, tmp_path, monkeypatch):
     """The catalogue's two kinds of entries, pointing at the test's own server."""
     monkeypatch.setenv("VCM_PACKS", str(tmp_path / "packs"))
-
-    def file(role, **extra):
-        path = published[role]
-        return {"role": role, "filename": path.name, **extra}
-
-    def known(role):
-        content = published[role].read_bytes()
-        return file(
-            role, url=site.url(f"/{published[role].name}"), size=len(content), md5=hashlib.md5(content).hexdigest()
-        )
-
-    licence = {"name": "Some-1.0", "url": "https://example.org", "summary": "Be kind.", "must_accept": True}
-    shared = {"title": "Title", "description": "Words.", "licence": licence, "config": CONFIG}
-    content = {
-        "format": 1,
-        "entries": [
-            {
-                "name": "remote",
-                "kind": "backbone",
-                "automatic": True,
-                "files": [known("autoencoder"), known("denoiser")],
-                **shared,
-            },
-            {
-                "name": "by-hand",
-                "kind": "control",
-                "backbone": "remote",
-                "automatic": False,
-                "page": "https://example.org/page",
-                "files": [file("control", also_called=["renamed.pt"])],
-                **shared,
-            },
-        ],
-    }
-    path = tmp_path / "catalogue.json"
-    path.write_text(json.dumps(content))
+    path = write_catalogue(tmp_path / "catalogue.json", site, published)
     return {name: find_entry(name, path) for name in ("remote", "by-hand")}
 
 

@@ -28,6 +28,7 @@ from vcm.protocol import (
     Generate,
     Generated,
     GeneratedSample,
+    GetPack,
     GivenCondition,
     Hello,
     ImageScore,
@@ -35,6 +36,7 @@ from vcm.protocol import (
     ListPacks,
     Machine,
     PackEntry,
+    PackObtained,
     Packs,
     Preflight,
     PreparedCondition,
@@ -47,6 +49,7 @@ from vcm.protocol import (
     Segmented,
     Shutdown,
     Structure,
+    Transfer,
     Warm,
     Warmed,
     decode,
@@ -71,6 +74,7 @@ EVERY_MESSAGE = [
     Examine("e", (CONDITION,), prepared_dir="/tmp"),
     Segment("s", "t1.nii.gz", "labels.nii.gz"),
     ListPacks("l"),
+    GetPack("d", "brainldm", "Apache-2.0", "/usb", True, "http://proxy:3128", True),
     Preflight("p", "/data"),
     Warm("w", precision="fp16"),
     Cancel("g1"),
@@ -80,6 +84,7 @@ EVERY_MESSAGE = [
     Accepted("g1", 2),
     Progress("g1", "sampling", 3, 20, 0.125, 12.5),
     Preview("g1", "/tmp/preview.nii", 1, 5),
+    Transfer("d", "model.pt", 12, None, 3.5),
     Said("g1", "Running on the processor."),
     Found("g1", FINDING),
     Failed("", Code.DISK_FULL, "The disk is full.", "Free some.", {"free": 3, "nested": [{"a": None}]}),
@@ -90,6 +95,7 @@ EVERY_MESSAGE = [
     Examined("e", (FINDING,), (PreparedCondition("ventricles", "p.nii"),)),
     Segmented("s", "labels.nii.gz", (Structure(4, "left lateral ventricle", 12.25),)),
     Packs("l", "/packs", (PackEntry("mini", "ready", "Ready.", "backbone", "Mini", "/packs/mini", 3, {"format": 1}),)),
+    PackObtained("d", ("brainldm",)),
     Machine("p", (Device("cuda:0", "NVIDIA", 16, 8), Device("cpu", "2 cores")), {"torch": "2.13.0"}, 24, 12, None),
     Warmed("w", "On the processor."),
 ]
@@ -245,7 +251,7 @@ def test_the_defaults_of_every_message_fit_their_own_declaration():
         required |= {"engine": "e", "python": "3", "pid": 1, "device": "d", "ahead": 0, "stage": "s", "words": "w"}
         required |= {"step": 1, "total": 2, "finding": FINDING.as_dict(), "conditions": [], "samples": []}
         required |= {"report_path": "r", "findings": [], "structures": [], "packs": [], "devices": [], "versions": {}}
-        required |= {"sample": 0, "memory_bytes": 1, "free_memory_bytes": 1}
+        required |= {"sample": 0, "memory_bytes": 1, "free_memory_bytes": 1, "name": "n", "file": "f", "done_bytes": 1}
         needed = [
             field.name
             for field in dataclasses.fields(cls)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -56,3 +57,44 @@ class ProgressMeter:
         if self._on_progress:
             left = elapsed * (1 - fraction) / fraction if fraction > 0 else None
             self._on_progress(Progress(stage, self._done[stage], self._total[stage], fraction, left))
+
+
+@dataclass(frozen=True)
+class TransferRate:
+    """How fast bytes come, over the last seconds, and how long the rest will take; None until that can be told."""
+
+    bytes_per_second: float | None = None
+    seconds_left: float | None = None
+
+
+class TransferMeter:
+    """Tells the rate of a transfer whose bytes done are told to it, at most once in `interval` seconds.
+
+    Bytes that were there before it began, as when a download is resumed, are not counted as fast ones.
+
+    >>> meter = TransferMeter(interval=1, clock=iter((0, 1, 1.5, 3)).__next__)
+    >>> [meter.at(done, 5000) for done in (1000, 2000, 2500, 4000)]  # doctest: +NORMALIZE_WHITESPACE
+    [TransferRate(bytes_per_second=None, seconds_left=None),
+     TransferRate(bytes_per_second=1000.0, seconds_left=3.0), None,
+     TransferRate(bytes_per_second=1000.0, seconds_left=1.0)]
+    """
+
+    WINDOW_SECONDS = 10.0
+
+    def __init__(self, interval: float = 0.2, clock: Callable[[], float] = time.monotonic) -> None:
+        self._interval, self._clock = interval, clock
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def at(self, done: int, total: int | None) -> TransferRate | None:
+        """The rate now, or None where it was told too short a time ago and there is more to come."""
+        now = self._clock()
+        if self._seen and now - self._seen[-1][0] < self._interval and done != total:
+            return None
+        self._seen.append((now, done))
+        while len(self._seen) > 2 and now - self._seen[0][0] > self.WINDOW_SECONDS:
+            self._seen.popleft()
+        (began, before), passed = self._seen[0], now - self._seen[0][0]
+        if passed <= 0 or done <= before:
+            return TransferRate()
+        rate = (done - before) / (now - began)
+        return TransferRate(rate, max(0, total - done) / rate if total is not None else None)

@@ -173,7 +173,7 @@ def _append(
     progress(done, total)
     with _opened(part) as stream:
         stream.seek(start)
-        while piece := answer.read(PIECE):
+        while piece := answer.read1(PIECE):
             with file_errors(part):
                 stream.write(piece)
             done += len(piece)

@@ -69,6 +69,21 @@ class Preview(Message):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
+class Transfer(Message):
+    """How a download stands: the `file` that is coming, and the bytes here and in all over all files of the pack.
+
+    What cannot be told yet is None.
+    """
+
+    type: ClassVar[str] = "transfer"
+    id: str
+    file: str
+    done_bytes: int
+    total_bytes: int | None = None
+    bytes_per_second: float | None = None
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Said(Message):
     """A sentence about the work for people: where it runs, how the memory will do, what is untrained."""
 
@@ -254,6 +269,14 @@ class Packs(Ending):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
+class PackObtained(Ending):
+    """The packs of these names are installed."""
+
+    type: ClassVar[str] = "pack-obtained"
+    packs: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Device(Record):
     """A place to compute, its name for `Generate.device`, and its memory in bytes where that can be told."""
 
@@ -283,5 +306,5 @@ class Warmed(Ending):
     words: str
 
 
-ENDINGS = (Failed, Cancelled, Generated, Examined, Segmented, Packs, Machine, Warmed)
-FROM_WORKER = (Hello, Ready, Accepted, Progress, Preview, Said, Found, *ENDINGS)
+ENDINGS = (Failed, Cancelled, Generated, Examined, Segmented, Packs, PackObtained, Machine, Warmed)
+FROM_WORKER = (Hello, Ready, Accepted, Progress, Preview, Transfer, Said, Found, *ENDINGS)

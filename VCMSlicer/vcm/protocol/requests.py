@@ -93,6 +93,23 @@ class ListPacks(Request):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
+class GetPack(Request):
+    """Install the pack `name` of the catalogue: from `source`, a file or folder here, or else downloaded.
+
+    `accepted_licence` names the licence that the user has read and accepted, `accept_unverified` says that they trust
+    a file whose hash nobody knows. A download that was broken off goes on where it was. `force` replaces a pack.
+    """
+
+    type: ClassVar[str] = "get-pack"
+    name: str
+    accepted_licence: str = ""
+    source: str | None = None
+    accept_unverified: bool = False
+    proxy: str | None = None
+    force: bool = False
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Preflight(Request):
     """What the machine offers; `out` is a folder, there or not yet, whose disk is looked at."""
 
@@ -126,5 +143,5 @@ class Shutdown(Message):
     type: ClassVar[str] = "shutdown"
 
 
-REQUESTS = (Generate, Examine, Segment, ListPacks, Preflight, Warm)
+REQUESTS = (Generate, Examine, Segment, ListPacks, GetPack, Preflight, Warm)
 FROM_CLIENT = (*REQUESTS, Cancel, Shutdown)

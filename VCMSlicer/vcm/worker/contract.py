@@ -13,9 +13,11 @@ from vcm.protocol import (
     Found,
     Generate,
     Generated,
+    GetPack,
     ListPacks,
     Machine,
     Message,
+    PackObtained,
     Packs,
     Preflight,
     Preview,
@@ -24,6 +26,7 @@ from vcm.protocol import (
     Said,
     Segment,
     Segmented,
+    Transfer,
     Warm,
     Warmed,
 )
@@ -44,6 +47,9 @@ class Call:
 
     def preview(self, path: str, sample: int, step: int) -> None:
         self._send(Preview(self.id, path, sample, step))
+
+    def transfer(self, file: str, done: int, total: int | None, bytes_per_second: float | None) -> None:
+        self._send(Transfer(self.id, file, done, total, bytes_per_second))
 
     def say(self, words: str) -> None:
         self._send(Said(self.id, words))
@@ -71,6 +77,8 @@ class Engine(Protocol):
     def segment(self, request: Segment, call: Call) -> Segmented: ...
 
     def list_packs(self, request: ListPacks, call: Call) -> Packs: ...
+
+    def get_pack(self, request: GetPack, call: Call) -> PackObtained: ...
 
     def preflight(self, request: Preflight, call: Call) -> Machine: ...
 

@@ -12,8 +12,10 @@ from vcm.protocol import (
     Examined,
     Generate,
     Generated,
+    GetPack,
     ListPacks,
     Machine,
+    PackObtained,
     Packs,
     Preflight,
     PreparedCondition,
@@ -107,6 +109,11 @@ class LocalEngine:
         from vcm.worker.survey import survey_packs
 
         return survey_packs(request)
+
+    def get_pack(self, request: GetPack, call: Call) -> PackObtained:
+        from vcm.worker.getting import get_pack
+
+        return get_pack(request, call)
 
     def preflight(self, request: Preflight, call: Call) -> Machine:
         from vcm.worker.survey import survey_machine

@@ -22,6 +22,7 @@ from vcm.protocol import (
     Failed,
     Garbage,
     Generate,
+    GetPack,
     Hello,
     LineDecoder,
     ListPacks,
@@ -62,6 +63,7 @@ class Worker:
             Examine: engine.examine,
             Segment: engine.segment,
             ListPacks: engine.list_packs,
+            GetPack: engine.get_pack,
             Preflight: engine.preflight,
             Warm: engine.warm,
         }
