@@ -138,6 +138,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/protocol/lines.py
   vcm/protocol/message.py
   vcm/protocol/requests.py
+  vcm/reading.py
   vcm/report.py
   vcm/runs/__init__.py
   vcm/runs/batch_folder.py
@@ -165,8 +166,11 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/volumes/image_refusals.py
   vcm/volumes/label_values.py
   vcm/volumes/nifti_reader.py
+  vcm/volumes/nrrd_header.py
+  vcm/volumes/nrrd_reader.py
   vcm/volumes/resampling.py
   vcm/volumes/volume_files.py
+  vcm/volumes/voxel_filling.py
   vcm/worker/__init__.py
   vcm/worker/__main__.py
   vcm/worker/contract.py

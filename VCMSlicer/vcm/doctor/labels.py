@@ -14,10 +14,15 @@ from vcm.volumes.label_values import replaced, values_and_counts
 MOST_LISTED = 12
 
 
-def whole_labels(array: NDArray[np.generic], notes: Notebook) -> NDArray[np.int64] | None:
-    """The array as integers; None, with an error, where it holds fractions."""
-    if array.dtype.kind in "biu":
-        return array.astype(np.int64)
+def whole_labels(array: NDArray[np.generic], notes: Notebook) -> NDArray[np.integer] | None:
+    """The array as integers; None, with an error, where it holds fractions.
+
+    Integers keep their type, so that a large map of small numbers stays small.
+    """
+    if array.dtype.kind == "b":
+        return array.view(np.uint8)
+    if array.dtype.kind in "iu":
+        return array  # type: ignore[return-value]
     fractions = int((array != np.rint(array)).sum())
     if fractions or float(np.abs(array).max()) >= 2**53:
         low, high = float(array.min()), float(array.max())
@@ -31,7 +36,7 @@ def whole_labels(array: NDArray[np.generic], notes: Notebook) -> NDArray[np.int6
     return array.astype(np.int64)
 
 
-def label_counts(labels: NDArray[np.int64]) -> dict[int, int]:
+def label_counts(labels: NDArray[np.integer]) -> dict[int, int]:
     """How many voxels each non-zero label has."""
     values, counts = values_and_counts(labels)
     return {int(v): int(n) for v, n in zip(values, counts, strict=True) if v != 0}
@@ -39,7 +44,7 @@ def label_counts(labels: NDArray[np.int64]) -> dict[int, int]:
 
 def pick_mask(
     spec: ConditionSpec,
-    labels: NDArray[np.int64],
+    labels: NDArray[np.integer],
     names: Mapping[int, str],
     label: int | str | None,
     notes: Notebook,
@@ -67,12 +72,13 @@ def pick_mask(
             f"Give one of these: {spec.name}=FILE:{next(iter(counts))}.",
         )
         return None
-    return np.isin(labels, [value for value in wanted.values() if value is not None]).astype(np.uint8)
+    chosen = np.array(sorted({value for value in wanted.values() if value is not None}))
+    return replaced(labels, chosen, np.ones(len(chosen), np.uint8))
 
 
 def map_classes(
-    spec: ConditionSpec, labels: NDArray[np.int64], names: Mapping[int, str], notes: Notebook
-) -> NDArray[np.int64] | None:
+    spec: ConditionSpec, labels: NDArray[np.integer], names: Mapping[int, str], notes: Notebook
+) -> NDArray[np.integer] | None:
     """The labels of a label map condition as the model's class values; what the model does not know becomes 0."""
     counts = label_counts(labels)
     if not counts:

@@ -14,6 +14,7 @@ from vcm.doctor.labels import label_counts, listed
 from vcm.doctor.notebook import Notebook
 from vcm.errors import Code, VcmError
 from vcm.training.label_maps import SEGMENTER_CLASSES, what_is_wrong
+from vcm.volumes.label_values import replaced
 
 FEW = 0.02
 """The share of labelled voxels of an unknown number that is only noted."""
@@ -79,7 +80,7 @@ class LabelReading:
             raise VcmError(Code.FILE_UNREADABLE, f"{path} names classes that there are not: {wrong}.")
         return cls(path.name, classes, frozenset(sides["left"]), frozenset(sides["right"]))
 
-    def translate(self, labels: NDArray[np.int64], names: Mapping[int, str], notes: Notebook) -> NDArray[np.uint8]:
+    def translate(self, labels: NDArray[np.integer], names: Mapping[int, str], notes: Notebook) -> NDArray[np.uint8]:
         """The segmenter's classes; numbers that mean none become 0 and are told, as is a reading that cannot be."""
         counts = label_counts(labels)
         result = np.zeros(labels.shape, np.uint8)
@@ -100,9 +101,7 @@ class LabelReading:
                 "If they belong to the brain, give them a class with a table: --labels FILE.",
             )
         present = np.array(sorted(counts))
-        values = np.array([self.classes.get(int(n), 0) for n in present], np.uint8)
-        place = np.searchsorted(present, labels).clip(max=len(present) - 1)
-        return np.where(labels != 0, values[place], 0).astype(np.uint8)
+        return replaced(labels, present, np.array([self.classes.get(int(n), 0) for n in present], np.uint8))
 
     def _doubt(self, counts: Mapping[int, int], unknown: Mapping[int, int], share: float, notes: Notebook) -> None:
         if share > 0.5:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 LARGEST_IN_A_TABLE = 1 << 16
+PART = 1 << 20
 
 
 def values_and_counts(labels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
@@ -19,7 +20,12 @@ def values_and_counts(labels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.in
     if not _fit_a_table(labels):
         values, counts = np.unique(labels, return_counts=True)
         return values, counts
-    every = np.bincount(labels.ravel())
+    every = np.zeros(int(labels.max()) + 1, np.int64)
+    # bincount works on eight bytes a voxel: in parts it needs none to speak of.
+    flat = labels.reshape(-1)
+    for start in range(0, flat.size, PART):
+        found = np.bincount(flat[start : start + PART])
+        every[: len(found)] += found
     values = np.flatnonzero(every)
     return values.astype(labels.dtype), every[values]
 
@@ -34,7 +40,10 @@ def replaced(labels: NDArray[Any], old: NDArray[Any], new: NDArray[Any]) -> NDAr
         table = np.zeros(int(labels.max()) + 1, new.dtype)
         inside = (old >= 0) & (old < len(table))
         table[old[inside]] = new[inside]
-        return table[labels]
+        result = np.empty(labels.shape, new.dtype)
+        for start in range(len(labels)):
+            result[start] = table[labels[start]]
+        return result
     place = np.searchsorted(old, labels).clip(max=len(old) - 1)
     return np.where(old[place] == labels, new[place], new.dtype.type(0))
 

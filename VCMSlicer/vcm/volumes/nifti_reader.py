@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import gzip
 import math
+import os
 import struct
-import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,7 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vcm.errors import Code, VcmError
+from vcm.reading import open_ordinary
 from vcm.volumes.image_refusals import damaged, not_one_number
+from vcm.volumes.voxel_filling import BROKEN, MOST_DEFLATED, PART, Stored, check_promise, read_voxels
 
 GZIP_MAGIC = b"\x1f\x8b"
 NIFTI1_SIZE, NIFTI2_SIZE = 348, 540
@@ -58,18 +62,13 @@ class NiftiHeader:
     def has_orientation(self) -> bool:
         return self.sform is not None or self.qform is not None
 
-    @property
-    def data_bytes(self) -> int:
-        """How many bytes of voxels the file promises."""
-        return math.prod(self.shape) * np.dtype(NUMBERS[self.datatype]).itemsize
-
 
 def read_nifti_header(path: Path) -> NiftiHeader:
     """The header of a `.nii` or `.nii.gz` file; a file that is neither is refused in a sentence."""
     try:
-        with _opened(path) as file:
+        with _opened(path) as (file, _):
             raw = file.read(NIFTI2_SIZE)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+    except BROKEN as error:
         raise damaged(path, "its compressed part is broken") from error
     for order in "<>":
         size = struct.unpack(f"{order}i", raw[:4])[0] if len(raw) >= 4 else 0
@@ -84,48 +83,62 @@ def read_nifti_header(path: Path) -> NiftiHeader:
     )
 
 
-def read_nifti_voxels(path: Path, header: NiftiHeader) -> NDArray[np.generic]:
-    """All voxels, first index fastest as the file has them, scaled where the header says so.
+def read_nifti_voxels(path: Path, header: NiftiHeader, shape: tuple[int, int, int]) -> NDArray[Any]:
+    """All voxels as `[i, j, k]` of that `shape`, scaled where the header says so.
 
-    A file that ends before its voxels do, or whose compressed part is damaged, is refused.
+    A file that ends before its voxels do, or whose compressed part is damaged, is refused; see `voxel_filling`.
     """
     dtype = NUMBERS.get(header.datatype)
     if dtype is None:
         raise not_one_number(path, NOT_REAL.get(header.datatype, "an unknown kind of number"))
     if header.offset < NIFTI1_SIZE:
         raise damaged(path, "its header does not say where the voxels begin")
-    raw = _read_whole(path, header.offset + header.data_bytes)
-    stored = np.frombuffer(raw, np.dtype(header.byte_order + dtype), math.prod(header.shape), header.offset)
-    voxels = stored.astype(dtype, copy=False).reshape(header.shape, order="F")
+    with _opened(path) as (file, packed):
+        stored = Stored(
+            shape,
+            np.dtype(header.byte_order + dtype),
+            os.fstat(file.fileno()).st_size,
+            _scaling(header),
+            MOST_DEFLATED if packed else 1,
+        )
+        check_promise(path, stored, header.offset)
+        _skip(path, file, header.offset)
+        return read_voxels(path, file, stored)
+
+
+def _scaling(header: NiftiHeader) -> Callable[[NDArray[Any]], NDArray[Any]] | None:
     if (header.slope in (0.0, 1.0) and header.intercept == 0) or header.slope == 0 or not math.isfinite(header.slope):
-        return voxels
-    real = np.result_type(voxels.dtype, np.float32)
-    # What grows beyond the number type becomes infinite, which is refused with the file's name later on.
-    with np.errstate(over="ignore", invalid="ignore"):
-        return (voxels * real.type(header.slope) + real.type(header.intercept)).astype(real)
+        return None
+
+    def scaled(part: NDArray[Any]) -> NDArray[Any]:
+        real = np.result_type(part.dtype, np.float32)
+        # What grows beyond the number type becomes infinite, which is refused with the file's name later on.
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.asarray(part * real.type(header.slope) + real.type(header.intercept)).astype(real)
+
+    return scaled
 
 
-def _read_whole(path: Path, expected: int) -> bytearray:
-    # In parts, as a damaged header may promise more than any memory holds.
-    raw = bytearray()
+def _skip(path: Path, file: BinaryIO, offset: int) -> None:
+    """Go to the voxels, through what may be compressed."""
     try:
-        with _opened(path) as file:
-            while block := file.read(min(expected - len(raw), 1 << 24)):
-                raw += block
-            # The checksum of a compressed file stands at its very end.
-            while file.read(1 << 20):
-                pass
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        while offset and (piece := file.read(min(offset, PART))):
+            offset -= len(piece)
+    except BROKEN as error:
         raise damaged(path, "its compressed part breaks off or is broken") from error
-    if len(raw) < expected:
-        raise damaged(path, f"it should hold {expected:,} bytes and holds {len(raw):,}")
-    return raw
 
 
-def _opened(path: Path) -> BinaryIO:
-    with path.open("rb") as file:
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[BinaryIO, bool]]:
+    """The file's content, unpacked where it is packed, and whether it is."""
+    with open_ordinary(path) as file:
         packed = file.read(2) == GZIP_MAGIC
-    return gzip.open(path, "rb") if packed else path.open("rb")  # type: ignore[return-value]
+        file.seek(0)
+        if not packed:
+            yield file, False
+            return
+        with gzip.GzipFile(fileobj=file) as unpacked:
+            yield unpacked, True  # type: ignore[misc]
 
 
 def _nifti1(raw: bytes, order: str) -> NiftiHeader:

@@ -75,12 +75,15 @@ def lost_voxels(mask: Volume, grid: Grid) -> int:
     if box is None:
         return 0
     step = _index_step(mask.grid, grid)
-    i, j, k = (np.arange(part.start, part.stop) for part in box)
-    lost = np.zeros([len(i), len(j), len(k)], bool)
-    for row, size in zip(step, grid.shape, strict=False):
-        index = (row[0] * i + row[3])[:, None, None] + (row[1] * j)[:, None] + row[2] * k
-        lost |= (index < -0.5 - NUDGE) | (index > size - 0.5 + NUDGE)
-    return int((lost & (mask.array[box] != 0)).sum())
+    j, k = (np.arange(part.start, part.stop) for part in box[1:])
+    count = 0
+    for i in range(box[0].start, box[0].stop):
+        lost = np.zeros([len(j), len(k)], bool)
+        for row, size in zip(step, grid.shape, strict=False):
+            index = (row[0] * i + row[3] + row[1] * j)[:, None] + row[2] * k
+            lost |= (index < -0.5 - NUDGE) | (index > size - 0.5 + NUDGE)
+        count += int((lost & (mask.array[i, box[1], box[2]] != 0)).sum())
+    return count
 
 
 def filled_box(array: NDArray[Any]) -> tuple[slice, slice, slice] | None:

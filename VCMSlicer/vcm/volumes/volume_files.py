@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,15 +16,9 @@ from vcm.atomic_files import atomic_path
 from vcm.errors import Code, VcmError
 from vcm.grid import Grid
 from vcm.volume import Volume
-from vcm.volumes.image_refusals import (
-    NIFTI,
-    check_compressed_nrrd,
-    image_format,
-    several_layers,
-    simpleitk_in_words,
-    three_sizes,
-)
+from vcm.volumes.image_refusals import NIFTI, image_format, three_sizes
 from vcm.volumes.nifti_reader import read_nifti_header, read_nifti_voxels
+from vcm.volumes.nrrd_reader import read_nrrd, read_nrrd_segment_names
 
 # SimpleITK counts millimetres towards Left, Posterior, Superior.
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -69,8 +62,7 @@ def read_segment_names(path: str | Path) -> dict[int, str]:
     path = Path(path)
     if image_format(path) is NIFTI:
         return {}
-    with simpleitk_in_words(path):
-        return _segment_names(_header_reader(path))
+    return read_nrrd_segment_names(path)
 
 
 def write_volume(path: str | Path, volume: Volume, *, description: str = "", synthetic: bool = True) -> None:
@@ -107,10 +99,10 @@ def _read_nifti(path: Path) -> VolumeFile:
     header = read_nifti_header(path)
     shape = three_sizes(path, header.shape)
     grid = _grid(path, shape, header.affine)
-    voxels = read_nifti_voxels(path, header).reshape(shape, order="F")
+    voxels = read_nifti_voxels(path, header, shape)
     both = header.sform is not None and header.qform is not None
     return VolumeFile(
-        volume=Volume(_finite(path, np.ascontiguousarray(voxels)), grid),
+        volume=Volume(_finite(path, voxels), grid),
         path=path,
         has_orientation=header.has_orientation,
         forms_disagree=both and not _same_place(grid, header.qform),
@@ -118,42 +110,14 @@ def _read_nifti(path: Path) -> VolumeFile:
 
 
 def _read_nrrd(path: Path) -> VolumeFile:
-    check_compressed_nrrd(path)
-    with simpleitk_in_words(path):
-        reader = _header_reader(path)
-        if reader.GetNumberOfComponents() > 1:
-            raise several_layers(path, reader.GetNumberOfComponents(), bool(_segment_names(reader)))
-        shape = three_sizes(path, tuple(reader.GetSize()))
-        image = reader.Execute()
-    array = np.ascontiguousarray(sitk.GetArrayViewFromImage(image).reshape(shape[::-1]).T)
+    image = read_nrrd(path)
+    shape = three_sizes(path, image.voxels.shape)
     return VolumeFile(
-        volume=Volume(_finite(path, array), _grid(path, shape, _ras_affine(image))),
+        volume=Volume(_finite(path, image.voxels), _grid(path, shape, image.header.affine())),
         path=path,
-        has_orientation=image.HasMetaDataKey("NRRD_space")
-        and image.GetMetaData("NRRD_space") == "left-posterior-superior",
-        segment_names=_segment_names(image),
+        has_orientation=image.header.is_placed,
+        segment_names=image.header.segment_names(),
     )
-
-
-def _header_reader(path: Path) -> Any:
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    reader.ReadImageInformation()
-    return reader
-
-
-def _segment_names(source: Any) -> dict[int, str]:
-    """Slicer writes `Segment0_LabelValue`, `Segment0_Name`, … into the header of a segmentation."""
-    names = {}
-    for key in source.GetMetaDataKeys():
-        if not re.fullmatch("Segment[0-9]+_LabelValue", key):
-            continue
-        value, title = source.GetMetaData(key).strip(), key.replace("_LabelValue", "_Name")
-        name = source.GetMetaData(title) if source.HasMetaDataKey(title) else key.removesuffix("_LabelValue")
-        if value.isdecimal():
-            # Bytes that are no UTF-8 come as lone surrogates, which could not be printed.
-            names[int(value)] = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    return dict(sorted(names.items()))
 
 
 def _grid(path: Path, shape: tuple[int, int, int], affine: NDArray[np.float64]) -> Grid:
@@ -175,21 +139,15 @@ def _same_place(grid: Grid, affine: NDArray[np.float64] | None) -> bool:
 
 
 def _finite(path: Path, array: NDArray[np.generic]) -> NDArray[np.generic]:
-    if array.dtype.kind == "f" and not (finite := np.isfinite(array)).all():
+    # The least and the largest tell of any NaN or infinity, and take no memory.
+    if array.dtype.kind == "f" and not (np.isfinite(array.min()) and np.isfinite(array.max())):
         raise VcmError(
             Code.FILE_UNREADABLE,
-            f"{path} holds {array.size - int(finite.sum()):,} voxels that are not a number (NaN or infinite), out of "
-            f"{array.size:,}.",
+            f"{path} holds {array.size - int(np.isfinite(array).sum()):,} voxels that are not a number (NaN or "
+            f"infinite), out of {array.size:,}.",
             "Replace them, by 0 outside the head for example, and save it again.",
         )
     return array
-
-
-def _ras_affine(image: Any) -> NDArray[np.float64]:
-    affine = np.eye(4)
-    affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
-    affine[:3, 3] = image.GetOrigin()
-    return LPS @ affine
 
 
 def to_image(array: NDArray[np.generic], grid: Grid) -> Any:

@@ -1,0 +1,259 @@
+"""How files that others made are opened and read: ordinary files only, and never more of them than there can be.
+
+Every reader of the engine begins here, and a test holds all modules to it. A pipe, a device or a folder is refused
+before anything waits for it; a text, a table or a JSON document is refused in a sentence that names the file where it
+is too large, too deep, of another encoding or of another kind than it has to be.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+from vcm.errors import Code, VcmError
+
+MOST_TEXT = 64_000_000
+"""Bytes of a text: a table of half a million cases has some forty million."""
+
+MOST_DEPTH = 64
+"""How deep lists and objects may lie in one another in a JSON document; ours are six deep."""
+
+MOST_CELL = 10_000
+"""Letters of one cell of a table; the longest path of Linux has 4,096."""
+
+MOST_COLUMNS = 1_000
+LONGEST_NUMBER = 30
+"""Digits of a whole number in a JSON document."""
+
+Kind = TypeVar("Kind", dict[str, Any], list[Any])
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a table that holds anything: its number in the file, and its cells without surrounding blanks."""
+
+    line: int
+    cells: tuple[str, ...]
+
+
+def open_ordinary(path: Path) -> BinaryIO:
+    """Open an ordinary file for reading in binary; anything else is refused without waiting for it."""
+    shown = printable(path)
+    if "\0" in str(path):
+        raise VcmError(Code.FILE_MISSING, f"There is no file {shown}: no file's name has a NUL in it.", "Check it.")
+    # Without O_NONBLOCK the opening of a pipe waits for somebody to write into it.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        descriptor = os.open(path, flags)
+    except (FileNotFoundError, NotADirectoryError):
+        raise VcmError(Code.FILE_MISSING, f"There is no file {shown}.", "Check the path.") from None
+    except PermissionError as error:
+        if Path(path).is_dir():  # as Windows says of a folder
+            raise _not_ordinary(shown, "a folder") from None
+        raise VcmError(Code.NO_PERMISSION, f"This account may not read {shown}.", "Ask for read permission.") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise VcmError(Code.FILE_UNREADABLE, f"{shown} cannot be opened: {reason}.", "Check the path.") from error
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        raise _not_ordinary(shown, _kind(mode))
+    return os.fdopen(descriptor, "rb")
+
+
+def refuse_unordinary(path: Path) -> None:
+    """Raise where a file is not there, may not be read or is no ordinary file; for readers that open it themselves."""
+    open_ordinary(path).close()
+
+
+def read_bytes(path: Path, most: int = MOST_TEXT) -> bytes:
+    """The whole of an ordinary file of at most `most` bytes."""
+    with open_ordinary(path) as file:
+        try:
+            data = file.read(most + 1)
+        except OSError as error:
+            raise _unreadable(path, f"it cannot be read: {error.strerror}") from error
+    if len(data) > most:
+        raise _unreadable(path, f"it has more than {most:,} bytes, the most that is read of such a file")
+    return data
+
+
+def read_text(path: Path, most: int = MOST_TEXT) -> str:
+    """The text of a file in UTF-8, with or without a mark of its byte order; one with NUL in it is no text."""
+    data = read_bytes(path, most)
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise _unreadable(path, "it is no text in UTF-8", "Save it again as text in UTF-8.") from error
+    if "\0" in text:
+        raise _unreadable(path, "it is no text, as it holds NUL bytes", "Save it again as text in UTF-8.")
+    return text
+
+
+def read_json(path: Path, kind: type[Kind] = dict, *, code: Code = Code.FILE_UNREADABLE) -> Kind:  # type: ignore[assignment]
+    """The JSON document in a file, whose outermost value is of that kind.
+
+    Numbers that JSON does not know, such as NaN, are refused, and so is what no text can hold: half of a surrogate
+    pair or NUL. `code` says what a document that does not fit is called.
+    """
+    try:
+        text = read_text(path)
+    except VcmError as error:
+        raise VcmError(
+            code if error.code is Code.FILE_UNREADABLE else error.code, error.sentence, error.remedy
+        ) from error
+    try:
+        content = json.loads(text, parse_constant=_refuse_number, parse_float=_finite, parse_int=_whole)
+    except json.JSONDecodeError as error:
+        sentence = f"{printable(path)} is not valid JSON: {error.msg} in line {error.lineno}, column {error.colno}."
+        raise VcmError(code, sentence, "Correct that place or restore the file.") from error
+    except RecursionError as error:
+        raise _too_deep(path, code) from error
+    except ValueError as error:
+        raise VcmError(code, f"{printable(path)} cannot be used as JSON: {error}.", "Correct that place.") from error
+    _check_values(path, content, code)
+    if not isinstance(content, kind):
+        wanted = "an object {…}" if kind is dict else "a list […]"
+        raise VcmError(
+            code,
+            f"{printable(path)} holds {_json_kind(content)} where {wanted} is expected.",
+            "Restore the file, or make it anew.",
+        )
+    return content
+
+
+def read_table(path: Path, *, delimiters: str = ",;\t") -> Iterator[Row]:
+    """The lines of a table as CSV that hold anything, the names of the columns first.
+
+    Of the `delimiters` the one counts that stands in the first line most often.
+    """
+    text = read_text(path)
+    header = text.split("\n", 1)[0]
+    previous = csv.field_size_limit(MOST_TEXT)
+    try:
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(delimiters, key=header.count), strict=True)
+        found = [Row(reader.line_num, tuple(cell.strip() for cell in cells)) for cells in reader]
+    except csv.Error as error:
+        raise _unreadable(path, f"it cannot be read as a table: {error}", "Save the table again as CSV.") from error
+    finally:
+        csv.field_size_limit(previous)
+    for row in found:
+        if len(row.cells) > MOST_COLUMNS:
+            raise _unreadable(path, f"line {row.line} has {len(row.cells):,} cells", "Save the table again as CSV.")
+        if long := [cell for cell in row.cells if len(cell) > MOST_CELL]:
+            raise _unreadable(
+                path,
+                f"line {row.line} has a cell of {len(long[0]):,} letters",
+                f"A cell has at most {MOST_CELL:,}; a missing quotation mark is the usual cause.",
+            )
+        if any(row.cells):
+            yield row
+
+
+def read_records(path: Path, columns: Sequence[str] = (), *, delimiters: str = ",;\t") -> list[dict[str, str]]:
+    """The rows of a table by the names of its columns; a missing cell is empty, one of the `columns` may not be."""
+    rows = list(read_table(path, delimiters=delimiters))
+    names = [name.lower() for name in rows[0].cells] if rows else []
+    if missing := [column for column in columns if column not in names]:
+        raise _unreadable(
+            path, f"it has no column {' and no column '.join(missing)}; it has {', '.join(names) or 'none'}", ""
+        )
+    return [dict(zip(names, (*row.cells, *[""] * len(names)), strict=False)) for row in rows[1:]]
+
+
+def home_expanded(text: str) -> Path:
+    """A path with `~` and `~name` replaced by the home folders they stand for."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise VcmError(
+            Code.FILE_MISSING,
+            f"The path {printable(text)} begins with a user's home folder, and there is no such user here.",
+            "Write the folder out.",
+        ) from error
+
+
+def printable(path: object) -> str:
+    """A path as it can be written anywhere: what is no text in it is replaced.
+
+    >>> printable("a\\x00b\\udcff")
+    'a?b?'
+    """
+    return str(path).encode("utf-8", "replace").decode().replace("\0", "?")
+
+
+def _check_values(path: Path, content: Any, code: Code) -> None:
+    """Depth and texts, without going deeper than a document may."""
+    layer = [content]
+    for _ in range(MOST_DEPTH):
+        inner: list[Any] = []
+        for value in layer:
+            if isinstance(value, dict):
+                inner += [*value, *value.values()]
+            elif isinstance(value, list):
+                inner += value
+            elif isinstance(value, str) and printable(value) != value:
+                raise VcmError(
+                    code,
+                    f"{printable(path)} holds {printable(value)[:40]!r}, in which a letter is no text.",
+                    "Correct that place or restore the file.",
+                )
+        if not inner:
+            return
+        layer = inner
+    raise _too_deep(path, code)
+
+
+def _too_deep(path: Path, code: Code) -> VcmError:
+    return VcmError(
+        code,
+        f"{printable(path)} cannot be used as JSON: it is more than {MOST_DEPTH} lists and objects deep.",
+        "Restore the file, or make it anew.",
+    )
+
+
+def _unreadable(path: Path, how: str, remedy: str = "Check which file was meant.") -> VcmError:
+    return VcmError(Code.FILE_UNREADABLE, f"{printable(path)} cannot be used: {how}.", remedy)
+
+
+def _not_ordinary(shown: str, kind: str) -> VcmError:
+    return VcmError(
+        Code.FILE_UNREADABLE,
+        f"{shown} is {kind}, not an ordinary file.",
+        "Give a file; write what comes through a pipe into one first.",
+    )
+
+
+def _kind(mode: int) -> str:
+    kinds = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
+    return next((name for test, name in kinds if test(mode)), "a device")
+
+
+def _json_kind(content: Any) -> str:
+    if isinstance(content, dict):
+        return "an object {…}"
+    if isinstance(content, list):
+        return "a list […]"
+    return "a text" if isinstance(content, str) else f"just {json.dumps(content)}"
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _refuse_number(text)
+
+
+def _whole(text: str) -> int:
+    return int(text) if len(text) <= LONGEST_NUMBER else int(_refuse_number(text))
+
+
+def _refuse_number(text: str) -> float:
+    kind = "is too long a number" if text.lstrip("-").isdigit() else "is not a finite number"
+    raise ValueError(f"{text[:40]} {kind}")
