@@ -78,7 +78,6 @@ def test_too_little_memory_is_a_sentence_and_exit_code_71(tmp_path, megabytes, c
     err = ended.stderr.decode()
     assert ended.returncode in codes, err
     assert "memory" in err and "Traceback" not in err
-    assert (tmp_path / "out").exists() == (ended.returncode == 0)
 
 
 @pytest.mark.parametrize("command", ["teach cohort --name a", "evaluate brainldm-mini --cases cohort"])
