@@ -111,22 +111,44 @@ def test_the_table_of_a_cohort_is_not_taken_for_one_of_cases(read):
         ("case,age,\na,70,\n", "(without a name)"),
         ("case,age,age\na,70,71\n", "says the same thing in several columns: age"),
         ("case,sex,gender\na,F,F\n", "sex, gender"),
-        ("case\na\nb\na\n", "line 4: there is a case a already"),
-        ("case\nSub\nsub\n", "line 3: there is a case Sub already"),
-        ("case,age\n,70\n", "line 2: a case's name must do as a folder's name, and '' does not"),
-        ("case\n../a\n", "'../a' does not"),
-        ("case\n.\n", "'.' does not"),
-        ("case\n-rf\n", "'-rf' does not"),
-        ("case\na:b\n", "'a:b' does not"),
-        ("case\n" + "n" * 101 + "\n", "must do as a folder's name"),
-        ("case,age,sex\na,70,F\nb,71\n", "line 3: 2 cells where there are 3 columns"),
-        ("case,age\na,70,F\n", "line 2: 3 cells where there are 2 columns"),
         ('case,age\na,"70\n', "cannot be read as a table"),
         ("case,age\nJürgen,70\n".encode("latin-1"), "no text in UTF-8"),
     ],
 )  # fmt: skip
 def test_a_table_that_is_not_clear_is_refused_whole(read, text, words):
     assert words in refused(read, text).sentence
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ("good,70,F", "there is a case good already"),
+        ("GOOD,70,F", "there is a case good already"),
+        (",70,F", "a case's name must do as a folder's name, and '' does not"),
+        ("../a,70,F", "'../a' does not"),
+        (".,70,F", "'.' does not"),
+        ("-rf,70,F", "'-rf' does not"),
+        ("a:b,70,F", "'a:b' does not"),
+        ("a\u202eb,70,F", "does not"),
+        ("(line 9),70,F", "'(line 9)' does not"),
+        ("n" * 101 + ",70,F", "must do as a folder's name"),
+        ("\u8133" * 86 + ",70,F", "must do as a folder's name"),
+        ("x" * 200_000 + ",70,F", "must do as a folder's name"),
+        ("a\0b,70,F", "zero bytes"),
+        ("a,7\0,F", "zero bytes"),
+        ("b,71", "2 cells where there are 3 columns"),
+        ("a,70,F,M", "4 cells where there are 3 columns"),
+        ("a," + "7" * 200_000 + "x,F", ""),
+    ],
+    ids=range(17),
+)  # fmt: skip
+def test_a_row_without_a_good_name_is_left_aside_by_its_line(read, row, words):
+    good, bad, last = read(f"case,age,sex\ngood,70,F\n{row}\nlast,71,M\n")
+    assert (good.name, last.name) == ("good", "last") and good.job and last.job
+    if words:
+        assert bad.name == "(line 3)" and bad.job is None
+        assert words in bad.fault.sentence and "cases.csv, line 3: " in bad.fault.sentence
+        assert len(bad.fault.sentence) < 1000
 
 
 def test_a_table_that_is_not_there_is_told(tmp_path):

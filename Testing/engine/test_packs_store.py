@@ -178,5 +178,9 @@ def test_a_role_the_pack_does_not_have_is_named(home):
 def test_a_packs_folder_that_is_a_file_ends_in_a_sentence(tmp_path, monkeypatch):
     (tmp_path / "packs").write_text("")
     monkeypatch.setenv("VCM_PACKS", str(tmp_path / "packs"))
+    broken = [entry for entry in list_packs() if entry.problem]
+    assert [entry.folder for entry in broken] == [tmp_path / "packs"]
+    assert "packs' folder" in broken[0].problem.sentence
+    assert find_pack("brainldm-mini").embedded
     with pytest.raises(VcmError, match="packs' folder"):
-        list_packs()
+        find_pack("mine")

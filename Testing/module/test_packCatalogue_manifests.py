@@ -1,6 +1,7 @@
 """Which models there are, read from their manifests, the same as the worker finds them."""
 
 import json
+import os
 import shutil
 
 import pytest
@@ -62,12 +63,31 @@ def test_what_is_not_here_says_what_it_needs(packs):
         (lambda f: (f / "manifest.json").unlink(), "manifest.json is missing"),
         (lambda f: edit(f / "manifest.json", name="other"), "both names must agree"),
         (lambda f: edit(f / "manifest.json", grid={"shape": [1]}), "cannot be understood"),
+        (lambda f: edit(f / "manifest.json", title="\ud800"), "cannot be understood"),
+        (lambda f: edit(f / "manifest.json", title=3), "cannot be understood"),
+        (lambda f: edit(f / "manifest.json", grid={"shape": [1, 1, 1], "affine": [[float("nan")]]}), "be understood"),
+        (lambda f: (f / "manifest.json").write_text("[" * 100_000), "cannot be understood"),
+        (lambda f: (f / "manifest.json").write_bytes(b"\xff" * 9), "cannot be understood"),
+        (lambda f: edit(f / "manifest.json", kind="control", conditions=[]), "cannot be understood"),
     ],
 )
 def test_a_spoiled_pack_is_listed_with_its_reason(packs, spoil, words):
     spoil(packs / "tiny")
     tiny = findPack("tiny")
     assert tiny.state == BROKEN and words in tiny.words and not tiny.conditions
+
+
+def test_a_folder_whose_name_is_no_unicode_is_listed_beside_the_others(packs):
+    (packs / os.fsdecode(b"no-unicode-\xff")).mkdir()
+    states = {pack.name: pack.state for pack in listPacks()}
+    assert states["tiny"] == READY and states["no-unicode-\\udcff"] == BROKEN
+
+
+def test_a_manifest_that_is_a_pipe_does_not_keep_the_panel_waiting(packs):
+    (packs / "pipe").mkdir()
+    os.mkfifo(packs / "pipe" / "manifest.json")
+    states = {pack.name: pack.state for pack in listPacks()}
+    assert states["tiny"] == READY and states["pipe"] == BROKEN
 
 
 def test_a_spoiled_control_takes_only_its_conditions_along(packs):

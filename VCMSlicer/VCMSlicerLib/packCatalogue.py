@@ -29,6 +29,7 @@ from VCMSlicerLib.userFolders import packsFolder
 MANIFEST = "manifest.json"
 DEFAULT_PACK = "brainldm-mini"
 GIGABYTE = 1e9
+LARGEST_MANIFEST = 16 << 20
 
 
 def listPacks(folder: Path | None = None) -> tuple[PackInfo, ...]:
@@ -42,7 +43,8 @@ def listPacks(folder: Path | None = None) -> tuple[PackInfo, ...]:
                 continue
             manifest, problem = _readManifest(place)
             if problem:
-                backbones[place.name] = PackInfo(place.name, place.name, BROKEN, problem, folder=place)
+                name = _shown(place.name)
+                backbones[place.name] = PackInfo(name, name, BROKEN, problem, folder=place)
             elif manifest["kind"] == "control":
                 controls.append((manifest["backbone"]["sha256"], _control(manifest)))
             else:
@@ -77,9 +79,13 @@ def _subfolders(parent: Path) -> list[Path]:
 
 
 def _readManifest(folder: Path) -> tuple[dict[str, Any], str]:
-    """A pack's manifest, or what is wrong with the pack."""
+    """A pack's manifest, or what is wrong with the pack. Nothing that a manifest holds is raised."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
+        file = folder / MANIFEST
+        if file.exists() and (not file.is_file() or file.stat().st_size > LARGEST_MANIFEST):
+            raise ValueError(file)
+        manifest = json.loads(file.read_text("utf-8"), parse_constant=_refuseConstant)
+        json.dumps(manifest, ensure_ascii=False).encode("utf-8")  # half a surrogate pair is no text
         if manifest["name"] != folder.name:
             words = _("Its folder is called {folder}, the pack in it {name}; both names must agree.")
             return {}, words.format(folder=folder.name, name=manifest["name"])
@@ -88,13 +94,27 @@ def _readManifest(folder: Path) -> tuple[dict[str, Any], str]:
             if found != file["size"]:
                 words = _("{file} has {found} bytes where {expected} were expected. Get the pack again.")
                 return {}, words.format(file=file["path"], found=f"{found:,}", expected=f"{file['size']:,}")
-        _control(manifest) if manifest["kind"] == "control" else _backbone(folder, manifest)
+        if manifest["kind"] == "control":
+            known = [_control(manifest).title, manifest["backbone"]["sha256"]]
+        else:
+            known = [_backbone(folder, manifest).title, manifest["files"]["denoiser"]["sha256"]]
+        if not all(isinstance(text, str) for text in known):
+            raise TypeError(known)
         return manifest, ""
     except OSError as error:
         missing = Path(error.filename or MANIFEST).name
-        return {}, _("{file} is missing or cannot be read. Get the pack again.").format(file=missing)
-    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}, _("{file} is missing or cannot be read. Get the pack again.").format(file=_shown(missing))
+    except Exception:  # one broken pack must not hide the others
         return {}, _("Its manifest.json cannot be understood. Get the pack again.")
+
+
+def _refuseConstant(word: str) -> float:
+    raise ValueError(word)
+
+
+def _shown(text: str) -> str:
+    """A file's name that Qt can show, also where it is no Unicode."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _backbone(folder: Path, manifest: Mapping[str, Any]) -> PackInfo:

@@ -29,6 +29,10 @@ class Code(str, Enum):
     INTERNAL = "INTERNAL"
 
 
+MALFORMED = (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError)
+"""What reading a file raises that is not there, or does not hold what it should."""
+
+
 class VcmError(Exception):
     """A failure that is told to a person.
 

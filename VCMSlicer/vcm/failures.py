@@ -35,6 +35,8 @@ def in_words(error: BaseException, debug: bool = False) -> VcmError:
         )
     if isinstance(error, VcmError):
         return error
+    if isinstance(error, ValueError) and "embedded null" in str(error):
+        return VcmError(Code.BAD_REQUEST, "The name of a file holds a zero byte.", "Check the paths that were given.")
     if isinstance(error, OSError) and (known := _of_the_system(error)):
         return known
     return _unforeseen(error, debug)

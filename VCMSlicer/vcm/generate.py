@@ -36,6 +36,9 @@ MATCHING = "matching"
 """The stage in which a finished sample is brought to what image conditions show."""
 
 
+LARGEST_SEED = 2**63 - 1
+
+
 @dataclass(frozen=True, eq=False)
 class GenerateRequest:
     """What to make. `noise` is `[samples, *latent_shape]` and takes the place of the seeds' own."""
@@ -58,11 +61,18 @@ class GenerateRequest:
             ("number of samples", self.samples, 1, 10_000),
             ("number of steps", self.step_count, 1, 1000),
             ("batch", self.batch, 1, 1024),
-            ("seed", self.seed, 0, 2**63 - 1),
+            ("seed", self.seed, 0, LARGEST_SEED),
             ("interval of previews", self.preview_every, 0, 1000),
         ):
             if not low <= value <= high:
                 raise VcmError(Code.BAD_REQUEST, f"The {name} must lie between {low} and {high}, not {value}.")
+        if self.noise is None and self.seed + self.samples - 1 > LARGEST_SEED:
+            raise VcmError(
+                Code.BAD_REQUEST,
+                f"Sample n uses seed + n, and {self.seed} + {self.samples - 1} is above the largest seed, "
+                f"{LARGEST_SEED}.",
+                "Choose a smaller seed.",
+            )
 
     @property
     def step_count(self) -> int:

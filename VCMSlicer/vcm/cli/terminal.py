@@ -18,6 +18,8 @@ from vcm.plain_text import plain, plain_lines
 from vcm.worker.streams import open_closed_streams
 
 PIPE_WIDTH = 200
+_REPLACED: list[Any] = []
+"""Streams that would close their descriptors if nobody held them any more."""
 
 
 class OutputLostError(VcmError):
@@ -71,6 +73,7 @@ def own_streams() -> None:
         if os.name == "posix":
             if stream is not None:
                 stream.flush()
+                _REPLACED.append(stream)
             wrapped = io.BufferedWriter(raw(number, "w", closefd=False))
             setattr(sys, name, io.TextIOWrapper(wrapped, encoding, "backslashreplace", line_buffering=True))
         elif isinstance(stream, io.TextIOWrapper):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ import numpy as np
 
 from vcm.atomic_files import write_json, write_text
 from vcm.attributes import AttributeSpec, canonical_name
+from vcm.csv_tables import csv_text
 from vcm.errors import Code, VcmError
 from vcm.evaluation.case_sampler import CaseSampler
 from vcm.evaluation.control_evaluation import FORMAT, Told
@@ -164,12 +163,9 @@ def _write(
     folder, count = store.folder, options.samples
     r = correlation_of(asked, got)
     error = mean_of(abs(a - g) for a, g in zip(asked, got, strict=True))
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["asked_ml", "sample", "seed", "obtained_ml"])
-    for n, (a, g) in enumerate(zip(asked, got, strict=True)):
-        table.writerow([repr(a), n % count, options.seed + n, repr(g)])
-    write_text(folder / RESPONSE, text.getvalue())
+    pairs = enumerate(zip(asked, got, strict=True))
+    rows = [[repr(a), n % count, options.seed + n, repr(g)] for n, (a, g) in pairs]
+    write_text(folder / RESPONSE, csv_text([["asked_ml", "sample", "seed", "obtained_ml"], *rows]))
     lines = [
         f"# {spec.title} of {settings['backbone']}, asked for and obtained",
         "",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vcm.errors import Code, VcmError
+from vcm.errors import MALFORMED, Code, VcmError
 from vcm.evaluation.measurement import CONTROLLED, KINDS, RECONSTRUCTION, UNCONTROLLED
 from vcm.evaluation.tables import SUMMARY_DATA
 from vcm.pictures.evaluation_charts import COLOURS, Curve, Estimate, curve_chart, interval_chart
@@ -43,7 +43,7 @@ def read_compared(text: str) -> Compared:
         raise VcmError(
             Code.FILE_MISSING, f"There is no {SUMMARY_DATA} in {folder}.", "Give the folder of a finished evaluation."
         ) from None
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+    except MALFORMED as error:
         raise VcmError(Code.FILE_UNREADABLE, f"{path} is not the summary of an evaluation.") from error
     series, colon, number = name.rpartition(":")
     place = _number(number)

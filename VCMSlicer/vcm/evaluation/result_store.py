@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vcm.atomic_files import atomic_path, write_json
-from vcm.errors import Code, VcmError
+from vcm.errors import MALFORMED, Code, VcmError
 from vcm.evaluation.measurement import Made, Measurement
 from vcm.volume import Volume
 from vcm.volumes.volume_files import read_volume, write_volume
@@ -71,11 +71,12 @@ class ResultStore:
         if entry is None or entry.get("inputs") != inputs:
             return None
         try:
+            kept = set(entry["features"])
             rows = tuple(Measurement.from_dict(row) for row in entry["measurements"])
             features = self._features(case) if entry["features"] else {}
-        except (KeyError, TypeError, ValueError, OSError):
+        except MALFORMED:
             return None
-        return CaseResult(case, rows, features) if set(entry["features"]) == set(features) else None
+        return CaseResult(case, rows, features) if kept == set(features) else None
 
     def save(self, result: CaseResult, inputs: str) -> None:
         """Keep a finished case."""
@@ -127,6 +128,6 @@ class ResultStore:
 def _read(path: Path) -> dict[str, Any] | None:
     try:
         entry = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+    except MALFORMED:
         return None
     return entry if isinstance(entry, dict) else None

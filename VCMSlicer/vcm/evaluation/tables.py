@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from vcm.atomic_files import write_json, write_text
+from vcm.csv_tables import csv_text
 from vcm.evaluation.measurement import CONTROLLED, RECONSTRUCTION
 from vcm.evaluation.result_store import CaseResult
 from vcm.evaluation.summary import SummaryRow
@@ -25,7 +24,7 @@ def write_cases(folder: Path, results: Iterable[CaseResult]) -> None:
         for r in results
         for m in r.measurements
     ]
-    write_text(folder / CASES, _csv([CASE_COLUMNS, *rows]))
+    write_text(folder / CASES, csv_text([CASE_COLUMNS, *rows]))
 
 
 def write_summary(folder: Path, cohort: str, rows: Sequence[SummaryRow]) -> None:
@@ -41,7 +40,7 @@ def write_summary(folder: Path, cohort: str, rows: Sequence[SummaryRow]) -> None
             mean = row.columns.get(name)
             cells += [_number(mean.mean), _number(mean.low), _number(mean.high), str(mean.count)] if mean else [""] * 4
         table.append([*cells, _number(row.share_of_reconstruction), row.remark])
-    write_text(folder / SUMMARY, _csv(table))
+    write_text(folder / SUMMARY, csv_text(table))
 
 
 def write_data(folder: Path, about: Mapping[str, Any], rows: Sequence[SummaryRow]) -> dict[str, Any]:
@@ -120,9 +119,3 @@ def _line(cells: Iterable[str]) -> str:
 
 def _number(value: float | None) -> str:
     return "" if value is None or not math.isfinite(value) else repr(value)
-
-
-def _csv(rows: Iterable[Iterable[str]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from vcm import __version__
-from vcm.errors import Code, VcmError
+from vcm.errors import MALFORMED, Code, VcmError
 from vcm.packs.disk import file_errors
 from vcm.packs.hashing import PIECE, hash_file
 
@@ -215,7 +215,7 @@ def _read_notes(part: Path, url: str) -> _Part | None:
     """What was noted when `part` was begun, if it can be resumed from `url`."""
     try:
         notes = _Part(**json.loads(_notes(part).read_text("utf-8")))
-    except (OSError, ValueError, TypeError):
+    except MALFORMED:
         return None
     return notes if notes.url == url and notes.validator else None
 

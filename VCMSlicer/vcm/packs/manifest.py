@@ -169,6 +169,7 @@ def parse_manifest(content: Any, folder: Path) -> BackboneManifest | ControlMani
             "Update VCMSlicer, or get the pack in the older format.",
         )
     check_schema(content, SCHEMA, source)
+    _refuse_negative(content["networks"], "networks", source)
     try:
         manifest = _backbone(content) if content["kind"] == "backbone" else _control(content)
     except VcmError as error:
@@ -273,6 +274,18 @@ def _check_segmenter(manifest: BackboneManifest) -> None:
     if any(parts.values()) and not all(parts.values()):
         missing = ", ".join(part for part, there in parts.items() if not there)
         _refuse(f"A segmenter needs a file, a network and a list of classes; missing: {missing}.")
+
+
+def _refuse_negative(options: Any, where: str, source: str) -> None:
+    """No network has a size below 0, though some are built with one and fail when they are used."""
+    if isinstance(options, Mapping):
+        for name, value in options.items():
+            _refuse_negative(value, f"{where}.{name}", source)
+    elif isinstance(options, list):
+        for index, value in enumerate(options):
+            _refuse_negative(value, f"{where}[{index}]", source)
+    elif isinstance(options, (int, float)) and options < 0:
+        raise VcmError(Code.PACK_INVALID, f"In {source}, “{where}” must be at least 0, not {options}.")
 
 
 def _refuse_escape(folder: Path, file: str, source: str) -> None:

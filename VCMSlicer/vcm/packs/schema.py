@@ -33,7 +33,9 @@ _BOUNDS = {
 def read_json(path: Path, code: Code = Code.PACK_INVALID) -> Any:
     """The content of a JSON file; NaN, infinities and broken text are refused with a sentence."""
     try:
-        return json.loads(path.read_text("utf-8"), parse_constant=_refuse, parse_float=_finite)
+        content = json.loads(path.read_text("utf-8"), parse_constant=_refuse, parse_float=_finite)
+        json.dumps(content, ensure_ascii=False).encode("utf-8")  # half a surrogate pair is no text
+        return content
     except FileNotFoundError:
         raise VcmError(Code.FILE_MISSING, f"There is no file {path}.", "Check the path.") from None
     except OSError as error:
@@ -41,6 +43,8 @@ def read_json(path: Path, code: Code = Code.PACK_INVALID) -> Any:
     except json.JSONDecodeError as error:
         sentence = f"{path} is not valid JSON: {error.msg} in line {error.lineno}, column {error.colno}."
         raise VcmError(code, sentence, "Correct that place or restore the file.") from error
+    except UnicodeEncodeError as error:
+        raise VcmError(code, f"{path} holds half a character: a surrogate without its pair.") from error
     except UnicodeDecodeError as error:
         raise VcmError(code, f"{path} is not a text file: JSON in UTF-8 was expected.") from error
     except (ValueError, RecursionError) as error:

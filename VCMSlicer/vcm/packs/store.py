@@ -73,10 +73,19 @@ class InstalledPack:
 def packs_folder() -> Path:
     """Where the user's packs lie: `VCM_PACKS`, or `packs` in the user's data directory."""
     if moved := os.environ.get("VCM_PACKS"):
-        return Path(moved).expanduser()
+        return _expanded(moved)
     import platformdirs
 
     return Path(platformdirs.user_data_dir("vcm-slicer", appauthor=False)) / "packs"
+
+
+def _expanded(path: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise VcmError(
+            Code.BAD_REQUEST, f"There is no home folder for {path}.", "Write the path without the tilde."
+        ) from None
 
 
 def default_backbone() -> str:
@@ -88,7 +97,12 @@ def list_packs() -> list[InstalledPack]:
     """The embedded packs, then the user's, each in the order of their names; broken ones with their reason."""
     entries: dict[str, InstalledPack] = {}
     for parent in (EMBEDDED, packs_folder()):
-        for folder in subfolders(parent):
+        try:
+            folders = subfolders(parent)
+        except VcmError as problem:
+            entries[str(parent)] = InstalledPack(str(parent), parent, problem=problem)
+            continue
+        for folder in folders:
             entry = _look_at(folder)
             if entry.name in entries:
                 sentence = f"A pack of the name {entry.name} comes with the program; the one in {folder} is not used."
@@ -106,11 +120,13 @@ def find_pack(name_or_path: str | Path) -> Pack:
         raise entry.problem
     if entry and entry.pack:
         return entry.pack
-    path = Path(given).expanduser()
+    path = _expanded(given)
     if path.is_dir() and (os.sep in given or (path / FILE_NAME).is_file()):
         return _open_folder(path)
     if given in {entry.name for entry in read_catalogue()}:
         raise VcmError(Code.PACK_MISSING, f"The pack {given} is not installed.", f"Get it with: vcm packs get {given}")
+    if unreadable := entries.get(str(packs_folder())):
+        raise unreadable.problem or VcmError(Code.PACK_MISSING, f"There is no pack {given}.")
     close = difflib.get_close_matches(given, entries, n=3, cutoff=0.4)
     hint = f" Did you mean {' or '.join(close)}?" if close else ""
     raise VcmError(
@@ -190,6 +206,12 @@ def _damaged(pack: Pack, path: Path, what: str) -> VcmError:
     return VcmError(Code.PACK_DAMAGED, f"The pack {pack.name} is damaged: {path} {what}.", remedy, file=str(path))
 
 
+def _unreadable(folder: Path, error: Exception) -> VcmError:
+    reason = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {str(error)[:200]}"
+    code = Code.FILE_UNREADABLE if isinstance(error, OSError) else Code.PACK_INVALID
+    return VcmError(code, f"The pack in {folder} cannot be read: {reason}.", "Remove it, or make it readable.")
+
+
 def _open_folder(folder: Path) -> Pack:
     return Pack(folder, read_manifest(folder))
 
@@ -208,6 +230,8 @@ def _look_at(folder: Path) -> InstalledPack:
                 raise _damaged(pack, path, f"has {path.stat().st_size:,} bytes where {file.size:,} were expected")
     except VcmError as error:
         return InstalledPack(folder.name, folder, problem=error)
+    except Exception as error:  # a broken pack is left aside, whatever is wrong with it
+        return InstalledPack(folder.name, folder, problem=_unreadable(folder, error))
     return InstalledPack(pack.name, folder, pack)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vcm.atomic_files import write_json
-from vcm.errors import Code, VcmError
+from vcm.errors import MALFORMED, Code, VcmError
 from vcm.runs.results_folder import REPORT, ResultsFolder
 
 
@@ -42,7 +42,7 @@ class BatchFolder:
         try:
             report = json.loads((home / REPORT).read_text("utf-8"))
             whole = report["complete"] is True and all((home / str(file)).is_file() for file in report["files"])
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        except MALFORMED:
             return None
         return dict(report) if whole else None
 
@@ -61,7 +61,7 @@ class BatchFolder:
         try:
             note = json.loads(self._note(name).read_text("utf-8"))
             return VcmError(Code(note["code"]), str(note["sentence"]), str(note["remedy"]))
-        except (OSError, ValueError, KeyError, TypeError):
+        except MALFORMED:
             return None
 
     def traces(self, name: str) -> tuple[tuple[int, int], ...]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vcm.atomic_files import write_json, write_text
+from vcm.csv_tables import csv_of_records
 from vcm.judging.mean_interval import mean_with_interval
 from vcm.report import NOTICE
 from vcm.runs.batch_folder import BatchFolder
@@ -154,11 +153,7 @@ def _measures(rows: Sequence[Row]) -> Iterator[Measure]:
 
 
 def _write_table(path: Path, rows: Sequence[Row], first: tuple[str, ...]) -> None:
-    text = io.StringIO()
-    table = csv.DictWriter(text, _columns(rows, first), restval="", lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
-    write_text(path, text.getvalue())
+    write_text(path, csv_of_records(_columns(rows, first), rows))
 
 
 def _columns(rows: Sequence[Row], first: tuple[str, ...]) -> list[str]:

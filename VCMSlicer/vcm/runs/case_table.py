@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vcm.attributes import canonical_name
+from vcm.csv_tables import read_rows
 from vcm.errors import Code, VcmError
 from vcm.job import ConditionFile, GenerateJob
 from vcm.runs.condition_text import Acting, read_window, split_label
@@ -18,8 +19,9 @@ from vcm.runs.condition_text import Acting, read_window, split_label
 NAME = "case"
 OPTIONS = ("seed", "samples", "sampler", "steps", "noise", "uncontrolled")
 ACTING = ("strength", "window", "region")
-UNFIT = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]|^[-.=+@]|[. ]$')
+UNFIT = re.compile(r'[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069/\\:*?"<>|]|^[-.=+@(]|[. ]$')
 LONGEST_NAME = 100
+"""In bytes: systems count so, and the files of a case have longer names."""
 YES_OR_NO = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 
 
@@ -58,8 +60,8 @@ def read_case_table(
 ) -> list[Case]:
     """The cases of a table, in its order. Files are sought beside the table; `defaults.out` takes a folder a case.
 
-    `acting` says how conditions act where a row does not. A table whose columns or names are not clear is refused
-    whole; a row that holds nonsense becomes a case with a `fault`.
+    `acting` says how conditions act where a row does not. A table whose columns are not clear is refused whole; a row
+    that holds nonsense becomes a case with a `fault`, called by its line where its name cannot be used.
     """
     lines = _lines(path)
     _, header = next(lines, (1, []))
@@ -70,12 +72,13 @@ def read_case_table(
     for line, cells in lines:
         case = reader.read(line, cells)
         if case.name.casefold() in cases:
-            raise VcmError(
+            fault = VcmError(
                 Code.BAD_REQUEST,
                 f"{path}, line {line}: there is a case {cases[case.name.casefold()].name} already, "
                 "and each has a folder by its name.",
                 "Give every row a name of its own in the column case.",
             )
+            case = Case(_by_line(line), None, fault)
         cases[case.name.casefold()] = case
     if not cases:
         raise _empty(path)
@@ -97,17 +100,15 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             header = stream.readline()
             stream.seek(0)
-            reader = csv.reader(stream, delimiter=max(",;\t", key=header.count), strict=True)
-            for cells in reader:
-                if any(cell.strip() for cell in cells):
-                    yield reader.line_num, [cell.strip() for cell in cells]
+            for line, cells in read_rows(stream, max(",;\t", key=header.count)):
+                yield line, [cell.strip() for cell in cells]
     except FileNotFoundError:
         raise VcmError(Code.FILE_MISSING, f"There is no file {path}.", "Check the path given with --cases.") from None
     except UnicodeDecodeError:
         raise VcmError(
             Code.FILE_UNREADABLE, f"{path} is no text in UTF-8.", "Save the table again as CSV in UTF-8."
         ) from None
-    except csv.Error as error:
+    except ValueError as error:
         raise VcmError(
             Code.FILE_UNREADABLE, f"{path} cannot be read as a table: {error}.", "Save the table again as CSV."
         ) from None
@@ -172,17 +173,20 @@ class _RowReader:
         self._path, self._columns, self._defaults, self._acting = path, columns, defaults, acting
 
     def read(self, line: int, cells: list[str]) -> Case:
-        where = f"{self._path}, line {line}"
-        if len(cells) != len(self._columns):
-            # Which cell is missing cannot be known, so neither can the case's name.
-            sentence = f"{where}: {len(cells)} cells where there are {len(self._columns)} columns."
-            raise VcmError(Code.BAD_REQUEST, sentence, "Mend the line; text with commas needs quotes around it.")
-        filled = {c: cell for c, cell in zip(self._columns, cells, strict=True) if cell}
-        name = _checked_name(next((cell for c, cell in filled.items() if c.kind == "case"), ""), where)
+        name = _by_line(line)
         try:
+            if len(cells) != len(self._columns):
+                # Which cell is missing cannot be known, so neither can the case's name.
+                sentence = f"{len(cells)} cells where there are {len(self._columns)} columns."
+                raise VcmError(Code.BAD_REQUEST, sentence, "Mend the line; text with commas needs quotes around it.")
+            filled = {c: cell for c, cell in zip(self._columns, cells, strict=True) if cell}
+            if any("\0" in cell for cell in cells):
+                raise VcmError(Code.BAD_REQUEST, "a cell holds zero bytes.", "Save the table again as CSV in UTF-8.")
+            name = _checked_name(next((cell for c, cell in filled.items() if c.kind == "case"), ""))
             return Case(name, self._job(name, filled))
         except VcmError as fault:
-            return Case(name, None, VcmError(fault.code, f"{where}: {fault.sentence}", fault.remedy))
+            sentence = f"{self._path}, line {line}: {fault.sentence}"
+            return Case(name, None, VcmError(fault.code, sentence, fault.remedy))
 
     def _job(self, name: str, filled: Mapping[Column, str]) -> GenerateJob:
         def of(kind: str) -> dict[str, str]:
@@ -242,14 +246,20 @@ class _RowReader:
         return _read(name, cell, int, "a whole number")
 
 
-def _checked_name(name: str, where: str) -> str:
-    if not name or UNFIT.search(name) or len(name) > LONGEST_NAME:
+def _checked_name(name: str) -> str:
+    if not name or UNFIT.search(name) or len(os.fsencode(name)) > LONGEST_NAME:
+        shown = name if len(name) <= LONGEST_NAME else f"{name[:20]}…"
         raise VcmError(
             Code.BAD_REQUEST,
-            f"{where}: a case's name must do as a folder's name, and {name!r} does not.",
+            f"a case's name must do as a folder's name, and {shown!r} does not.",
             f"Use up to {LONGEST_NAME} letters, digits, - and _.",
         )
     return name
+
+
+def _by_line(line: int) -> str:
+    """What a row is called that has no name of its own: `(line 7)`, which no row may be named."""
+    return f"(line {line})"
 
 
 def _number(header: str, cell: str) -> float:

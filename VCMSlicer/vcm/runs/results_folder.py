@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from vcm.atomic_files import NO_ROOM
-from vcm.errors import Code, VcmError
+from vcm.errors import MALFORMED, Code, VcmError
 
 REPORT = "report.json"
 MONTAGE = "montage.png"
@@ -123,7 +123,7 @@ def _named_by_a_report(report: Path) -> set[str]:
             # A run that was killed may have written its next Sample without having entered it.
             names |= {f"{kind}-{len(content['samples'])}.nii.gz" for kind in KINDS} | {MONTAGE}
             names |= {f"{CONDITION}-{index}.nii.gz" for index in range(len(content["conditions"]))}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except MALFORMED:
         return set()
     return names
 

@@ -9,14 +9,14 @@ cases/00000/t2.nii.gz      the same head in another contrast, where that was ask
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from vcm.atomic_files import write_text
-from vcm.errors import Code, VcmError
+from vcm.csv_tables import csv_of_records, read_records
+from vcm.errors import MALFORMED, Code, VcmError
 from vcm.volume import Volume
 from vcm.volumes.volume_files import read_volume, write_volume
 
@@ -85,16 +85,7 @@ def write_parts(folder: Path, parts: Mapping[str, Volume], description: str, *, 
 def write_table(entries: Mapping[str, CaseEntry], out: Path) -> None:
     """Put `cases.csv` in place whole."""
     rows = (entries[name].as_row() for name in sorted(entries))
-    write_text(out / TABLE, csv_text(COLUMNS, rows))
-
-
-def csv_text(columns: Iterable[str], rows: Iterable[Mapping[str, str]]) -> str:
-    """Rows as CSV with a header."""
-    text = io.StringIO()
-    table = csv.DictWriter(text, tuple(columns), lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
-    return text.getvalue()
+    write_text(out / TABLE, csv_of_records(COLUMNS, rows))
 
 
 def read_cases(folder: Path) -> list[CaseEntry]:
@@ -102,25 +93,42 @@ def read_cases(folder: Path) -> list[CaseEntry]:
     path = folder / TABLE
     try:
         with path.open(encoding="utf-8", newline="") as stream:
-            return [_entry(row, folder) for row in csv.DictReader(stream)]
+            header, rows = read_records(stream)
+        if missing := [column for column in SINCE_FIRST if column not in header]:
+            raise KeyError(missing[0])
     except FileNotFoundError:
         raise VcmError(
             Code.FILE_MISSING, f"There is no {TABLE} in {folder}.", "Make a cohort first: vcm cohort make --help"
         ) from None
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except MALFORMED as error:
         raise VcmError(
             Code.FILE_UNREADABLE,
             f"{path} is not the table of a cohort: it needs the columns {', '.join(SINCE_FIRST)}.",
         ) from error
+    return [_entry(row, folder, path) for row in rows]
 
 
-def _entry(row: Mapping[str, str], folder: Path) -> CaseEntry:
-    return CaseEntry(
-        folder=folder / "cases" / row["case"],
-        head=row["head"],
-        seed=int(row["seed"]) if row["seed"] else None,
-        attributes={name: float(row[name]) for name in ATTRIBUTES},
-        ventricles_ml=float(row["ventricles_ml"]),
-        brain_ml=float(row["brain_ml"]),
-        parts=tuple((row.get("parts") or " ".join(PARTS)).split()),
-    )
+def _entry(row: Mapping[str, str], folder: Path, path: Path) -> CaseEntry:
+    try:
+        return CaseEntry(
+            folder=folder / "cases" / row["case"],
+            head=row["head"],
+            seed=int(row["seed"]) if row["seed"] else None,
+            attributes={name: _finite(row[name]) for name in ATTRIBUTES},
+            ventricles_ml=_finite(row["ventricles_ml"]),
+            brain_ml=_finite(row["brain_ml"]),
+            parts=tuple((row.get("parts") or " ".join(PARTS)).split()),
+        )
+    except ValueError as error:
+        raise VcmError(
+            Code.FILE_UNREADABLE,
+            f"In {path}, the row of the case {row['case']} holds what is no number: {error}.",
+            "Mend or remove that row.",
+        ) from error
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vcm.errors import Code, VcmError
+from vcm.errors import MALFORMED, Code, VcmError
 from vcm.grid import Grid
 from vcm.judging.synthseg import STRUCTURES
 
@@ -96,7 +96,7 @@ class LabelTable:
                 f"There is no {path.name} in {path.parent}.",
                 "Give the folder that holds labels.json and the label maps.",
             ) from None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except MALFORMED as error:
             raise VcmError(
                 Code.FILE_UNREADABLE,
                 f"{path} does not describe labels and their priors: {what_is_wrong(error)}.",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,9 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from vcm.csv_tables import read_records
 from vcm.doctor.labels import label_counts, listed
 from vcm.doctor.notebook import Notebook
-from vcm.errors import Code, VcmError
+from vcm.errors import MALFORMED, Code, VcmError
 from vcm.training.label_maps import SEGMENTER_CLASSES, what_is_wrong
 from vcm.volumes.label_values import replaced
 
@@ -58,7 +58,7 @@ class LabelReading:
         classes, sides = {}, {"left": set[int](), "right": set[int]()}
         try:
             with path.open(encoding="utf-8-sig", newline="") as stream:
-                for row in csv.DictReader(stream):
+                for row in read_records(stream)[1]:
                     label, text = int(row["label"]), row["class"].strip().lower()
                     classes[label] = names[text] if text in names else int(text)
                     if side := (row.get("side") or "").strip().lower():
@@ -69,7 +69,7 @@ class LabelReading:
                 f"There is no table of labels {path}.",
                 "Give freesurfer, segmenter, or a CSV file with the columns label, class and, where known, side.",
             ) from None
-        except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        except MALFORMED as error:
             raise VcmError(
                 Code.FILE_UNREADABLE,
                 f"{path} is no table of labels: {what_is_wrong(error)}.",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vcm.atomic_files import write_json
-from vcm.errors import Code, VcmError
+from vcm.errors import MALFORMED, Code, VcmError
 
 ABOUT = "about.json"
 
@@ -34,7 +34,7 @@ def read_about(folder: Path) -> About:
     """Read it."""
     try:
         return About(**json.loads((folder / ABOUT).read_text("utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+    except MALFORMED as error:
         raise VcmError(
             Code.FILE_UNREADABLE,
             f"{folder} lacks a readable {ABOUT}, which every training writes.",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vcm.atomic_files import write_text
+from vcm.csv_tables import csv_text
 
 LOG = "log.csv"
 BOARD = "tensorboard"
@@ -52,9 +51,7 @@ class RunLog:
 
     def save(self) -> None:
         """Put `log.csv` in place."""
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([self.columns, *self.rows])
-        write_text(self.folder / LOG, text.getvalue())
+        write_text(self.folder / LOG, csv_text([self.columns, *self.rows]))
         if self._board:
             self._board.flush()
 

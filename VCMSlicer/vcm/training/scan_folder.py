@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from vcm.atomic_files import write_json, write_text
-from vcm.errors import Code, VcmError
+from vcm.csv_tables import csv_of_records
+from vcm.errors import MALFORMED, Code, VcmError
 from vcm.findings import Finding, Level
 from vcm.packs.hashing import hash_file
-from vcm.training.cohort_files import TABLE, CaseEntry, csv_text, read_cases, write_parts, write_table
+from vcm.training.cohort_files import TABLE, CaseEntry, read_cases, write_parts, write_table
 from vcm.training.processes import in_processes
 from vcm.training.scan_case import Intake, Intaken, take_in
 from vcm.training.scan_pairs import Refusal, Scan, Scans
@@ -134,7 +135,7 @@ def _kept(scan: Scan, out: Path) -> tuple[Finding, ...] | None:
         record = json.loads(_findings_path(scan, out).read_text(encoding="utf-8"))
         findings = tuple(Finding(**{**entry, "level": Level(entry["level"])}) for entry in record["findings"])
         return findings if record["inputs"] == _inputs(scan) else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except MALFORMED:
         return None
 
 
@@ -155,7 +156,7 @@ def _write_tables(entries: Mapping[str, CaseEntry], refusals: Mapping[str, Refus
         }
         for refusal in sorted(refusals.values(), key=lambda one: (one.name, str(one.image), str(one.segmentation)))
     ]
-    write_text(out / REFUSED, csv_text(COLUMNS, rows))
+    write_text(out / REFUSED, csv_of_records(COLUMNS, rows))
 
 
 def _check_settings(intake: Intake, out: Path) -> None:
@@ -171,7 +172,7 @@ def _check_settings(intake: Intake, out: Path) -> None:
         return
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except MALFORMED:
         before = {}
     different = [name for name, value in settings.items() if before.get(name) != value]
     if different:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import csv
+import io
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from vcm.csv_tables import read_records
 from vcm.errors import Code, VcmError
 
 READABLE = (".nii.gz", ".nii", ".nrrd", ".nhdr")
@@ -164,16 +165,21 @@ def _rows(path: Path) -> Iterable[Mapping[str, str]]:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
         raise VcmError(Code.FILE_MISSING, f"There is no table {path}.", "Check the path.") from None
-    except UnicodeDecodeError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise VcmError(Code.FILE_UNREADABLE, f"{path} is no text in UTF-8.", "Save it as CSV in UTF-8.") from error
+    if any("\0" in line for line in lines):
+        raise VcmError(Code.FILE_UNREADABLE, f"{path} holds zero bytes, so it is no text.", "Save it as CSV in UTF-8.")
     delimiter = ";" if lines and ";" in lines[0] and "," not in lines[0] else ","
-    table = csv.DictReader(lines, delimiter=delimiter, restval="")
-    names = [name.strip().lower() for name in table.fieldnames or []]
+    try:
+        header, rows = read_records(io.StringIO("\n".join(lines)), delimiter)
+    except ValueError as error:
+        raise VcmError(Code.FILE_UNREADABLE, f"{path} is no table: {error}.", "Save it again as CSV.") from error
+    names = [name.strip().lower() for name in header]
     if missing := [column for column in COLUMNS if column not in names]:
         raise VcmError(
             Code.FILE_UNREADABLE,
             f"{path} has no column {' and no column '.join(missing)}; it has {', '.join(names) or 'none'}.",
             "A table of scans has the columns image, segmentation and, where known, sex and age.",
         )
-    table.fieldnames = names
-    return list(table)
+    plain_names = dict(zip(header, names, strict=True))
+    return [{plain_names[name]: cell for name, cell in row.items()} for row in rows]

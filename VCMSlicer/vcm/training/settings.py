@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from vcm.errors import Code, VcmError
+from vcm.errors import MALFORMED, Code, VcmError
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -140,7 +140,7 @@ def read_entries(path: Path) -> dict[str, Any]:
         entries = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except FileNotFoundError:
         raise VcmError(Code.FILE_MISSING, f"There is no file {path}.") from None
-    except (OSError, ValueError) as error:
+    except MALFORMED as error:
         raise VcmError(Code.FILE_UNREADABLE, f"{path} cannot be read as settings: {error}.") from error
     if not isinstance(entries, dict):
         raise VcmError(Code.FILE_UNREADABLE, f"{path} holds no settings, but {type(entries).__name__}.")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vcm.atomic_files import write_json
-from vcm.errors import Code, VcmError
+from vcm.errors import MALFORMED, Code, VcmError
 from vcm.training.control_settings import ControlSettings
 from vcm.training.held_out import Split
 from vcm.training.teach_pace import Pace
@@ -58,7 +58,7 @@ def read_record(folder: Path) -> TeachRecord | None:
         )
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except MALFORMED as error:
         raise VcmError(
             Code.FILE_UNREADABLE, f"{path} does not tell of a teaching.", f"Delete {folder} to begin anew."
         ) from error

@@ -14,7 +14,7 @@ from typing import Any
 
 from vcm.atomic_files import write_json, write_text
 from vcm.conditions import Kind
-from vcm.errors import Code, VcmError
+from vcm.errors import MALFORMED, Code, VcmError
 from vcm.findings import Finding
 from vcm.machine.runtime import choose_runtime
 from vcm.packs.hashing import hash_file
@@ -137,7 +137,7 @@ def _finished(request: TeachRequest) -> Outcome | None:
         entry = json.loads((request.folder / FINISHED).read_text("utf-8"))
         whole = hash_file(request.pack_folder / "control.safetensors") == entry["control"]
         same = whole and entry["asked"] == _asked(request)
-    except (OSError, ValueError, KeyError, TypeError):
+    except MALFORMED:
         return None
     folder = request.pack_folder
     return Outcome("finished", folder, folder / REPORT) if same else None

@@ -13,6 +13,7 @@ import psutil
 import torch
 
 import vcm
+from vcm.errors import VcmError
 from vcm.machine.runtime import choose_runtime, free_memory
 from vcm.packs.catalogue import CatalogueEntry, read_catalogue
 from vcm.packs.manifest import FILE_NAME
@@ -46,9 +47,14 @@ def survey_machine(request: Preflight) -> Machine:
 
 
 def _installed(entry: InstalledPack) -> PackEntry:
-    if entry.pack is None:
-        words = str(entry.problem) if entry.problem else "It cannot be read."
-        return PackEntry(entry.name, "broken", words, folder=str(entry.folder))
+    problem, content = entry.problem, {}
+    if entry.pack is not None:
+        try:
+            content = dict(read_json(entry.folder / FILE_NAME))
+        except VcmError as error:  # it was changed since it was looked at
+            problem = error
+    if entry.pack is None or problem is not None:
+        return PackEntry(entry.name, "broken", str(problem or "It cannot be read."), folder=str(entry.folder))
     manifest = entry.pack.manifest
     untrained = f"Untrained: {', '.join(manifest.untrained)}." if manifest.untrained else ""
     return PackEntry(
@@ -59,7 +65,7 @@ def _installed(entry: InstalledPack) -> PackEntry:
         manifest.title,
         str(entry.folder),
         manifest.size,
-        dict(read_json(entry.folder / FILE_NAME)),
+        content,
     )
 
 
