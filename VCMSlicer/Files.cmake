@@ -4,6 +4,7 @@ set(MODULE_PYTHON_SCRIPTS
   VCMSlicer.py
   VCMSlicerLib/__init__.py
   VCMSlicerLib/anatomy.py
+  VCMSlicerLib/belongings.py
   VCMSlicerLib/commandSequence.py
   VCMSlicerLib/comparison.py
   VCMSlicerLib/conditionCheck.py
@@ -20,8 +21,10 @@ set(MODULE_PYTHON_SCRIPTS
   VCMSlicerLib/jobs.py
   VCMSlicerLib/labelVolume.py
   VCMSlicerLib/logicFacade.py
+  VCMSlicerLib/measuredSegmentation.py
   VCMSlicerLib/niftiFile.py
   VCMSlicerLib/observers.py
+  VCMSlicerLib/overlay.py
   VCMSlicerLib/packCatalogue.py
   VCMSlicerLib/packInfo.py
   VCMSlicerLib/packageFolder.py
@@ -48,6 +51,8 @@ set(MODULE_PYTHON_SCRIPTS
   VCMSlicerLib/results.py
   VCMSlicerLib/runFolder.py
   VCMSlicerLib/scene.py
+  VCMSlicerLib/scoreCharts.py
+  VCMSlicerLib/scoreNodes.py
   VCMSlicerLib/startPoints.py
   VCMSlicerLib/startWorker.py
   VCMSlicerLib/userFolders.py
@@ -131,6 +136,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/pictures/planes.py
   vcm/pictures/score_table.py
   vcm/pictures/slice_pictures.py
+  vcm/plain_text.py
   vcm/progress.py
   vcm/protocol/__init__.py
   vcm/protocol/answers.py

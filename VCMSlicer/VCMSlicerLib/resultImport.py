@@ -16,15 +16,15 @@ SLICE_SECONDS = 0.015
 
 
 def imagePaths(generated: Generated) -> list[str]:
-    """The files of a run that become volumes."""
-    paths = []
+    """The files of a run that come into the scene."""
+    paths = [condition.path for condition in generated.conditions]
     for sample in generated.samples:
-        paths += [path for path in (sample.path, sample.uncontrolled_path) if path]
+        paths += [path for path in (sample.path, sample.uncontrolled_path, sample.segmentation_path) if path]
     return paths
 
 
 class Preloading:
-    """Reads files for `scene.importVolume`, a little at each turn of the event loop, then calls `onReady(error)`."""
+    """Reads files for `scene.takeImage`, a little at each turn of the event loop, then calls `onReady(error)`."""
 
     def __init__(self, paths: list[str], onReady: Callable[[Exception | None], None]) -> None:
         self._work = _readAll(paths)

@@ -14,6 +14,14 @@ from slicer.i18n import tr as _
 from vcm.protocol import AlignmentSummary, Generate, Generated, GeneratedSample
 from vcm.protocol.fields import read_fields
 
+from VCMSlicerLib.measuredSegmentation import (
+    ASKED_REFERENCE,
+    ASKED_ROLE,
+    MEASURED_REFERENCE,
+    MEASURED_ROLE,
+    addAsked,
+    addMeasured,
+)
 from VCMSlicerLib.scene import importVolume
 
 SYNTHETIC = "VCMSlicer.Synthetic"
@@ -62,15 +70,19 @@ class Results:
         sources = {node.GetID(): node for node in map(sourceNode, conditions) if node is not None}.values()
         provenance = _provenance(run, request)
         folder = self._folder(run)
+        asked = self._addAsked(run, provenance)
         nodes = []
         for number, sample in enumerate(run.samples, start=1):
             node = self._addSample(run, sample, provenance, _title(sample, number, len(run.samples)))
             for source in sources:
                 node.AddNodeReferenceID(CONDITION_REFERENCE, source.GetID())
+            if asked is not None:
+                node.SetNodeReferenceID(ASKED_REFERENCE, asked.GetID())
             nodes.append(node)
-            _place(folder, node)
-            if (twin := node.GetNodeReference(TWIN_REFERENCE)) is not None:
-                _place(folder, twin)
+            for placed in (node, *filter(None, map(node.GetNodeReference, (TWIN_REFERENCE, MEASURED_REFERENCE)))):
+                _place(folder, placed)
+        if asked is not None:
+            _place(folder, asked)
         if len(nodes) > 1:
             self._addSequence(folder, nodes, run)
         return nodes
@@ -111,13 +123,24 @@ class Results:
             twin = importVolume(sample.uncontrolled_path, name, attributes)
             _display(twin)
             node.SetNodeReferenceID(TWIN_REFERENCE, twin.GetID())
+        if sample.segmentation_path is not None:
+            name = _("{title}, segmented").format(title=title)
+            attributes = _attributes(run, sample, provenance, MEASURED_ROLE, None)
+            measured = addMeasured(sample.segmentation_path, sample.labels, name, attributes)
+            node.SetNodeReferenceID(MEASURED_REFERENCE, measured.GetID())
         return node
+
+    def _addAsked(self, run: Generated, provenance: str) -> Any:
+        """What the run was asked for, as the model was given it; None where that is no mask and no label map."""
+        if not run.conditions:
+            return None
+        name = _("Asked of the synthetic run, {words}").format(words=_runWords(run))
+        attributes = {SYNTHETIC: "true", ROLE: ASKED_ROLE, RUN: run.id, PROVENANCE: provenance}
+        return addAsked(run.conditions, name, attributes)
 
     def _folder(self, run: Generated) -> int:
         hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
-        seeds = [sample.seed for sample in run.samples if sample.seed is not None]
-        words = _("seed {seed}").format(seed=seeds[0]) if seeds else run.id
-        name = _("Synthetic run, {words}").format(words=words)
+        name = _("Synthetic run, {words}").format(words=_runWords(run))
         return hierarchy.CreateFolderItem(hierarchy.GetSceneItemID(), name)
 
     def _addSequence(self, folder: int, nodes: Sequence[Any], run: Generated) -> None:
@@ -213,6 +236,11 @@ def sourceNode(choice: Any) -> Any:
 def removeRunFolder(run: Generated) -> None:
     """Remove the files of a run whose volumes are in the scene now."""
     shutil.rmtree(run.out, ignore_errors=True)
+
+
+def _runWords(run: Generated) -> str:
+    seeds = [sample.seed for sample in run.samples if sample.seed is not None]
+    return _("seed {seed}").format(seed=seeds[0]) if seeds else run.id
 
 
 def _title(sample: GeneratedSample, number: int, count: int) -> str:

@@ -21,12 +21,16 @@ def importVolume(path: str | Path, name: str, attributes: Mapping[str, str] | No
     path = Path(path)
     if not isNifti(path):
         return _importOther(path, name, attributes or {})
-    image = _preloaded.pop(str(path), None) or readNifti(path)
-    return addVolume(image, name, attributes)
+    return addVolume(takeImage(path), name, attributes)
+
+
+def takeImage(path: str | Path) -> WorldImage:
+    """The voxels of a NIfTI file, read now unless they were read before; those are handed out once."""
+    return _preloaded.pop(str(Path(path)), None) or readNifti(path)
 
 
 def preload(path: str | Path, image: WorldImage) -> None:
-    """Have `importVolume` take voxels that were read in pieces before, so that no one waits for the file."""
+    """Have `takeImage` find voxels that were read in pieces before, so that no one waits for the file."""
     _preloaded[str(Path(path))] = image
 
 

@@ -23,6 +23,7 @@ _MODULE_LOGICS = {
     "Markups": "vtkSlicerMarkupsLogic",
     "Transforms": "vtkSlicerTransformLogic",
     "Tables": "vtkSlicerTablesLogic",
+    "Plots": "vtkSlicerPlotsLogic",
     "CropVolume": "vtkSlicerCropVolumeLogic",
     "VolumeRendering": "vtkSlicerVolumeRenderingLogic",
 }
