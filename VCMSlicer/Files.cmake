@@ -37,10 +37,12 @@ set(MODULE_PYTHON_SCRIPTS
   VCMSlicerLib/panels/generatePanel.py
   VCMSlicerLib/panels/menus.py
   VCMSlicerLib/panels/modelPanel.py
+  VCMSlicerLib/panels/nameDialog.py
   VCMSlicerLib/panels/panel.py
   VCMSlicerLib/panels/resultsPanel.py
   VCMSlicerLib/panels/samplingPanel.py
   VCMSlicerLib/panels/scoreTables.py
+  VCMSlicerLib/panels/scrollingPart.py
   VCMSlicerLib/panels/skullDialog.py
   VCMSlicerLib/panels/subjectPanel.py
   VCMSlicerLib/parameters.py
@@ -48,11 +50,13 @@ set(MODULE_PYTHON_SCRIPTS
   VCMSlicerLib/problems.py
   VCMSlicerLib/processTree.py
   VCMSlicerLib/resultImport.py
+  VCMSlicerLib/resultRemoval.py
   VCMSlicerLib/results.py
   VCMSlicerLib/runFolder.py
   VCMSlicerLib/scene.py
   VCMSlicerLib/scoreCharts.py
   VCMSlicerLib/scoreNodes.py
+  VCMSlicerLib/sliceViews.py
   VCMSlicerLib/startPoints.py
   VCMSlicerLib/startWorker.py
   VCMSlicerLib/userFolders.py
@@ -85,6 +89,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/controls/published.py
   vcm/controls/vcm_control.py
   vcm/controls/vcm_networks.py
+  vcm/csv_tables.py
   vcm/doctor/__init__.py
   vcm/doctor/examination.py
   vcm/doctor/intensities.py

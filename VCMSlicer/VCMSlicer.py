@@ -67,7 +67,7 @@ class VCMSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
         self.logic = VCMSlicerLogic()
         self.panel = Panel(self.logic, self.resourcePath)
-        self.layout.addWidget(self.panel.widget)
+        self.layout.addWidget(self.panel.widget, 1)
         self.panel.setParameters(self.logic.getParameterNode())
         for event, handler in (
             (slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose),

@@ -10,7 +10,7 @@ import pytest
 import slicer
 import vtk
 from slicerStandIn.testing.eventLoop import processEvents, waitUntil
-from slicerStandIn.testing.mouse import click, strokeRAS
+from slicerStandIn.testing.mouse import click, reveal, strokeRAS
 
 TESTING = Path(__file__).resolve().parents[1]
 MODULE = TESTING.parent / "VCMSlicer" / "VCMSlicer.py"
@@ -61,8 +61,7 @@ class Opened:
 
     def press(self, widget: Any) -> None:
         """Scroll to a control and click it."""
-        if self.window is not None:
-            self.window._panel.ensureWidgetVisible(widget)
+        reveal(widget)
         click(widget)
         processEvents(0.05)
 

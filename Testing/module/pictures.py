@@ -38,6 +38,7 @@ def main(folder: Path) -> None:
     from opened import MODULE, Opened
     from slicerStandIn.application.moduleFactory import loadModule, unloadModule
     from slicerStandIn.testing.eventLoop import processEvents, waitUntil
+    from slicerStandIn.testing.mouse import reveal
     from slicerStandIn.testing.screenshots import saveScreenshot
     from slicerStandIn.views.mainWindow import qSlicerMainWindow
 
@@ -57,12 +58,11 @@ def main(folder: Path) -> None:
     def look(name: str, at: object) -> None:
         for view in ("Red", "Green", "Yellow"):
             slicer.app.layoutManager().sliceWidget(view).mrmlSliceNode().JumpSlice(*LATERAL_VENTRICLES)
-        window._panel.ensureWidgetVisible(at, 0, 0)
+        reveal(at)
         processEvents(0.3)
         print(saveScreenshot(window, folder / f"{name}.png"))
 
     opened.press(opened.ui.startDemoButton)
-    window._panel.verticalScrollBar().setValue(0)
     look("paint", opened.ui.modelSection)
     window.resize(1440, 900)
     opened.press(opened.ui.generateButton)
@@ -87,7 +87,6 @@ def main(folder: Path) -> None:
         opened.parameters.controlName = maps[0]
         processEvents(0.2)
         opened.press(opened.ui.startTemplateButton)
-        window._panel.verticalScrollBar().setValue(0)
         look("tissues", opened.ui.modelSection)
     opened.client.shutdown(2)
     window.close_()

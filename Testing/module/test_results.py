@@ -2,6 +2,7 @@
 
 import json
 import sys
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from VCMSlicerLib import dicomExport
 from VCMSlicerLib.comparison import LAYOUT_ID, Comparison, difference
 from VCMSlicerLib.conditionSource import ConditionChoice
 from VCMSlicerLib.niftiFile import WorldImage, writeNifti
+from VCMSlicerLib.resultRemoval import removeResult
 from VCMSlicerLib.results import Results, alignmentOf, conditionNodes, sidecarOf
 
 sys.path.append(str(Path(__file__).resolve().parent))
@@ -121,12 +123,37 @@ def test_many_structures_are_one_row_of_means_and_a_table_with_the_weakest_in_bo
     assert [line[0].bold for line in structureCells(Results().rows()[1])] == [False, True, False, False]
 
 
-def test_removing_a_sample_takes_its_twin_and_its_difference_along(added):
-    difference(added[0])
-    before = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")
-    Results().remove(added[0])
-    assert before - slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 3
-    assert len(Results().rows()) == 1
+def counted(*classes):
+    return {name: slicer.mrmlScene.GetNumberOfNodesByClass(name) for name in classes}
+
+
+KINDS = ("vtkMRMLScalarVolumeNode", "vtkMRMLScalarVolumeDisplayNode", "vtkMRMLStorageNode", "vtkMRMLSequenceNode")
+
+
+def test_removing_a_sample_takes_its_twin_its_difference_and_its_place_in_the_sequence_along(added):
+    first, second = added
+    difference(first)
+    before = counted(*KINDS)
+    (sequence,) = slicer.util.getNodesByClass("vtkMRMLSequenceNode")
+    removeResult(first)
+    after = counted(*KINDS)
+    assert before["vtkMRMLScalarVolumeNode"] - after["vtkMRMLScalarVolumeNode"] == 3
+    assert before["vtkMRMLScalarVolumeDisplayNode"] - after["vtkMRMLScalarVolumeDisplayNode"] == 3
+    assert [row.node for row in Results().rows()] == [second]
+    assert sequence.GetNumberOfDataNodes() == 1 and sequence.GetNthDataNode(0).GetAttribute("VCMSlicer.Seed") == "12"
+
+
+def test_with_the_last_sample_of_a_run_its_sequence_and_its_folder_go_too(scene, run, request_):
+    hierarchy = scene.GetSubjectHierarchyNode()
+    before, items = counted(*KINDS), hierarchy.GetNumberOfItems()
+    added = Results().add(run, request_)
+    arrays = [weakref.ref(slicer.util.arrayFromVolume(node)) for node in added]
+    for node in list(added):
+        removeResult(node)
+    del node
+    added.clear()
+    assert counted(*KINDS) == before and hierarchy.GetNumberOfItems() == items
+    assert [array() for array in arrays] == [None, None]
 
 
 def test_a_renamed_result_goes_on_saying_that_it_is_synthetic(added):

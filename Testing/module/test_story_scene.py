@@ -14,7 +14,7 @@ def saved(opened):  # noqa: F811
     opened.press(opened.ui.startDemoButton)
     opened.press(opened.ui.previewButton)
     opened.ui.seedBox.value = 4711
-    opened.press(opened.ui.seedLockButton)
+    opened.press(opened.ui.newSeedBox)
     opened.ui.sexBox = opened.panel.subject.rows["sex"].editor
     opened.parameters.setAttribute("age", AttributeSetting(71.0, True))
     opened.parameters.setAttribute("ventricular_volume", AttributeSetting(66.0, True))
@@ -43,8 +43,8 @@ def test_a_saved_scene_brings_back_all_parameters_and_regenerates_the_image_bit_
     parameters, ui = opened.parameters, opened.ui
     assert parameters.packName == "tiny"
     assert parameters.quality is Quality.PREVIEW and ui.previewButton.checked
-    assert parameters.seed == 4711 and ui.seedBox.value == 4711
-    assert parameters.seedLocked and ui.seedLockButton.checked
+    assert parameters.seed == 4712 and ui.seedBox.value == 4712, "a new seed each time was wanted"
+    assert parameters.newSeedEachTime and ui.newSeedBox.checked
     assert parameters.attribute("age").value == 71.0
     assert opened.panel.subject.rows["age"].editor.value == 71.0
     assert opened.panel.subject.rows["ventricular_volume"].setBox.checked
@@ -55,6 +55,8 @@ def test_a_saved_scene_brings_back_all_parameters_and_regenerates_the_image_bit_
     assert ui.generateButton.enabled, ui.generateButton.toolTip
     (restored,) = [row.node for row in opened.logic.results.rows()]
     assert np.array_equal(inWorldOrder(restored), before)
+    ui.seedBox.value = 4711
+    processEvents(0.05)
     (again,) = opened.generate()
     assert np.array_equal(inWorldOrder(again), before)
 

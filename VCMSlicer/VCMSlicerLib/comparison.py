@@ -1,4 +1,5 @@
-"""Looking at results: one alone, or with its twin and the difference in linked views under the conditions' outline."""
+"""Looking at results: one alone, or beside the one without conditions and their difference, in linked views under the
+conditions' outline."""
 
 from __future__ import annotations
 
@@ -19,6 +20,7 @@ from VCMSlicerLib.results import (
     TWIN_REFERENCE,
     conditionNodes,
 )
+from VCMSlicerLib.sliceViews import lookAlike, showInSlices, sliceLogics
 
 LAYOUT_ID = 20417
 COLUMNS = ("Controlled", "Uncontrolled", "Difference")
@@ -30,11 +32,14 @@ SHADES = 256
 
 
 class Comparison:
-    """Shows Samples in the views, and puts back the layout and the segmentations' look it found."""
+    """Shows results in the views. Slices and zoom stay as the user left them; the layout and the segmentations' look
+    are changed for a comparison alone, and put back after it."""
 
     def __init__(self) -> None:
         self._layoutBefore: int | None = None
         self._looksBefore: dict[str, tuple[bool, bool, float]] = {}
+        self._shown: Any = None
+        self._whileSaving: Any = None
 
     @property
     def active(self) -> bool:
@@ -42,24 +47,25 @@ class Comparison:
         return self._layoutBefore is not None
 
     def show(self, node: Any) -> None:
-        """One volume in the usual views, under the outline of its conditions."""
+        """One volume in the usual views."""
         if self.active:
             self.close()
-        slicer.util.setSliceViewerLayers(background=node, foreground=None, label=None, fit=True)
-        self.outline(conditionNodes(node))
+        showInSlices(background=node, foreground=None, label=None)
 
     def compare(self, node: Any) -> None:
-        """The Sample, its twin without control and their difference, column by column."""
+        """The image, the one without conditions and their difference, column by column, on the slice looked at."""
         twin = node.GetNodeReference(TWIN_REFERENCE)
         if twin is None:
             raise ValueError(
-                _("This Sample has no twin without control. Tick “Also without control” and generate again.")
+                _("There is no image without conditions to compare with. Tick “Also without conditions” and generate.")
             )
+        looked = [] if self.active else self._looked()
         self._arrange()
         for column, volume in zip(COLUMNS, (node, twin, difference(node)), strict=True):
             for orientation in ORIENTATIONS:
-                self._fill(viewName(column, orientation), volume)
+                self._fill(viewName(column, orientation), volume, looked)
         self.outline(conditionNodes(node))
+        self._shown = node
 
     def close(self) -> None:
         """Back to the layout and the look that were there before."""
@@ -70,6 +76,7 @@ class Comparison:
                 display.SetVisibility2DOutline(outline)
                 display.SetOpacity2DOutline(opacity)
         self._looksBefore.clear()
+        self._shown = None
         if self._layoutBefore is not None:
             before, self._layoutBefore = self._layoutBefore, None
             manager = slicer.app.layoutManager()
@@ -79,7 +86,19 @@ class Comparison:
     def forget(self) -> None:
         """The scene was closed: there is nothing to put back but the layout."""
         self._looksBefore.clear()
+        self._whileSaving = None
         self.close()
+
+    def beforeSaving(self) -> None:
+        """A scene is saved with the layout and the look that the user gave it, and not with a comparison's."""
+        self._whileSaving = self._shown
+        self.close()
+
+    def afterSaving(self) -> None:
+        """Go on comparing."""
+        node, self._whileSaving = self._whileSaving, None
+        if node is not None:
+            self.compare(node)
 
     def _arrange(self) -> None:
         manager = slicer.app.layoutManager()
@@ -90,14 +109,20 @@ class Comparison:
             layoutNode.AddLayoutDescription(LAYOUT_ID, layoutDescription())
         manager.setLayout(LAYOUT_ID)
 
-    def _fill(self, view: str, volume: Any) -> None:
+    def _looked(self) -> list[Any]:
+        """The slice nodes in sight, those of the present layout."""
+        return [logic.GetSliceNode() for logic in sliceLogics() if logic.GetSliceNode().IsMappedInLayout()]
+
+    def _fill(self, view: str, volume: Any, looked: list[Any]) -> None:
         widget = slicer.app.layoutManager().sliceWidget(view)
         composite = widget.mrmlSliceCompositeNode()
         composite.SetLinkedControl(True)
         composite.SetBackgroundVolumeID(volume.GetID())
         composite.SetForegroundVolumeID(None)
         composite.SetLabelVolumeID(None)
-        widget.sliceLogic().FitSliceToBackground()
+        if looked:
+            widget.sliceLogic().FitSliceToBackground()
+            lookAlike(widget.mrmlSliceNode(), looked)
 
     def outline(self, sources: list[Any]) -> None:
         """Show segmentations as outlines, so that the image in them can be seen; `close` takes that back."""
@@ -120,9 +145,9 @@ def difference(node: Any) -> Any:
         return existing
     twin = node.GetNodeReference(TWIN_REFERENCE)
     if twin is None:
-        raise ValueError(_("This Sample has no twin without control to differ from."))
+        raise ValueError(_("There is no image without conditions to differ from."))
     array = slicer.util.arrayFromVolume(node).astype(np.float32) - slicer.util.arrayFromVolume(twin)
-    name = _("{name}, difference to without control").format(name=node.GetName())
+    name = _("{name}, difference to without conditions").format(name=node.GetName())
     made = slicer.modules.volumes.logic().CloneVolume(slicer.mrmlScene, node, name)
     slicer.util.updateVolumeFromArray(made, array)
     for key in (SYNTHETIC, RUN, SEED, PROVENANCE):
@@ -179,7 +204,7 @@ def differenceColors() -> Any:
     node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLColorTableNode")
     node.UnRegister(None)
     node.SetSingletonTag(COLORS_TAG)
-    node.SetName(_("Difference to without control"))
+    node.SetName(_("Difference to without conditions"))
     node.SetTypeToUser()
     node.SetNumberOfColors(SHADES)
     for index, value in enumerate(np.linspace(-1, 1, SHADES)):

@@ -159,7 +159,7 @@ def _withParts(control: ControlInfo, pack: PackInfo) -> ControlInfo:
 def _control(manifest: Mapping[str, Any]) -> ControlInfo:
     return ControlInfo(
         name=manifest["name"],
-        title=manifest["title"],
+        givenTitle=manifest["title"],
         conditions=tuple(map(_condition, manifest["conditions"])),
         subsets=bool(manifest.get("subsets", False)),
         trained=all(manifest.get("trained", {}).values()),

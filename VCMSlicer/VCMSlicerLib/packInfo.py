@@ -9,6 +9,7 @@ from pathlib import Path
 from slicer.i18n import tr as _
 
 READY, BROKEN, AVAILABLE = "ready", "broken", "available"
+EXPORTED_TITLE = "VCM:"
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,13 @@ class ConditionInfo:
 
     @property
     def title(self) -> str:
-        """Its name as the panel writes it."""
+        """Its name as a clinician reads it.
+
+        >>> ConditionInfo("semantics", "labels").title, ConditionInfo("deep_grey", "mask").title
+        ('Tissue map', 'Deep grey')
+        """
+        if self.name == "semantics":
+            return _("Tissue map")
         return self.name[:1].upper() + self.name[1:].replace("_", " ")
 
     @property
@@ -52,14 +59,11 @@ class ConditionInfo:
         >>> ConditionInfo("ventricles", "mask").inWords(), ConditionInfo("skull", "image").inWords()
         ('ventricles (mask)', 'skull (image)')
         >>> ConditionInfo("tissues", "labels", (ClassInfo(1, "grey"), ClassInfo(2, "white"))).inWords()
-        'tissues (label map of 2 structures)'
+        'tissues (2 structures)'
         """
-        kinds = {
-            "mask": _("{name} (mask)"),
-            "labels": _("{name} (label map of {count} structures)"),
-            "image": _("{name} (image)"),
-        }
-        return kinds[self.kind].format(name=self.name.replace("_", " "), count=len(self.classes))
+        kinds = {"mask": _("{name} (mask)"), "labels": _("{name} ({count} structures)"), "image": _("{name} (image)")}
+        name = self.title[:1].lower() + self.title[1:]
+        return kinds[self.kind].format(name=name, count=len(self.classes))
 
 
 @dataclass(frozen=True)
@@ -101,10 +105,25 @@ class ControlInfo:
     """A control for a pack; with `subsets` it takes any part of its conditions, else all of them."""
 
     name: str
-    title: str
+    givenTitle: str
     conditions: tuple[ConditionInfo, ...]
     subsets: bool
     trained: bool = True
+
+    @property
+    def title(self) -> str:
+        """What an image made with it follows; the title that its maker gave it, unless the exporter wrote that.
+
+        >>> brain, ventricles = ConditionInfo("brain", "mask"), ConditionInfo("ventricles", "mask")
+        >>> ControlInfo("a", "VCM: brain and ventricles", (brain, ventricles), True).title
+        'Brain, ventricles'
+        >>> ControlInfo("b", "Lesions of the white matter", (brain,), False).title
+        'Lesions of the white matter'
+        """
+        if self.givenTitle and not self.givenTitle.startswith(EXPORTED_TITLE):
+            return self.givenTitle
+        words = ", ".join(condition.title.lower() for condition in self.conditions)
+        return words[:1].upper() + words[1:]
 
     def takes(self, names: Iterable[str]) -> bool:
         """Whether it can be steered by exactly these conditions."""

@@ -63,7 +63,7 @@ class VCMParameters:
     attributeSettings: str = "{}"
     quality: Quality = Quality.STANDARD
     seed: Annotated[int, WithinRange(0, MAX_SEED)] = 1
-    seedLocked: bool = False
+    newSeedEachTime: bool = False
     sampleCount: Annotated[int, WithinRange(1, 50)] = 1
     uncontrolled: bool = True
     livePreview: bool = True

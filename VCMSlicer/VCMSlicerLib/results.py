@@ -95,14 +95,6 @@ class Results:
         """Give a result a name of the user's; it goes on saying that it is synthetic."""
         node.SetName(name if "synthetic" in name.lower() else _("{name} (synthetic)").format(name=name))
 
-    def remove(self, node: Any) -> None:
-        """Take a Sample out of the scene, together with its twin and its difference."""
-        for role in (TWIN_REFERENCE, DIFFERENCE_REFERENCE):
-            other = node.GetNodeReference(role)
-            if other is not None:
-                slicer.mrmlScene.RemoveNode(other)
-        slicer.mrmlScene.RemoveNode(node)
-
     def exportVolume(self, node: Any, path: str | Path) -> Path:
         """Write NIfTI, and beside it a JSON file that says how it was made; returns the path of the JSON file."""
         path = Path(path)

@@ -46,6 +46,7 @@ COLORS = {
     "brain": (0.95, 0.75, 0.35),
 }
 DEFAULT_COLOR = (0.90, 0.45, 0.40)
+FILL_OPACITY = 0.2
 
 
 @dataclass(frozen=True)
@@ -154,6 +155,8 @@ def newSegmentation(name: str, volume: Any) -> Any:
     unique = slicer.mrmlScene.GenerateUniqueName(name)
     segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", unique)
     segmentation.CreateDefaultDisplayNodes()
+    # Light enough to see the image under it, the one painted on and the one that is made.
+    segmentation.GetDisplayNode().SetOpacity2DFill(FILL_OPACITY)
     segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
     return segmentation
 

@@ -22,6 +22,7 @@ from VCMSlicerLib.panels.errands import Errands
 from VCMSlicerLib.panels.menus import fillMenu, makeMenu
 from VCMSlicerLib.panels.skullDialog import SkullDialog
 from VCMSlicerLib.parameters import ConditionSetting
+from VCMSlicerLib.sliceViews import showInSlices
 
 LOOK_AFTER_MS = 250
 
@@ -188,7 +189,7 @@ class ConditionsPanel:
                 else:
                     setting.enabled = False
                 parameters.setCondition(info.name, setting)
-        slicer.util.setSliceViewerLayers(background=point.volume, foreground=None, label=None, fit=True)
+        showInSlices(background=point.volume, foreground=None, label=None)
         self.editor.open(point.segmentation, point.volume, startPoints.ventriclesIn(point.segmentation))
         self.context.announce()
 

@@ -20,6 +20,7 @@ from VCMSlicerLib.niftiFile import readNifti, writeNifti
 from VCMSlicerLib.panels.context import PanelContext
 from VCMSlicerLib.parameters import VCMParameters
 from VCMSlicerLib.scene import addLabelVolume, addVolume
+from VCMSlicerLib.sliceViews import showInSlices
 from VCMSlicerLib.startPoints import StartPoint, fromSegmentedT1w
 from VCMSlicerLib.worldImages import volumeImage
 
@@ -101,12 +102,12 @@ class Errands:
         for name in [n for n in slicer.util.getNodesByClass("vtkMRMLVolumeNode") if n.GetAttribute(SEEN)]:
             slicer.mrmlScene.RemoveNode(name)
         for entry in outcome.prepared:
-            title, isImage = _("What the model sees: {name}").format(name=entry.name), kinds.get(entry.name) == "image"
+            title, isImage = _("What the model gets: {name}").format(name=entry.name), kinds.get(entry.name) == "image"
             image = readNifti(entry.path)
             node = addVolume(image, title) if isImage else addLabelVolume(image, title)
             node.SetAttribute(SEEN, entry.name)
             layer = {"background": node} if isImage else {"label": node, "labelOpacity": 0.7}
-            slicer.util.setSliceViewerLayers(**layer, fit=True)
+            showInSlices(**layer)
 
     def _begin(self, start: Callable[[], Job]) -> Job | None:
         try:

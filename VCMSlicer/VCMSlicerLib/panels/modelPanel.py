@@ -32,6 +32,7 @@ class ModelPanel:
     def __init__(self, ui: Any, context: PanelContext) -> None:
         self.ui, self.context = ui, context
         self.machine: Machine | None = None
+        self._wasReady: bool | None = None
         if preference(PACKS_FOLDER) and not os.environ.get("VCM_PACKS"):
             os.environ["VCM_PACKS"] = preference(PACKS_FOLDER)
         for name, words in (("auto", _("Automatic")), ("cuda", _("Graphics card")), ("cpu", _("Processor"))):
@@ -111,12 +112,21 @@ class ModelPanel:
             if level is not Level.GREEN
             else [_("Ready to compute.")]
         )
+        self._fold(environment.ready and not environment.busy and level is not Level.RED)
         ui.preflightLabel.text = dot(level.value, environment.stateWords() if environment.busy else " ".join(told))
         ui.preflightLabel.toolTip = "<br>".join(dot(item.level.value, f"{item.name}: {item.words}") for item in items)
         ui.setUpButton.visible = not environment.ready and not environment.busy
         ui.setUpProgress.visible = environment.busy
         ui.setUpProgressBar.setRange(0, PERCENT if environment.fraction > 0 else 0)
         ui.setUpProgressBar.value = round(PERCENT * environment.fraction)
+
+    def _fold(self, ready: bool) -> None:
+        """Fold the section when all is there, and unfold it when something is missing; in between it is the user's."""
+        if ready != self._wasReady:
+            self._wasReady = self.ui.modelSection.collapsed = ready
+        pack, control = self.context.readyPack, self.context.control
+        chosen = [entry.title for entry in (pack, control) if entry is not None]
+        self.ui.modelSection.text = _("Model: {names}").format(names=" · ".join(chosen)) if ready else _("Model")
 
     def setUp(self, wheels: Path | None = None) -> None:
         """Install the computing packages, after the user saw what and how much."""
@@ -248,16 +258,14 @@ def stateWords(pack: PackInfo | None, name: str = "") -> str:
 def controlWords(control: ControlInfo | None, name: str = "") -> str:
     """What a control takes, in one line of rich text."""
     if control is None:
-        return (
-            dot(RED, _("The control {name} of this scene is not on this computer.").format(name=name)) if name else ""
-        )
+        return dot(RED, _("{name}, which this scene names, is not on this computer.").format(name=name)) if name else ""
     if not control.trained:
-        return dot(AMBER, " ".join([_("Untrained: it will not steer."), control.inWords()]))
+        return dot(AMBER, " ".join([_("Untrained: the image will not follow it."), control.inWords()]))
     return dot(GREEN, control.inWords())
 
 
 def controlsWords(controls: Iterable[ControlInfo]) -> str:
     """A list of controls with what each takes, as rich text."""
-    lines = [_("What steers the model. Each control takes conditions of its own.")]
+    lines = [_("What the image can be made to follow. Each choice takes conditions of its own.")]
     lines += [f"<b>{html.escape(entry.title)}</b>: {html.escape(entry.inWords())}" for entry in controls]
     return "<br>".join(lines)

@@ -20,6 +20,7 @@ from VCMSlicerLib.panels.generatePanel import GeneratePanel
 from VCMSlicerLib.panels.modelPanel import ModelPanel
 from VCMSlicerLib.panels.resultsPanel import ResultsPanel
 from VCMSlicerLib.panels.samplingPanel import SamplingPanel
+from VCMSlicerLib.panels.scrollingPart import ScrollingPart
 from VCMSlicerLib.panels.subjectPanel import SubjectPanel
 from VCMSlicerLib.parameters import Quality, VCMParameters
 from VCMSlicerLib.problems import Problem, Remedy, problem
@@ -36,6 +37,7 @@ class Panel:
         self._resourcePath, self._observation = resourcePath, None
         self.widget = self._loadUi("VCMSlicer")
         self.ui = slicer.util.childWidgetVariables(self.widget)
+        self.scrolling = ScrollingPart(self.ui)
         self.logic = logic
         self.context = PanelContext(logic, logic.client, logic.environment, logic.results, Comparison())
         self.context.packs = logic.packs()
@@ -107,17 +109,14 @@ class Panel:
         self._release()
         self._forgetParameters()
         self.context.comparison.close()
-        for section in (self.conditions, self.generate, self.model):
+        for section in (self.conditions, self.generate, self.model, self.scrolling):
             section.cleanup()
 
     def start(self) -> None:
         """Generate with what the panel says."""
         if self.context.comparison.active:
             self.context.comparison.close()
-        choices = self.conditions.choices()
-        job = self.errands.generate(choices, self._onGenerated)
-        if job is not None and self.context.parameters.livePreview:
-            self.context.comparison.outline([choice.segmentationNode for choice in choices if choice.segmentationNode])
+        self.errands.generate(self.conditions.choices(), self._onGenerated)
 
     def _forgetParameters(self) -> None:
         if self.context.parameters is not None and self._observation is not None:
@@ -133,8 +132,6 @@ class Panel:
             self.ui.resultsSection.collapsed = False
         elif job.keptIn is not None:
             self._offerKeptRuns()
-        else:
-            self.context.comparison.close()
         self.refreshLater()
 
     def _offerKeptRuns(self) -> None:
@@ -169,6 +166,7 @@ class Panel:
 
     def _unfold(self, section: Any) -> None:
         section.collapsed = False
+        self.scrolling.reveal(section)
         section.setFocus()
 
     def _retryOnCpu(self) -> None:

@@ -13,6 +13,7 @@ from VCMSlicerLib import dicomExport
 from VCMSlicerLib.comparison import difference
 from VCMSlicerLib.panels.context import PanelContext
 from VCMSlicerLib.panels.menus import makeMenu
+from VCMSlicerLib.panels.nameDialog import askName
 from VCMSlicerLib.panels.scoreTables import (
     fillTable,
     measuredWords,
@@ -22,7 +23,9 @@ from VCMSlicerLib.panels.scoreTables import (
     structureCells,
     structureHeaders,
 )
+from VCMSlicerLib.resultRemoval import removeResult
 from VCMSlicerLib.results import ResultRow
+from VCMSlicerLib.sliceViews import showInSlices
 
 
 class ResultsPanel:
@@ -40,6 +43,8 @@ class ResultsPanel:
         ui.showButton.connect("clicked()", self._onShow)
         ui.compareButton.connect("clicked(bool)", self._onCompare)
         ui.differenceButton.connect("clicked()", self._onDifference)
+        ui.renameButton.connect("clicked()", self._onRename)
+        ui.removeButton.connect("clicked()", self._onRemove)
         makeMenu(
             ui.exportButton,
             (
@@ -86,7 +91,7 @@ class ResultsPanel:
     def _enable(self) -> None:
         row, ui = self.selected, self.ui
         twin = row is not None and row.twin is not None
-        for widget in (ui.showButton, ui.exportButton):
+        for widget in (ui.showButton, ui.renameButton, ui.removeButton, ui.exportButton):
             widget.enabled = row is not None
         ui.compareButton.checked = self.context.comparison.active
         ui.compareButton.enabled = twin or self.context.comparison.active
@@ -118,8 +123,23 @@ class ResultsPanel:
     def _onDifference(self) -> None:
         node = self.selected.node
         self.context.comparison.close()
-        slicer.util.setSliceViewerLayers(background=node, foreground=difference(node), foregroundOpacity=0.6, fit=True)
+        showInSlices(background=node, foreground=difference(node), foregroundOpacity=0.6)
         self._enable()
+
+    def _onRename(self) -> None:
+        node = self.selected.node
+        name = askName(_("Rename the image"), _("Its name in the scene:"), node.GetName())
+        if name:
+            self.context.results.rename(node, name)
+            self.updateFromParameters()
+
+    def _onRemove(self) -> None:
+        words = _("{name} will be taken out of the scene, with the image without conditions. Files stay. Continue?")
+        node = self.selected.node
+        if slicer.util.confirmOkCancelDisplay(words.format(name=node.GetName()), _("Remove the image")):
+            self.context.comparison.close()
+            removeResult(node)
+            self.updateFromParameters()
 
     def _onExportVolume(self) -> None:
         suggestion = self.selected.node.GetName().replace(", ", "-").replace(" ", "-") + ".nii.gz"

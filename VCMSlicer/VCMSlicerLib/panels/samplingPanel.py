@@ -1,4 +1,4 @@
-"""The section “Sampling”: quality, seed, number of Samples, and whether to make the twin without control."""
+"""The section “Quality and seed”: also how many images, and whether to make the same without conditions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class SamplingPanel:
             button.connect("toggled(bool)", self._onChanged)
         ui.seedBox.connect("valueChanged(int)", self._onChanged)
         ui.samplesBox.connect("valueChanged(int)", self._onChanged)
-        ui.seedLockButton.connect("toggled(bool)", self._onChanged)
+        ui.newSeedBox.connect("toggled(bool)", self._onChanged)
         ui.uncontrolledBox.connect("toggled(bool)", self._onChanged)
 
     def updateFromParameters(self) -> None:
@@ -34,7 +34,7 @@ class SamplingPanel:
         try:
             self._buttons[parameters.quality].checked = True
             self.ui.seedBox.value = parameters.seed
-            self.ui.seedLockButton.checked = parameters.seedLocked
+            self.ui.newSeedBox.checked = parameters.newSeedEachTime
             self.ui.samplesBox.value = parameters.sampleCount
             self.ui.uncontrolledBox.checked = parameters.uncontrolled
         finally:
@@ -44,9 +44,9 @@ class SamplingPanel:
             widget.enabled = not busy
 
     def advanceSeed(self) -> None:
-        """After a Generate: the seed behind those that were used, unless the user keeps the seed."""
+        """After a Generate: the seed behind those that were used, where the user wants a new one each time."""
         parameters = self.context.parameters
-        if parameters is not None and not parameters.seedLocked:
+        if parameters is not None and parameters.newSeedEachTime:
             parameters.seed = min(parameters.seed + parameters.sampleCount, MAX_SEED)
 
     def _onChanged(self, *_arguments: Any) -> None:
@@ -55,7 +55,7 @@ class SamplingPanel:
             return
         parameters.quality = next(quality for quality, button in self._buttons.items() if button.checked)
         parameters.seed = self.ui.seedBox.value
-        parameters.seedLocked = self.ui.seedLockButton.checked
+        parameters.newSeedEachTime = self.ui.newSeedBox.checked
         parameters.sampleCount = self.ui.samplesBox.value
         parameters.uncontrolled = self.ui.uncontrolledBox.checked
         self.context.announce()

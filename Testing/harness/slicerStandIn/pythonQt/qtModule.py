@@ -25,6 +25,7 @@ def _collectNames() -> dict[str, Any]:
                 member = member if name in _KEPT_AS_THEY_ARE else _derived(member)
             names[name] = member
     names["QUiLoader"] = UiLoader
+    names["QScrollArea"] = _withItsOwnBars(names["QScrollArea"], names["QScrollBar"])
     return names
 
 
@@ -33,6 +34,18 @@ def _derived(cls: type[QtCore.QObject]) -> type:
         return deriveClass(cls)
     except TypeError:  # a few classes are final in PySide6
         return cls
+
+
+def _withItsOwnBars(areaClass: type, barClass: type) -> type:
+    """A scroll area makes its bars in C++, and PySide6 knows none of PythonQt's manners for what is made there."""
+
+    class QScrollArea(areaClass):  # type: ignore[misc]
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            self.setVerticalScrollBar(barClass(QtCore.Qt.Orientation.Vertical))
+            self.setHorizontalScrollBar(barClass(QtCore.Qt.Orientation.Horizontal))
+
+    return QScrollArea
 
 
 def makeQtModule() -> types.ModuleType:

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import slicer
-from PySide6 import QtCore, QtTest
+from PySide6 import QtCore, QtTest, QtWidgets
+
+from ..ctkWidgets.collapsibleButton import ctkCollapsibleButton
 
 _LEFT = QtCore.Qt.MouseButton.LeftButton
 _NO_KEYS = QtCore.Qt.KeyboardModifier.NoModifier
@@ -42,3 +44,17 @@ def pixelOf(sliceWidget: Any, ras: tuple[float, float, float]) -> tuple[int, int
     vtk.vtkMatrix4x4.Invert(sliceWidget.mrmlSliceNode().GetXYToRAS(), rasToXY)
     x, y, _, _ = rasToXY.MultiplyPoint((*ras, 1))
     return round(x), sliceWidget.height - 1 - round(y)
+
+
+def reveal(widget: Any) -> None:
+    """Unfold the sections around a widget and scroll until it is in sight, as a user does."""
+    around, areas = widget.parentWidget(), []
+    while around is not None:
+        if isinstance(around, ctkCollapsibleButton):
+            around.collapsed = False
+        if isinstance(around, QtWidgets.QScrollArea):
+            areas.append(around)
+        around = around.parentWidget()
+    slicer.app.processEvents()
+    for area in areas:
+        area.ensureWidgetVisible(widget, 0, 0)

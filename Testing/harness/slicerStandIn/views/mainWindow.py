@@ -4,14 +4,13 @@ from typing import Any
 
 import qt
 import slicer
-from PySide6 import QtCore, QtWidgets
+from PySide6 import QtWidgets
 
 from ..pythonQt.objects import PythonQtObject, PythonQtType
 from .layoutManager import qSlicerLayoutManager
+from .modulePanel import qSlicerModulePanel
 
 _NAME = "qSlicerMainWindow"
-_PANEL_WIDTH = 430
-_SCROLL_BAR_WIDTH = 20
 
 
 class qSlicerMainWindow(PythonQtObject, QtWidgets.QMainWindow, metaclass=PythonQtType):
@@ -23,10 +22,7 @@ class qSlicerMainWindow(PythonQtObject, QtWidgets.QMainWindow, metaclass=PythonQ
         self.setStatusBar(qt.QStatusBar())
         self._module: Any = None
         self._layoutManager = qSlicerLayoutManager()
-        self._panel = QtWidgets.QScrollArea()
-        self._panel.setWidgetResizable(True)
-        self._panel.setMinimumWidth(_PANEL_WIDTH)
-        self._panel.setHorizontalScrollBarPolicy(QtCore.Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self._panel = qSlicerModulePanel()
         splitter = QtWidgets.QSplitter()
         splitter.addWidget(self._panel)
         splitter.addWidget(self._layoutManager)
@@ -60,11 +56,7 @@ class qSlicerMainWindow(PythonQtObject, QtWidgets.QMainWindow, metaclass=PythonQ
             self._takePanelOut()
         self._module = module
         if module is not None:
-            widget = module.widgetRepresentation()
-            self._panel.setWidget(widget)
-            widget.show()
-            widget.enter()
-            self._panel.setMinimumWidth(max(_PANEL_WIDTH, widget.minimumSizeHint().width() + _SCROLL_BAR_WIDTH))
+            self._panel.addModule(module)
 
     def _onModuleAboutToBeUnloaded(self, name: str) -> None:
         if self._module is not None and self._module.name == name:
@@ -72,9 +64,7 @@ class qSlicerMainWindow(PythonQtObject, QtWidgets.QMainWindow, metaclass=PythonQ
 
     def _takePanelOut(self) -> None:
         self._module = None
-        widget = self._panel.takeWidget()
-        if widget is not None:
-            widget.setParent(None)
+        self._panel.takeModule()
 
     def selectedModule(self) -> str:
         return self._module.name if self._module is not None else ""

@@ -1,0 +1,68 @@
+"""Images in the slice views, without taking the user's slices and zoom away: only a view that shows nothing of an image
+is moved to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import slicer
+import vtk
+
+KEEP = "keep-current"
+
+
+def showInSlices(background: Any = KEEP, foreground: Any = KEEP, label: Any = KEEP, **opacities: float) -> None:
+    """Show volumes in all slice views; None empties a layer, and a layer that is not named stays.
+
+    Slices and zoom stay as they are, but in views that were empty and those that the image would lie outside of.
+    """
+    named = [volume for volume in (background, foreground, label) if volume is not None and volume is not KEEP]
+    slicer.util.setSliceViewerLayers(background=background, foreground=foreground, label=label, **opacities)
+    if not named:
+        return
+    for logic in sliceLogics():
+        if not isInView(logic.GetSliceNode(), named[0]):
+            logic.FitSliceToBackground()
+
+
+def sliceLogics() -> Iterator[Any]:
+    """The logic of each slice view, shown or not; none without a main window."""
+    manager = slicer.app.layoutManager()
+    logics = manager.mrmlSliceLogics() if manager is not None else None
+    for index in range(logics.GetNumberOfItems() if logics is not None else 0):
+        logic = logics.GetItemAsObject(index)
+        if logic is not None and logic.GetSliceNode() is not None:
+            yield logic
+
+
+def isInView(sliceNode: Any, volume: Any) -> bool:
+    """Whether a view shows something of a volume as it stands: its plane cuts it, and the part in sight too."""
+    toSlice, bounds = vtk.vtkMatrix4x4(), [0.0] * 6
+    vtk.vtkMatrix4x4.Invert(sliceNode.GetSliceToRAS(), toSlice)
+    volume.GetSliceBounds(bounds, toSlice)
+    across, down, _depth = sliceNode.GetFieldOfView()
+    left, bottom, _front = sliceNode.GetXYZOrigin()
+    seen = ((left - across / 2, left + across / 2), (bottom - down / 2, bottom + down / 2), (0.0, 0.0))
+    return all(low <= bounds[2 * axis + 1] and bounds[2 * axis] <= high for axis, (low, high) in enumerate(seen))
+
+
+def lookAlike(target: Any, sources: list[Any]) -> None:
+    """Turn a slice view to what one of the others of its orientation shows, else to the place they show.
+
+    `target` and `sources` are slice nodes. All that is in sight there comes into sight, as large as it can be.
+    """
+    alike = [source for source in sources if source.GetOrientation() == target.GetOrientation()]
+    if not alike:
+        for source in sources[:1]:
+            place = [source.GetSliceToRAS().GetElement(axis, 3) for axis in range(3)]
+            target.JumpSlice(*place)
+        return
+    source = alike[0]
+    target.GetSliceToRAS().DeepCopy(source.GetSliceToRAS())
+    width, height, _slices = target.GetDimensions()
+    across, down, depth = source.GetFieldOfView()
+    pixel = max(across / max(width, 1), down / max(height, 1))
+    target.SetFieldOfView(pixel * width, pixel * height, depth)
+    target.SetXYZOrigin(*source.GetXYZOrigin())
+    target.UpdateMatrices()
