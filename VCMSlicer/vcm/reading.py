@@ -12,13 +12,15 @@ import io
 import json
 import math
 import os
+import re
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO
 
 from vcm.errors import Code, VcmError
+from vcm.plain_text import plain
 
 MOST_TEXT = 64_000_000
 """Bytes of a text: a table of half a million cases has some forty million."""
@@ -33,7 +35,7 @@ MOST_COLUMNS = 1_000
 LONGEST_NUMBER = 30
 """Digits of a whole number in a JSON document."""
 
-Kind = TypeVar("Kind", dict[str, Any], list[Any])
+NO_TEXT = re.compile("[\0\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Row:
 
 def open_ordinary(path: Path) -> BinaryIO:
     """Open an ordinary file for reading in binary; anything else is refused without waiting for it."""
-    shown = printable(path)
+    shown = plain(str(path))
     if "\0" in str(path):
         raise VcmError(Code.FILE_MISSING, f"There is no file {shown}: no file's name has a NUL in it.", "Check it.")
     # Without O_NONBLOCK the opening of a pipe waits for somebody to write into it.
@@ -98,8 +100,8 @@ def read_text(path: Path, most: int = MOST_TEXT) -> str:
     return text
 
 
-def read_json(path: Path, kind: type[Kind] = dict, *, code: Code = Code.FILE_UNREADABLE) -> Kind:  # type: ignore[assignment]
-    """The JSON document in a file, whose outermost value is of that kind.
+def read_json(path: Path, *, code: Code = Code.FILE_UNREADABLE) -> dict[str, Any]:
+    """The object in a JSON file; a list, a text or a number at its outermost is refused.
 
     Numbers that JSON does not know, such as NaN, are refused, and so is what no text can hold: half of a surrogate
     pair or NUL. `code` says what a document that does not fit is called.
@@ -113,18 +115,17 @@ def read_json(path: Path, kind: type[Kind] = dict, *, code: Code = Code.FILE_UNR
     try:
         content = json.loads(text, parse_constant=_refuse_number, parse_float=_finite, parse_int=_whole)
     except json.JSONDecodeError as error:
-        sentence = f"{printable(path)} is not valid JSON: {error.msg} in line {error.lineno}, column {error.colno}."
+        sentence = f"{plain(str(path))} is not valid JSON: {error.msg} in line {error.lineno}, column {error.colno}."
         raise VcmError(code, sentence, "Correct that place or restore the file.") from error
     except RecursionError as error:
         raise _too_deep(path, code) from error
     except ValueError as error:
-        raise VcmError(code, f"{printable(path)} cannot be used as JSON: {error}.", "Correct that place.") from error
+        raise VcmError(code, f"{plain(str(path))} cannot be used as JSON: {error}.", "Correct that place.") from error
     _check_values(path, content, code)
-    if not isinstance(content, kind):
-        wanted = "an object {…}" if kind is dict else "a list […]"
+    if not isinstance(content, dict):
         raise VcmError(
             code,
-            f"{printable(path)} holds {_json_kind(content)} where {wanted} is expected.",
+            f"{plain(str(path))} holds {_json_kind(content)} where an object {{…}} is expected.",
             "Restore the file, or make it anew.",
         )
     return content
@@ -176,18 +177,9 @@ def home_expanded(text: str) -> Path:
     except RuntimeError as error:
         raise VcmError(
             Code.FILE_MISSING,
-            f"The path {printable(text)} begins with a user's home folder, and there is no such user here.",
+            f"The path {plain(text)} begins with a user's home folder, and there is no such user here.",
             "Write the folder out.",
         ) from error
-
-
-def printable(path: object) -> str:
-    """A path as it can be written anywhere: what is no text in it is replaced.
-
-    >>> printable("a\\x00b\\udcff")
-    'a?b?'
-    """
-    return str(path).encode("utf-8", "replace").decode().replace("\0", "?")
 
 
 def _check_values(path: Path, content: Any, code: Code) -> None:
@@ -200,10 +192,10 @@ def _check_values(path: Path, content: Any, code: Code) -> None:
                 inner += [*value, *value.values()]
             elif isinstance(value, list):
                 inner += value
-            elif isinstance(value, str) and printable(value) != value:
+            elif isinstance(value, str) and NO_TEXT.search(value):
                 raise VcmError(
                     code,
-                    f"{printable(path)} holds {printable(value)[:40]!r}, in which a letter is no text.",
+                    f"{plain(str(path))} holds “{plain(value)[:40]}”, in which a letter is no text.",
                     "Correct that place or restore the file.",
                 )
         if not inner:
@@ -215,13 +207,13 @@ def _check_values(path: Path, content: Any, code: Code) -> None:
 def _too_deep(path: Path, code: Code) -> VcmError:
     return VcmError(
         code,
-        f"{printable(path)} cannot be used as JSON: it is more than {MOST_DEPTH} lists and objects deep.",
+        f"{plain(str(path))} cannot be used as JSON: it is more than {MOST_DEPTH} lists and objects deep.",
         "Restore the file, or make it anew.",
     )
 
 
 def _unreadable(path: Path, how: str, remedy: str = "Check which file was meant.") -> VcmError:
-    return VcmError(Code.FILE_UNREADABLE, f"{printable(path)} cannot be used: {how}.", remedy)
+    return VcmError(Code.FILE_UNREADABLE, f"{plain(str(path))} cannot be used: {how}.", remedy)
 
 
 def _not_ordinary(shown: str, kind: str) -> VcmError:
@@ -238,8 +230,6 @@ def _kind(mode: int) -> str:
 
 
 def _json_kind(content: Any) -> str:
-    if isinstance(content, dict):
-        return "an object {…}"
     if isinstance(content, list):
         return "a list […]"
     return "a text" if isinstance(content, str) else f"just {json.dumps(content)}"

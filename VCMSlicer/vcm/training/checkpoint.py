@@ -1,30 +1,41 @@
 """Everything a training needs to go on as if it had never stopped, in one file that is whole or not there.
 
-The checkpoint before the last is kept beside it, for the day on which a disk has spoilt the last one.
+The checkpoint before the last is kept beside it, for the day on which a disk has spoilt the last one. Each file ends in
+the SHA-256 of all that stands before, as the comment of its zip archive, so that one changed bit is noticed.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
-import pickle
+import struct
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
 from vcm.atomic_files import atomic_path
 from vcm.errors import Code, VcmError
+from vcm.reading import open_ordinary
 
 CHECKPOINT, FORMER, BEST = "checkpoint.pt", "checkpoint-former.pt", "best.pt"
+
+SEAL = b"vcm-sha256:"
+SEAL_SIZE = len(SEAL) + 64
+PIECE = 1 << 20
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     """Write `state` (tensors, numbers, text, lists and dicts of these); the file before stays until it is whole."""
     whole = io.BytesIO()  # torch's own writer hides why a disk refused
     torch.save(dict(state), whole)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(whole.getbuffer())
+    view = whole.getbuffer()
+    view[-2:] = struct.pack("<H", SEAL_SIZE)  # the length of the comment, which is the last field of the archive
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        file.write(view)
+        file.write(SEAL + hashlib.sha256(view).hexdigest().encode())
 
 
 def save_in_turn(folder: Path, state: Mapping[str, Any]) -> None:
@@ -46,31 +57,85 @@ def save_in_turn(folder: Path, state: Mapping[str, Any]) -> None:
     fresh.replace(last)
 
 
-def load_last(folder: Path, say: Callable[[str], object]) -> dict[str, Any] | None:
-    """The folder's checkpoint, or the former one where the last is damaged; None where no training was begun."""
-    there = [path for path in (folder / CHECKPOINT, folder / FORMER) if path.is_file()]
-    for path in there[:-1]:
+def load_last(
+    folder: Path, say: Callable[[str], object], take: Callable[[dict[str, Any]], object] = lambda state: None
+) -> dict[str, Any] | None:
+    """The folder's checkpoint, or the former one where the last is damaged; None where no training was begun.
+
+    `take` puts it to use; what it stumbles over in a checkpoint counts as damage too.
+    """
+    there = [path for path in (folder / CHECKPOINT, folder / FORMER) if path.exists()]
+    for path in there:
         try:
-            return load_checkpoint(path)
+            state = load_checkpoint(path)
+            _taken(path, state, take)
+            return state
         except VcmError as error:
+            if error.code is not Code.FILE_UNREADABLE or path is there[-1]:
+                raise
             say(f"{error.sentence} The one before it is used.")
-    return load_checkpoint(there[-1]) if there else None
+    return None
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint; nothing in it is executed."""
+    """Read a checkpoint after its checksum was compared; nothing in it is executed.
+
+    One of a version that wrote no checksum is held against the checksums of its archive's parts instead.
+    """
     try:
+        with open_ordinary(path) as file:
+            _check_seal(path, file)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise VcmError(
-            Code.FILE_MISSING, f"There is no checkpoint {path}.", "Give the folder of a training that was begun."
-        ) from None
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise VcmError(
-            Code.FILE_UNREADABLE,
-            f"{path} is not a whole checkpoint of a training.",
-            "Start the training again in another folder.",
-        ) from error
-    if not isinstance(state, dict) or "step" not in state:
-        raise VcmError(Code.FILE_UNREADABLE, f"{path} holds no training.")
-    return state
+    except VcmError as error:
+        if error.code is Code.FILE_MISSING:
+            raise VcmError(
+                Code.FILE_MISSING, f"There is no checkpoint {path}.", "Give the folder of a training that was begun."
+            ) from None
+        raise
+    except MemoryError:
+        raise
+    # Whatever a damaged archive sets off inside the readers, which document none of it, means the same to the user.
+    except Exception as error:
+        raise unusable(path, "it breaks off or is damaged") from error
+    step = state.get("step") if isinstance(state, dict) else None
+    if not isinstance(step, int) or isinstance(step, bool) or step < 0:
+        raise unusable(path, "it does not tell its step")
+    return dict(state)
+
+
+def unusable(path: Path, how: str) -> VcmError:
+    """The error for a checkpoint that no training can go on from."""
+    return VcmError(
+        Code.FILE_UNREADABLE,
+        f"{path} is not a whole checkpoint of a training: {how}.",
+        "Start the training again in another folder, or delete this one.",
+    )
+
+
+def _taken(path: Path, state: dict[str, Any], take: Callable[[dict[str, Any]], object]) -> None:
+    try:
+        take(state)
+    except torch.cuda.OutOfMemoryError:
+        raise
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise unusable(path, "what it holds does not fit this training") from error
+
+
+def _check_seal(path: Path, file: BinaryIO) -> None:
+    size = file.seek(0, io.SEEK_END)
+    file.seek(max(0, size - SEAL_SIZE))
+    seal = file.read()
+    if not seal.startswith(SEAL):
+        with zipfile.ZipFile(file) as archive:
+            wrong = archive.testzip()
+        if wrong:
+            raise unusable(path, f"the checksum of its part {wrong} is wrong")
+        return
+    digest = hashlib.sha256()
+    file.seek(0)
+    left = size - SEAL_SIZE
+    while left and (piece := file.read(min(left, PIECE))):
+        digest.update(piece)
+        left -= len(piece)
+    if digest.hexdigest().encode() != seal[len(SEAL) :]:
+        raise unusable(path, "its checksum is wrong")

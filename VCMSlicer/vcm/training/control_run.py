@@ -108,17 +108,21 @@ def _new_network(settings: ControlSettings, config: Mapping[str, Any], cache: La
 
 def _take_over(start: Path, network: Any, listeners: Listeners) -> None:
     """Begin with another run's averaged weights."""
-    state = load_last(start, listeners.say)
+    state = load_last(start, listeners.say, lambda state: _shapes(state["average"]))
     if state is None:
         raise VcmError(Code.FILE_MISSING, f"There is no checkpoint in {start}.", "Give the folder of a training.")
     own, theirs = network.state_dict(), state["average"]
-    if {name: w.shape for name, w in own.items()} != {name: w.shape for name, w in theirs.items()}:
+    if _shapes(own) != _shapes(theirs):
         raise VcmError(
             Code.BAD_REQUEST,
             f"The training in {start} is of another network than this one.",
             "Give both the same conditions, variant and network.",
         )
     network.load_state_dict(theirs)
+
+
+def _shapes(weights: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in weights.items()}
 
 
 def condition_entries(specs: Sequence[ConditionSpec], cache: LatentCache, grid: Any) -> list[dict[str, Any]]:

@@ -46,7 +46,7 @@ def export_run(
     settings = read_settings(run / SETTINGS)
     if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
         raise VcmError(Code.BAD_REQUEST, f"{out} holds something that is no pack.", "Choose another folder.")
-    state = load_last(run, lambda words: None)
+    state = load_last(run, lambda words: None, _check_named)
     if state is None:
         raise VcmError(Code.FILE_MISSING, f"There is no checkpoint in {run}.", "Give the folder of a training.")
     about, pack = read_about(run), find_pack(settings.backbone)
@@ -94,8 +94,13 @@ def _best(run: Path, state: dict[str, Any]) -> tuple[int, dict[str, Tensor]]:
     """The step and the averaged weights that did best on unseen cases; the last ones where none were tried."""
     if (run / BEST).is_file():
         best = load_checkpoint(run / BEST)
-        return best["step"], best["average"]
+        return int(best["step"]), dict(best["average"])
     return state["step"], state["average"]
+
+
+def _check_named(state: Mapping[str, Any]) -> None:
+    """Touch all that an export takes from a checkpoint."""
+    float(state["seconds"]), dict(state["identity"]), dict(state["average"])
 
 
 def _validated(run: Path, step: int) -> dict[str, Any] | None:

@@ -20,7 +20,7 @@ from torch import nn
 
 from vcm.atomic_files import write_json
 from vcm.errors import Code, VcmError
-from vcm.training.checkpoint import BEST, load_last, save_checkpoint, save_in_turn
+from vcm.training.checkpoint import BEST, load_checkpoint, load_last, save_checkpoint, save_in_turn
 from vcm.training.learning_rate import rate_factor
 from vcm.training.lesson import Lesson, slots_of
 from vcm.training.moving_average import MovingAverage
@@ -155,6 +155,7 @@ class Trainer:
         self.log.save()
         state = {
             "kind": self.settings.kind,
+            "settings": self.settings.as_dict(),
             "identity": dict(self.lesson.identity),
             "step": self.step,
             "seconds": self.seconds,
@@ -172,9 +173,15 @@ class Trainer:
         save_in_turn(self.folder, state)
 
     def _resume(self) -> None:
-        state = load_last(self.folder, self.listeners.say if self.team.first else lambda words: None)
-        if state is None:
+        say = self.listeners.say if self.team.first else lambda words: None
+        if load_last(self.folder, say, self._take_up) is None:
             return
+        if self.best is not None and not self._best_is_whole(say):
+            self.best = None
+        say(f"going on from step {self.step}")
+
+    def _take_up(self, state: Mapping[str, Any]) -> None:
+        """Stand where a checkpoint was written."""
         self._check_origin(state)
         self.network.load_state_dict(state["network"])
         self.average.network.load_state_dict(state["average"])
@@ -182,10 +189,19 @@ class Trainer:
         if self.lesson.adversary and self.opposing:
             self.lesson.adversary.network.load_state_dict(state["adversary"])
             self.opposing.load_state_dict(state["opposing"])
-        self.step, self.seconds, self.sums = state["step"], state["seconds"], state["sums"]
-        self.best, self.waited, self.log.rows = state["best"], state["waited"], state["rows"]
-        if self.team.first:
-            self.listeners.say(f"going on from step {self.step}")
+        self.step, self.seconds = int(state["step"]), float(state["seconds"])
+        self.sums = {name: float(value) for name, value in state["sums"].items()}
+        self.best, self.waited = None if state["best"] is None else float(state["best"]), int(state["waited"])
+        self.log.rows = [[str(cell) for cell in row] for row in state["rows"]]
+
+    def _best_is_whole(self, say: Callable[[str], object]) -> bool:
+        """Whether the best weights so far can be read; where they cannot, the next validation writes others."""
+        try:
+            load_checkpoint(self.folder / BEST)
+        except VcmError as error:
+            say(f"{error.sentence} The next validation makes it anew.")
+            return False
+        return True
 
     def _check_origin(self, state: Mapping[str, Any]) -> None:
         """A checkpoint must be of the same kind, from the same backbone and under the same settings."""
@@ -195,8 +211,8 @@ class Trainer:
                 f"{self.folder} holds a training of a {state.get('kind')}, not of a {self.settings.kind}.",
                 "Choose another folder.",
             )
-        kept = self.folder / SETTINGS
-        former = type(self.settings).read(kept) if kept.is_file() else self.settings
+        kept = state.get("settings")  # which checkpoints of earlier versions do not hold
+        former = type(self.settings).from_dict(kept) if kept else self._settings_before()
         if changed := self.settings.differences(former):
             mine, theirs = self.settings.as_dict(), former.as_dict()
             words = ", ".join(f"{name} {theirs[name]} (now {mine[name]})" for name in changed)
@@ -216,6 +232,10 @@ class Trainer:
                 f"The training in {self.folder} was begun with another {name} than that of {self.settings.backbone}.",
                 "Give the pack it was begun with, or choose another folder.",
             )
+
+    def _settings_before(self) -> TrainingSettings:
+        kept = self.folder / SETTINGS
+        return type(self.settings).read(kept) if kept.is_file() else self.settings
 
     def _oppose(self, shown: Sequence[tuple[float, Any]]) -> None:
         """A step of the adversary on what the network has shown."""

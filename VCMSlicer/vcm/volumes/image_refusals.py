@@ -6,7 +6,8 @@ import math
 from pathlib import Path
 
 from vcm.errors import Code, VcmError
-from vcm.reading import open_ordinary, printable
+from vcm.plain_text import plain
+from vcm.reading import open_ordinary
 
 NIFTI = (".nii", ".nii.gz")
 NRRD = (".nrrd", ".nhdr")
@@ -25,7 +26,7 @@ MOST_ALONG = 4096
 
 def image_format(path: Path) -> tuple[str, ...]:
     """`NIFTI` or `NRRD`, by the name of a file that is there, readable and not empty."""
-    shown = printable(path)
+    shown = plain(str(path))
     name = shown.lower()
     if "\0" not in str(path) and path.is_dir():
         raise VcmError(
