@@ -6,7 +6,7 @@ from typing import Any
 import shiboken6
 from PySide6 import QtCore
 
-from .signals import Connections
+from .signals import BoundSignal, Connections, findSignal
 
 
 class PythonQtType(type(QtCore.QObject)):  # type: ignore[misc]
@@ -33,16 +33,19 @@ class PythonQtObject:
     def connect(self, signature: str, receiver: Any, method: str = "") -> bool:
         """Connect `signature` to a callable, or to `method` of another object as in C++."""
         receiver = getattr(receiver, method.split("(", maxsplit=1)[0]) if method else receiver
-        self._connections().add(self, signature, receiver)
+        signal, offered = findSignal(self, signature)
+        Connections.of(self).add(signature, signal, receiver, offered)
         return True
 
     def disconnect(self, signature: str, receiver: Any = None, method: str = "") -> bool:
         """Disconnect what `connect` connected; False if it was not."""
         receiver = getattr(receiver, method.split("(", maxsplit=1)[0]) if method else receiver
-        return self._connections().remove(self, signature, receiver)
+        findSignal(self, signature)
+        return Connections.of(self).remove(signature, receiver)
 
-    def _connections(self) -> Connections:
-        return self.__dict__.setdefault("_connectionsBySignature", Connections())
+    def __getattribute__(self, attribute: str) -> Any:
+        value = super().__getattribute__(attribute)
+        return BoundSignal(self, attribute, value) if type(value) is QtCore.SignalInstance else value
 
     @property
     def name(self) -> str:

@@ -1,6 +1,8 @@
 """Puts the `qt` module together: QtCore, QtGui, QtWidgets, QtUiTools and QtTest in one namespace, as in Slicer."""
 
+import functools
 import types
+from collections.abc import Callable
 from typing import Any
 
 from PySide6 import QtCore, QtGui, QtTest, QtUiTools, QtWidgets
@@ -11,6 +13,9 @@ from .uiLoader import UiLoader, registerWidgetClasses
 
 # One application object exists and cannot be derived a second time; slicer.app is it.
 _KEPT_AS_THEY_ARE = {"QCoreApplication", "QGuiApplication", "QApplication"}
+
+
+_singleShotOfQt = QtCore.QTimer.singleShot
 
 
 def _collectNames() -> dict[str, Any]:
@@ -26,7 +31,13 @@ def _collectNames() -> dict[str, Any]:
             names[name] = member
     names["QUiLoader"] = UiLoader
     names["QScrollArea"] = _withItsOwnBars(names["QScrollArea"], names["QScrollBar"])
+    QtCore.QTimer.__dict__["singleShot"].hiddenMethod = _singleShot
     return names
+
+
+def _singleShot(milliseconds: int, receiver: Callable[[], Any]) -> None:
+    """As PythonQt's (static_QTimer_singleShot in PythonQtStdDecorators.cpp): holds the receiver until it was called."""
+    _singleShotOfQt(milliseconds, functools.partial(receiver))
 
 
 def _derived(cls: type[QtCore.QObject]) -> type:

@@ -66,7 +66,7 @@ class UiLoader(QtUiTools.QUiLoader):
             if name not in self._made:
                 raise RuntimeError(f"<connections> of the .ui file names {name!r}, which is not in it")
         bound, _ = findSignal(self._made[sender], signal)
-        bound.connect(getattr(self._made[receiver], slot.split("(", maxsplit=1)[0]))
+        bound.raw.connect(getattr(self._made[receiver], slot.split("(", maxsplit=1)[0]))
 
 
 def _takeConnections(root: ElementTree.Element) -> list[tuple[str, str, str, str]]:

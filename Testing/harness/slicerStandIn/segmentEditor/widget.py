@@ -66,6 +66,7 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         self._effects = {effect.name: effect for effect in (PaintEffect(self), EraseEffect(self))}
         self._effect: PaintEffect | None = None
         self._observedViews: list[Any] = []
+        self._viewsObserved = self._followsLayout = False
         self._settings = dict(_SETTINGS)
         self._shortcutsInstalled = False
         self._effectOrder: list[str] = []
@@ -91,6 +92,9 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
     def setMRMLScene(self, scene: Any) -> None:
         self._logic.SetMRMLScene(scene)
         super().setMRMLScene(scene)
+        if slicer.app.layoutManager() is not None and not self._followsLayout:
+            slicer.app.layoutManager().layoutChanged.connect(self.onLayoutChanged)
+            self._followsLayout = True
         self.updateWidgetFromMRML()
 
     def logic(self) -> Any:
@@ -122,10 +126,21 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         segmentation = self.segmentationNode()
         if node is not None and segmentation is not None and not self._logic.GetReferenceImageGeometryString():
             segmentation.SetReferenceImageGeometryParameterFromVolumeNode(node)
-        if node is not None and self._settings["autoShowSourceVolumeNode"] and slicer.app.layoutManager() is not None:
-            slicer.util.setSliceViewerLayers(background=node)
+        if node is not None and self._settings["autoShowSourceVolumeNode"]:
+            self._showSourceVolume()
         self.updateWidgetFromMRML()
         self.sourceVolumeNodeChanged.emit(node)
+
+    def _showSourceVolume(self) -> None:
+        """As showSourceVolumeInSliceViewers of qMRMLSegmentEditorWidget.cxx: in each view that shows it nowhere."""
+        if slicer.app.layoutManager() is None:
+            return
+        nodeID = self.sourceVolumeNode().GetID()
+        for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+            if nodeID not in (composite.GetBackgroundVolumeID(), composite.GetForegroundVolumeID()):
+                composite.SetBackgroundVolumeID(nodeID)
+                composite.SetForegroundVolumeID(None)
+                composite.SetLabelVolumeID(None)
 
     def _needNode(self) -> None:
         if self._node is None:
@@ -218,11 +233,21 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
             view = layoutManager.sliceWidget(name)
             view.addMouseListener(self._onMouse)
             self._observedViews.append(view)
+        self._viewsObserved = True
 
     def removeViewObservations(self) -> None:
         for view in self._observedViews:
             view.removeMouseListener(self._onMouse)
         self._observedViews = []
+        self._viewsObserved = False
+
+    def onLayoutChanged(self, _layout: int) -> None:
+        """As onLayoutChanged of qMRMLSegmentEditorWidget.cxx: the views of a new layout show the source volume."""
+        if not self._viewsObserved:
+            return
+        self.setupViewObservations()
+        if self._settings["autoShowSourceVolumeNode"] and self.sourceVolumeNode() is not None:
+            self._showSourceVolume()
 
     def installKeyboardShortcuts(self, parent: QtWidgets.QWidget | None = None) -> None:
         self._shortcutsInstalled = True
