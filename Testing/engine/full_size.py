@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 from vcm.attributes import AttributeSpec
-from vcm.backbones.latent_diffusion import LatentDiffusion, build_autoencoder, build_denoiser
+from vcm.backbones.autoencoders import build_autoencoder
+from vcm.backbones.latent_diffusion import LatentDiffusion, build_denoiser
 from vcm.backbones.published import core_config
 from vcm.backbones.schedule import Schedule
 from vcm.conditions import ConditionSpec

@@ -166,7 +166,8 @@ def denoiser_sha256(folder: Path) -> str:
 
 def make_checkpoints(folder: Path) -> dict[str, Path]:
     """Checkpoints for `CONFIG` in the published layout: autoencoder, denoiser and, with its DDP prefix, control."""
-    from vcm.backbones.latent_diffusion import build_autoencoder, build_denoiser
+    from vcm.backbones.autoencoders import build_autoencoder
+    from vcm.backbones.latent_diffusion import build_denoiser
     from vcm.backbones.published import core_config
     from vcm.controls.published import ENCODER_OPTIONS, PLACES
     from vcm.controls.vcm_networks import VcmNetwork

@@ -1,6 +1,7 @@
 """Heads made from label maps."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,11 +10,14 @@ from label_map_folder import GRID, SHAPE, description, head, write_folder
 from typer.testing import CliRunner
 from vcm.cli.cohort import app
 from vcm.errors import Code, VcmError
+from vcm.grid import Grid
 from vcm.training.cohort import CohortMaker
+from vcm.training.cohort_check import hollow_share
 from vcm.training.cohort_files import read_cases
 from vcm.training.cohort_making import make_cohort
-from vcm.training.head_image import Blocks
-from vcm.training.head_shape import Head, Shape, displacement, resize_ventricles, sample, source_positions
+from vcm.training.head_image import Blocks, labels_of
+from vcm.training.head_maps import DEPTH_STEPS, Head
+from vcm.training.head_shape import Shape, View, displacement, resize_ventricles, sample, source_of
 from vcm.training.label_maps import VENTRICLES, LabelMaps, LabelTable
 from vcm.volume import Volume
 from vcm.volumes.volume_files import write_volume
@@ -27,6 +31,10 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def maps(folder):
     return LabelMaps.open(folder)
+
+
+OWN_ML = 1.872
+VIEW = View(tuple(n // 2 for n in SHAPE), (0, 0, 0))
 
 
 def still(ventricles_ml=3.0, borrowed=0.0):
@@ -65,35 +73,95 @@ def test_a_case_lies_on_half_the_label_maps_grid(maps):
     assert np.allclose(case.image.grid.affine[:3, 3], (21.0, -39.5, -16.5))
 
 
-def test_an_undeformed_head_lies_where_its_label_map_lies(maps):
+def made(ready, shape, view=VIEW, lender=None):
+    """The class of each voxel, and the millilitres of each class."""
+    return Blocks.of(labels_of(ready, source_of(shape, ready, lender or ready, view)))
+
+
+@pytest.fixture(scope="module")
+def ready(maps):
     positions, _ = maps.read(0)
-    ready = Head.prepare(positions, maps.table, torch.device("cpu"))
+    return Head.prepare(positions, maps.table, torch.device("cpu"))
+
+
+def test_an_undeformed_head_lies_where_its_label_map_lies(maps, ready):
     inside = np.isin(head(), (4, 43))
-    source = source_positions(still(inside.sum() / 1000), ready, ready)
-    winner, millilitres = Blocks.gather(ready.positions, source).classes(maps.table)
+    winner, millilitres = made(ready, still(inside.sum() / 1000)).classes(maps.table)
     expected = inside.reshape(24, 2, 32, 2, 28, 2).sum(axis=(1, 3, 5)) > 4
     got = winner.numpy() == VENTRICLES
     assert 2 * (got & expected).sum() / (got.sum() + expected.sum()) > 0.95
     assert millilitres[VENTRICLES] == pytest.approx(inside.sum() / 1000, rel=0.1)
 
 
+@pytest.mark.parametrize("start", [(0, 0, 0), (3, 10, 6), (-4, 0, 1)])
+def test_a_field_of_view_shows_its_part_of_the_label_map(maps, ready, start):
+    view = View((20, 26, 24), start)
+    shift = [slice(max(0, a), a + 2 * n) for a, n in zip(start, view.shape, strict=True)]
+    labels = labels_of(ready, source_of(still(OWN_ML), ready, ready, view))
+    expected = head()[tuple(shift)]
+    found = maps.table.labels[labels.numpy()[tuple(slice(max(0, -a), None) for a in start)]]
+    found = found[tuple(slice(0, n) for n in expected.shape)]
+    assert np.mean(found == expected[tuple(slice(0, n) for n in found.shape)]) > 0.97
+
+
 @pytest.mark.parametrize("asked", [1.0, 2.5, 6.0, 12.0])
-def test_ventricles_get_about_the_volume_that_was_drawn(maps, asked):
-    positions, _ = maps.read(0)
-    ready = Head.prepare(positions, maps.table, torch.device("cpu"))
-    blocks = Blocks.gather(ready.positions, source_positions(still(asked), ready, ready))
-    assert blocks.classes(maps.table)[1][VENTRICLES] == pytest.approx(asked, rel=0.2, abs=0.6)
+def test_ventricles_get_the_volume_that_was_drawn(maps, ready, asked):
+    assert made(ready, still(asked)).classes(maps.table)[1][VENTRICLES] == pytest.approx(asked, rel=0.08, abs=0.1)
 
 
-def test_growing_ventricles_moves_nothing_beyond_their_reach(maps, monkeypatch):
+@pytest.mark.parametrize("asked", [2.0, 6.0, 12.0])
+def test_ventricles_that_were_a_thin_sheet_are_whole(maps, asked):
+    thin = head()
+    thin[np.isin(thin, (4, 43))] = 2
+    thin[14:30, 20:46, 26:28] = 4
+    ready = Head.prepare(maps.table.positions(thin, "thin"), maps.table, torch.device("cpu"))
+    winner, millilitres = made(ready, still(asked)).classes(maps.table)
+    assert millilitres[VENTRICLES] == pytest.approx(asked, rel=0.1)
+    assert hollow_share(winner.numpy()) < 0.01
+
+
+def moved_surface(steps, ready, maps):
+    labels = labels_of(ready, replace(source_of(still(OWN_ML), ready, ready, VIEW), surface=steps))
+    brain = ~maps.table.outside & (maps.table.labels != 24)
+    return brain[labels.numpy()], maps.table.labels[labels.numpy()]
+
+
+def test_the_brains_surface_moves_into_the_fluid_and_back_and_nothing_else_does(maps, ready):
+    small, still_there, large = (moved_surface(steps, ready, maps) for steps in (-DEPTH_STEPS, 0, DEPTH_STEPS))
+    assert small[0].sum() < 0.95 * still_there[0].sum() and large[0].sum() > 1.05 * still_there[0].sum()
+    assert not (small[0] & ~still_there[0]).any() and not (still_there[0] & ~large[0]).any()
+    for brain, labels in (small, large):
+        changed = labels != still_there[1]
+        assert np.isin(still_there[1][changed], (3, 42, 24)).all() and np.isin(labels[changed], (3, 42, 24, 2)).all()
+        assert brain.sum() > 0
+
+
+@pytest.mark.parametrize("steps", [-60, -17, 0, 25])
+def test_how_large_the_brain_becomes_is_known_beforehand(maps, ready, steps):
+    brain, _ = moved_surface(steps, ready, maps)
+    assert ready.brain_ml[steps + 128] == pytest.approx(brain.sum() / 1000, rel=0.01)
+
+
+def test_the_surface_for_a_volume_encloses_it(ready):
+    for steps in (-90, -20, 30):
+        assert ready.brain_ml[ready.surface_for(ready.brain_ml[steps + 128]) + 128] == ready.brain_ml[steps + 128]
+
+
+def test_a_grid_across_the_label_maps_voxels_is_refused():
+    assert View.on(GRID.downsampled([n // 2 for n in SHAPE]), GRID) == VIEW
+    turned = Grid((8, 8, 8), [[0, 2, 0, 0], [2, 0, 0, 0], [0, 0, 2, 0], [0, 0, 0, 1]])
+    for grid in (turned, GRID, Grid((8, 8, 8), [[-2, 0, 0, 20.8], [0, 2, 0, -39.5], [0, 0, 2, -16.5], [0, 0, 0, 1]])):
+        with pytest.raises(VcmError, match="cannot be made on a grid"):
+            View.on(grid, GRID)
+
+
+def test_growing_ventricles_moves_nothing_beyond_their_reach(ready, monkeypatch):
     monkeypatch.setattr("vcm.training.head_shape.REACH_MM", 8.0)
     monkeypatch.setattr("vcm.training.head_shape.FARTHEST_WALL_MM", 4.0)
-    positions, _ = maps.read(0)
-    ready = Head.prepare(positions, maps.table, torch.device("cpu"))
     axes = [torch.arange(n // 2).float() * 2 + 0.5 for n in SHAPE]
     grid = torch.stack(torch.meshgrid(*axes, indexing="ij"))
-    moved = (resize_ventricles(grid, still(8.0), ready, ready) - grid).norm(dim=0)
-    assert moved[ready.field[0] > 8.5].max() < 0.1
+    moved = (resize_ventricles(grid, still(8.0), ready, ready)[0] - grid).norm(dim=0)
+    assert moved[ready.field[0] > 14].max() < 0.1  # movement is smoothed over 4 mm
     assert moved[ready.field[0] < 4].max() > 1
 
 
@@ -211,6 +279,7 @@ def test_a_head_that_is_not_there_is_refused(folder):
 def test_the_command_makes_a_cohort_of_the_chosen_heads(folder, tmp_path):
     out = tmp_path / "cohort"
     arguments = ["make", "--labelmaps", str(folder), "--heads", "2", "--count", "2", "--seed", "9", "--out", str(out)]
+    arguments += ["--grid", "labelmaps", "--lesions", "0"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     assert {case.head for case in read_cases(out)} == {"head_02"}

@@ -43,7 +43,8 @@ def files(out):
 
 
 def arguments(folder, out, count=6, *more):
-    return ("cohort", "make", "--labelmaps", folder, "--count", count, "--seed", 4, "--out", out, *more)
+    usual = ("--grid", "labelmaps", "--lesions", 0)
+    return ("cohort", "make", "--labelmaps", folder, "--count", count, "--seed", 4, "--out", out, *usual, *more)
 
 
 def test_several_processes_make_the_same_files_as_one(folder, cohort, tmp_path):
@@ -116,7 +117,7 @@ def test_a_wrong_contrast_is_a_request_that_makes_no_sense(folder, tmp_path):
 def test_the_speed_is_measured_and_nothing_is_left(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", os.fspath(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
-    ended = vcm("cohort", "bench", "--labelmaps", folder, "--count", 4)
+    ended = vcm("cohort", "bench", "--labelmaps", folder, "--count", 4, "--grid", "labelmaps", "--lesions", 0)
     assert ended.code == 0 and ended.out.count("heads a second") == 2, ended
     assert not list(tmp_path.iterdir())
 

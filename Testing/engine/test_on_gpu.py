@@ -8,7 +8,8 @@ import tiny
 import torch
 from small_cohort import NETWORK, write_cohort, write_latents
 from test_training_plan import full_size
-from vcm.backbones.latent_diffusion import LatentDiffusion, build_autoencoder, build_denoiser
+from vcm.backbones.autoencoders import build_autoencoder
+from vcm.backbones.latent_diffusion import LatentDiffusion, build_denoiser
 from vcm.backbones.schedule import Schedule
 from vcm.conditions import Condition
 from vcm.generate import GenerateRequest, Generator

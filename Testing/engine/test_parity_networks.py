@@ -7,7 +7,8 @@ import torch
 
 generative = pytest.importorskip("generative.networks.nets", reason="needs the extra `reference`")
 
-from vcm.backbones.latent_diffusion import build_autoencoder, build_denoiser  # noqa: E402
+from vcm.backbones.autoencoders import build_autoencoder  # noqa: E402
+from vcm.backbones.latent_diffusion import build_denoiser  # noqa: E402
 from vcm.backbones.published import translate_autoencoder, translate_denoiser  # noqa: E402
 from vcm.controls.published import translate_control  # noqa: E402
 from vcm.controls.vcm_networks import VcmNetwork  # noqa: E402

@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny import randomised
 from torch import nn
-from vcm.backbones.latent_diffusion import build_autoencoder
+from vcm.backbones.autoencoders import build_autoencoder
 from vcm.backbones.slab_decoding import _normalise, decode_in_slabs, slab_decoding_bytes
 from vcm.benchmark.tensor_memory import TensorMemory
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 from vcm.attributes import AttributeSpec
-from vcm.backbones.latent_diffusion import LatentDiffusion, build_autoencoder, build_denoiser
+from vcm.backbones.autoencoders import build_autoencoder
+from vcm.backbones.latent_diffusion import LatentDiffusion, build_denoiser
 from vcm.backbones.schedule import Schedule
 from vcm.conditions import ConditionSpec
 from vcm.controls.vcm_control import VcmControl

@@ -9,7 +9,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from vcm.backbones.latent_diffusion import LatentDiffusion, build_autoencoder, build_denoiser
+from vcm.backbones.autoencoders import build_autoencoder, latent_shape
+from vcm.backbones.latent_diffusion import LatentDiffusion, build_denoiser
 from vcm.backbones.schedule import Schedule
 from vcm.controls.patch_network import PatchNetwork
 from vcm.controls.vcm_control import ControlNetwork, VcmControl
@@ -79,11 +80,10 @@ def fill(pack: Pack, network: nn.Module, weights: Mapping[str, Tensor]) -> None:
 
 
 def _check_sizes(pack: Pack) -> None:
-    """Each level of a network but the last halves its input, and the manifest's sizes must allow for that."""
+    """Networks make their input coarser, and the manifest's sizes must allow for that."""
     manifest = pack.backbone
     networks, latent = manifest.networks, manifest.latent
-    halvings = len(networks["autoencoder"]["channels"]) - 1
-    made = (networks["autoencoder"]["latent_channels"], *(size / 2**halvings for size in manifest.grid.shape))
+    made = latent_shape(networks["autoencoder"], manifest.grid.shape)
     if tuple(latent.shape) != made:
         raise VcmError(
             Code.PACK_INVALID,

@@ -6,24 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from monai.networks.nets import AutoencoderKL, DiffusionModelUNet
+from monai.networks.nets import DiffusionModelUNet
 from torch import Tensor, nn
 
 from vcm.attributes import AttributeSpec
+from vcm.backbones.autoencoders import Autoencoder, decode_in_slabs
 from vcm.backbones.latents import pack, unpack
 from vcm.backbones.noise_levels import NoiseLevels
 from vcm.backbones.schedule import Schedule
-from vcm.backbones.slab_decoding import decode_in_slabs
 from vcm.errors import Code, VcmError
 from vcm.grid import Grid
-
-
-def build_autoencoder(config: Mapping[str, Any]) -> AutoencoderKL:
-    """MONAI's autoencoder from a manifest's `networks.autoencoder`.
-
-    `include_fc=False`: the published attention has a projection in its file that its forward never uses.
-    """
-    return AutoencoderKL(**{"include_fc": False, **config})
 
 
 def build_denoiser(config: Mapping[str, Any]) -> DiffusionModelUNet:
@@ -57,7 +49,7 @@ class LatentDiffusion(nn.Module):
         latent_shape: tuple[int, int, int, int],
         schedule: Schedule,
         attributes: tuple[AttributeSpec, ...],
-        autoencoder: AutoencoderKL,
+        autoencoder: Autoencoder,
         denoiser: DiffusionModelUNet,
         scale_factor: float = 1.0,
         packing: int = 1,

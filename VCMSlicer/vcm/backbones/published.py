@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vcm.backbones.latent_diffusion import build_autoencoder, build_denoiser
+from vcm.backbones.autoencoders import build_autoencoder
+from vcm.backbones.latent_diffusion import build_denoiser
 from vcm.errors import Code, VcmError
 
 IGNORED_OPTIONS = {"use_flash_attention", "upcast_attention", "dropout_cattn", "use_checkpointing", "use_convtranspose"}

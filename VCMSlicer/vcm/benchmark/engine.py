@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from vcm.attributes import AttributeSpec
-from vcm.backbones.latent_diffusion import LatentDiffusion, build_autoencoder, build_denoiser
+from vcm.backbones.autoencoders import build_autoencoder
+from vcm.backbones.latent_diffusion import LatentDiffusion, build_denoiser
 from vcm.backbones.published import translate_autoencoder, translate_denoiser
 from vcm.backbones.schedule import Schedule
 from vcm.benchmark.published import PublishedNetworks

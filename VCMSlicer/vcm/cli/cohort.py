@@ -10,6 +10,7 @@ import typer
 from vcm.cli.terminal import SafeConsole, say
 
 if TYPE_CHECKING:
+    from vcm.grid import Grid
     from vcm.training.cohort import CohortMaker
 
 app = typer.Typer(no_args_is_help=True, help="Make cohorts to learn from.")
@@ -17,6 +18,15 @@ app = typer.Typer(no_args_is_help=True, help="Make cohorts to learn from.")
 LabelMapFolder = Annotated[Path, typer.Option("--labelmaps", help="The folder with labels.json and the label maps.")]
 Heads = Annotated[str | None, typer.Option(help="Which heads, by place: 1-16 or 1,3,5.", show_default="all")]
 Contrasts = Annotated[str, typer.Option(help="t1, and of the same heads t2 and flair, separated by commas.")]
+GridName = Annotated[
+    str,
+    typer.Option(
+        "--grid",
+        help="Where the heads lie: whole-head (88 × 112 × 88 voxels of 2 mm), labelmaps (all that the label maps "
+        "cover), or a backbone pack, whose own grid is taken.",
+    ),
+]
+LesionShare = Annotated[float, typer.Option("--lesions", min=0, max=1, help="The share of heads given lesions.")]
 Jobs = Annotated[int, typer.Option(min=1, help="How many processes; each computes on one core.")]
 Device = Annotated[str, typer.Option(help="cpu or cuda.")]
 
@@ -36,6 +46,8 @@ def make_command(
     seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same cases.")] = 1,
     heads: Heads = None,
     contrasts: Contrasts = "t1",
+    grid: GridName = "whole-head",
+    lesions: LesionShare = 0.5,
     jobs: Jobs = 1,
     device: Device = "cpu",
 ) -> None:
@@ -44,7 +56,7 @@ def make_command(
 
     from vcm.training.cohort_making import make_cohort
 
-    maker = _maker(labelmaps, seed, heads, contrasts, device)
+    maker = _maker(labelmaps, seed, heads, contrasts, grid, lesions, device)
     bar = SafeConsole(stderr=True)
     for _ in track(make_cohort(maker, count, out, jobs), description="making heads", total=count, console=bar):
         pass
@@ -119,25 +131,46 @@ def bench_command(
     count: Annotated[int, typer.Option(min=2, help="How many cases to make.")] = 40,
     heads: Heads = None,
     contrasts: Contrasts = "t1",
+    grid: GridName = "whole-head",
+    lesions: LesionShare = 0.5,
     jobs: Jobs = 1,
     device: Device = "cpu",
 ) -> None:
     """Measure how many heads a second are made, in memory and as files in a folder that is removed again."""
     from vcm.training.cohort_speed import measure_speed
 
-    speed = measure_speed(_maker(labelmaps, 1, heads, contrasts, device), count, jobs)
+    speed = measure_speed(_maker(labelmaps, 1, heads, contrasts, grid, lesions, device), count, jobs)
     say(f"{speed.in_memory:6.2f} heads a second in memory")
     say(f"{speed.as_files:6.2f} heads a second as files")
     say(f"{speed.preparing_s:6.2f} seconds to prepare a label map, once in each process")
 
 
-def _maker(labelmaps: Path, seed: int, heads: str | None, contrasts: str, device: str) -> CohortMaker:
+def _maker(
+    labelmaps: Path, seed: int, heads: str | None, contrasts: str, grid: str, lesions: float, device: str
+) -> CohortMaker:
     from vcm.machine.runtime import choose_runtime
     from vcm.training.cohort import CohortMaker
     from vcm.training.label_maps import LabelMaps
 
     maps = LabelMaps.open(labelmaps, parse_places(heads) if heads else None)
-    return CohortMaker(maps, seed, choose_runtime(device).device, contrasts=contrasts.split(","))
+    return CohortMaker(
+        maps,
+        seed,
+        choose_runtime(device).device,
+        contrasts=contrasts.split(","),
+        grid=_grid(grid),
+        lesions=lesions,
+    )
+
+
+def _grid(name: str) -> Grid | None:
+    """The grid of this name; None for the label maps' own."""
+    from vcm.packs.store import find_pack
+    from vcm.training.cohort import WHOLE_HEAD
+
+    if name == "labelmaps":
+        return None
+    return WHOLE_HEAD if name == "whole-head" else find_pack(name).backbone.grid
 
 
 def parse_places(text: str) -> list[int]:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from vcm.backbones.autoencoders import largest_decoder_activation, slab_decoding_bytes
 from vcm.backbones.latent_diffusion import LatentDiffusion
-from vcm.backbones.slab_decoding import CPU_SLAB_BYTES, SLAB_BYTES, slab_decoding_bytes
+from vcm.backbones.slab_decoding import CPU_SLAB_BYTES, SLAB_BYTES
 from vcm.controls.condition_encoder import ConditionEncoder
 from vcm.controls.patch_encoder import PatchEncoder
 from vcm.controls.vcm_control import VcmControl
@@ -159,22 +160,9 @@ def needed_bytes(
 def decoding_bytes(backbone: LatentDiffusion, size: int, plan: str) -> float:
     """The peak of decoding one image in numbers of `size` bytes, without the weights."""
     if plan == "whole":
-        return PLAIN_DECODE_FACTOR * _largest_decoder_activation(backbone) * size
+        return PLAIN_DECODE_FACTOR * largest_decoder_activation(backbone.autoencoder, backbone.latent_shape[1:]) * size
     device = next(backbone.autoencoder.parameters()).device.type
     return slab_decoding_bytes(backbone.autoencoder, backbone.latent_shape[1:], size, _slab_bytes(device))
-
-
-def _largest_decoder_activation(backbone: LatentDiffusion) -> int:
-    """Elements of the decoder's largest tensor for one image: channels × voxels after each doubling."""
-    voxels = math.prod(backbone.latent_shape[1:])
-    largest = 0
-    for block in backbone.autoencoder.decoder.blocks:  # type: ignore[union-attr]
-        convolutions = [m for m in block.modules() if isinstance(m, (nn.Conv3d, nn.ConvTranspose3d))]
-        if type(block).__name__.lower().startswith("upsample"):
-            voxels *= 8
-        for conv in convolutions:
-            largest = max(largest, max(conv.in_channels, conv.out_channels) * voxels)
-    return largest
 
 
 def _largest_step_activation(backbone: LatentDiffusion) -> int:

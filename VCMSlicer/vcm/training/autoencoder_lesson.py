@@ -6,39 +6,50 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from monai.losses import PatchAdversarialLoss
-from monai.networks.nets import AutoencoderKL, PatchDiscriminator
+from monai.networks.nets import PatchDiscriminator
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vcm.backbones.autoencoders import Autoencoder
 from vcm.grid import Grid
 from vcm.training.autoencoder_settings import AutoencoderSettings
 from vcm.training.image_cache import ImageCache
 from vcm.training.lesson import Adversary, Lesson, Outcome, Slot, Trial
 from vcm.training.noise_steps import normal_like
+from vcm.training.segmenter_features import SegmenterFeatures
+from vcm.training.spectral_power import power_share
 from vcm.training.trial_sheet import row_of
+
+BAND_MM = (7.5, 9.0)
+"""The wavelengths of the folds that a latent of a quarter of the resolution can just hold."""
+SHAKEN = 0.2
+"""How much noise a validation adds to the latents, as a share of their spread: a denoiser's small errors."""
+LEAST_BRIGHT, TRIES = 0.05, 8
+"""A crop darker than this in the mean is air, and another one is looked for so many times."""
 
 
 class AutoencoderLesson(Lesson):
     """Images in memory and the network that learns to give them back."""
 
-    columns = ("l1", "edges", "kl", "deceived")
+    columns = ("l1", "edges", "kl", "off_standard", "seen", "deceived")
     pictured = ("an unseen image", "its reconstruction")
     score, rising = "l1", False
 
     def __init__(
         self,
         settings: AutoencoderSettings,
-        network: AutoencoderKL,
+        network: Autoencoder,
         cache: ImageCache,
         grid: Grid,
         device: torch.device,
         *,
         identity: Mapping[str, str],
         unseen: ImageCache | None = None,
+        judge: SegmenterFeatures | None = None,
     ) -> None:
         self.settings, self.cache, self.unseen, self.grid, self.device = settings, cache, unseen, grid, device
         self.network: nn.Module = network
-        self.identity = identity
+        self.identity, self.judge = identity, judge
         self.trials = len(unseen) if unseen else 0
         self.adversary: Adversary | None = None
         if settings.adversary and settings.adversary_from < 1:
@@ -54,27 +65,38 @@ class AutoencoderLesson(Lesson):
         return len(self.cache)
 
     def outcome(self, network: nn.Module, slots: Sequence[Slot], step: int) -> Outcome:
-        """L1, L1 of the differences between neighbours, KL, and in the end what the adversary makes of it."""
+        """What image and reconstruction differ by, how the latents are spread, and what the adversary makes of it."""
         settings = self.settings
         mirrored = [slot.uniform() < settings.flip for slot in slots]
-        real = self.cache.image([slot.item for slot in slots], mirrored, self.device)
+        real = self._crops(slots, mirrored)
         mean, spread = network.encode(real)  # type: ignore[operator]
-        latent = mean + spread * normal_like(mean, slots)
+        latent = mean + self._noise_level(mean, spread, slots) * normal_like(mean, slots)
         made = network.decode(latent).float()  # type: ignore[operator]
         mean, spread = mean.float(), spread.float()
         l1, edges = functional.l1_loss(made, real), _edge_error(made, real)
         kl = 0.5 * (mean.square() + spread.square() - 2 * spread.log() - 1).sum(dim=(1, 2, 3, 4)).mean()
         kl = kl / mean[0].numel()
         loss = l1 + settings.edges * edges + settings.kl * kl
+        if settings.squared:
+            loss = loss + settings.squared * functional.mse_loss(made, real)
+        off_standard = _off_standard(mean)
+        if settings.standard:
+            loss = loss + settings.standard * off_standard
+        seen: Tensor | float = 0.0
+        if self.judge and settings.features:
+            seen = self.judge.difference(made, real)
+            loss = loss + settings.features * seen
         deceived: Tensor | float = 0.0
         if self.adversary and step >= self.adversary.start:
             critic = self.adversary.network.requires_grad_(False)
             deceived = self._judge(critic(made)[-1].float(), target_is_real=True, for_discriminator=False)
             critic.requires_grad_(True)
             loss = loss + settings.adversary * deceived
-        figures = {"l1": l1.detach(), "edges": edges.detach(), "kl": kl.detach()}
-        told = deceived.detach() if isinstance(deceived, Tensor) else deceived
-        return Outcome(loss, {**figures, "deceived": told}, shown=(real, made.detach()))
+        figures = {
+            "l1": l1, "edges": edges, "kl": kl, "off_standard": off_standard, "seen": seen, "deceived": deceived
+        }  # fmt: skip
+        told = {name: value.detach() if isinstance(value, Tensor) else value for name, value in figures.items()}
+        return Outcome(loss, told, shown=(real, made.detach()))
 
     def opposing(self, adversary: nn.Module, shown: tuple[Tensor, Tensor]) -> Tensor:
         """Least squares: real images should be judged 1, made ones 0."""
@@ -86,15 +108,63 @@ class AutoencoderLesson(Lesson):
 
     @torch.no_grad()
     def examine(self, network: nn.Module, places: Sequence[int]) -> Iterator[Trial]:
-        """L1 and PSNR (in dB, of intensities in 0–1) on unseen images, from the posterior's mean."""
+        """L1, PSNR (in dB, of intensities in 0–1) and the share of fine detail's power, from the posterior's mean; and
+        the PSNR with a little noise in the latents."""
         assert self.unseen is not None
         for place in places:
             real = self.unseen.image([place], [False], self.device)
             mean, _ = network.encode(real)  # type: ignore[operator]
             made = network.decode(mean).float()  # type: ignore[operator]
-            psnr = float(-10 * torch.log10(functional.mse_loss(made, real)))
+            noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(place)).to(mean)
+            shaken = network.decode(mean + SHAKEN * _deviation(mean) * noise).float()  # type: ignore[operator]
+            figures = {
+                "l1": float(functional.l1_loss(made, real)),
+                "psnr": _psnr(made, real),
+                "psnr_shaken": _psnr(shaken, real),
+                "power": power_share(made[0, 0], real[0, 0], self.grid.spacing, BAND_MM),
+            }
             pair = [real[0, 0].cpu().numpy(), made[0, 0].cpu().numpy()]
-            yield Trial(place, {"l1": float(functional.l1_loss(made, real)), "psnr": psnr}, row_of(pair, self.grid))
+            yield Trial(place, figures, row_of(pair, self.grid))
+
+    def _crops(self, slots: Sequence[Slot], mirrored: Sequence[bool]) -> Tensor:
+        """The images of these slots, or a part of each that is not air."""
+        images = self.cache.image([slot.item for slot in slots], mirrored, self.device)
+        sizes = [min(self.settings.crop or n, n) for n in images.shape[2:]]
+        if sizes == list(images.shape[2:]):
+            return images
+        return torch.stack([_crop(image, sizes, slot) for image, slot in zip(images, slots, strict=True)])
+
+    def _noise_level(self, mean: Tensor, spread: Tensor, slots: Sequence[Slot]) -> Tensor:
+        if not self.settings.noise:
+            return spread
+        shares = torch.tensor([self.settings.noise * slot.uniform() for slot in slots], device=mean.device)
+        return spread + shares.view(-1, 1, 1, 1, 1) * _deviation(mean)
+
+
+def _crop(image: Tensor, sizes: Sequence[int], slot: Slot) -> Tensor:
+    for _ in range(TRIES):
+        starts = [int(slot.uniform() * (n - size + 1)) for n, size in zip(image.shape[1:], sizes, strict=True)]
+        i, j, k = (slice(start, start + size) for start, size in zip(starts, sizes, strict=True))
+        part = image[:, i, j, k]
+        if part.mean() >= LEAST_BRIGHT:
+            break
+    return part
+
+
+def _deviation(mean: Tensor) -> Tensor:
+    """The standard deviation of each channel of some latents, as a constant."""
+    return mean.detach().float().std(dim=(0, 2, 3, 4), keepdim=True)
+
+
+def _off_standard(mean: Tensor) -> Tensor:
+    """How far the channels are from mean 0 and standard deviation 1."""
+    values = mean.float()
+    centre, spread = values.mean(dim=(0, 2, 3, 4)), values.std(dim=(0, 2, 3, 4))
+    return (centre.square() + (spread + 1e-6).log().square()).mean()
+
+
+def _psnr(made: Tensor, real: Tensor) -> float:
+    return float(-10 * torch.log10(functional.mse_loss(made, real)))
 
 
 def _edge_error(made: Tensor, real: Tensor) -> Tensor:

@@ -11,18 +11,19 @@ from numpy.typing import NDArray
 from vcm.conditions import ConditionSpec, Kind
 from vcm.errors import Code, VcmError
 from vcm.judging.synthseg import STRUCTURES
-from vcm.training.label_maps import EXTRAVENTRICULAR_CSF, VENTRICLES
+from vcm.training.label_maps import EXTRAVENTRICULAR_CSF, LESION, SEGMENTER_CLASSES, VENTRICLES, WHITE_MATTER
 
 INNER_VENTRICLES = 9
 """The segmenter's third and fourth ventricle: part of the semantics' ventricles, not of the ventricle mask."""
 
-BRAIN = tuple(label for label in STRUCTURES if label != EXTRAVENTRICULAR_CSF)
+BRAIN = tuple(label for label in SEGMENTER_CLASSES if label != EXTRAVENTRICULAR_CSF)
+_JOINED = {WHITE_MATTER: (WHITE_MATTER, LESION), VENTRICLES: (VENTRICLES, INNER_VENTRICLES)}
 SEMANTICS: dict[int, tuple[str, tuple[int, ...]]] = {
-    value: ("ventricles", (VENTRICLES, INNER_VENTRICLES)) if value == VENTRICLES else (name, (value,))
+    value: ("ventricles" if value == VENTRICLES else name, _JOINED.get(value, (value,)))
     for value, (name, _) in STRUCTURES.items()
     if value != INNER_VENTRICLES
 }
-"""The eight classes of the semantics: name and segmenter's labels."""
+"""The eight classes of the semantics: name and segmenter's labels. A lesion counts as white matter."""
 
 
 def _entry(kind: str, description: str, classes: Iterable[tuple[int, str, tuple[int, ...]]] = ()) -> dict[str, Any]:
@@ -37,6 +38,7 @@ CONDITION_SPECS: dict[str, dict[str, Any]] = {
     "semantics": _entry(
         "labels", "Eight structures of the head", [(value, name, labels) for value, (name, labels) in SEMANTICS.items()]
     ),
+    "lesions": _entry("mask", "Lesions", [(1, "lesions", (LESION,))]),
 }
 """What a control's manifest says of each condition, without its name and the volumes seen in training."""
 

@@ -15,10 +15,18 @@ from torch import Tensor
 
 from vcm.grid import Grid
 from vcm.training.contrasts import FURTHER_CONTRASTS, T1, Contrast, further_contrasts
-from vcm.training.head_image import Blocks, Look, millilitres, paint
-from vcm.training.head_shape import Head, Shape, source_positions
-from vcm.training.label_maps import EXTRAVENTRICULAR_CSF, SEGMENTER_CLASSES, VENTRICLES, LabelMaps
+from vcm.training.head_image import Blocks, Look, labels_of, millilitres, paint
+from vcm.training.head_maps import Head
+from vcm.training.head_shape import Shape, View, source_of
+from vcm.training.label_maps import EXTRAVENTRICULAR_CSF, LESION, SEGMENTER_CLASSES, VENTRICLES, LabelMaps
+from vcm.training.lesions import Lesions, require_lesion_labels
 from vcm.volume import Volume
+
+WHOLE_HEAD = Grid((88, 112, 88), [[-2.0, 0.0, 0.0, 87.0], [0, 2, 0, -125.5], [0, 0, 2, -75.5], [0, 0, 0, 1]])
+"""2 mm, LAS: a head of MNI's size from the cerebellum's lower edge to the scalp, with room for larger ones."""
+
+LESION_STREAM = 100
+"""Lesions have randomness of their own, so that a case's head is the same with and without them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +60,7 @@ class _Underway:
 
     number: int
     sex: float
-    surprise: float
+    age: float
     grid: Grid
     volumes: Mapping[str, Tensor]
     counts: Tensor
@@ -63,6 +71,8 @@ class CohortMaker:
     """Makes cases from label maps. The same seed and number make the same case, bit for bit, on the same device.
 
     `contrasts` names what is made beside T1. Each has its own randomness: a case is the same with and without them.
+    `grid` is where the heads lie, twice as coarse as the label maps; without it, on all of these. A share `lesions` of
+    the heads is given lesions that its label map does not have.
     """
 
     def __init__(
@@ -72,12 +82,17 @@ class CohortMaker:
         device: str | torch.device = "cpu",
         deformation: float = 1.0,
         contrasts: Iterable[str] = (),
+        grid: Grid | None = None,
+        lesions: float = 0.0,
     ) -> None:
         self.maps, self.seed, self.deformation = maps, seed, deformation
+        self.grid, self.lesions = grid, lesions
+        if lesions:
+            require_lesion_labels(maps.table)
         self.device = torch.device(device)
         self.contrasts = further_contrasts(contrasts)
         self._looks = {name: Contrast.of(maps.table, name) for name in (T1, *self.contrasts)}
-        self._heads: dict[int, tuple[Head, Grid]] = {}
+        self._heads: dict[int, tuple[Head, View, Grid]] = {}
 
     def make(self, number: int) -> Case:
         """Case `number`, from 0; the heads take turns."""
@@ -107,13 +122,14 @@ class CohortMaker:
     def _start(self, number: int) -> _Underway:
         rng = np.random.default_rng([self.seed, number])
         which = number % len(self.maps.files)
-        head, grid = self._head(which)
-        lender, _ = self._head(int(rng.integers(len(self.maps.files))))
-        sex = float(rng.integers(2))
-        shape = Shape.draw(rng, sex, self.deformation)
-        look = Look.draw(rng, self._looks[T1])
-        surprise = float(rng.normal())
-        blocks = Blocks.gather(head.positions, source_positions(shape, head, lender))
+        head, view, grid = self._head(which)
+        lender, *_ = self._head(int(rng.integers(len(self.maps.files))))
+        sex, age = float(rng.integers(2)), float(rng.random())
+        shape = Shape.draw(rng, sex, age, self.deformation)
+        lesions = Lesions.draw(np.random.default_rng([self.seed, number, LESION_STREAM]), self.lesions)
+        look = Look.draw(rng, self._looks[T1]).with_class(self.maps.table, LESION, lesions.brightness)
+        fine = labels_of(head, source_of(shape, head, lender, view))
+        blocks = Blocks.of(lesions.put_into(fine, self.maps.table))
         labels, counts = blocks.count_classes(self.maps.table)
         image = paint(look, blocks)
         volumes = {"image": image, "labels": labels}
@@ -127,7 +143,7 @@ class CohortMaker:
         if self.device.type == "cuda":
             arrived = torch.cuda.Event()
             arrived.record()
-        return _Underway(number, sex, surprise, grid, there, counts, arrived)
+        return _Underway(number, sex, age, grid, there, counts, arrived)
 
     def _fetch(self, underway: _Underway) -> Case:
         if underway.arrived is not None:
@@ -142,32 +158,30 @@ class CohortMaker:
             image=volumes["image"],
             labels=volumes["labels"],
             skull=volumes["skull"],
-            attributes=attributes(underway.sex, ventricles, brain, underway.surprise),
+            attributes=attributes(underway.sex, underway.age, ventricles, brain),
             ventricles_ml=ventricles,
             brain_ml=brain,
             further={name: volumes[name] for name in self.contrasts},
         )
 
-    def _head(self, number: int) -> tuple[Head, Grid]:
+    def _head(self, number: int) -> tuple[Head, View, Grid]:
         if number not in self._heads:
-            positions, grid = self.maps.read(number)
-            half = grid.downsampled([n // 2 for n in grid.shape])
-            self._heads[number] = Head.prepare(positions, self.maps.table, self.device), half
+            positions, whole = self.maps.read(number)
+            grid = self.grid or whole.downsampled([n // 2 for n in whole.shape])
+            view = View.on(grid, whole)
+            self._heads[number] = Head.prepare(positions, self.maps.table, self.device, view.slices), view, grid
         return self._heads[number]
 
 
-def attributes(sex: float, ventricles_ml: float, brain_ml: float, surprise: float) -> dict[str, float]:
-    """The raw scalars of a made head; `surprise` (standard normal) keeps age from following the ventricles exactly.
+def attributes(sex: float, age: float, ventricles_ml: float, brain_ml: float) -> dict[str, float]:
+    """The raw scalars of a made head: its sex and age as they were drawn, its volumes as they were measured.
 
-    Inventions that give the four inputs a meaning: no one was measured.
-
-    >>> {name: round(value, 3) for name, value in attributes(1.0, 37.0, 1150.0, 0.0).items()}
-    {'sex': 1.0, 'age': 0.656, 'ventricular_volume': 0.4, 'brain_volume': 0.5}
+    >>> attributes(1.0, 0.5, 37.0, 1150.0)
+    {'sex': 1.0, 'age': 0.5, 'ventricular_volume': 0.4, 'brain_volume': 0.5}
     """
-    ventricles = float(np.clip((ventricles_ml - 5) / 80, 0, 1))
     return {
         "sex": sex,
-        "age": float(np.clip(0.15 + 0.8 * ventricles**0.5 + 0.12 * surprise, 0, 1)),
-        "ventricular_volume": ventricles,
+        "age": age,
+        "ventricular_volume": float(np.clip((ventricles_ml - 5) / 80, 0, 1)),
         "brain_volume": float(np.clip((brain_ml - 850) / 600, 0, 1)),
     }

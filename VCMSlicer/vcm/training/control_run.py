@@ -83,7 +83,8 @@ def open_control_run(
     identity = {"backbone": pack.backbone.files["denoiser"].sha256, "autoencoder": latent_fingerprint(pack)}
     lesson = ControlLesson(settings, backbone, network.to(team.device), cache, identity=identity, examiner=examiner)
     trainer = Trainer(settings, lesson, folder, team, listeners)
-    entries = condition_entries(specs, cache, backbone.grid)
+    found = [entry.value for entry in pack.backbone.segmenter_classes]
+    entries = condition_entries(specs, cache, backbone.grid, found)
     if team.first:
         write_about(folder, len(cache), conditions=entries)
     return ControlRun(settings, pack, trainer, lesson, entries)
@@ -125,8 +126,13 @@ def _shapes(weights: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in weights.items()}
 
 
-def condition_entries(specs: Sequence[ConditionSpec], cache: LatentCache, grid: Any) -> list[dict[str, Any]]:
-    """The manifest's entries of conditions, with volumes (2nd to 98th percentile) and centroids seen in training."""
+def condition_entries(
+    specs: Sequence[ConditionSpec], cache: LatentCache, grid: Any, found: Sequence[int] = ()
+) -> list[dict[str, Any]]:
+    """The manifest's entries of conditions, with volumes (2nd to 98th percentile) and centroids seen in training.
+
+    `found` are the labels that the backbone's segmenter can find, of which alone the entries speak; none means any.
+    """
     entries = []
     for spec in specs:
         entry: dict[str, Any] = {"name": spec.name, "kind": spec.kind.value, "description": spec.description}
@@ -136,13 +142,17 @@ def condition_entries(specs: Sequence[ConditionSpec], cache: LatentCache, grid: 
                 {
                     "value": structure.value,
                     "name": structure.name,
-                    **({"segmenter": list(structure.segmenter)} if structure.segmenter else {}),
+                    **({"segmenter": labels} if (labels := _findable(structure.segmenter, found)) else {}),
                     **_typical([(one[0] * grid.voxel_ml, grid.to_world(one[1:])) for one in each if one[0]]),
                 }
                 for structure, each in zip(spec.classes, np.stack(found, axis=1), strict=True)
             ]
         entries.append(entry)
     return entries
+
+
+def _findable(labels: Sequence[int], found: Sequence[int]) -> list[int]:
+    return [label for label in labels if not found or label in found]
 
 
 def _sizes_and_middles(masks: Tensor) -> NDArray[np.float64]:

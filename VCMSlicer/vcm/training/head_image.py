@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from vcm.training.contrasts import Contrast
-from vcm.training.head_shape import on_device, smallest
+from vcm.training.head_maps import Head
+from vcm.training.head_shape import Source, on_device, smallest
 from vcm.training.label_maps import SEGMENTER_CLASSES, LabelTable
 
 BLUR = (0.15, 0.7, 0.15)
@@ -42,6 +43,12 @@ class Look:
             noise_seed=int(rng.integers(2**62)),
         )
 
+    def with_class(self, table: LabelTable, value: int, mean: float | None) -> Look:
+        """The same look with another mean for the labels of a segmenter's class; None changes nothing."""
+        if mean is None:
+            return self
+        return replace(self, mean=np.where(table.segmenter == value, np.float32(mean), self.mean))
+
 
 @dataclass(frozen=True, eq=False)
 class Blocks:
@@ -50,14 +57,8 @@ class Blocks:
     labels: Tensor
 
     @classmethod
-    def gather(cls, positions: Tensor, source: Tensor) -> Blocks:
-        """Look up the label map `positions` at `source` `[3, i, j, k]`, refined to 1 mm."""
-        shape = positions.shape
-        fine = functional.interpolate(source[None], scale_factor=2, mode="trilinear", align_corners=False)[0]
-        flat = torch.zeros_like(fine[0])
-        for axis, size in enumerate(shape):
-            flat.mul_(size).add_(fine[axis].round_().clamp_(0, size - 1))
-        labels = positions.reshape(-1)[flat.long()]
+    def of(cls, labels: Tensor) -> Blocks:
+        """From label positions `[2i, 2j, 2k]` at 1 mm."""
         i, j, k = (n // 2 for n in labels.shape)
         return cls(labels.view(i, 2, j, 2, k, 2).permute(1, 3, 5, 0, 2, 4).reshape(8, i, j, k))
 
@@ -96,6 +97,34 @@ class Blocks:
             winner.masked_fill_(count > best, value)
             best = torch.maximum(best, count)
         return winner, torch.stack(parts)
+
+
+def labels_of(head: Head, source: Source) -> Tensor:
+    """The made head's label positions at 1 mm, `[2i, 2j, 2k]`."""
+    place = head.places(_refined(source.positions))
+    within = head.depth.reshape(-1)[place] < source.surface
+    labels = torch.where(within, head.grown.reshape(-1)[place], head.shrunk.reshape(-1)[place])
+    box = _around(head.from_wall(source.before) < source.wall)
+    beyond = head.from_wall(_refined(source.before[(slice(None), *box)])) >= _refined(source.wall[box][None])[0]
+    part = labels[tuple(slice(2 * side.start, 2 * side.stop) for side in box)]
+    part.masked_fill_(~beyond, head.ventricle)
+    return labels
+
+
+def _refined(field: Tensor) -> Tensor:
+    """A field `[C, i, j, k]` at twice its resolution."""
+    return functional.interpolate(field[None], scale_factor=2, mode="trilinear", align_corners=False)[0]
+
+
+def _around(mask: Tensor, margin: int = 3) -> tuple[slice, ...]:
+    """The box of a mask, a little larger."""
+    box = []
+    for axis in range(mask.ndim):
+        others = [n for n in range(mask.ndim) if n != axis]
+        found = mask.amax(others).nonzero() if mask.any() else torch.zeros(1)
+        first, last = int(found.min()), int(found.max())
+        box.append(slice(max(0, first - margin), min(mask.shape[axis], last + 1 + margin)))
+    return tuple(box)
 
 
 def millilitres(parts: Tensor) -> dict[int, float]:

@@ -47,6 +47,8 @@ class ImageCache:
 
 
 def _turned(stored: Tensor, items: Sequence[int], mirrored: Sequence[bool]) -> Tensor:
-    return torch.stack(
-        [stored[n].flip(FLIP_AXIS) if flip else stored[n] for n, flip in zip(items, mirrored, strict=True)]
-    )
+    turned = stored[list(items)]
+    for place, flip in enumerate(mirrored):
+        if flip:
+            turned[place] = turned[place].flip(FLIP_AXIS)
+    return turned

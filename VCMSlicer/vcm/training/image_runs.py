@@ -10,10 +10,9 @@ from typing import Any
 import torch
 from monai.networks.nets import UNet
 
-from vcm.backbones.latent_diffusion import build_autoencoder
+from vcm.backbones.autoencoders import build_autoencoder, latent_shape
 from vcm.errors import Code, VcmError
 from vcm.grid import Grid
-from vcm.judging.synthseg import STRUCTURES
 from vcm.loading import load_backbone
 from vcm.packs.manifest import BackboneManifest
 from vcm.packs.store import Pack, default_backbone, find_pack
@@ -21,9 +20,11 @@ from vcm.training.autoencoder_lesson import AutoencoderLesson
 from vcm.training.autoencoder_settings import AutoencoderSettings
 from vcm.training.cohort_files import CaseEntry
 from vcm.training.image_cache import ImageCache
+from vcm.training.label_maps import SEGMENTER_CLASSES
 from vcm.training.latent_store import latent_fingerprint
 from vcm.training.learning_cases import CohortCase
 from vcm.training.run_about import write_about
+from vcm.training.segmenter_features import SegmenterFeatures
 from vcm.training.segmenter_lesson import SegmenterLesson
 from vcm.training.segmenter_settings import SegmenterSettings
 from vcm.training.team import Team
@@ -53,10 +54,12 @@ def open_autoencoder_run(
     pack = find_pack(settings.backbone)
     grid = _coarser(cases[0].read("image").grid, settings.coarsen)
     cache, held = _images(cases, unseen, grid, False, listeners)
-    config = {**pack.backbone.networks["autoencoder"], **settings.network}
+    usual = {} if "kind" in settings.network else pack.backbone.networks["autoencoder"]
+    config = {**usual, **settings.network}
+    judge = SegmenterFeatures.of(find_pack(settings.judge), team.device) if settings.features else None
     torch.manual_seed(settings.seed)
     network = build_autoencoder(config)
-    lesson = AutoencoderLesson(settings, network, cache, grid, team.device, identity={}, unseen=held)
+    lesson = AutoencoderLesson(settings, network, cache, grid, team.device, identity={}, unseen=held, judge=judge)
     trainer = Trainer(settings, lesson, folder, team, listeners)
     if team.first:
         write_about(folder, len(cache), changes=_autoencoder_changes(pack.backbone, config, grid))
@@ -79,13 +82,13 @@ def open_segmenter_run(
     cache, held = _images(cases, unseen, backbone.grid, True, listeners)
     usual = find_pack(default_backbone()).backbone.networks["segmenter"]
     config = {**pack.backbone.networks.get("segmenter", usual), **settings.network}
-    config["out_channels"] = len(STRUCTURES) + 1
+    config["out_channels"] = len(SEGMENTER_CLASSES) + 1
     torch.manual_seed(settings.seed)
     network = UNet(**config)
     identity = {"autoencoder": latent_fingerprint(pack)}
     lesson = SegmenterLesson(settings, network, backbone, cache, identity=identity, unseen=held)
     trainer = Trainer(settings, lesson, folder, team, listeners)
-    classes = [{"value": value, "name": name} for value, (name, _) in STRUCTURES.items()]
+    classes = [{"value": value, "name": name} for value, (name, _) in SEGMENTER_CLASSES.items()]
     if team.first:
         changes = {"networks": {"segmenter": config}, "segmenter_classes": classes}
         write_about(folder, len(cache), changes=changes)
@@ -111,21 +114,22 @@ def _coarser(grid: Grid, factor: int) -> Grid:
 
 def _autoencoder_changes(manifest: BackboneManifest, config: dict[str, Any], grid: Grid) -> dict[str, Any]:
     """A pack with a new autoencoder has other latents, and so no whitening, no segmenter and no denoiser yet."""
-    halvings = 2 ** (len(config["channels"]) - 1)
-    if any(size % halvings for size in grid.shape):
+    made = latent_shape(config, grid.shape)
+    if any(size % 1 for size in made):
         raise VcmError(
-            Code.BAD_REQUEST, f"An autoencoder of {len(config['channels'])} levels cannot halve a grid of {grid.shape}."
+            Code.BAD_REQUEST,
+            f"The autoencoder cannot make latents of a grid of {grid.shape} voxels: it would need a part of one.",
+            "Make the cohort on another grid (--grid), or choose fewer levels.",
         )
-    channels = config["latent_channels"]
+    channels, *sizes = (int(size) for size in made)
     denoiser = {
         **manifest.networks["denoiser"],
         "in_channels": channels + len(manifest.attributes),
         "out_channels": channels,
     }
-    shape = [channels, *(size // halvings for size in grid.shape)]
     return {
         "grid": grid.as_dict(),
-        "latent": {"shape": shape, "scale_factor": 1.0, "packing": 1, "whitened": False, "atlas": False},
+        "latent": {"shape": [channels, *sizes], "scale_factor": 1.0, "packing": 1, "whitened": False, "atlas": False},
         "networks": {"autoencoder": config, "denoiser": denoiser},
         "trained": {"autoencoder": True, "denoiser": False},
         "without": ["segmenter"],

@@ -22,13 +22,20 @@ from vcm.judging.synthseg import STRUCTURES
 WHITE_MATTER = 1
 VENTRICLES = 4
 EXTRAVENTRICULAR_CSF = 7
+LESION = 10
+
+CORTEX = (3, 42)
+CEREBELLAR_CORTEX = (8, 47)
+"""FreeSurfer's labels, left and right."""
 
 # The segmenter's classes, in its order. Background (0) is everything that stands in no row.
-# The label maps also know the optic chiasm, which a T1w image cannot tell from white matter.
+# The label maps also know the optic chiasm, which a T1w image cannot tell from white matter, and lesions, which
+# FreeSurfer's mri_synthseg does not look for.
 OPTIC_CHIASM = 85
 SEGMENTER_CLASSES: dict[int, tuple[str, tuple[int, ...]]] = {
     **STRUCTURES,
     WHITE_MATTER: (STRUCTURES[WHITE_MATTER][0], (*STRUCTURES[WHITE_MATTER][1], OPTIC_CHIASM)),
+    LESION: ("lesion", (25, 57)),
 }
 
 

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from vcm.backbones.latent_diffusion import LatentDiffusion, build_autoencoder, build_denoiser
+from vcm.backbones.autoencoders import build_autoencoder
+from vcm.backbones.latent_diffusion import LatentDiffusion, build_denoiser
 from vcm.backbones.schedule import Schedule
 from vcm.conditions import ConditionSpec, Kind
 from vcm.machine.memory_plan import RESERVE, STEP_FACTOR

@@ -14,7 +14,7 @@ import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
 from vcm.grid import Grid
-from vcm.training.label_maps import EXTRAVENTRICULAR_CSF, SEGMENTER_CLASSES
+from vcm.training.label_maps import EXTRAVENTRICULAR_CSF, LESION, SEGMENTER_CLASSES
 from vcm.volume import Volume
 from vcm.volumes.resampling import resample_image, resample_labels
 from vcm.volumes.volume_files import LPS, to_image
@@ -136,7 +136,9 @@ def starts(labels: Volume, template: Template) -> list[Pose]:
     values = [
         value
         for value in SEGMENTER_CLASSES
-        if value != EXTRAVENTRICULAR_CSF and (labels.array == value).any() and (template.labels.array == value).any()
+        if value not in (EXTRAVENTRICULAR_CSF, LESION)
+        and (labels.array == value).any()
+        and (template.labels.array == value).any()
     ]
     if len(values) < 4:
         return [Pose(centred)]
