@@ -71,10 +71,12 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/atomic_files.py
   vcm/attributes.py
   vcm/backbones/__init__.py
+  vcm/backbones/autoencoders.py
   vcm/backbones/backbone.py
   vcm/backbones/brain_hole.py
   vcm/backbones/latent_diffusion.py
   vcm/backbones/latents.py
+  vcm/backbones/local_autoencoder.py
   vcm/backbones/noise_levels.py
   vcm/backbones/published.py
   vcm/backbones/schedule.py

@@ -22,7 +22,10 @@ from vcm.training.label_maps import EXTRAVENTRICULAR_CSF, LESION, SEGMENTER_CLAS
 from vcm.training.lesions import Lesions, require_lesion_labels
 from vcm.volume import Volume
 
-WHOLE_HEAD = Grid((88, 112, 88), [[-2.0, 0.0, 0.0, 87.0], [0, 2, 0, -125.5], [0, 0, 2, -75.5], [0, 0, 0, 1]])
+WHOLE_HEAD = Grid(
+    (88, 112, 88),
+    [[-2.0, 0.0, 0.0, 87.0], [0.0, 2.0, 0.0, -125.5], [0.0, 0.0, 2.0, -75.5], [0.0, 0.0, 0.0, 1.0]],
+)
 """2 mm, LAS: a head of MNI's size from the cerebellum's lower edge to the scalp, with room for larger ones."""
 
 LESION_STREAM = 100

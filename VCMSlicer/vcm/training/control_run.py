@@ -83,8 +83,8 @@ def open_control_run(
     identity = {"backbone": pack.backbone.files["denoiser"].sha256, "autoencoder": latent_fingerprint(pack)}
     lesson = ControlLesson(settings, backbone, network.to(team.device), cache, identity=identity, examiner=examiner)
     trainer = Trainer(settings, lesson, folder, team, listeners)
-    found = [entry.value for entry in pack.backbone.segmenter_classes]
-    entries = condition_entries(specs, cache, backbone.grid, found)
+    findable = [entry.value for entry in pack.backbone.segmenter_classes]
+    entries = condition_entries(specs, cache, backbone.grid, findable)
     if team.first:
         write_about(folder, len(cache), conditions=entries)
     return ControlRun(settings, pack, trainer, lesson, entries)
@@ -127,11 +127,11 @@ def _shapes(weights: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
 
 
 def condition_entries(
-    specs: Sequence[ConditionSpec], cache: LatentCache, grid: Any, found: Sequence[int] = ()
+    specs: Sequence[ConditionSpec], cache: LatentCache, grid: Any, findable: Sequence[int] = ()
 ) -> list[dict[str, Any]]:
     """The manifest's entries of conditions, with volumes (2nd to 98th percentile) and centroids seen in training.
 
-    `found` are the labels that the backbone's segmenter can find, of which alone the entries speak; none means any.
+    `findable` are the labels that the backbone's segmenter can find, of which alone the entries speak; none means any.
     """
     entries = []
     for spec in specs:
@@ -142,7 +142,7 @@ def condition_entries(
                 {
                     "value": structure.value,
                     "name": structure.name,
-                    **({"segmenter": labels} if (labels := _findable(structure.segmenter, found)) else {}),
+                    **({"segmenter": labels} if (labels := _findable(structure.segmenter, findable)) else {}),
                     **_typical([(one[0] * grid.voxel_ml, grid.to_world(one[1:])) for one in each if one[0]]),
                 }
                 for structure, each in zip(spec.classes, np.stack(found, axis=1), strict=True)
@@ -151,8 +151,8 @@ def condition_entries(
     return entries
 
 
-def _findable(labels: Sequence[int], found: Sequence[int]) -> list[int]:
-    return [label for label in labels if not found or label in found]
+def _findable(labels: Sequence[int], findable: Sequence[int]) -> list[int]:
+    return [label for label in labels if not findable or label in findable]
 
 
 def _sizes_and_middles(masks: Tensor) -> NDArray[np.float64]:
