@@ -22,19 +22,23 @@ set(MODULE_PYTHON_SCRIPTS
   VCMSlicerLib/labelVolume.py
   VCMSlicerLib/logicFacade.py
   VCMSlicerLib/measuredSegmentation.py
+  VCMSlicerLib/modelDownload.py
   VCMSlicerLib/niftiFile.py
   VCMSlicerLib/observers.py
   VCMSlicerLib/overlay.py
   VCMSlicerLib/packCatalogue.py
   VCMSlicerLib/packInfo.py
+  VCMSlicerLib/packOffers.py
   VCMSlicerLib/packageFolder.py
   VCMSlicerLib/panels/__init__.py
   VCMSlicerLib/panels/conditionRow.py
   VCMSlicerLib/panels/conditionsPanel.py
   VCMSlicerLib/panels/context.py
+  VCMSlicerLib/panels/downloadPanel.py
   VCMSlicerLib/panels/editorPanel.py
   VCMSlicerLib/panels/errands.py
   VCMSlicerLib/panels/generatePanel.py
+  VCMSlicerLib/panels/getModelDialog.py
   VCMSlicerLib/panels/menus.py
   VCMSlicerLib/panels/modelPanel.py
   VCMSlicerLib/panels/nameDialog.py
@@ -205,6 +209,7 @@ set(MODULE_PYTHON_RESOURCES
   Resources/Template/head.nii.gz
   Resources/Template/labels.nii.gz
   Resources/UI/ConditionRow.ui
+  Resources/UI/GetModel.ui
   Resources/UI/SkullImage.ui
   Resources/UI/VCMSlicer.ui
   Resources/worker-requirements.txt
@@ -228,6 +233,7 @@ set(MODULE_PYTHON_RESOURCES
   vcm/packs/embedded/brainldm-mini/manifest.json
   vcm/packs/embedded/brainldm-mini/segmenter.safetensors
   vcm/packs/embedded/brainldm-mini/whitening.safetensors
+  vcm/packs/licences/Apache-2.0.txt
   vcm/packs/manifest.schema.json
   vcm/packs/published.json
   vcm/packs/published.schema.json

@@ -24,6 +24,7 @@ from VCMSlicerLib.packInfo import (
     GridInfo,
     PackInfo,
 )
+from VCMSlicerLib.packOffers import CONTROL, PackOffer, offers
 from VCMSlicerLib.userFolders import packsFolder
 
 MANIFEST = "manifest.json"
@@ -192,23 +193,17 @@ def _attribute(entry: Mapping[str, Any]) -> AttributeInfo:
 
 
 def _elsewhere() -> list[PackInfo]:
-    try:
-        entries = json.loads((_engineFolder() / "packs" / "catalogue.json").read_text("utf-8"))["entries"]
-    except (OSError, ValueError, KeyError):
-        return []
-    return [_available(entry) for entry in entries if entry["kind"] == "backbone"]
+    return [_available(offer) for offer in offers() if offer.kind != CONTROL]
 
 
-def _available(entry: Mapping[str, Any]) -> PackInfo:
-    size = sum(file.get("size") or file.get("about_bytes") or 0 for file in entry["files"])
+def _available(offer: PackOffer) -> PackInfo:
     words = _("Not here yet; needs {size:.1f} GB. Licence: {licence}.")
-    licence = entry["licence"]["name"]
     return PackInfo(
-        name=entry["name"],
-        title=entry["title"],
+        name=offer.name,
+        title=offer.title,
         state=AVAILABLE,
-        words=words.format(size=size / GIGABYTE, licence=licence),
-        sizeBytes=size,
-        licence=licence,
-        page=entry.get("page", ""),
+        words=words.format(size=offer.sizeBytes / GIGABYTE, licence=offer.licence),
+        sizeBytes=offer.sizeBytes,
+        licence=offer.licence,
+        page=offer.page,
     )

@@ -7,20 +7,23 @@ from typing import Any
 
 import slicer
 
+from VCMSlicerLib.belongings import belongings
 from VCMSlicerLib.results import DIFFERENCE_REFERENCE, RUN, SEED, TWIN_REFERENCE
+
+STORABLE, DISPLAYABLE = "vtkMRMLStorableNode", "vtkMRMLDisplayableNode"
 
 
 def removeResult(node: Any) -> None:
-    """Remove a result, the image without conditions, their difference and its place in the run's sequence; with the
-    last result of a run also its folder."""
+    """Remove a result, the image without conditions, their difference, its segmentations, scores and charts, and its
+    place in the run's sequence; with the last result of a run also its folder and what it was asked for."""
     scene = slicer.mrmlScene
     hierarchy = scene.GetSubjectHierarchyNode()
     folder = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node))
     for sequence in list(_sequencesOf(node)):
         _leaveSequence(sequence, node)
     others = [node.GetNodeReference(role) for role in (TWIN_REFERENCE, DIFFERENCE_REFERENCE)]
-    for volume in (*(other for other in others if other is not None), node):
-        _removeVolume(volume)
+    for each in (*(other for other in others if other is not None), *belongings(node), node):
+        _removeNode(each)
     if folder and folder != hierarchy.GetSceneItemID() and not hierarchy.GetNumberOfItemChildren(folder):
         hierarchy.RemoveItem(folder)
 
@@ -49,15 +52,16 @@ def _leaveSequence(sequence: Any, node: Any) -> None:
         proxy = browser.GetProxyNode(sequence)
         slicer.mrmlScene.RemoveNode(browser)
         if proxy is not None:
-            _removeVolume(proxy)
+            _removeNode(proxy)
     slicer.mrmlScene.RemoveNode(sequence)
 
 
-def _removeVolume(volume: Any) -> None:
-    """A volume with the nodes that say how it is shown and stored, which would stay behind."""
-    beside = [volume.GetNthDisplayNode(index) for index in range(volume.GetNumberOfDisplayNodes())]
-    beside += [volume.GetNthStorageNode(index) for index in range(volume.GetNumberOfStorageNodes())]
-    slicer.mrmlScene.RemoveNode(volume)
+def _removeNode(node: Any) -> None:
+    """A node with those that say how it is shown and stored, which would stay behind."""
+    beside = [node.GetNthStorageNode(n) for n in range(node.GetNumberOfStorageNodes())] if node.IsA(STORABLE) else []
+    if node.IsA(DISPLAYABLE):
+        beside += [node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes())]
+    slicer.mrmlScene.RemoveNode(node)
     for other in beside:
         if other is not None:
             slicer.mrmlScene.RemoveNode(other)

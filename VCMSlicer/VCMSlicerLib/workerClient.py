@@ -16,6 +16,7 @@ from vcm.protocol import (
     Failed,
     Generate,
     Generated,
+    GetPack,
     ListPacks,
     Message,
     Preflight,
@@ -40,8 +41,8 @@ Importer = Callable[[Generated, Generate, Finished], None]
 class WorkerClient:
     """Starts the worker when it is needed, keeps it warm, and tells what becomes of a job.
 
-    One job (`generate`, `segment` or `examine`) at a time drives `state`; `listPacks`, `preflight` and `warm` go
-    beside it. `onEnd` hears the worker's last message on a request, or the Failure that took its place.
+    One job (`generate`, `segment`, `examine` or `getPack`) at a time drives `state`; the others go beside it. `onEnd`
+    hears the worker's last message on a request, or the Failure that took its place.
 
     `command` gives the WorkerCommand, or the Failure that says why there is none.
     """
@@ -132,6 +133,10 @@ class WorkerClient:
 
     def segment(self, request: Segment, onEnd: OnEnd | None = None) -> None:
         """Turn a T1w image into structures."""
+        self._beginJob(request, onEnd)
+
+    def getPack(self, request: GetPack, onEnd: OnEnd | None = None) -> None:
+        """Have a pack of the catalogue installed."""
         self._beginJob(request, onEnd)
 
     def listPacks(self, request: ListPacks | None = None, onEnd: OnEnd | None = None) -> None:

@@ -16,6 +16,7 @@ from vcm.protocol import Machine, Ready
 from VCMSlicerLib.jobState import Failure
 from VCMSlicerLib.packCatalogue import listPacks
 from VCMSlicerLib.packInfo import AVAILABLE, BROKEN, READY, ControlInfo, PackInfo
+from VCMSlicerLib.packOffers import controlOffers, findOffer
 from VCMSlicerLib.panels.context import AMBER, GREEN, GREY, LAST_PACK, RED, PanelContext, dot
 from VCMSlicerLib.panels.menus import Entry, makeMenu
 from VCMSlicerLib.parameters import preference, setPreference
@@ -93,7 +94,11 @@ class ModelPanel:
         for index, entry in enumerate(controls):
             ui.controlBox.addItem(entry.title, entry.name)
             ui.controlBox.setItemData(index, entry.inWords(), qt.Qt.ToolTipRole)
-        if pack is not None and named and control is None:
+        offered = controlOffers(pack.name, [entry.name for entry in controls]) if pack is not None else ()
+        for offer in offered:
+            ui.controlBox.addItem(_("{title} (not here yet)").format(title=offer.title), offer.name)
+            ui.controlBox.setItemData(ui.controlBox.count - 1, offer.description, qt.Qt.ToolTipRole)
+        if pack is not None and named and control is None and named not in [offer.name for offer in offered]:
             ui.controlBox.addItem(named, named)
         ui.controlBox.setCurrentIndex(max(0, ui.controlBox.findData(control.name if control is not None else named)))
         ui.controlBox.enabled = not busy and ui.controlBox.count > 1
@@ -258,6 +263,10 @@ def stateWords(pack: PackInfo | None, name: str = "") -> str:
 def controlWords(control: ControlInfo | None, name: str = "") -> str:
     """What a control takes, in one line of rich text."""
     if control is None:
+        offer = findOffer(name) if name else None
+        if offer is not None:
+            words = _("Not here yet; needs {size:.1f} GB. Licence: {licence}.")
+            return dot(GREY, words.format(size=offer.sizeBytes / 1e9, licence=offer.licence))
         return dot(RED, _("{name}, which this scene names, is not on this computer.").format(name=name)) if name else ""
     if not control.trained:
         return dot(AMBER, " ".join([_("Untrained: the image will not follow it."), control.inWords()]))

@@ -15,6 +15,7 @@ from VCMSlicerLib.job import Job
 from VCMSlicerLib.jobState import JobState
 from VCMSlicerLib.panels.conditionsPanel import ConditionsPanel
 from VCMSlicerLib.panels.context import PanelContext
+from VCMSlicerLib.panels.downloadPanel import DownloadPanel
 from VCMSlicerLib.panels.errands import Errands
 from VCMSlicerLib.panels.generatePanel import GeneratePanel
 from VCMSlicerLib.panels.modelPanel import ModelPanel
@@ -55,7 +56,23 @@ class Panel:
             self.ui, self.context, start=self.start, obstacle=self.conditions.obstacle, remedies=self._remedies()
         )
         self.results = ResultsPanel(self.ui, self.context)
-        self.sections = (self.model, self.conditions, self.subject, self.sampling, self.generate, self.results)
+        self.downloads = DownloadPanel(
+            self.ui,
+            self.context,
+            self._loadUi,
+            refreshPacks=self.model.refreshPacks,
+            setUp=self.model.setUp,
+            onFailed=self._refuse,
+        )
+        self.sections = (
+            self.model,
+            self.downloads,
+            self.conditions,
+            self.subject,
+            self.sampling,
+            self.generate,
+            self.results,
+        )
         self._release = self.context.changed.add(self.refreshLater)
 
     def setParameters(self, parameters: VCMParameters | None) -> None:
@@ -109,7 +126,7 @@ class Panel:
         self._release()
         self._forgetParameters()
         self.context.comparison.close()
-        for section in (self.conditions, self.generate, self.model, self.scrolling):
+        for section in (self.conditions, self.generate, self.model, self.downloads, self.scrolling):
             section.cleanup()
 
     def start(self) -> None:
