@@ -127,6 +127,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/packs/archive.py
   vcm/packs/catalogue.py
   vcm/packs/checkpoints.py
+  vcm/packs/connection.py
   vcm/packs/disk.py
   vcm/packs/download.py
   vcm/packs/hashing.py

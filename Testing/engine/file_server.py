@@ -7,7 +7,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -28,6 +28,12 @@ class Site:
     slowly: tuple[int, float] | None = None
     """How many bytes are sent at a time, and for how many seconds the server rests after each."""
     requests: list[dict[str, str]] = field(default_factory=list)
+    manner: str = ""
+    """How the body is sent: `endless` and without a length, `unmeasured` (without a length), `drip` (a byte each
+    twentieth of a second), `silent` after its first half, `drip head` and `silent head` before it, `long` (more than
+    its length says), `circle` (redirected to itself), `elsewhere` (redirected to `goal`)."""
+    goal: str = ""
+    ended: threading.Event = field(default_factory=threading.Event)
     address: str = ""
 
     def url(self, path: str) -> str:
@@ -40,6 +46,11 @@ class _FileHandler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         site = self.site
         site.requests.append({"path": self.path, **dict(self.headers)})
+        if site.manner and site.manner not in ("unmeasured", "silent"):
+            with suppress(ConnectionError):
+                self._misbehave(site.files[self.path])
+            self.close_connection = True
+            return
         status = site.statuses.pop(0) if site.statuses else 0
         if status or self.path not in site.files:
             self._head(status or 404, {"Content-Length": "0"})
@@ -52,8 +63,13 @@ class _FileHandler(BaseHTTPRequestHandler):
             return
         if start:
             headers["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
-        self._head(206 if start else 200, {**headers, "Content-Length": str(len(body) - start)})
+        length = {} if site.manner == "unmeasured" else {"Content-Length": str(len(body) - start)}
+        self._head(206 if start else 200, {**headers, **length})
         sent = body[start:]
+        if site.manner == "silent":
+            self.wfile.write(sent[: len(sent) // 2])
+            site.ended.wait()
+            return
         cut = site.cut_after.pop(0) if site.cut_after else len(sent)
         self._send(sent[:cut])
         self.close_connection = True
@@ -67,6 +83,31 @@ class _FileHandler(BaseHTTPRequestHandler):
                 begin += size
                 time.sleep(rest)
             self.wfile.write(body[begin:])
+
+    def _misbehave(self, body: bytes) -> None:
+        site = self.site
+        if site.manner in ("circle", "elsewhere"):
+            self._head(302, {"Location": site.goal or self.path, "Content-Length": "0"})
+        elif site.manner == "silent head":
+            site.ended.wait()
+        elif site.manner == "drip head":
+            self._drip(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 90)
+        elif site.manner == "drip":
+            self._head(200, {"Content-Length": str(len(body)), "ETag": '"one"'})
+            self._drip(body)
+        elif site.manner == "long":
+            self._head(200, {"Content-Length": str(len(body))})
+            self.wfile.write(body * 3)
+        elif site.manner == "endless":
+            self._head(200, {"ETag": '"one"'})
+            while not site.ended.is_set():
+                self.wfile.write(body)
+
+    def _drip(self, body: bytes) -> None:
+        for byte in body:
+            self.wfile.write(bytes([byte]))
+            if self.site.ended.wait(0.05):
+                return
 
     def _start(self, etag: str) -> int:
         asked = self.headers.get("Range", "")
@@ -112,7 +153,10 @@ def serve_files(files: dict[str, bytes]) -> Iterator[Site]:
     handler = type("Handler", (_FileHandler,), {"site": site})
     with _running(handler) as address:
         site.address = address
-        yield site
+        try:
+            yield site
+        finally:
+            site.ended.set()
 
 
 @contextmanager

@@ -6,10 +6,13 @@ import hashlib
 import json
 import random
 import socket
+import threading
+import time
 
 import pytest
 from file_server import serve_files, serve_proxy
 from vcm.errors import Code, VcmError
+from vcm.packs import connection
 from vcm.packs import download as module
 from vcm.packs.download import download
 
@@ -22,7 +25,7 @@ OTHER = random.Random(6).randbytes(300_001)
 def site(monkeypatch):
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(module, "PIECE", 10_000)
+    monkeypatch.setattr(connection, "PIECE", 10_000)
     with serve_files({"/model.pt": BODY}) as running:
         yield running
 
@@ -188,7 +191,7 @@ def test_a_cancelled_download_keeps_what_it_has(site, tmp_path):
         site,
         tmp_path / "model.pt",
         progress=lambda done, total: heard.append(done),
-        cancelled=lambda: heard[-1] >= 50_000,
+        cancelled=lambda: bool(heard) and heard[-1] >= 50_000,
     )
     assert error.code is Code.CANCELLED
     kept = (tmp_path / "model.pt.part").stat().st_size
@@ -223,3 +226,85 @@ def test_a_folder_that_cannot_be_written_ends_in_a_sentence(site, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(VcmError, match="file"):
         fetch(site, tmp_path / "file" / "model.pt")
+
+
+# Servers that mean no good
+
+
+def test_no_more_is_taken_than_the_catalogue_promises(site, tmp_path):
+    site.manner = "endless"
+    error = refused(site, tmp_path / "model.pt", size=len(BODY), digest=None)
+    assert error.code is Code.DOWNLOAD
+    assert "more than the 300,001 bytes" in error.sentence
+    assert names(tmp_path) == []
+
+
+def test_a_body_without_end_and_without_any_promise_is_ended_too(site, tmp_path, monkeypatch):
+    site.manner = "endless"
+    monkeypatch.setattr(module, "MOST_BYTES", 5_000_000)
+    assert "more than the 5,000,000 bytes" in refused(site, tmp_path / "model.pt", digest=None).sentence
+    assert names(tmp_path) == []
+
+
+def test_a_file_without_a_length_arrives(site, tmp_path):
+    site.manner = "unmeasured"
+    fetch(site, tmp_path / "model.pt", size=len(BODY))
+    assert (tmp_path / "model.pt").read_bytes() == BODY
+    fetch(site, tmp_path / "again.pt")
+    assert (tmp_path / "again.pt").read_bytes() == BODY
+
+
+def test_a_file_without_a_length_that_breaks_off_is_taken_up_where_the_size_is_known(site, tmp_path):
+    site.manner, site.cut_after = "unmeasured", [100_000]
+    fetch(site, tmp_path / "model.pt", size=len(BODY))
+    assert (tmp_path / "model.pt").read_bytes() == BODY
+
+
+def test_what_comes_after_the_announced_length_is_not_taken(site, tmp_path):
+    site.manner = "long"
+    fetch(site, tmp_path / "model.pt")
+    assert (tmp_path / "model.pt").read_bytes() == BODY
+
+
+def test_a_drip_is_given_up(site, tmp_path, monkeypatch):
+    site.manner = "drip"
+    monkeypatch.setattr(connection, "PATIENCE_S", 1.0)
+    began = time.monotonic()
+    error = refused(site, tmp_path / "model.pt")
+    assert error.code is Code.DOWNLOAD
+    assert "bytes a second" in error.sentence
+    assert time.monotonic() - began < 10
+    assert 0 < (tmp_path / "model.pt.part").stat().st_size < 200
+
+
+@pytest.mark.parametrize("manner", ["silent", "silent head", "drip head"])
+def test_a_silent_server_is_given_up(site, tmp_path, manner):
+    site.manner = manner
+    began = time.monotonic()
+    error = refused(site, tmp_path / "model.pt", timeout=0.3, attempts=2)
+    assert error.code is Code.DOWNLOAD
+    assert "sent nothing for 0.3 s" in error.sentence
+    assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("manner", ["silent", "silent head", "drip", "drip head", "endless"])
+def test_a_cancellation_is_heard_within_a_second_whatever_the_server_does(site, tmp_path, monkeypatch, manner):
+    site.manner = manner
+    asked = threading.Event()
+    threading.Timer(1.0, asked.set).start()
+    began = time.monotonic()
+    error = refused(site, tmp_path / "model.pt", digest=None, cancelled=asked.is_set)
+    assert error.code is Code.CANCELLED
+    assert time.monotonic() - began < 2.0
+
+
+def test_redirections_without_end_and_out_of_the_web_are_refused(site, tmp_path):
+    site.manner = "circle"
+    assert "in a circle" in refused(site, tmp_path / "model.pt").sentence
+    secret = tmp_path / "secret"
+    secret.write_text("mine")
+    site.manner = "elsewhere"
+    for goal in (secret.as_uri(), "ftp://127.0.0.1/x", "data:,x"):
+        site.goal = goal
+        assert refused(site, tmp_path / "model.pt", digest=None, attempts=1).code is Code.DOWNLOAD
+    assert names(tmp_path) == ["secret"]

@@ -51,7 +51,7 @@ def acquire(
         files = {file.role: _given_file(entry, file, given) for file in entry.files}
         on_step("checking the files")
         for file in entry.files:
-            _check_given(files[file.role], file)
+            _check_given(files[file.role], file, cancelled)
     else:
         files = {file.role: downloads_folder(entry) / file.filename for file in entry.files}
         _refuse_without_room(entry, files)
@@ -136,8 +136,8 @@ def _given_file(entry: CatalogueEntry, file: CatalogueFile, given: Path) -> Path
     )
 
 
-def _check_given(path: Path, file: CatalogueFile) -> None:
-    if wrong := check_digest(path, file.digest, file.size):
+def _check_given(path: Path, file: CatalogueFile, cancelled: Callable[[], bool]) -> None:
+    if wrong := check_digest(path, file.digest, file.size, cancelled):
         raise VcmError(
             Code.PACK_DAMAGED,
             f"{path} {wrong}.",
@@ -180,7 +180,7 @@ def _fetch(
     cancelled: Callable[[], bool],
 ) -> None:
     # A file that was complete before, when the import failed, is looked at again rather than fetched again.
-    if target.is_file() and not check_digest(target, file.digest, file.size):
+    if target.is_file() and not check_digest(target, file.digest, file.size, cancelled):
         return
     if file.url is None:
         raise VcmError(Code.PACK_INVALID, f"The catalogue has no address for {file.filename}.")

@@ -14,16 +14,25 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from vcm import __version__
 from vcm.errors import MALFORMED, Code, VcmError
+from vcm.packs.connection import Connection, Head, connected, refuse_if_cancelled, web_opener
 from vcm.packs.disk import file_errors
-from vcm.packs.hashing import PIECE, hash_file
+from vcm.packs.hashing import hash_file
 
 PASSING = (408, 425, 429, 500, 502, 503, 504)
 OFFLINE = "On a machine without internet, fetch the file elsewhere and give it with --from FILE."
 BROKEN_OFF = (OSError, http.client.HTTPException)
+MOST_BYTES = 8_000_000_000
+"""How much is taken where neither the catalogue nor the server says how much there is."""
+
+LONGEST_SILENCE_S = 60.0
+"""How long next to nothing new may come, over all attempts."""
+
+LEAST_GAIN = 30_000
+"""Bytes of an attempt that count as something new."""
 
 
 @dataclass
@@ -48,34 +57,37 @@ def download(
     progress: Callable[[int, int | None], None] = lambda done, total: None,
     cancelled: Callable[[], bool] = lambda: False,
     proxy: str | None = None,
-    timeout: float = 30.0,
+    timeout: float = 20.0,
     attempts: int = 5,
     pause: float = 1.0,
 ) -> None:
     """Fetch `url` into `target`, which appears only when its `size` and `digest` (kind, value) are right.
 
     What arrives is kept in `target.part`; a later call goes on from there if the server still has the same file.
-    `progress` hears bytes done and in all. A connection that fails `attempts` times in a row without a new byte is
-    given up; between attempts it waits `pause` seconds, each time twice as long. Proxies come from the environment
-    unless `proxy` is given.
+    Never more is taken than `size`, or than the server announced. `progress` hears bytes done and in all; `cancelled`
+    is asked ten times a second, whatever the connection does. One that is silent for `timeout` seconds has broken off;
+    one that fails `attempts` times in a row or for a minute with next to nothing new is given up, and so is one that
+    stays too slow. Between attempts it waits `pause` seconds, each time twice as long. Proxies come from the
+    environment unless `proxy` is given.
     """
-    opener = _opener(proxy)
+    opener = web_opener(proxy)
     part = target.with_name(target.name + ".part")
     with file_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-    failures, before = 0, -1
+    failures, before, heard = 0, -LEAST_GAIN, time.monotonic()
     while True:
         try:
             _fetch(opener, url, part, size, progress, cancelled, timeout)
             break
         except _BrokenOffError as error:
             have = _size_of(part)
-            failures = 1 if have > before else failures + 1
-            before = max(before, have)
-            if failures >= attempts:
+            if have >= before + LEAST_GAIN:
+                failures, before, heard = 0, have, time.monotonic()
+            failures += 1
+            if failures >= attempts or time.monotonic() - heard >= LONGEST_SILENCE_S:
                 raise _unreachable(url, str(error)) from error
             _wait(pause * 2 ** (failures - 1), cancelled)
-    _check(part, url, size, digest)
+    _check(part, url, size, digest, cancelled)
     with file_errors(target):
         with part.open("rb+") as stream:
             os.fsync(stream.fileno())
@@ -83,7 +95,12 @@ def download(
         _notes(part).unlink(missing_ok=True)
 
 
-def check_digest(path: Path, digest: tuple[str, str] | None, size: int | None = None) -> str:
+def check_digest(
+    path: Path,
+    digest: tuple[str, str] | None,
+    size: int | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> str:
     """What is wrong with a file, as the end of a sentence; empty if size and digest are right or not known."""
     found_size = path.stat().st_size
     if size is not None and found_size != size:
@@ -91,7 +108,7 @@ def check_digest(path: Path, digest: tuple[str, str] | None, size: int | None = 
     if digest is None:
         return ""
     kind, expected = digest
-    found = hash_file(path, kind)
+    found = hash_file(path, kind, lambda count: refuse_if_cancelled(cancelled))
     if found == expected:
         return ""
     return f"is another file than expected: its {kind.upper()} begins {found[:12]}, expected was {expected[:12]}"
@@ -116,11 +133,11 @@ def _fetch(
     if known and have:
         headers |= {"Range": f"bytes={have}-", "If-Range": known.validator}
     try:
-        with opener.open(urllib.request.Request(url, headers=headers), timeout=timeout) as answer:
-            start, total = _begin(answer, part, url, known)
+        with connected(opener, urllib.request.Request(url, headers=headers), timeout, cancelled) as connection:
+            start, total = _begin(connection.head(), part, url, known)
             _refuse_wrong_size(url, size, total)
             _refuse_without_room(part, start, total or size)
-            _append(answer, part, start, total, progress, cancelled)
+            _append(connection, part, url, start, total or size, progress)
     except urllib.error.HTTPError as error:
         if error.code == 416:
             _notes(part).unlink(missing_ok=True)
@@ -134,7 +151,7 @@ def _fetch(
         raise _BrokenOffError(getattr(reason, "strerror", None) or str(reason) or type(reason).__name__) from error
 
 
-def _begin(answer: Any, part: Path, url: str, known: _Part | None) -> tuple[int, int | None]:
+def _begin(answer: Head, part: Path, url: str, known: _Part | None) -> tuple[int, int | None]:
     """Where to write the answer, and how long the file will be; a page instead of a file is refused."""
     if answer.headers.get_content_type() == "text/html":
         raise VcmError(
@@ -162,28 +179,45 @@ def _begin(answer: Any, part: Path, url: str, known: _Part | None) -> tuple[int,
 
 
 def _append(
-    answer: Any,
+    connection: Connection,
     part: Path,
+    url: str,
     start: int,
     total: int | None,
     progress: Callable[[int, int | None], None],
-    cancelled: Callable[[], bool],
 ) -> None:
-    done = start
+    done, most = start, MOST_BYTES if total is None else total
     progress(done, total)
     with _opened(part) as stream:
         stream.seek(start)
-        while piece := answer.read1(PIECE):
+        for piece in connection.pieces():
+            done += len(piece)
+            if done > most:
+                raise _too_much(part, url, most)
             with file_errors(part):
                 stream.write(piece)
-            done += len(piece)
             progress(done, total)
-            if cancelled():
-                raise VcmError(Code.CANCELLED, "The download was cancelled.", "Start it again to go on from there.")
         with file_errors(part):
             stream.flush()
     if total is not None and done < total:
         raise _BrokenOffError(f"the connection ended after {done:,} of {total:,} bytes")
+
+
+def _too_much(part: Path, url: str, most: int) -> VcmError:
+    """The error for a server that sends more than it should; nothing of it is kept."""
+    _forget(part)
+    return VcmError(
+        Code.DOWNLOAD,
+        f"{_host(url)} sends more than the {most:,} bytes that {part.name.removesuffix('.part')} may have. "
+        "It was thrown away.",
+        OFFLINE,
+    )
+
+
+def _forget(part: Path) -> None:
+    with file_errors(part):
+        part.unlink(missing_ok=True)
+        _notes(part).unlink(missing_ok=True)
 
 
 def _opened(part: Path) -> BinaryIO:
@@ -191,24 +225,16 @@ def _opened(part: Path) -> BinaryIO:
         return part.open("rb+")
 
 
-def _check(part: Path, url: str, size: int | None, digest: tuple[str, str] | None) -> None:
-    if wrong := check_digest(part, digest, size):
-        part.unlink(missing_ok=True)
-        _notes(part).unlink(missing_ok=True)
+def _check(
+    part: Path, url: str, size: int | None, digest: tuple[str, str] | None, cancelled: Callable[[], bool]
+) -> None:
+    if wrong := check_digest(part, digest, size, cancelled):
+        _forget(part)
         raise VcmError(
             Code.DOWNLOAD,
             f"What {_host(url)} sent for {part.name.removesuffix('.part')} {wrong}. It was thrown away.",
             "Try again; if it stays so, the file was changed at its source.",
         )
-
-
-def _opener(proxy: str | None) -> urllib.request.OpenerDirector:
-    if proxy is not None and urllib.parse.urlsplit(proxy).scheme not in ("http", "https"):
-        raise VcmError(
-            Code.BAD_REQUEST, "The proxy must be an address such as http://proxy.hospital.org:3128.", "Check --proxy."
-        )
-    chosen = {"http": proxy, "https": proxy} if proxy else None
-    return urllib.request.build_opener(urllib.request.ProxyHandler(chosen))
 
 
 def _read_notes(part: Path, url: str) -> _Part | None:
@@ -231,8 +257,7 @@ def _size_of(path: Path) -> int:
 def _wait(seconds: float, cancelled: Callable[[], bool]) -> None:
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
-        if cancelled():
-            raise VcmError(Code.CANCELLED, "The download was cancelled.", "Start it again to go on from there.")
+        refuse_if_cancelled(cancelled)
         time.sleep(min(left, 0.1))
 
 
@@ -265,7 +290,7 @@ def _refuse_bad_certificate(url: str, error: Exception) -> None:
 
 
 def _refused(url: str, status: int) -> VcmError:
-    meaning = {
+    meaning = dict.fromkeys((301, 302, 303, 307, 308), "sends the request round in a circle, or out of the web") | {
         401: "asks for a login",
         403: "refuses access",
         404: "has no such file",
