@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from vcm.backbones.autoencoders import build_autoencoder, latent_shape
@@ -18,15 +18,15 @@ from vcm.controls.vcm_networks import VcmNetwork
 from vcm.errors import Code, VcmError
 from vcm.packs.store import Pack, open_weights
 
+Network = TypeVar("Network", bound=nn.Module)
+
 
 def load_backbone(pack: Pack) -> LatentDiffusion:
     """The latent diffusion model of a backbone pack, in fp32 on the CPU, ready to evaluate."""
     manifest = pack.backbone
     channels, i, j, k = manifest.latent.shape
-    with _built(pack, "autoencoder"):
-        autoencoder = build_autoencoder(manifest.networks["autoencoder"])
-    with _built(pack, "denoiser"):
-        denoiser = build_denoiser(manifest.networks["denoiser"])
+    autoencoder = build(pack, "autoencoder", lambda: build_autoencoder(manifest.networks["autoencoder"]))
+    denoiser = build(pack, "denoiser", lambda: build_denoiser(manifest.networks["denoiser"]))
     _check_sizes(pack)
     fill(pack, autoencoder, open_weights(pack, "autoencoder"))
     fill(pack, denoiser, open_weights(pack, "denoiser"))
@@ -54,8 +54,8 @@ def load_control(pack: Pack) -> VcmControl:
             "VCMSlicer does not know.",
             "Update VCMSlicer.",
         )
-    with _built(pack, "control"):
-        network = build_control(manifest.networks, {spec.name: spec.channels for spec in manifest.conditions})
+    channels = {spec.name: spec.channels for spec in manifest.conditions}
+    network = build(pack, "control", lambda: build_control(manifest.networks, channels))
     fill(pack, network, open_weights(pack, "control"))
     return VcmControl(network, manifest.conditions, manifest.scale_factor).eval()
 
@@ -114,11 +114,20 @@ def _whitening(pack: Pack) -> tuple[Tensor, Tensor]:
     return weights["mean"], weights["std"]
 
 
-@contextmanager
-def _built(pack: Pack, role: str) -> Iterator[None]:
-    """Networks check their options as they are built, each in its own way."""
+def build(pack: Pack, role: str, make: Callable[[], Network]) -> Network:
+    """The network that a manifest describes for `role`.
+
+    It is made without memory first: one whose weights the pack's file could not hold is refused before it takes any.
+    """
     try:
-        yield
+        with torch.device("meta"):
+            drawn = make()
+        numbers = sum(tensor.numel() for tensor in (*drawn.parameters(), *drawn.buffers()))
+        size = pack.manifest.files[role].size
+        if numbers > size:
+            raise ValueError(f"it would have {numbers:,} weights, and the file for them has {size:,} bytes")
+        return make()
+    # Networks check their options as they are built, each in its own way.
     except Exception as error:
         raise VcmError(
             Code.PACK_INVALID,

@@ -100,14 +100,14 @@ def read_text(path: Path, most: int = MOST_TEXT) -> str:
     return text
 
 
-def read_json(path: Path, *, code: Code = Code.FILE_UNREADABLE) -> dict[str, Any]:
+def read_json(path: Path, *, most: int = MOST_TEXT, code: Code = Code.FILE_UNREADABLE) -> dict[str, Any]:
     """The object in a JSON file; a list, a text or a number at its outermost is refused.
 
     Numbers that JSON does not know, such as NaN, are refused, and so is what no text can hold: half of a surrogate
     pair or NUL. `code` says what a document that does not fit is called.
     """
     try:
-        text = read_text(path)
+        text = read_text(path, most)
     except VcmError as error:
         raise VcmError(
             code if error.code is Code.FILE_UNREADABLE else error.code, error.sentence, error.remedy
@@ -168,18 +168,6 @@ def read_records(path: Path, columns: Sequence[str] = (), *, delimiters: str = "
             path, f"it has no column {' and no column '.join(missing)}; it has {', '.join(names) or 'none'}", ""
         )
     return [dict(zip(names, (*row.cells, *[""] * len(names)), strict=False)) for row in rows[1:]]
-
-
-def home_expanded(text: str) -> Path:
-    """A path with `~` and `~name` replaced by the home folders they stand for."""
-    try:
-        return Path(text).expanduser()
-    except RuntimeError as error:
-        raise VcmError(
-            Code.FILE_MISSING,
-            f"The path {plain(text)} begins with a user's home folder, and there is no such user here.",
-            "Write the folder out.",
-        ) from error
 
 
 def _check_values(path: Path, content: Any, code: Code) -> None:

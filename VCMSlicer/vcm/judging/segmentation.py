@@ -67,7 +67,9 @@ class PackSegmenter:
         cls, pack: Pack, *, device: torch.device | str = "cpu", dtype: torch.dtype | None = None
     ) -> PackSegmenter:
         """The segmenter of a backbone pack, its weights checked against the manifest."""
-        from vcm.loading import fill
+        from monai.networks.nets import UNet
+
+        from vcm.loading import build, fill
 
         manifest = pack.backbone
         if "segmenter" not in manifest.files:
@@ -76,7 +78,7 @@ class PackSegmenter:
                 f"The pack {manifest.name} has no segmenter of its own.",
                 "Use FreeSurfer's mri_synthseg, or leave the choice to the program.",
             )
-        network = _build(pack)
+        network: nn.Module = build(pack, "segmenter", lambda: UNet(**manifest.networks["segmenter"]))
         fill(pack, network, open_weights(pack, "segmenter"))
         name = f"the own segmenter of {manifest.name}"
         return cls(network, manifest.segmenter_classes, manifest.grid, name=name, device=device, dtype=dtype)
@@ -145,20 +147,6 @@ def _numbered_otherwise(classes: Sequence[ClassSpec]) -> str:
         if spec.name != ours:
             return f"mri_synthseg cannot judge this pack: its label {spec.value} is {spec.name}, not {ours}."
     return ""
-
-
-def _build(pack: Pack) -> nn.Module:
-    from monai.networks.nets import UNet
-
-    try:
-        network: nn.Module = UNet(**pack.backbone.networks["segmenter"])
-    except (TypeError, ValueError, KeyError) as error:
-        raise VcmError(
-            Code.PACK_INVALID,
-            f"The manifest of {pack.name} describes a segmenter that cannot be built: {error}.",
-            "Import or download the pack again.",
-        ) from error
-    return network
 
 
 def _padded(array: torch.Tensor, multiple: int) -> torch.Tensor:

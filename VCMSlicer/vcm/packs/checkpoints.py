@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import pickletools
 import re
 import tarfile
 import warnings
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vcm.atomic_files import atomic_path
 from vcm.errors import Code, VcmError
+from vcm.reading import open_ordinary
 
 if TYPE_CHECKING:
     import torch
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 _WRAPPERS = ("state_dict", "model")
 _CALLS = ("GLOBAL", "STACK_GLOBAL", "INST", "OBJ", "REDUCE")
 _EXPECTED = "a PyTorch checkpoint (.pt, .pth) or a .safetensors file was expected"
+MOST_STRUCTURE = 16_000_000
+"""Bytes of an archive's pickle, which holds names and shapes; BrainLDM's has 200,000."""
+
 _DOWNLOAD_AGAIN = "Download the file again from its source."
 
 
@@ -55,17 +60,30 @@ def write_weights(path: Path, state: Mapping[str, torch.Tensor]) -> None:
         save_file(_separate(state), half)
 
 
+def not_finite(state: Mapping[str, torch.Tensor]) -> str:
+    """The name of the first tensor that holds NaN or infinities; empty where none does."""
+    return next((name for name, value in state.items() if not _is_finite(value)), "")
+
+
+def _is_finite(value: torch.Tensor) -> bool:
+    import torch
+
+    numbers = torch.view_as_real(value.detach()) if value.is_complex() else value.detach()
+    if not numbers.is_floating_point() or not numbers.numel():
+        return True
+    # The least and the largest tell of both, and take no memory beside the tensor's. Floats of one byte have neither.
+    ends = torch.aminmax(numbers.float() if numbers.element_size() == 1 else numbers)
+    return math.isfinite(float(ends.min)) and math.isfinite(float(ends.max))
+
+
 def _container(path: Path) -> str:
     """How the file is packed, judged by its content: `zip`, `pickle` or `safetensors`."""
     if not path.exists():
         raise VcmError(Code.FILE_MISSING, f"There is no file {path}.", "Check the path.")
-    if not path.is_file():
+    if path.is_dir():
         raise VcmError(Code.FILE_UNREADABLE, f"{path} is no file: {_EXPECTED}.")
-    try:
-        with path.open("rb") as stream:
-            start = stream.read(512)
-    except OSError as error:
-        raise VcmError(Code.FILE_UNREADABLE, f"{path} cannot be read: {error.strerror}.") from error
+    with open_ordinary(path) as stream:
+        start = stream.read(512)
     if not start:
         raise VcmError(Code.FILE_UNREADABLE, f"{path} is empty: {_EXPECTED}.", _DOWNLOAD_AGAIN)
     if start.lstrip()[:1] == b"<":
@@ -115,13 +133,26 @@ def _check_sums(path: Path) -> None:
     """PyTorch never looks at the checksums in its own archives; a flipped bit would become a wrong weight."""
     try:
         with zipfile.ZipFile(path) as archive:
-            names, wrong = archive.namelist(), archive.testzip()
+            names = archive.namelist()
+            _refuse_packed(path, archive.infolist())
+            wrong = archive.testzip()
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError) as error:
         raise _damaged(path, f"it breaks off within its {path.stat().st_size:,} bytes") from error
     if wrong:
         raise _damaged(path, f"the checksum of its part {wrong} is wrong")
     if not any(name.endswith("data.pkl") for name in names):
         raise VcmError(Code.FILE_UNREADABLE, f"{path} is a zip archive without a model: {_EXPECTED}.")
+
+
+def _refuse_packed(path: Path, parts: Sequence[zipfile.ZipInfo]) -> None:
+    """PyTorch packs nothing in its archives: whatever unpacks to more than is there was made to do harm."""
+    if sum(part.file_size for part in parts) > path.stat().st_size:
+        raise _damaged(path, "its parts would unpack to more than it holds, and PyTorch packs none")
+    for part in parts:
+        if part.filename.endswith(".pkl") and part.file_size > MOST_STRUCTURE:
+            raise _damaged(
+                path, f"its part {part.filename} has {part.file_size:,} bytes, far more than the names of tensors take"
+            )
 
 
 def _code_asked_for(path: Path, complaint: str) -> str:
@@ -131,7 +162,7 @@ def _code_asked_for(path: Path, complaint: str) -> str:
     if named := re.search(r"GLOBAL ([\w.]+\.\w+)", complaint):
         return named[1]
     try:
-        with path.open("rb") as stream:
+        with open_ordinary(path) as stream:
             calls = any(operation.name in _CALLS for operation, _, _ in pickletools.genops(stream))
     except Exception:  # no pickle at all
         return ""
@@ -149,7 +180,7 @@ def _check_tensor(path: Path, name: Any, value: Any) -> None:
         raise _invalid(path, f"“{name}” is no plain dense tensor")
     if value.numel() * value.element_size() > value.untyped_storage().nbytes():
         raise _invalid(path, f"“{name}” claims {value.numel():,} values, more than are stored for it")
-    if (value.is_floating_point() or value.is_complex()) and not bool(torch.isfinite(value).all()):
+    if not_finite({name: value}):
         raise _invalid(path, f"the tensor “{name}” holds values that are not numbers (NaN or infinite)")
 
 

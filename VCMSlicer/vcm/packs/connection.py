@@ -98,7 +98,8 @@ class Connection:
 
     def _listen(self, opener: urllib.request.OpenerDirector, request: urllib.request.Request) -> None:
         try:
-            with opener.open(request, timeout=self._silence) as answer:
+            # Longer than silence is borne: it only sees to it that the thread ends some time.
+            with opener.open(request, timeout=2 * self._silence + 1) as answer:
                 self._put(Head(answer.status, answer.headers))
                 while not self._given_up.is_set() and (piece := answer.read1(PIECE)):
                     self._put(piece)

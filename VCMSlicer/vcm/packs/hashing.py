@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
+from vcm.reading import open_ordinary
+
 PIECE = 1 << 20
 
 
@@ -20,7 +22,7 @@ def hash_file(path: Path, algorithm: str = "sha256", on_bytes: Callable[[int], N
     'd41d8cd98f00b204e9800998ecf8427e'
     """
     digest = hashlib.new(algorithm, usedforsecurity=False)
-    with path.open("rb") as stream:
+    with open_ordinary(path) as stream:
         while piece := stream.read(PIECE):
             digest.update(piece)
             if on_bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,9 @@ from vcm.packs.schema import check_schema, read_json
 FORMAT = 1
 FILE_NAME = "manifest.json"
 SCHEMA = "manifest.schema.json"
+
+MOST_VOXELS = 2**27
+"""Voxels of a model's grid: 512³, five hundred times those of the pack that ships."""
 
 
 @dataclass(frozen=True)
@@ -255,6 +259,8 @@ def _segmenter_classes(entries: Sequence[Mapping[str, Any]]) -> tuple[ClassSpec,
 
 def _check_latent(manifest: BackboneManifest) -> None:
     grid, latent = manifest.grid.shape, manifest.latent
+    if math.prod(grid) > MOST_VOXELS or math.prod(latent.shape) > MOST_VOXELS:
+        _refuse(f"The grid {grid} or the latent {latent.shape} has more than {MOST_VOXELS:,} values.")
     if any(image % size for image, size in zip(grid, latent.shape[1:], strict=True)):
         _refuse(f"The grid {grid} is no whole multiple of the latent's sizes {latent.shape[1:]}.")
     if any(size % latent.packing for size in latent.shape[1:]):

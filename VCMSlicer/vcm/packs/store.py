@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 
 from vcm.errors import Code, VcmError
 from vcm.packs.catalogue import read_catalogue
+from vcm.packs.checkpoints import not_finite
 from vcm.packs.hashing import hash_file
 from vcm.packs.manifest import FILE_NAME, BackboneManifest, ControlManifest, PackFile, read_manifest
+from vcm.plain_text import plain
 
 if TYPE_CHECKING:
     import torch
@@ -165,13 +167,21 @@ def open_weights(pack: Pack, role: str) -> dict[str, torch.Tensor]:
     path = pack.folder / file.path
     _check_file(pack, file, known=_sound)
     try:
-        return load_file(path, device="cpu")
+        weights = load_file(path, device="cpu")
     except (SafetensorError, OSError) as error:
         raise VcmError(
             Code.PACK_INVALID,
             f"{path} is not a readable safetensors file: {error}.",
             "Get the pack again from its source.",
         ) from error
+    if spoilt := not_finite(weights):
+        raise VcmError(
+            Code.PACK_INVALID,
+            f"The pack {pack.name} cannot be used: in {path}, the tensor “{plain(spoilt)}” holds values that are not "
+            "numbers (NaN or infinite).",
+            "They were so when the pack was made: get another version of it, or train it again.",
+        )
+    return weights
 
 
 _sound: set[tuple[str | int, ...]] = set()
