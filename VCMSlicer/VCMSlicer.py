@@ -58,7 +58,7 @@ class VCMSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.panel: Any = None
 
     def setup(self) -> None:
-        """Make the panel, and listen to the scene's life."""
+        """Make the panel, and listen to the scene's life. Nothing is put into the scene before the module is opened."""
         ScriptedLoadableModuleWidget.setup(self)
         # The class of the embedded Segment Editor comes from a library that Slicer loads on demand.
         with contextlib.suppress(ModuleNotFoundError):
@@ -68,7 +68,6 @@ class VCMSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = VCMSlicerLogic()
         self.panel = Panel(self.logic, self.resourcePath)
         self.layout.addWidget(self.panel.widget, 1)
-        self.panel.setParameters(self.logic.getParameterNode())
         for event, handler in (
             (slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose),
             (slicer.mrmlScene.EndCloseEvent, self.onSceneChanged),
@@ -107,9 +106,10 @@ class VCMSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.panel.beforeSceneCloses()
 
     def onSceneChanged(self, _caller: Any, _event: Any) -> None:
-        """The scene was emptied, or another was read into it."""
-        self.panel.setParameters(self.logic.getParameterNode())
-        self.panel.afterSceneChanged()
+        """The scene was emptied, or another was read into it: taken up now, or when the module is opened."""
+        if self.parent.isEntered:
+            self.panel.setParameters(self.logic.getParameterNode())
+            self.panel.afterSceneChanged()
 
 
 class VCMSlicerLogic(LogicFacade, ScriptedLoadableModuleLogic):

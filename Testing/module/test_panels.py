@@ -125,12 +125,12 @@ def test_the_editor_has_shortcuts_and_views_only_while_the_module_is_open(opened
     editor = opened.ui.editor
     opened.press(opened.ui.startDemoButton)
     editor.setActiveEffectByName("Paint")
-    assert editor._shortcutsInstalled and editor._observedViews
+    assert editor._shortcuts and editor._observedViews
     opened.window.selectModule(None)
-    assert not editor._shortcutsInstalled and not editor._observedViews
+    assert not editor._shortcuts and not editor._observedViews
     assert editor.activeEffect() is None
     opened.window.selectModule(opened.module)
-    assert editor._shortcutsInstalled and editor._observedViews
+    assert editor._shortcuts and editor._observedViews
 
 
 def test_the_editor_works_again_after_the_scene_was_closed(opened):  # noqa: F811

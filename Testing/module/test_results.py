@@ -11,13 +11,14 @@ import pytest
 import slicer
 from vcm.protocol import AlignmentSummary, ClassScore, ConditionInput, Generate, Generated, GeneratedSample, ImageScore
 from VCMSlicerLib import dicomExport
-from VCMSlicerLib.comparison import LAYOUT_ID, Comparison, difference
+from VCMSlicerLib.comparison import LAYOUT_ID, Comparison, difference, differenceColors
 from VCMSlicerLib.conditionSource import ConditionChoice
 from VCMSlicerLib.niftiFile import WorldImage, writeNifti
 from VCMSlicerLib.resultRemoval import removeResult
 from VCMSlicerLib.results import Results, alignmentOf, conditionNodes, sidecarOf
 
 sys.path.append(str(Path(__file__).resolve().parent))
+from finishedRun import finishedRun
 from logicSetup import letterF, scan, segmentation
 
 LAS = np.array([[-3.0, 0, 0, 31], [0, 3, 0, -52], [0, 0, 4, -41], [0, 0, 0, 1]])
@@ -143,16 +144,20 @@ def test_removing_a_sample_takes_its_twin_its_difference_and_its_place_in_the_se
     assert sequence.GetNumberOfDataNodes() == 1 and sequence.GetNthDataNode(0).GetAttribute("VCMSlicer.Seed") == "12"
 
 
-def test_with_the_last_sample_of_a_run_its_sequence_and_its_folder_go_too(scene, run, request_):
+def test_with_the_last_sample_of_a_run_all_that_was_made_with_it_and_its_folder_go_too(scene, tmp_path):
     hierarchy = scene.GetSubjectHierarchyNode()
-    before, items = counted(*KINDS), hierarchy.GetNumberOfItems()
-    added = Results().add(run, request_)
+    colors = differenceColors()
+    before, items = scene.GetNumberOfNodes(), hierarchy.GetNumberOfItems()
+    added = Results().add(*finishedRun(tmp_path, 2))
+    difference(added[0])
+    assert scene.GetNumberOfNodes() > before + 12
     arrays = [weakref.ref(slicer.util.arrayFromVolume(node)) for node in added]
     for node in list(added):
         removeResult(node)
     del node
     added.clear()
-    assert counted(*KINDS) == before and hierarchy.GetNumberOfItems() == items
+    assert scene.GetNumberOfNodes() == before and colors.GetScene() is scene, "colours are shared by all results"
+    assert hierarchy.GetNumberOfItems() == items
     assert [array() for array in arrays] == [None, None]
 
 

@@ -3,9 +3,12 @@ conditions' outline."""
 
 from __future__ import annotations
 
+import itertools
+import json
 from typing import Any
 
 import numpy as np
+import qt
 import slicer
 from slicer.i18n import tr as _
 
@@ -20,12 +23,13 @@ from VCMSlicerLib.results import (
     TWIN_REFERENCE,
     conditionNodes,
 )
-from VCMSlicerLib.sliceViews import lookAlike, showInSlices, sliceLogics
+from VCMSlicerLib.sliceViews import Look, lookAlike, looks, showInSlices
 
 LAYOUT_ID = 20417
 COLUMNS = ("Controlled", "Uncontrolled", "Difference")
 ORIENTATIONS = ("Axial", "Coronal")
 VIEW_GROUP = 7
+LOOK_BEFORE = "VCMSlicer.LookBefore"
 COLORS_TAG = "VCMSlicerDifference"
 LESS, MORE = np.array([0.25, 0.65, 1.0]), np.array([1.0, 0.62, 0.20])
 SHADES = 256
@@ -37,9 +41,6 @@ class Comparison:
 
     def __init__(self) -> None:
         self._layoutBefore: int | None = None
-        self._looksBefore: dict[str, tuple[bool, bool, float]] = {}
-        self._shown: Any = None
-        self._whileSaving: Any = None
 
     @property
     def active(self) -> bool:
@@ -59,46 +60,25 @@ class Comparison:
             raise ValueError(
                 _("There is no image without conditions to compare with. Tick “Also without conditions” and generate.")
             )
-        looked = [] if self.active else self._looked()
+        looked = None if self.active else looks()
         self._arrange()
         for column, volume in zip(COLUMNS, (node, twin, difference(node)), strict=True):
             for orientation in ORIENTATIONS:
-                self._fill(viewName(column, orientation), volume, looked)
-        self.outline(conditionNodes(node))
-        self._shown = node
+                self._fill(viewName(column, orientation), volume)
+        if looked is not None:
+            self._turnTo(looked)
+            # Once more when Qt has given the views their size.
+            qt.QTimer.singleShot(0, lambda: self._turnTo(looked))
+        outline(conditionNodes(node))
 
     def close(self) -> None:
         """Back to the layout and the look that were there before."""
-        for nodeId, (fill, outline, opacity) in self._looksBefore.items():
-            display = slicer.mrmlScene.GetNodeByID(nodeId)
-            if display is not None:
-                display.SetVisibility2DFill(fill)
-                display.SetVisibility2DOutline(outline)
-                display.SetOpacity2DOutline(opacity)
-        self._looksBefore.clear()
-        self._shown = None
+        putLooksBack()
         if self._layoutBefore is not None:
             before, self._layoutBefore = self._layoutBefore, None
             manager = slicer.app.layoutManager()
             if manager is not None:
                 manager.setLayout(before)
-
-    def forget(self) -> None:
-        """The scene was closed: there is nothing to put back but the layout."""
-        self._looksBefore.clear()
-        self._whileSaving = None
-        self.close()
-
-    def beforeSaving(self) -> None:
-        """A scene is saved with the layout and the look that the user gave it, and not with a comparison's."""
-        self._whileSaving = self._shown
-        self.close()
-
-    def afterSaving(self) -> None:
-        """Go on comparing."""
-        node, self._whileSaving = self._whileSaving, None
-        if node is not None:
-            self.compare(node)
 
     def _arrange(self) -> None:
         manager = slicer.app.layoutManager()
@@ -109,33 +89,48 @@ class Comparison:
             layoutNode.AddLayoutDescription(LAYOUT_ID, layoutDescription())
         manager.setLayout(LAYOUT_ID)
 
-    def _looked(self) -> list[Any]:
-        """The slice nodes in sight, those of the present layout."""
-        return [logic.GetSliceNode() for logic in sliceLogics() if logic.GetSliceNode().IsMappedInLayout()]
+    def _turnTo(self, looked: list[Look]) -> None:
+        for column, orientation in itertools.product(COLUMNS, ORIENTATIONS) if self.active else ():
+            widget = slicer.app.layoutManager().sliceWidget(viewName(column, orientation))
+            widget.sliceLogic().FitSliceToBackground()
+            lookAlike(widget.mrmlSliceNode(), looked)
 
-    def _fill(self, view: str, volume: Any, looked: list[Any]) -> None:
+    def _fill(self, view: str, volume: Any) -> None:
         widget = slicer.app.layoutManager().sliceWidget(view)
         composite = widget.mrmlSliceCompositeNode()
         composite.SetLinkedControl(True)
         composite.SetBackgroundVolumeID(volume.GetID())
         composite.SetForegroundVolumeID(None)
         composite.SetLabelVolumeID(None)
-        if looked:
-            widget.sliceLogic().FitSliceToBackground()
-            lookAlike(widget.mrmlSliceNode(), looked)
 
-    def outline(self, sources: list[Any]) -> None:
-        """Show segmentations as outlines, so that the image in them can be seen; `close` takes that back."""
-        for node in sources:
-            display = node.GetDisplayNode() if node.IsA("vtkMRMLSegmentationNode") else None
-            if display is None:
-                continue
-            if display.GetID() not in self._looksBefore:
-                look = (display.GetVisibility2DFill(), display.GetVisibility2DOutline(), display.GetOpacity2DOutline())
-                self._looksBefore[display.GetID()] = look
-            display.SetVisibility2DFill(False)
-            display.SetVisibility2DOutline(True)
-            display.SetOpacity2DOutline(1.0)
+
+def outline(sources: list[Any]) -> None:
+    """Show segmentations as outlines, so that the image in them can be seen; `putLooksBack` takes that back.
+
+    The look of before is kept with the node: a scene may be saved meanwhile, which Slicer tells nobody of.
+    """
+    for node in sources:
+        display = node.GetDisplayNode() if node.IsA("vtkMRMLSegmentationNode") else None
+        if display is None:
+            continue
+        if not display.GetAttribute(LOOK_BEFORE):
+            look = (display.GetVisibility2DFill(), display.GetVisibility2DOutline(), display.GetOpacity2DOutline())
+            display.SetAttribute(LOOK_BEFORE, json.dumps(look))
+        display.SetVisibility2DFill(False)
+        display.SetVisibility2DOutline(True)
+        display.SetOpacity2DOutline(1.0)
+
+
+def putLooksBack() -> None:
+    """Show all segmentations as they were shown before they became outlines, in this scene or when it was saved."""
+    for display in slicer.util.getNodesByClass("vtkMRMLSegmentationDisplayNode"):
+        kept = display.GetAttribute(LOOK_BEFORE)
+        if kept:
+            fill, outlined, opacity = json.loads(kept)
+            display.SetVisibility2DFill(fill)
+            display.SetVisibility2DOutline(outlined)
+            display.SetOpacity2DOutline(opacity)
+            display.RemoveAttribute(LOOK_BEFORE)
 
 
 def difference(node: Any) -> Any:

@@ -34,6 +34,7 @@ SAMPLE_ROLE, TWIN_ROLE, DIFFERENCE_ROLE, SLIDER_ROLE = "sample", "uncontrolled",
 TWIN_REFERENCE = "VCMSlicer.uncontrolled"
 DIFFERENCE_REFERENCE = "VCMSlicer.difference"
 CONDITION_REFERENCE = "VCMSlicer.condition"
+VOLUME_ENDINGS = (".nii.gz", ".nii", ".nrrd")
 
 
 @dataclass(frozen=True)
@@ -96,9 +97,13 @@ class Results:
         node.SetName(name if "synthetic" in name.lower() else _("{name} (synthetic)").format(name=name))
 
     def exportVolume(self, node: Any, path: str | Path) -> Path:
-        """Write NIfTI, and beside it a JSON file that says how it was made; returns the path of the JSON file."""
+        """Write NIfTI or NRRD by the ending of `path`, and beside it a JSON file that says how it was made; returns the
+        path of the JSON file. Without a known ending `.nii.gz` is appended."""
         path = Path(path)
-        if not slicer.util.exportNode(node, str(path)):
+        if not path.name.lower().endswith(VOLUME_ENDINGS):
+            path = path.with_name(path.name + VOLUME_ENDINGS[0])
+        # Not without `properties`: Slicer keeps the format of the first export in its default for all later ones.
+        if not slicer.util.exportNode(node, str(path), properties={}):
             raise OSError(_("The volume could not be written to {path}.").format(path=path))
         sidecar = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii").removesuffix(".nrrd") + ".json")
         partial = sidecar.with_name(sidecar.name + ".part")

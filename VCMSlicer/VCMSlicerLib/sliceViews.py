@@ -4,6 +4,7 @@ is moved to it."""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import slicer
@@ -47,22 +48,43 @@ def isInView(sliceNode: Any, volume: Any) -> bool:
     return all(low <= bounds[2 * axis + 1] and bounds[2 * axis] <= high for axis, (low, high) in enumerate(seen))
 
 
-def lookAlike(target: Any, sources: list[Any]) -> None:
-    """Turn a slice view to what one of the others of its orientation shows, else to the place they show.
+@dataclass(frozen=True)
+class Look:
+    """What a slice view shows: its plane, and the part of it, in millimetres."""
 
-    `target` and `sources` are slice nodes. All that is in sight there comes into sight, as large as it can be.
+    orientation: str
+    sliceToRas: Any
+    fieldOfView: tuple[float, float, float]
+    origin: tuple[float, float, float]
+
+
+def looks() -> list[Look]:
+    """What the slice views in sight show, those of the present layout."""
+    found = []
+    for logic in sliceLogics():
+        node = logic.GetSliceNode()
+        if node.IsMappedInLayout():
+            plane = vtk.vtkMatrix4x4()
+            plane.DeepCopy(node.GetSliceToRAS())
+            found.append(Look(node.GetOrientation(), plane, tuple(node.GetFieldOfView()), tuple(node.GetXYZOrigin())))
+    return found
+
+
+def lookAlike(target: Any, sources: list[Look]) -> None:
+    """Turn a slice node to what one of these shows that has its orientation, else to the place that they show.
+
+    All that is in sight there comes into sight, as large as it can be.
     """
-    alike = [source for source in sources if source.GetOrientation() == target.GetOrientation()]
+    alike = [source for source in sources if source.orientation == target.GetOrientation()]
     if not alike:
         for source in sources[:1]:
-            place = [source.GetSliceToRAS().GetElement(axis, 3) for axis in range(3)]
-            target.JumpSlice(*place)
+            target.JumpSlice(*(source.sliceToRas.GetElement(axis, 3) for axis in range(3)))
         return
     source = alike[0]
-    target.GetSliceToRAS().DeepCopy(source.GetSliceToRAS())
+    target.GetSliceToRAS().DeepCopy(source.sliceToRas)
     width, height, _slices = target.GetDimensions()
-    across, down, depth = source.GetFieldOfView()
+    across, down, depth = source.fieldOfView
     pixel = max(across / max(width, 1), down / max(height, 1))
     target.SetFieldOfView(pixel * width, pixel * height, depth)
-    target.SetXYZOrigin(*source.GetXYZOrigin())
+    target.SetXYZOrigin(*source.origin)
     target.UpdateMatrices()

@@ -13,7 +13,9 @@ import vtk
 from slicer.i18n import tr as _
 
 from VCMSlicerLib.anatomy import isNamed, isStructure, plainName, segmentIds, setStructure
+from VCMSlicerLib.niftiFile import readNifti
 from VCMSlicerLib.packInfo import ConditionInfo
+from VCMSlicerLib.scene import addLabelVolume, addVolume
 
 RESOURCES = Path(__file__).resolve().parents[1] / "Resources"
 DEMO_MASK = RESOURCES / "DemoCase" / "ventricles.nii.gz"
@@ -47,6 +49,7 @@ COLORS = {
 }
 DEFAULT_COLOR = (0.90, 0.45, 0.40)
 FILL_OPACITY = 0.2
+AVERAGE_HEAD = "VCMSlicer.AverageHead"
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,7 @@ def fromSegmentedT1w(
     `structures` are the `vcm.protocol.Structure`s of the answer.
     """
     segmentation = newSegmentation(_("{name}, segmented").format(name=volume.GetName()), volume)
-    labels = slicer.util.loadLabelVolume(str(labelsPath))
+    labels = addLabelVolume(readNifti(labelsPath), _("Structures"))
     try:
         array = slicer.util.arrayFromVolume(labels)
         _draw(segmentation, array, {entry.value: entry.name for entry in structures}, conditions, labels)
@@ -170,21 +173,23 @@ def addSegment(segmentation: Any, name: str) -> str:
 
 
 def _loadHead() -> Any:
-    volume = slicer.util.loadVolume(str(TEMPLATE_HEAD), properties={"name": _("Average head (synthetic)")})
-    volume.SetAttribute("VCMSlicer.Synthetic", "true")
-    volume.CreateDefaultDisplayNodes()
-    volume.GetDisplayNode().SetAutoWindowLevel(False)
+    """The average head; the one that a start point before has brought, where it still lies where it was.
+
+    It is no file of the user's: it is read here and not by Slicer, which would list it among those loaded recently, and
+    whose storage node would point into the extension's folder.
+    """
+    for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
+        if node.GetAttribute(AVERAGE_HEAD) and node.GetParentTransformNode() is None:
+            return node
+    attributes = {"VCMSlicer.Synthetic": "true", AVERAGE_HEAD: "true"}
+    volume = addVolume(readNifti(TEMPLATE_HEAD), _("Average head (synthetic)"), attributes)
     volume.GetDisplayNode().SetWindowLevelMinMax(0, 255)
     return volume
 
 
 def _labelArray(path: Path) -> np.ndarray:
     """The values of a label map that comes with the program, as `array[k, j, i]` on the average head's voxels."""
-    labels = slicer.util.loadLabelVolume(str(path))
-    try:
-        return slicer.util.arrayFromVolume(labels).copy()
-    finally:
-        slicer.mrmlScene.RemoveNode(labels)
+    return np.array(readNifti(path).array)
 
 
 def _draw(

@@ -62,6 +62,8 @@ class ConditionsPanel:
         self._unwatch()
         for row in self.rows.values():
             row.release()
+        if self._skull is not None:
+            self._skull.close()
         self.editor.cleanup()
 
     def conditions(self) -> tuple[ConditionInfo, ...]:
@@ -200,6 +202,8 @@ class ConditionsPanel:
             setting = self.context.parameters.condition(name)
             self._onRowChanged(name, ConditionSetting(True, setting.strength, "", volume))
 
+        if self._skull is not None:
+            self._skull.close()
         self._skull = SkullDialog(self._loadUi("SkullImage"), self.ui.conditionsSection.window(), made)
         self._skull.show()
 

@@ -218,7 +218,9 @@ class ModelPanel:
 
     def _tell(self, failure: Failure | None) -> None:
         if failure is not None and failure.code != "CANCELLED":
-            slicer.util.errorDisplay(str(failure), _("Computing packages"), detailedText=failure.log or None)
+            # Slicer writes the word None where there is no log.
+            more = {"detailedText": failure.log} if failure.log else {}
+            slicer.util.errorDisplay(str(failure), _("Computing packages"), **more)
 
     def _onModelChosen(self, index: int) -> None:
         name = self.ui.modelBox.itemData(index)

@@ -10,7 +10,7 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from VCMSlicerLib.comparison import Comparison
+from VCMSlicerLib.comparison import Comparison, putLooksBack
 from VCMSlicerLib.job import Job
 from VCMSlicerLib.jobState import JobState
 from VCMSlicerLib.panels.conditionsPanel import ConditionsPanel
@@ -101,6 +101,7 @@ class Panel:
     def enter(self) -> None:
         """The module was opened."""
         self.conditions.editor.enter()
+        self._offerKeptRuns()
         self.refresh()
 
     def exit(self) -> None:
@@ -111,12 +112,14 @@ class Panel:
         """Let go of everything in the scene."""
         self.conditions.beforeSceneCloses()
         self.errands.forming.putAway()
-        self.context.comparison.forget()
+        self.context.comparison.close()
         self._forgetParameters()
 
     def afterSceneChanged(self) -> None:
         """Take up the new scene."""
         self.conditions.editor.afterSceneChanged()
+        if not self.context.comparison.active:
+            putLooksBack()
         self._offerKeptRuns()
         self.refresh()
 

@@ -159,5 +159,5 @@ class ResultsPanel:
     def _guarded(self, write: Any) -> None:
         try:
             write()
-        except OSError as error:
+        except (OSError, ValueError) as error:
             slicer.util.errorDisplay(str(error), _("The image could not be exported"))

@@ -13,10 +13,14 @@ from VCMSlicerLib.startPoints import skullImage
 
 
 class SkullDialog:
-    """A window beside the panel; `onMade(volume)` hears of the image."""
+    """A window beside the panel; `onMade(volume)` hears of the image.
+
+    It is made for one opening: closed in whatever way, it lets go of the scene and is gone.
+    """
 
     def __init__(self, form: Any, parent: Any, onMade: Callable[[Any], None]) -> None:
         self._onMade = onMade
+        self.open = True
         self.dialog = qt.QDialog(parent)
         self.dialog.setWindowTitle(_("Image of the skull"))
         self.dialog.objectName = "VCMSlicerSkull"
@@ -28,18 +32,26 @@ class SkullDialog:
             box.setMRMLScene(slicer.mrmlScene)
             box.connect("currentNodeChanged(vtkMRMLNode*)", self._update)
         self.ui.skullMakeButton.connect("clicked()", self._make)
-        self.ui.skullCancelButton.connect("clicked()", self.close)
+        self.ui.skullCancelButton.connect("clicked()", self.dialog.reject)
+        # The title bar's button and Escape reject a dialog, too.
+        self.dialog.connect("finished(int)", self._onFinished)
         self._update()
 
     def show(self) -> None:
-        """Open it, and let the user do other things meanwhile."""
+        """Open it, or bring it to the front, and let the user do other things meanwhile."""
         self.dialog.show()
+        self.dialog.raise_()
 
     def close(self) -> None:
-        """Put it away, and let go of the scene."""
-        self.dialog.hide()
+        """Put it away."""
+        if self.open:
+            self.dialog.reject()
+
+    def _onFinished(self, _result: int) -> None:
+        self.open = False
         for box in (self.ui.skullT1wBox, self.ui.skullBrainBox):
             box.setMRMLScene(None)
+        self.dialog.deleteLater()
 
     def _update(self, *_arguments: Any) -> None:
         brain, box = self.ui.skullBrainBox.currentNode(), self.ui.skullSegmentBox

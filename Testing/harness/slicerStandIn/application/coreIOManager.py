@@ -29,7 +29,13 @@ _WRITERS = {
 
 
 class CoreIOManager:
-    """The part of qSlicerCoreIOManager that scripted modules reach through slicer.util."""
+    """The part of qSlicerCoreIOManager that scripted modules reach through slicer.util.
+
+    `recentlyLoaded` are the files that Slicer's main window would list in its menu *Recent*.
+    """
+
+    def __init__(self) -> None:
+        self.recentlyLoaded: list[str] = []
 
     def fileType(self, path: Any) -> str:
         lower = str(path).lower()
@@ -62,6 +68,7 @@ class CoreIOManager:
             return _refuse(messages, f"could not read {path}")
         if loaded is not None:
             loaded.AddItem(node)
+        self.recentlyLoaded.append(str(path))
         return True
 
     def saveNodes(self, kind: str, properties: dict[str, Any], messages: Any = None) -> bool:
@@ -86,12 +93,20 @@ class CoreIOManager:
         hardenTransform: bool = False,
         messages: Any = None,
     ) -> bool:
-        """Write the nodes without touching their storage nodes."""
+        """Write the nodes without touching their storage nodes, each by the writer that `fileFormat` names."""
         return all(
-            _exportNode(slicer.mrmlScene.GetNodeByID(nodeID), str(path), hardenTransform)
-            or _refuse(messages, f"could not write {path}")
+            (
+                self._fits(slicer.mrmlScene.GetNodeByID(nodeID), str(path), properties.get("fileFormat"))
+                and _exportNode(slicer.mrmlScene.GetNodeByID(nodeID), str(path), hardenTransform)
+            )
+            or _refuse(messages, f"could not write {path} as {properties.get('fileFormat')}")
             for nodeID, path in zip(nodeIDs, paths, strict=True)
         )
+
+    def _fits(self, node: Any, path: str, fileFormat: str | None) -> bool:
+        """Whether a format is one of the node's, for which Slicer has a writer, and that of the file."""
+        end = self.extractKnownExtension(path, node)
+        return fileFormat in self.fileWriterExtensions(node) and fileFormat.endswith(f"(*{end})")
 
 
 def _refuse(messages: Any, sentence: str) -> bool:

@@ -31,10 +31,12 @@ def _getter(cls: type, name: str) -> Callable[[Any], Any]:
     return lambda self: method.__get__(self)()
 
 
-def _setter(cls: type, name: str) -> Callable[[Any, Any], Any]:
+def _setter(cls: type, name: str, isText: bool) -> Callable[[Any, Any], Any]:
     method = getattr(cls, f"set{name[0].upper()}{name[1:]}", None)
     if method is None:
         return lambda self, value: self.setProperty(name, value)
+    if isText:  # PythonQt makes a text of whatever it is given
+        return lambda self, value: method(self, value if isinstance(value, str) else str(value))
     return method
 
 
@@ -46,6 +48,8 @@ def exposeProperties(cls: type[QtCore.QObject]) -> None:
         name = declared.name()
         if name in _VIRTUAL_GETTERS or (cls is QtWidgets.QProgressBar and name == "text"):
             continue
-        exposed = _QtProperty(_getter(cls, name), _setter(cls, name) if declared.isWritable() else None)
+        exposed = _QtProperty(
+            _getter(cls, name), _setter(cls, name, declared.typeName() == "QString") if declared.isWritable() else None
+        )
         exposed.hiddenMethod = getattr(cls, name, None)
         setattr(cls, name, exposed)

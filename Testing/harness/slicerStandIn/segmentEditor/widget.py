@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import slicer
-from PySide6 import QtCore, QtWidgets
+from PySide6 import QtCore, QtGui, QtWidgets
 
 from ..mrmlWidgets.mrmlWidget import qMRMLWidget
 from .effects import EraseEffect, PaintEffect
@@ -68,7 +68,7 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         self._observedViews: list[Any] = []
         self._viewsObserved = self._followsLayout = False
         self._settings = dict(_SETTINGS)
-        self._shortcutsInstalled = False
+        self._shortcuts: list[QtGui.QShortcut] = []
         self._effectOrder: list[str] = []
         self._toolBar = EditorToolBar(self)
         self._table = qMRMLSegmentsTableView(self)
@@ -250,10 +250,25 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
             self._showSourceVolume()
 
     def installKeyboardShortcuts(self, parent: QtWidgets.QWidget | None = None) -> None:
-        self._shortcutsInstalled = True
+        """Keys 1 to 9 and 0 for the effects, and Escape, wherever in the main window the focus is, as in Slicer."""
+        self.uninstallKeyboardShortcuts()
+        window = parent or slicer.util.mainWindow()
+        names = [name for name in self._effectOrder if name in self._effects] or list(self._effects)
+        keys = {str((index + 1) % 10): name for index, name in enumerate(names[:10])} | {"Esc": ""}
+        for key, name in keys.items() if window is not None else ():
+            shortcut = QtGui.QShortcut(QtGui.QKeySequence(key), window)
+            shortcut.activated.connect(lambda name=name: self._onEffectKey(name))
+            self._shortcuts.append(shortcut)
 
     def uninstallKeyboardShortcuts(self) -> None:
-        self._shortcutsInstalled = False
+        for shortcut in self._shortcuts:
+            shortcut.setParent(None)
+            shortcut.deleteLater()
+        self._shortcuts = []
+
+    def _onEffectKey(self, name: str) -> None:
+        active = self._effect is not None and self._effect.name == name
+        self.setActiveEffectByName("" if active else name)
 
     def _onMouse(self, view: Any, kind: str, x: int, y: int) -> bool:
         return self._effect is not None and self._effect.onMouse(view, kind, x, y)

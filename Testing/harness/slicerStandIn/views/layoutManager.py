@@ -51,6 +51,9 @@ class qSlicerLayoutManager(PythonQtObject, QtWidgets.QWidget, metaclass=PythonQt
         self._arrangement.widget.show()
         if old is not None:
             self._putAway(old)
+        for view in self._views.values():
+            if (viewNode := getattr(view, "_node", None)) is not None:
+                viewNode.SetMappedInLayout(view in self._arrangement.views)
         self.layoutChanged.emit(wanted)
 
     def _putAway(self, old: Arrangement) -> None:
