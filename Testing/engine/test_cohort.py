@@ -288,3 +288,53 @@ def test_the_command_makes_a_cohort_of_the_chosen_heads(folder, tmp_path):
 def test_heads_are_chosen_by_places(folder, tmp_path):
     arguments = ["make", "--labelmaps", str(folder), "--heads", "one", "--out", str(tmp_path)]
     assert CliRunner().invoke(app, arguments).exit_code == 2
+
+
+def with_ventricles(core):
+    """A map of classes with a block of ventricles in white matter, and in the middle of it `core`."""
+    labels = np.ones((30, 30, 30), np.uint8)
+    labels[8:20, 10:22, 6:24] = VENTRICLES
+    labels[12:16, 14:18, 6:24] = core
+    return labels
+
+
+def test_tissue_within_ventricles_is_found_and_fluid_or_tissue_around_them_is_not():
+    hollow = hollow_share(with_ventricles(1))
+    assert hollow == pytest.approx(4 * 4 * 18 / (12 * 12 * 18), abs=0.01)
+    assert hollow_share(with_ventricles(VENTRICLES)) == hollow_share(with_ventricles(9)) == 0
+    open_on_one_side = with_ventricles(VENTRICLES)
+    open_on_one_side[8:14, 10:22, 6:24] = 1
+    assert hollow_share(open_on_one_side) == 0
+    assert hollow_share(np.ones((4, 4, 4), np.uint8)) == 0
+
+
+def test_a_cohort_is_checked(maps, tmp_path, folder):
+    list(make_cohort(CohortMaker(maps, 4), 6, tmp_path))
+    result = CliRunner().invoke(app, ["check", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert "6 heads; more than 5% tissue in the closed ventricles: 0" in result.output
+    (bad,) = [entry for entry in read_cases(tmp_path) if entry.name == "00002"]
+    labels = np.zeros((24, 32, 28), np.uint8)
+    labels[4:20, 4:20, 4:20] = with_ventricles(1)[6:22, 8:24, 6:22]
+    write_volume(bad.path("labels"), Volume(labels, bad.read("labels").grid))
+    result = CliRunner().invoke(app, ["check", str(tmp_path)], standalone_mode=False)
+    assert result.return_value == 1
+    assert "ventricles: 1" in result.output and "00002 11%" in result.output
+
+
+def test_heads_are_given_sex_age_and_size_whatever_their_label_map_is(ready):
+    """What a shape asks for is what is made: the brain's share falls with age, men's skulls are a tenth larger."""
+    drawn = {
+        (sex, age): [Shape.draw(np.random.default_rng(seed), sex, age) for seed in range(300)]
+        for sex in (0.0, 1.0)
+        for age in (0.0, 1.0)
+    }
+    inside = {key: np.mean([one.inside_ml for one in shapes]) for key, shapes in drawn.items()}
+    assert inside[1.0, 0.0] / inside[0.0, 0.0] == pytest.approx(1.10, abs=0.005)
+    share = {key: np.mean([one.tissue for one in shapes]) for key, shapes in drawn.items()}
+    assert share[0.0, 1.0] - share[0.0, 0.0] == pytest.approx(-0.09, abs=0.005)
+    wide = {key: np.median([one.ventricles_ml for one in shapes]) for key, shapes in drawn.items()}
+    assert wide[0.0, 1.0] > 1.7 * wide[0.0, 0.0]
+    for shape in drawn[1.0, 0.0][:3]:
+        low, high = 0.85, 1.18
+        assert low * 0.9 < np.prod(shape.scale_of(ready)) ** (1 / 3) <= high

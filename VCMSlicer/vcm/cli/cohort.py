@@ -125,6 +125,30 @@ def from_folder_command(
 from_folder_command.__doc__ = FROM_FOLDER_HELP
 
 
+@app.command("check", epilog="Example: vcm cohort check cohort")
+def check_command(
+    cohort: Annotated[Path, typer.Argument(help="The folder of a cohort.", show_default=False)],
+    jobs: Jobs = 1,
+) -> int:
+    """Measure on a cohort's labels whether ventricles are whole and attributes mean what they say.
+
+    The exit code is 1 where a head has more than a twentieth of tissue within its closed lateral ventricles.
+    """
+    from rich.progress import track
+
+    from vcm.training.cohort_check import hollow_heads, measure_head, summary
+    from vcm.training.cohort_files import read_cases
+    from vcm.training.processes import in_processes
+
+    entries = read_cases(cohort)
+    bar = SafeConsole(stderr=True)
+    found = track(in_processes(measure_head, entries, jobs), description="measuring", total=len(entries), console=bar)
+    heads = sorted(found, key=lambda head: head.name)
+    for line in summary(entries, heads):
+        say(line)
+    return 1 if hollow_heads(heads) else 0
+
+
 @app.command("bench", epilog="Example: vcm cohort bench --labelmaps labelmaps --jobs 2")
 def bench_command(
     labelmaps: LabelMapFolder,

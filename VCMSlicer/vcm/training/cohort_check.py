@@ -69,11 +69,16 @@ def measure_head(entry: CaseEntry) -> HeadFigures:
     )
 
 
+def hollow_heads(heads: Iterable[HeadFigures]) -> list[HeadFigures]:
+    """Those with tissue in their ventricles."""
+    return [head for head in heads if head.hollow > HOLLOW]
+
+
 def summary(entries: Iterable[CaseEntry], heads: Iterable[HeadFigures]) -> Iterator[str]:
     """What a cohort's heads are like, in lines."""
     pairs = list(zip(entries, heads, strict=True))
     figures = [head for _, head in pairs]
-    hollow = [head for head in figures if head.hollow > HOLLOW]
+    hollow = hollow_heads(figures)
     yield f"{len(figures)} heads; more than {HOLLOW:.0%} tissue in the closed ventricles: {len(hollow)}"
     if hollow:
         yield "  " + ", ".join(f"{head.name} {head.hollow:.0%}" for head in hollow[:12])
