@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 MODULE_RUN := VCM_MODULE_TESTS=required OMP_NUM_THREADS=1 QT_QPA_PLATFORM=offscreen $(BIN)/python
 
-.PHONY: demo test engine-test module-test module-test-slicer module-bench module-pictures lint bench train-default train-micro release-tree clean help
+.PHONY: demo test engine-test module-test module-test-slicer module-bench module-pictures lint bench train-default train-heads train-micro release-tree clean help
 
 help: ## Show the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,14 +53,24 @@ HARDWARE ?= a CPU
 CONTROLS := ventricles anatomy semantics
 EXPORT = $(VCM) train export --hardware "$(HARDWARE)" --data $(DATA) --licence Apache-2.0 --command "make $@ LABELMAPS=…"
 
-TRAIN = $(VCM) train $(1) --cases $(WORK)/cohort --held-out $(WORK)/unseen --out $(WORK)/runs/$(2)
+TRAIN = $(VCM) train $(1) --cases $(WORK)/$(or $(3),cohort) --held-out $(WORK)/$(or $(4),unseen) --out $(WORK)/runs/$(2)
 FRESH := $(WORK)/packs/fresh
 
-train-default: $(VENV)/.development $(WORK)/.cohort ## Train denoiser and controls that ship, from label maps: LABELMAPS=folder
+train-default: train-heads $(WORK)/.cohort ## Train the networks of the packs that ship, from label maps: LABELMAPS=folder
 	$(call TRAIN,denoiser,denoiser) --config training/denoiser.toml
 	$(EXPORT) --run $(WORK)/runs/denoiser --out $(FRESH)/brainldm-mini
 	$(foreach name,$(CONTROLS),$(call CONTROL,$(name)))
 	@echo "The packs are in $(FRESH); copy them to VCMSlicer/vcm/packs/embedded to ship them."
+
+# Autoencoder and segmenter for whole heads with lesions. The denoiser and the controls that ship are on another grid and
+# another autoencoder, and are trained on heads of their own.
+HEADS := whole-heads
+train-heads: $(VENV)/.development $(WORK)/.heads ## Train autoencoder and segmenter on whole heads: LABELMAPS=folder
+	$(call TRAIN,autoencoder,autoencoder,$(HEADS),$(HEADS)-unseen) --config training/autoencoder.toml
+	$(EXPORT) --run $(WORK)/runs/autoencoder --out $(WORK)/packs/default-autoencoder
+	$(call TRAIN,segmenter,segmenter,$(HEADS),$(HEADS)-unseen) --config training/segmenter.toml
+	$(EXPORT) --run $(WORK)/runs/segmenter --out $(WORK)/packs/default-segmenter
+	@echo "The packs are $(WORK)/packs/default-autoencoder and default-segmenter; they wait for a denoiser."
 
 # How many of the cohort's cases each part learns from; a control that has a second part goes on in it.
 CASES.anatomy := 2146
@@ -95,9 +105,18 @@ endef
 
 $(WORK)/.cohort: | $(VENV)/bin/python
 	@test -n "$(LABELMAPS)" || { echo "Name the folder of the label maps: make train-default LABELMAPS=folder"; exit 2; }
-	$(VCM) cohort make --labelmaps $(LABELMAPS) --heads 1-16 --count $(CASES.anatomy) --seed 1 --out $(WORK)/cohort
-	$(VCM) cohort make --labelmaps $(LABELMAPS) --heads 17-18 --count 40 --seed 1001 --out $(WORK)/unseen
+	$(call MAKE_HEADS,1-16,$(CASES.anatomy),1,cohort) --grid brainldm-mini --lesions 0
+	$(call MAKE_HEADS,17-18,40,1001,unseen) --grid brainldm-mini --lesions 0
 	@touch $@
+
+$(WORK)/.heads: | $(VENV)/bin/python
+	@test -n "$(LABELMAPS)" || { echo "Name the folder of the label maps: make train-default LABELMAPS=folder"; exit 2; }
+	$(call MAKE_HEADS,1-16,800,1,$(HEADS))
+	$(call MAKE_HEADS,17-18,40,1001,$(HEADS)-unseen)
+	$(VCM) cohort check $(WORK)/$(HEADS)
+	@touch $@
+
+MAKE_HEADS = $(VCM) cohort make --labelmaps $(LABELMAPS) --heads $(1) --count $(2) --seed $(3) --out $(WORK)/$(4)
 
 release-tree: $(VENV)/.runtime ## Write the tree that is published, one commit of a new history: OUT=folder
 	@test -n "$(OUT)" || { echo "Name the folder to write: make release-tree OUT=folder"; exit 2; }

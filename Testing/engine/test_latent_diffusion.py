@@ -110,3 +110,42 @@ def test_decoding_takes_back_the_scaling_and_whitening_of_encoding(packing):
     assert torch.equal(mean, latent) and torch.allclose(spread, image * 0.2 / model.latent_std)
     assert torch.allclose(model.decode(latent), image, atol=1e-5)
     assert torch.allclose(model.decode(latent, 0.8), image / 2, atol=1e-5)
+
+
+class Coarse(torch.nn.Module):
+    """A denoiser of two levels: it refuses odd sizes and answers with its input, averaged over blocks of two voxels."""
+
+    with_conditioning = False
+    in_channels, block_out_channels = 28, (8, 8)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, x, timesteps, context):
+        assert not any(size % 2 for size in x.shape[2:]), x.shape
+        self.seen = x
+        return (
+            torch.nn.functional.avg_pool3d(x[:, :24], 2)
+            .repeat_interleave(2, 2)
+            .repeat_interleave(2, 3)
+            .repeat_interleave(2, 4)
+        )
+
+
+def test_latents_that_the_levels_cannot_halve_are_shown_with_zeros_at_their_ends():
+    shape = (3, 6, 4, 10)  # packed by 2: 3 × 2 × 5
+    whole = tiny.backbone()
+    model = LatentDiffusion(
+        grid=whole.grid.downsampled((24, 16, 40)), latent_shape=shape, schedule=whole.schedule,
+        attributes=whole.attributes, autoencoder=whole.autoencoder, denoiser=Coarse(), packing=2,
+    )  # fmt: skip
+    latent = torch.randn(2, *shape)
+    eps = model.denoise(latent, torch.tensor([100.0, 900.0]), torch.rand(2, 4))
+    assert eps.shape == latent.shape
+    seen = model.denoiser.seen
+    assert seen.shape == (2, 28, 4, 2, 6)
+    packed = pack(latent, 2)
+    assert torch.equal(seen[:, :24, :3, :, :5], packed)
+    assert not seen[:, :, 3:].any() and not seen[..., 5:].any()
+    assert torch.allclose(pack(eps, 2)[:, :, 0, 0, 0], packed[:, :, :2, :2, :2].mean((2, 3, 4)), atol=1e-6)

@@ -4,6 +4,7 @@ import pytest
 import tiny
 import torch
 from small_cohort import write_cohort
+from vcm.errors import VcmError
 from vcm.judging.segmentation import PackSegmenter
 from vcm.loading import load_backbone
 from vcm.packs.store import find_pack
@@ -35,9 +36,11 @@ def column(run, name):
     return [float(row[log.columns.index(name)]) for row in log.rows]
 
 
-def autoencoder(cases, folder, listeners=None, **settings):
+def autoencoder(cases, folder, listeners=None, start=None, **settings):
     chosen = AutoencoderSettings(**{**USUAL, "steps": 30, "learning_rate": 5e-3, "adversary_channels": 4, **settings})
-    return open_autoencoder_run(chosen, cases, folder, team=Team("cpu"), unseen=cases[:1], listeners=listeners)
+    return open_autoencoder_run(
+        chosen, cases, folder, team=Team("cpu"), unseen=cases[:1], listeners=listeners, start=start
+    )
 
 
 def test_an_autoencoder_learns_to_give_images_back_and_meets_an_adversary_in_the_second_half(cases, packs, tmp_path):
@@ -96,3 +99,44 @@ def test_a_corrupt_image_is_told_and_left_out(packs, tmp_path):
     run = autoencoder(own, tmp_path / "run", Listeners(say=said.append), steps=1)
     assert len(run.trainer.lesson) == 2
     assert any("Case 00002 is left out" in words for words in said)
+
+
+def test_a_segmenter_learns_on_crops_with_their_labels(cases, packs, tmp_path):
+    """A crop that were cut elsewhere from the labels than from the image could not be learned."""
+    chosen = SegmenterSettings(
+        **{**USUAL, "steps": 60, "learning_rate": 2e-2, "network": SMALL, "reconstructed": 0.2, "crop": 12}
+    )
+    run = open_segmenter_run(chosen, cases, tmp_path / "run", team=Team("cpu"), unseen=cases[:2])
+    assert run.trainer.train() == "finished"
+    assert run.trainer.lesson.cache.images.shape[1:] == (16, 24, 32)
+    assert run.trainer.validate()["dice"] > 0.3
+
+
+def test_an_autoencoder_begins_with_what_another_one_learned(cases, packs, tmp_path):
+    first = autoencoder(cases, tmp_path / "first", steps=4)
+    first.trainer.train()
+    second = autoencoder(cases, tmp_path / "second", steps=4, learning_rate=1e-9, start=tmp_path / "first")
+    for mine, theirs in zip(
+        second.trainer.network.parameters(), first.trainer.average.network.parameters(), strict=True
+    ):
+        assert torch.equal(mine, theirs)
+
+
+def test_an_autoencoder_is_taught_by_what_a_segmenter_sees(cases, packs, tmp_path):
+    judge = SegmenterSettings(**{**USUAL, "steps": 3, "network": SMALL})
+    open_segmenter_run(judge, cases, tmp_path / "judge", team=Team("cpu")).trainer.train()
+    export_run(tmp_path / "judge", packs / "judge")
+    told = {"features": 0.5, "judge": "judge", "adversary": 0.0, "steps": 2, "crop": 8}
+    run = autoencoder(cases, tmp_path / "run", **told)
+    weights = [p.clone() for p in run.trainer.lesson.judge.network.parameters()]
+    run.trainer.train()
+    assert column(run, "seen")[-1] > 0
+    assert all(torch.equal(a, b) for a, b in zip(weights, run.trainer.lesson.judge.network.parameters(), strict=True))
+    same = torch.rand(1, 1, 8, 8, 8, generator=torch.Generator().manual_seed(1))
+    seen = run.trainer.lesson.judge.difference
+    assert float(seen(same, same)) == 0 < float(seen(same.flip(2), same))
+
+
+def test_features_without_a_judge_are_refused():
+    with pytest.raises(VcmError, match="judge"):
+        AutoencoderSettings(features=0.1)

@@ -82,21 +82,13 @@ def fill(pack: Pack, network: nn.Module, weights: Mapping[str, Tensor]) -> None:
 def _check_sizes(pack: Pack) -> None:
     """Networks make their input coarser, and the manifest's sizes must allow for that."""
     manifest = pack.backbone
-    networks, latent = manifest.networks, manifest.latent
-    made = latent_shape(networks["autoencoder"], manifest.grid.shape)
+    latent = manifest.latent
+    made = latent_shape(manifest.networks["autoencoder"], manifest.grid.shape)
     if tuple(latent.shape) != made:
         raise VcmError(
             Code.PACK_INVALID,
             f"The manifest of the pack {pack.name} gives the latent the shape {latent.shape}; its autoencoder makes "
             f"{made[0]} channels of {' × '.join(f'{size:g}' for size in made[1:])} from the pack's grid.",
-            "Import or download the pack again.",
-        )
-    step = latent.packing * 2 ** (len(networks["denoiser"]["channels"]) - 1)
-    if any(size % step for size in latent.shape[1:]):
-        raise VcmError(
-            Code.PACK_INVALID,
-            f"The denoiser of the pack {pack.name} needs latents whose sizes divide by {step}; the manifest gives "
-            f"{latent.shape[1:]}.",
             "Import or download the pack again.",
         )
 

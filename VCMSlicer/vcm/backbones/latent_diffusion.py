@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from monai.networks.nets import DiffusionModelUNet
 from torch import Tensor, nn
+from torch.nn import functional
 
 from vcm.attributes import AttributeSpec
 from vcm.backbones.autoencoders import Autoencoder, decode_in_slabs
@@ -35,7 +36,8 @@ class LatentDiffusion(nn.Module):
     real BrainLDM is the case packing 1, one scale factor, ε-prediction. They stay inside: everything above sees a
     latent of about unit variance, and ε. With `atlas` the denoiser is also shown the mean latent that whitening took
     out: convolutions do not know where they are, and at high noise the latent does not tell them. With `slab_bytes`
-    set, `decode` works slab by slab: the same image in less memory.
+    set, `decode` works slab by slab: the same image in less memory. Latents whose packed sizes the denoiser's levels
+    cannot halve are given to it with zeros at their ends.
     """
 
     latent_mean: Tensor
@@ -115,7 +117,11 @@ class LatentDiffusion(nn.Module):
         if self.atlas.shape[1]:
             x = torch.cat([x, self.atlas.to(x.dtype).expand(len(x), -1, -1, -1, -1)], dim=1)
         context = attributes[:, None, :].to(dtype) if self.context else None
-        predicted = self.denoiser(x.to(dtype), timesteps=t, context=context)
+        i, j, k = x.shape[2:]
+        halvings = len(getattr(self.denoiser, "block_out_channels", "1")) - 1
+        missing = [-size % 2**halvings for size in (k, j, i)]
+        x = functional.pad(x, [part for size in missing for part in (0, size)])
+        predicted = self.denoiser(x.to(dtype), timesteps=t, context=context)[:, :, :i, :j, :k]
         predicted = unpack(predicted.float(), self.packing)
         if self.schedule.prediction == "v":
             return self._eps_from_v(predicted, latent.float(), t)

@@ -33,6 +33,7 @@ HeldOutCases = Annotated[int, typer.Option(min=1, help="How many of them.")]
 FirstCases = Annotated[int | None, typer.Option(min=1, help="Learn from the first so many cases.", show_default="all")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Processor cores to use.", show_default="PyTorch's choice")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Start = Annotated[Path | None, typer.Option(help="Begin with what the training in this folder has learned.")]
 
 
 @app.callback()
@@ -55,7 +56,7 @@ def control_command(
     held_out: HeldOut = None,
     held_out_cases: HeldOutCases = 4,
     first_cases: FirstCases = None,
-    start: Annotated[Path | None, typer.Option(help="Begin with what the training in this folder has learned.")] = None,
+    start: Start = None,
     plan: Annotated[bool, typer.Option("--plan", help="Only say what it needs and how long it takes.")] = False,
     threads: Threads = None,
     device: Device = "auto",
@@ -128,16 +129,28 @@ def autoencoder_command(
     held_out: HeldOut = None,
     held_out_cases: HeldOutCases = 4,
     first_cases: FirstCases = None,
+    start: Start = None,
     threads: Threads = None,
     device: Device = "auto",
 ) -> None:
     """Train an autoencoder for a new backbone on a cohort's images."""
+    from functools import partial
+
     from vcm.training.autoencoder_settings import AutoencoderSettings
     from vcm.training.image_runs import open_autoencoder_run
 
     settings = _settings(AutoencoderSettings, out, config, {"backbone": backbone, "steps": steps})
     _train_on_images(
-        open_autoencoder_run, settings, cases, out, minutes, held_out, held_out_cases, first_cases, threads, device
+        partial(open_autoencoder_run, start=start),
+        settings,
+        cases,
+        out,
+        minutes,
+        held_out,
+        held_out_cases,
+        first_cases,
+        threads,
+        device,
     )
 
 

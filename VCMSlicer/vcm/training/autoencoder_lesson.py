@@ -13,6 +13,7 @@ from torch.nn import functional
 from vcm.backbones.autoencoders import Autoencoder
 from vcm.grid import Grid
 from vcm.training.autoencoder_settings import AutoencoderSettings
+from vcm.training.crops import crops_of
 from vcm.training.image_cache import ImageCache
 from vcm.training.lesson import Adversary, Lesson, Outcome, Slot, Trial
 from vcm.training.noise_steps import normal_like
@@ -24,8 +25,6 @@ BAND_MM = (7.5, 9.0)
 """The wavelengths of the folds that a latent of a quarter of the resolution can just hold."""
 SHAKEN = 0.2
 """How much noise a validation adds to the latents, as a share of their spread: a denoiser's small errors."""
-LEAST_BRIGHT, TRIES = 0.05, 8
-"""A crop darker than this in the mean is air, and another one is looked for so many times."""
 
 
 class AutoencoderLesson(Lesson):
@@ -130,26 +129,14 @@ class AutoencoderLesson(Lesson):
     def _crops(self, slots: Sequence[Slot], mirrored: Sequence[bool]) -> Tensor:
         """The images of these slots, or a part of each that is not air."""
         images = self.cache.image([slot.item for slot in slots], mirrored, self.device)
-        sizes = [min(self.settings.crop or n, n) for n in images.shape[2:]]
-        if sizes == list(images.shape[2:]):
-            return images
-        return torch.stack([_crop(image, sizes, slot) for image, slot in zip(images, slots, strict=True)])
+        places = crops_of(images, self.settings.crop, slots)
+        return torch.stack([image[(slice(None), *place)] for image, place in zip(images, places, strict=True)])
 
     def _noise_level(self, mean: Tensor, spread: Tensor, slots: Sequence[Slot]) -> Tensor:
         if not self.settings.noise:
             return spread
         shares = torch.tensor([self.settings.noise * slot.uniform() for slot in slots], device=mean.device)
         return spread + shares.view(-1, 1, 1, 1, 1) * _deviation(mean)
-
-
-def _crop(image: Tensor, sizes: Sequence[int], slot: Slot) -> Tensor:
-    for _ in range(TRIES):
-        starts = [int(slot.uniform() * (n - size + 1)) for n, size in zip(image.shape[1:], sizes, strict=True)]
-        i, j, k = (slice(start, start + size) for start, size in zip(starts, sizes, strict=True))
-        part = image[:, i, j, k]
-        if part.mean() >= LEAST_BRIGHT:
-            break
-    return part
 
 
 def _deviation(mean: Tensor) -> Tensor:

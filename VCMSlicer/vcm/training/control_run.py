@@ -17,7 +17,7 @@ from vcm.errors import Code, VcmError
 from vcm.judging.segmentation import choose_segmenter
 from vcm.loading import load_backbone
 from vcm.packs.store import Pack, find_pack
-from vcm.training.checkpoint import CHECKPOINT, load_last
+from vcm.training.checkpoint import CHECKPOINT
 from vcm.training.control_lesson import ControlLesson
 from vcm.training.control_networks import network_config, new_network
 from vcm.training.control_settings import ControlSettings
@@ -26,6 +26,7 @@ from vcm.training.latent_store import latent_fingerprint, open_latents
 from vcm.training.learning_cases import LearningCase, condition_specs
 from vcm.training.obedience import Examiner
 from vcm.training.run_about import write_about
+from vcm.training.taking_over import take_over
 from vcm.training.team import Team
 from vcm.training.trainer import Listeners, Trainer
 
@@ -69,7 +70,7 @@ def open_control_run(
     cache = open_latents(pack, backbone, cases, specs, latents, team, listeners, config.get("as_latents", ()))
     network = _new_network(settings, config, cache)
     if start is not None and not (folder / CHECKPOINT).is_file():
-        _take_over(start, network, listeners)
+        take_over(start, network, listeners)
     examiner = None
     if unseen:
         judge = choose_segmenter(pack, device=team.device).segmenter
@@ -105,25 +106,6 @@ def _new_network(settings: ControlSettings, config: Mapping[str, Any], cache: La
             i, j, k = typical.shape[1:]
             typical.copy_(cache.typical(spec, (i, j, k)))
     return network
-
-
-def _take_over(start: Path, network: Any, listeners: Listeners) -> None:
-    """Begin with another run's averaged weights."""
-    state = load_last(start, listeners.say, lambda state: _shapes(state["average"]))
-    if state is None:
-        raise VcmError(Code.FILE_MISSING, f"There is no checkpoint in {start}.", "Give the folder of a training.")
-    own, theirs = network.state_dict(), state["average"]
-    if _shapes(own) != _shapes(theirs):
-        raise VcmError(
-            Code.BAD_REQUEST,
-            f"The training in {start} is of another network than this one.",
-            "Give both the same conditions, variant and network.",
-        )
-    network.load_state_dict(theirs)
-
-
-def _shapes(weights: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(tensor.shape) for name, tensor in weights.items()}
 
 
 def condition_entries(

@@ -87,13 +87,12 @@ def _begin(
     config = {**manifest.networks["denoiser"], **settings.network}
     config["in_channels"] = width * (2 if atlas else 1) + source.attribute_channels
     config["out_channels"] = width
-    step = packing * 2 ** (len(config["channels"]) - 1)
-    if any(size % step for size in manifest.latent.shape[1:]):
+    if any(size % packing for size in manifest.latent.shape[1:]):
         raise VcmError(
             Code.BAD_REQUEST,
-            f"With packing {packing} and {len(config['channels'])} levels the denoiser needs latents whose sizes "
-            f"divide by {step}; those of {manifest.name} are {manifest.latent.shape[1:]}.",
-            "Choose a smaller packing, or fewer levels (network.channels and what goes with them).",
+            f"With packing {packing} the denoiser needs latents whose sizes divide by it; those of {manifest.name} are "
+            f"{manifest.latent.shape[1:]}.",
+            "Choose a smaller packing.",
         )
     denoiser = build_denoiser(config)
     if not settings.scratch:

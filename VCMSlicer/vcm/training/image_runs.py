@@ -18,6 +18,7 @@ from vcm.packs.manifest import BackboneManifest
 from vcm.packs.store import Pack, default_backbone, find_pack
 from vcm.training.autoencoder_lesson import AutoencoderLesson
 from vcm.training.autoencoder_settings import AutoencoderSettings
+from vcm.training.checkpoint import CHECKPOINT
 from vcm.training.cohort_files import CaseEntry
 from vcm.training.image_cache import ImageCache
 from vcm.training.label_maps import SEGMENTER_CLASSES
@@ -27,6 +28,7 @@ from vcm.training.run_about import write_about
 from vcm.training.segmenter_features import SegmenterFeatures
 from vcm.training.segmenter_lesson import SegmenterLesson
 from vcm.training.segmenter_settings import SegmenterSettings
+from vcm.training.taking_over import take_over
 from vcm.training.team import Team
 from vcm.training.trainer import Listeners, Trainer
 
@@ -47,9 +49,10 @@ def open_autoencoder_run(
     team: Team,
     unseen: Sequence[CaseEntry] = (),
     listeners: Listeners | None = None,
+    start: Path | None = None,
 ) -> ImageRun:
     """Begin a training in `folder`, or take up the one that was begun there; the cases' own grid, made coarser, is
-    the new backbone's."""
+    the new backbone's. A new one begins with what another one in `start` has learned."""
     listeners = listeners or Listeners()
     pack = find_pack(settings.backbone)
     grid = _coarser(cases[0].read("image").grid, settings.coarsen)
@@ -59,6 +62,8 @@ def open_autoencoder_run(
     judge = SegmenterFeatures.of(find_pack(settings.judge), team.device) if settings.features else None
     torch.manual_seed(settings.seed)
     network = build_autoencoder(config)
+    if start is not None and not (folder / CHECKPOINT).is_file():
+        take_over(start, network, listeners)
     lesson = AutoencoderLesson(settings, network, cache, grid, team.device, identity={}, unseen=held, judge=judge)
     trainer = Trainer(settings, lesson, folder, team, listeners)
     if team.first:

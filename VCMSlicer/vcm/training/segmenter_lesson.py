@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vcm.backbones.latent_diffusion import LatentDiffusion
+from vcm.training.crops import crops_of
 from vcm.training.image_cache import ImageCache
 from vcm.training.lesson import Lesson, Outcome, Slot, Trial
 from vcm.training.segmenter_settings import SegmenterSettings
@@ -54,7 +55,13 @@ class SegmenterLesson(Lesson):
         for place, sent_through in enumerate(again):
             if sent_through:
                 image[place] = self._reconstructed(image[place : place + 1])[0]
-        target = self._padded(self.cache.label(items, mirrored, self.device))
+        target = self.cache.label(items, mirrored, self.device)
+        places = crops_of(image, settings.crop, slots)
+        image, target = (
+            torch.stack([one[(slice(None), *place)] for one, place in zip(volumes, places, strict=True)])
+            for volumes in (image, target)
+        )
+        target = self._padded(target)
         loss = self._loss(network(self._padded(image)).float(), target)
         return Outcome(loss, {"dice_ce": loss.detach()})
 

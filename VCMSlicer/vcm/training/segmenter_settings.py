@@ -13,7 +13,8 @@ class SegmenterSettings(TrainingSettings):
     """How the segmenter of a backbone's pack is trained: Dice and cross entropy, on images as they are.
 
     A share `reconstructed` of the items is first sent through the pack's autoencoder, whose images are what it will
-    judge. `network` overrides single parts of the pack's network, or of brainldm-mini's where the pack has none.
+    judge. An item shows a cube of `crop` voxels along each edge (0: the whole image). `network` overrides single
+    parts of the pack's network, or of brainldm-mini's where the pack has none.
     """
 
     kind: ClassVar[str] = "segmenter"
@@ -21,6 +22,7 @@ class SegmenterSettings(TrainingSettings):
     network: dict[str, Any] = field(default_factory=dict)
     reconstructed: float = 0.5
     flip: float = 0.5
+    crop: int = 0
 
     steps: int = 2000
     batch: int = 4
@@ -29,5 +31,6 @@ class SegmenterSettings(TrainingSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.require(self.crop >= 0, "crop", "0 or more")
         for name in ("flip", "reconstructed"):
             self.require(0 <= getattr(self, name) <= 1, name, "within 0 and 1")
