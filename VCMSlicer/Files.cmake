@@ -43,6 +43,7 @@ set(MODULE_PYTHON_SCRIPTS
   VCMSlicerLib/panels/modelPanel.py
   VCMSlicerLib/panels/nameDialog.py
   VCMSlicerLib/panels/panel.py
+  VCMSlicerLib/panels/resultDetails.py
   VCMSlicerLib/panels/resultsPanel.py
   VCMSlicerLib/panels/samplingPanel.py
   VCMSlicerLib/panels/scoreTables.py

@@ -42,6 +42,11 @@ class Overlay:
         """Whether an overlay is being shown."""
         return bool(self._nodeId)
 
+    @property
+    def node(self) -> Any:
+        """The segmentation that is being shown, or None."""
+        return slicer.mrmlScene.GetNodeByID(self._nodeId) if self._nodeId else None
+
     def show(self, node: Any, structure: Comparable | None = None) -> Any:
         """The overlay of a structure, by default the first, over the result; all other segmentations are hidden."""
         overlay = overlayOf(node, structure)
@@ -95,6 +100,12 @@ def overlayOf(node: Any, structure: Comparable | None = None) -> Any:
     overlay.SetAndObserveTransformNodeID(node.GetTransformNodeID())
     _fill(overlay, overlayImage(node, structure))
     return overlay
+
+
+def partVolumes(overlay: Any) -> dict[str, float]:
+    """Millilitres of each part of an overlay."""
+    images = {part: segmentsImage(overlay, [(part, 1)]) for part in COLORS}
+    return {part: image.array.sum() * image.voxelMl if image is not None else 0.0 for part, image in images.items()}
 
 
 def overlayImage(node: Any, structure: Comparable) -> WorldImage:

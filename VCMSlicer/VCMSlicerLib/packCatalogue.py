@@ -24,12 +24,11 @@ from VCMSlicerLib.packInfo import (
     GridInfo,
     PackInfo,
 )
-from VCMSlicerLib.packOffers import CONTROL, PackOffer, offers
+from VCMSlicerLib.packOffers import CONTROL, PackOffer, gigabytes, offers
 from VCMSlicerLib.userFolders import packsFolder
 
 MANIFEST = "manifest.json"
 DEFAULT_PACK = "brainldm-mini"
-GIGABYTE = 1e9
 LARGEST_MANIFEST = 16 << 20
 
 
@@ -197,12 +196,12 @@ def _elsewhere() -> list[PackInfo]:
 
 
 def _available(offer: PackOffer) -> PackInfo:
-    words = _("Not here yet; needs {size:.1f} GB. Licence: {licence}.")
+    words = _("Not here yet; needs {size}. Licence: {licence}.")
     return PackInfo(
         name=offer.name,
         title=offer.title,
         state=AVAILABLE,
-        words=words.format(size=offer.sizeBytes / GIGABYTE, licence=offer.licence),
+        words=words.format(size=gigabytes(offer.sizeBytes), licence=offer.licence),
         sizeBytes=offer.sizeBytes,
         licence=offer.licence,
         page=offer.page,

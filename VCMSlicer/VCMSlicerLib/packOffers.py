@@ -74,6 +74,15 @@ def controlOffers(backbone: str, here: Iterable[str]) -> tuple[PackOffer, ...]:
     return tuple(o for o in offers() if o.kind == CONTROL and o.backbone == backbone and o.name not in known)
 
 
+def gigabytes(count: int) -> str:
+    """Bytes as a person says them.
+
+    >>> gigabytes(2_265_100_000), gigabytes(180_900_000)
+    ('2.3 GB', '181 MB')
+    """
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
 def _offer(entry: Mapping[str, Any]) -> PackOffer:
     files, licence = entry["files"], entry["licence"]
     return PackOffer(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from VCMSlicerLib.observers import Observers
+from VCMSlicerLib.overlay import Overlay
 from VCMSlicerLib.packCatalogue import DEFAULT_PACK
 from VCMSlicerLib.packInfo import READY, ConditionInfo, ControlInfo, PackInfo
 from VCMSlicerLib.parameters import preference
@@ -24,6 +25,7 @@ class PanelContext:
     environment: Any
     results: Any
     comparison: Any
+    overlay: Overlay = field(default_factory=Overlay)
     parameters: Any = None
     packs: tuple[PackInfo, ...] = ()
     changed: Observers = field(default_factory=Observers)

@@ -13,10 +13,11 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from VCMSlicerLib.packOffers import PackOffer
+from VCMSlicerLib.packOffers import PackOffer, gigabytes
 from VCMSlicerLib.userFolders import packsFolder
 
 WIDTH, TEXT_HEIGHT = 560, 180
+HEIGHT, HEIGHT_WITH_TEXT = 400, 560
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,6 @@ class GetModelDialog:
         self.ui.offerDownloadButton.connect("clicked()", self._download)
         self.ui.offerFileButton.connect("clicked()", self._chooseFile)
         self.ui.offerCancelButton.connect("clicked()", self.close)
-        self.dialog.resize(WIDTH, self.dialog.height)
 
     def open(self, offer: PackOffer) -> None:
         """Show the terms of a model; nothing is ticked yet."""
@@ -64,6 +64,7 @@ class GetModelDialog:
         ui.offerDownloadButton.visible = offer.automatic
         ui.offerDownloadButton.text = _("Go on downloading") if offer.arrivedBytes else _("Download")
         self._update()
+        self.dialog.resize(WIDTH, HEIGHT_WITH_TEXT if offer.licenceText else HEIGHT)
         self.dialog.show()
         self.dialog.raise_()
 
@@ -149,15 +150,6 @@ def fileWords(offer: PackOffer) -> str:
     else:
         words = _("Without internet: fetch {names} elsewhere, from {page}, and choose them here.")
     return words.format(names=names, page=page) if page else ""
-
-
-def gigabytes(count: int) -> str:
-    """Bytes as a person says them.
-
-    >>> gigabytes(2_265_100_000), gigabytes(180_900_000)
-    ('2.3 GB', '181 MB')
-    """
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
 def freeBytes() -> int:

@@ -16,7 +16,7 @@ from vcm.protocol import Machine, Ready
 from VCMSlicerLib.jobState import Failure
 from VCMSlicerLib.packCatalogue import listPacks
 from VCMSlicerLib.packInfo import AVAILABLE, BROKEN, READY, ControlInfo, PackInfo
-from VCMSlicerLib.packOffers import controlOffers, findOffer
+from VCMSlicerLib.packOffers import controlOffers, findOffer, gigabytes
 from VCMSlicerLib.panels.context import AMBER, GREEN, GREY, LAST_PACK, RED, PanelContext, dot
 from VCMSlicerLib.panels.menus import Entry, makeMenu
 from VCMSlicerLib.parameters import preference, setPreference
@@ -267,8 +267,8 @@ def controlWords(control: ControlInfo | None, name: str = "") -> str:
     if control is None:
         offer = findOffer(name) if name else None
         if offer is not None:
-            words = _("Not here yet; needs {size:.1f} GB. Licence: {licence}.")
-            return dot(GREY, words.format(size=offer.sizeBytes / 1e9, licence=offer.licence))
+            words = _("Not here yet; needs {size}. Licence: {licence}.")
+            return dot(GREY, words.format(size=gigabytes(offer.sizeBytes), licence=offer.licence))
         return dot(RED, _("{name}, which this scene names, is not on this computer.").format(name=name)) if name else ""
     if not control.trained:
         return dot(AMBER, " ".join([_("Untrained: the image will not follow it."), control.inWords()]))

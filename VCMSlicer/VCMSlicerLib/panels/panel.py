@@ -113,6 +113,7 @@ class Panel:
         self.conditions.beforeSceneCloses()
         self.errands.forming.putAway()
         self.context.comparison.close()
+        self.context.overlay.close()
         self._forgetParameters()
 
     def afterSceneChanged(self) -> None:
@@ -129,6 +130,7 @@ class Panel:
         self._release()
         self._forgetParameters()
         self.context.comparison.close()
+        self.context.overlay.close()
         for section in (self.conditions, self.generate, self.model, self.downloads, self.scrolling):
             section.cleanup()
 
@@ -136,6 +138,7 @@ class Panel:
         """Generate with what the panel says."""
         if self.context.comparison.active:
             self.context.comparison.close()
+        self.context.overlay.close()
         self.errands.generate(self.conditions.choices(), self._onGenerated)
 
     def _forgetParameters(self) -> None:

@@ -14,6 +14,7 @@ from VCMSlicerLib.comparison import difference
 from VCMSlicerLib.panels.context import PanelContext
 from VCMSlicerLib.panels.menus import makeMenu
 from VCMSlicerLib.panels.nameDialog import askName
+from VCMSlicerLib.panels.resultDetails import ResultDetails
 from VCMSlicerLib.panels.scoreTables import (
     fillTable,
     measuredWords,
@@ -45,6 +46,7 @@ class ResultsPanel:
         ui.differenceButton.connect("clicked()", self._onDifference)
         ui.renameButton.connect("clicked()", self._onRename)
         ui.removeButton.connect("clicked()", self._onRemove)
+        self.details = ResultDetails(ui, context, lambda: self.selected, self._enable)
         makeMenu(
             ui.exportButton,
             (
@@ -102,18 +104,22 @@ class ResultsPanel:
             self._structures = structures
             fillTable(ui.structuresTable, structureHeaders(), structures)
         ui.structuresTable.visible = bool(structures)
+        self.details.update()
 
     def _onSelected(self) -> None:
+        self.details.onSelected()
         self._enable()
         if self.context.comparison.active and self.selected is not None and self.selected.twin is not None:
             self.context.comparison.compare(self.selected.node)
 
     def _onShow(self) -> None:
         if self.selected is not None:
+            self.details.closeOverlay()
             self.context.comparison.show(self.selected.node)
             self._enable()
 
     def _onCompare(self, checked: bool) -> None:
+        self.details.closeOverlay()
         if checked and self.selected is not None:
             self.context.comparison.compare(self.selected.node)
         else:
@@ -122,6 +128,7 @@ class ResultsPanel:
 
     def _onDifference(self) -> None:
         node = self.selected.node
+        self.details.closeOverlay()
         self.context.comparison.close()
         showInSlices(background=node, foreground=difference(node), foregroundOpacity=0.6)
         self._enable()
@@ -137,6 +144,7 @@ class ResultsPanel:
         words = _("{name} will be taken out of the scene, with the image without conditions. Files stay. Continue?")
         node = self.selected.node
         if slicer.util.confirmOkCancelDisplay(words.format(name=node.GetName()), _("Remove the image")):
+            self.details.closeOverlay()
             self.context.comparison.close()
             removeResult(node)
             self.updateFromParameters()
