@@ -16,7 +16,7 @@ from opened import home  # noqa: F401
 from vcm.protocol import Device, Machine
 from VCMSlicerLib import installation, installPlan, packageFolder
 from VCMSlicerLib.commandSequence import CommandSequence, SequenceEnd, Step
-from VCMSlicerLib.diagnosticBundle import anonymous
+from VCMSlicerLib.diagnosticBundle import known, writeBundle
 from VCMSlicerLib.environment import Environment
 from VCMSlicerLib.installPlan import APPLE, CPU, NVIDIA, makePlan
 from VCMSlicerLib.jobs import Failure, JobState, WorkerClient
@@ -354,13 +354,59 @@ def test_the_bundle_has_no_paths_and_no_names(environment, tmp_path):
         assert trace not in whole, trace
     for name in (getpass.getuser(), socket.gethostname()):
         assert len(name) < 3 or name not in contents["log.txt"]
-    assert "12/32 steps at 3 it/s" in whole and "no such file" in whole and "brainldm-mini" in whole
+    assert "12/32 steps at 3 it/s" in whole and "Check the path." in whole and "brainldm-mini" in whole
     assert json.loads(contents["versions.json"])["python"]
 
 
-@pytest.mark.parametrize("text", ["dpm++ 12/32", "and/or", "1.5 mm/voxel", "a: b", "step 3 of 20", "http"])
-def test_what_is_no_path_stays(text):
-    assert anonymous(text) == text
+@pytest.mark.parametrize(
+    "text",
+    [
+        "file:///home/miller/anna/t1.nii",
+        "cannot read /home/Anna Miller/scan of May.nii",
+        "scans/miller/anna.nii is damaged",
+        "Case miller_anna is left out.",
+        "The segment Millers tumour is empty.",
+        "C:/Users/ANNA/t1",
+        r"\\\\server\\miller$\\t1",
+        "Anna.Miller@hospital.example",
+        "smb://miller/share, https://miller.example/?patient=anna",
+        "MILLER^ANNA^^^, 19570302, 0049 89 1234567",
+        "Müller-Anna 脳 anna’s",
+        "t1_MILLERANNA19570302.nii.gz",
+        "~miller/anna $HOME/anna %USERPROFILE%\\anna",
+        "\x1b[31mMiller\x1b[0m",
+    ],
+)
+def test_no_name_stays_however_it_is_written(text):
+    kept = known(text).lower()
+    for name in ("miller", "müller", "anna", "hospital.example", "1957", "1234567", "脳", "\x1b"):
+        assert name not in kept, kept
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "dpm++ 12/32",
+        "step 3 of 20",
+        "The disk is full: a file could not be written.",
+        "12:30:05 Samples are measured by the own segmenter of brainldm-mini.",
+        "decode in slabs (the same image, less memory): needs about 0.5 GB of 21.0 GB free",
+        "Something failed that should not have: FileNotFoundError.",
+        "",
+    ],
+)
+def test_what_the_program_says_itself_stays(text):
+    assert known(text) == text
+
+
+def test_settings_and_versions_hold_only_what_is_expected(tmp_path):
+    versions = {"torch": "2.4.1", "miller": "1", "monai": "/home/miller/monai"}
+    settings = {"model": "miller-anna", "processor": "cpu", "interpreter named": True}
+    path = writeBundle(tmp_path / "a.zip", versions=versions, log="", settings=settings, preflight=[])
+    with zipfile.ZipFile(path) as bundle:
+        kept = {name: bundle.read(name).decode() for name in bundle.namelist()}
+    assert json.loads(kept["versions.json"])["torch"] == "2.4.1" and "miller" not in "".join(kept.values())
+    assert json.loads(kept["settings.json"]) == {"model": "…", "processor": "cpu", "interpreter named": True}
 
 
 # Sequences of programs
