@@ -20,7 +20,7 @@ from vcm.grid import Grid
 from vcm.packs.manifest import write_manifest
 from vcm.packs.store import find_pack
 from vcm.training.checkpoint import CHECKPOINT, load_checkpoint
-from vcm.training.held_out_results import MeasureRow
+from vcm.training.held_out_results import HeldOutResult, MeasureRow
 from vcm.training.latent_cache import LatentCache
 from vcm.training.teach_report import verdict
 from vcm.volume import Volume
@@ -102,7 +102,8 @@ def test_the_report_needs_no_other_file_and_says_synthetic(cohort, tmp_path):
     assert "@page" in page and page.count("alt=") == len(sources)
     assert "reconstruction" in page and "95 % confidence interval" in page
     split = json.loads((cohort / "teaching" / "mine" / "teaching.json").read_text())["split"]
-    assert all(head in page for head in split["heads"])
+    assert f"of {len(split['heads'])} heads it never saw" in page
+    assert not any(head in page for head in split["heads"])
 
 
 def test_held_out_heads_are_never_learned_from(cohort, monkeypatch):
@@ -169,6 +170,7 @@ def test_a_name_that_is_taken_or_none_is_refused_before_any_work(cohort, name):
 
 
 def test_bad_cases_are_left_out_with_their_reason_and_stand_in_the_report(cohort, tmp_path):
+    """The report is given away with the pack: it counts the reasons and names no case."""
     relabel(cohort, 0, lambda a: np.where(a == 4, 1, a))
     (cohort / "cases" / "00001" / "image.nii.gz").write_bytes(b"no image")
     wrong = Grid(tiny.GRID.shape, np.diag([-1, 1, 1, 1]) @ tiny.GRID.affine)
@@ -180,8 +182,10 @@ def test_bad_cases_are_left_out_with_their_reason_and_stand_in_the_report(cohort
     page = (tmp_path / "packs" / "mine" / "report.html").read_text("utf-8")
     for number, reason in ((0, "no ventricles"), (1, "image.nii.gz"), (2, "lies on a grid"), (4, "that of case 00003")):
         assert f"Case {number:05d} is left out" in ended.err and reason in ended.err
-        assert f"Case {number:05d} is left out" in page
     assert "4 of 8 cases can be used" in ended.err
+    assert "4 of 8 cases were used" in page and page.count("1 left out: ") == 4
+    assert "left out: the image of another case" in page
+    assert "Case 0000" not in page
 
 
 def test_too_few_usable_cases_are_refused_with_the_reasons(cohort):
@@ -303,18 +307,64 @@ def test_what_was_learned_before_it_was_stopped_is_kept(cohort, tmp_path, number
     assert find_pack("mine").control.conditions
 
 
+def results(cases, asked=10.0, got=11.0):
+    return [HeldOutResult(f"c{n}", f"h{n}", {}, {"v": asked}, {"v": got}, {}) for n in range(cases)]
+
+
 @pytest.mark.parametrize(
     ("gain", "cases", "begins", "says"),
     [
-        ((-0.01, -0.02, 0.0), 9, "It does not obey yet", "0.25 without it"),
-        ((0.0001, -0.014, 0.0142), 2, "It does not obey yet", "0.25 without it"),
-        ((0.01, 0.002, 0.018), 9, "It obeys", "3% of the way"),
-        ((0.07, 0.01, 0.13), 9, "It obeys", "The gain is 0.07 (0.01–0.13)"),
-        ((0.07, -0.3, 0.5), 2, "It seems to obey", "2 cases are too few"),
-        ((0.07, 0.07, 0.07), 1, "It seems to obey", "One case is too few"),
+        ((-0.01, -0.02, 0.0), 9, "The samples do not follow", "0.25 without it"),
+        ((0.0001, -0.014, 0.0142), 2, "The samples do not follow", "0.25 without it"),
+        ((0.01, 0.002, 0.018), 9, "The samples do not follow", "3% of the way"),
+        ((0.01, 0.009, 0.011), 2, "The samples do not follow", "3% of the way"),
+        ((0.07, 0.01, 0.13), 9, "The samples follow the condition weakly at most", "The gain is 0.07 (0.01–0.13)"),
+        ((0.2, 0.01, 0.4), 9, "The samples follow the condition weakly at most", "57% of the way"),
+        ((0.2, 0.15, 0.25), 9, "The samples follow the condition: ", "57% of the way"),
+        ((0.2, 0.15, 0.25), 4, "The samples may follow", "4 held-out cases are too few to tell"),
+        ((0.2, 0.2, 0.2), 1, "The samples may follow", "1 held-out case is too few to tell"),
     ],
 )
-def test_the_report_claims_no_more_than_the_figures_allow(gain, cases, begins, says):
+def test_the_report_claims_by_effect_size_and_number_of_cases(gain, cases, begins, says):
     means = {"controlled": (0.25 + gain[0],) * 3, "uncontrolled": (0.25,) * 3, "reconstructed": (0.6,) * 3}
-    sentence = verdict(MeasureRow("Dice", True, means, gain), cases)
+    sentence = verdict(MeasureRow("Dice", True, means, gain), results(cases))
     assert sentence.startswith(begins) and says in sentence
+    assert "volumes" not in sentence
+
+
+def test_the_report_says_that_volumes_are_doubled():
+    means = {"controlled": (0.5,) * 3, "uncontrolled": (0.25,) * 3, "reconstructed": (0.6,) * 3}
+    row = MeasureRow("Dice", True, means, (0.25, 0.2, 0.3))
+    assert "volumes are not those asked for: v 2.1 times." in verdict(row, results(6, got=21.0))
+
+
+def test_a_pack_that_was_taught_in_a_patients_folder_tells_nothing_of_it(cohort, tmp_path):
+    """Nor of the names of scans, which often are those of patients."""
+    folder = tmp_path / "Miller^Anna 1950-03-07"
+    cohort.rename(folder)
+    table = folder / "cases.csv"
+    table.write_text(re.sub(r"^(\d+),[^,]*,", r"\1,Miller_Anna_\1_T1w.nii.gz,", table.read_text(), flags=re.M))
+    for name in ("00000", "00003"):
+        (folder / "cases" / name).rename(folder / "cases" / f"Anna-{name}")
+        table.write_text(re.sub(f"^{name},", f"Anna-{name},", table.read_text(), flags=re.M))
+    (folder / "cases" / "Anna-00003" / "labels.nii.gz").write_bytes(b"no image")
+    work = tmp_path / "work of Anna"
+    assert vcm_apart(
+        tmp_path, "teach", folder, "--name", "mine", "--steps", 4, "--batch", 2, *USUAL, "--work", work
+    ).code == 0  # fmt: skip
+    pack = tmp_path / "packs" / "mine"
+    contents = b"".join(path.name.encode() + path.read_bytes() for path in pack.rglob("*") if path.is_file())
+    for secret in ("Miller", "Anna", "1950", "T1w", str(tmp_path), tmp_path.name):
+        assert secret.encode() not in contents, secret
+    assert "1 left out: " in (pack / "report.html").read_text("utf-8")
+    card = (pack / "README.md").read_text("utf-8")
+    assert "vcm teach CASES --name mine --condition ventricles --backbone tiny --steps 4 --batch 2" in card
+    key = (work / "report-cases.csv").read_text("utf-8")
+    assert "case 1," in key and "Miller_Anna" in key
+
+
+def test_a_resumed_teaching_says_the_steps_it_was_asked_for(cohort):
+    assert teach(cohort, "--minutes", "0", steps=400).code == 0
+    again = teach(cohort, steps=6)
+    assert again.code == 0 and "At most 6 steps" in again.err and "At most 400" not in again.err
+    assert "At most 6 steps of 2 heads, as asked for" in (find_pack("mine").folder / "report.html").read_text("utf-8")

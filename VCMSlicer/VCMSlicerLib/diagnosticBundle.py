@@ -27,7 +27,9 @@ PACKAGES = {"vcm", "python", "torch", "monai", "numpy", "SimpleITK", "safetensor
 }
 VERSION = re.compile(r"[\w.+-]{1,40}")
 # A time of day, a share, a number with its unit, a version. A longer number may be that of a patient or a phone.
-NUMBER = re.compile(r"[+-]?\d{1,4}([.,:×]\d{1,3})*\s?(%|s|it/s|ms|GB|MB|kB|mm|ml)?|\d{1,5}/\d{1,5}|it/s|\d+(\.\d+){2,3}")
+NUMBER = re.compile(
+    r"[+-]?\d{1,4}([.,:×]\d{1,3})*\s?(%|s|it/s|ms|GB|MB|kB|mm|ml)?|\d{1,5}/\d{1,5}|it/s|\d+(\.\d+){2,3}"
+)
 EDGES = re.compile(r"^([^\w+-]*)(.*?)([^\w%+]*)$", re.DOTALL)
 DOCSTRING = re.compile(r'r?"""[\s\S]*?"""')
 LITERAL = re.compile(r'"([^"\n\\]*)"')

@@ -100,6 +100,7 @@ def from_folder_command(
     from vcm.training.scan_folder import REFUSED, summary, take_in_folder
     from vcm.training.scan_intake import prepare_intake
     from vcm.training.scan_pairs import find_scans
+    from vcm.training.scan_sheet import write_sheets
 
     if registration not in KINDS:
         raise typer.BadParameter(f"{registration!r} is none of {', '.join(KINDS)}", param_hint="--registration")
@@ -116,6 +117,11 @@ def from_folder_command(
             console.finding(Finding(Level.ERROR, one.code, one.name, one.sentence, one.remedy))
     for line in summary(arrivals):
         say(line)
+    whole = [arrival for arrival in arrivals if arrival.entry is not None]
+    overlaps = {arrival.name: arrival.overlap for arrival in whole if arrival.overlap is not None}
+    sheets = write_sheets([arrival.entry for arrival in whole if arrival.entry is not None], overlaps, out)
+    if sheets:
+        say(f"{out / sheets[0].name} shows them with their contours, the worst first; look at it")
     refused = any(arrival.refusal for arrival in arrivals)
     if refused:
         say(f"{out / REFUSED} says why")

@@ -241,7 +241,8 @@ def _tell(data: Mapping[str, Any], as_json: bool, words: str) -> None:
         return
     for row in data.get("rows", []):
         controlled = row.get("controlled")
-        if row["measure"] == "dice" and controlled and controlled["n"]:
+        given = row["structure"].partition(": ")[0] in row["conditions"].split("+")
+        if row["measure"] == "dice" and controlled and controlled["n"] and given:
             others = [
                 f"{name} {row[name]['mean']:.3f}"
                 for name in ("uncontrolled", "reconstruction")

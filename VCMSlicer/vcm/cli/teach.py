@@ -1,10 +1,8 @@
-"""`vcm teach`: one command from labelled cases to a pack that obeys a new condition."""
+"""`vcm teach`: one command from labelled cases to a pack that is steered by a new condition."""
 
 from __future__ import annotations
 
 import math
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -35,7 +33,7 @@ def teach(
     structure: Annotated[
         list[str] | None, typer.Option(help="NAME=VALUES, a new mask from the cases' labels. May be repeated.")
     ] = None,
-    backbone: Annotated[str, typer.Option(help="The model that is to obey.")] = "brainldm-mini",
+    backbone: Annotated[str, typer.Option(help="The model that is to be steered.")] = "brainldm-mini",
     minutes: Annotated[float, typer.Option(min=0, help="Learn for so long; run again to go on.")] = math.inf,
     plan: Annotated[bool, typer.Option("--plan", help="Only check the cases and say how long it will take.")] = False,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps at most.", show_default="by the cases")] = None,
@@ -65,9 +63,8 @@ def teach(
     taught = parse_taught(condition or (), structure or ())
     use_threads(threads)
     request = TeachRequest(
-        cases, name, taught, backbone, out, work, minutes, steps, batch, device, plan, force, data, licence,
-        shlex.join(["vcm", *sys.argv[1:]]),
-    )  # fmt: skip
+        cases, name, taught, backbone, out, work, minutes, steps, batch, device, plan, force, data, licence
+    )
     team = Team(device)
     with Console(quiet=not team.first) as console:
         listeners = console.listeners()
@@ -83,7 +80,7 @@ def teach(
         {
             "planned": "Nothing was taught yet; leave out --plan to begin.",
             "paused": "The time is used up; run the same command to go on.",
-            "finished": f"{outcome.pack} holds the pack {name}; how well it obeys: {outcome.report}",
+            "finished": f"{outcome.pack} holds the pack {name}; how well it follows its condition: {outcome.report}",
         }[outcome.how]
     )
 

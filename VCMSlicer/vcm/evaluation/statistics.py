@@ -13,7 +13,7 @@ from vcm.judging.mean_interval import mean_with_interval
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean over `count` values and its 95 % confidence interval (Student's t); NaN where it cannot be told."""
+    """A mean over `count` values and its 95 % confidence interval (bootstrap); NaN where it cannot be given."""
 
     mean: float
     low: float
@@ -24,7 +24,7 @@ class Mean:
         """The mean with its interval.
 
         >>> mean_of([0.7, 0.8, 0.9]).words(2), mean_of([0.5]).words(2), mean_of([None]).words()
-        ('0.80 (0.55–1.05)', '0.50', '–')
+        ('0.80 (0.70–0.90)', '0.50', '–')
         """
         if not self.count:
             return "–"

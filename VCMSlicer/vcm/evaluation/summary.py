@@ -47,6 +47,12 @@ class SummaryRow:
         object.__setattr__(self, "kind", kind)
 
     @property
+    def given(self) -> bool:
+        """Whether it tells of a condition that was given, or of the whole image."""
+        condition = self.structure.partition(": ")[0]
+        return not self.conditions or self.structure == WHOLE_IMAGE or condition in self.conditions.split("+")
+
+    @property
     def measured(self) -> bool:
         return any(mean.count for mean in self.columns.values())
 

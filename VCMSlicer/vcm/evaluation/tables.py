@@ -66,7 +66,8 @@ def write_data(folder: Path, about: Mapping[str, Any], rows: Sequence[SummaryRow
 
 
 def summary_words(title: str, facts: Sequence[str], rows: Sequence[SummaryRow], left_out: Mapping[str, str]) -> str:
-    """The summary in Markdown: a table for each set of conditions, and why what is missing was not measured."""
+    """The summary in Markdown: a table of what was given for each set of conditions, and why what is missing was not
+    measured. What was not given stands in the other tables."""
     images = columns_of(rows)
     lines = [f"# {title}", "", *facts, "", "Mean and 95 % confidence interval over the cases.", ""]
     for conditions in dict.fromkeys(row.conditions for row in rows):
@@ -76,7 +77,7 @@ def summary_words(title: str, facts: Sequence[str], rows: Sequence[SummaryRow], 
         heading = ["structure", "measure", *images, *(["controlled ÷ reconstruction"] if share else [])]
         lines += [_line(heading), _line(["---"] * len(heading))]
         for row in rows:
-            if row.conditions == conditions and row.measured:
+            if row.conditions == conditions and row.measured and row.given:
                 cells = [_cell(row, name) for name in images]
                 ratio = row.share_of_reconstruction
                 cells += [f"{ratio:.2f}" if ratio is not None else ""] if share else []
@@ -96,7 +97,7 @@ def columns_of(rows: Sequence[SummaryRow]) -> list[str]:
 def _remarks(rows: Sequence[SummaryRow]) -> list[str]:
     subjects: dict[str, dict[str, None]] = {}
     for row in rows:
-        if row.remark:
+        if row.remark and row.given:
             subjects.setdefault(row.remark, {})[f"{row.structure}, {row.kind.title}"] = None
     told = [f"- {'; '.join(names)}: {remark}." for remark, names in subjects.items()]
     return ["## Remarks", "", *told, ""] if told else []

@@ -28,10 +28,10 @@ class SheetRow:
     conditions: Sequence[Condition] = ()
 
 
-def case_sheet(rows: Sequence[SheetRow], *, title: str, subtitle: str = "") -> Image.Image:
+def case_sheet(rows: Sequence[SheetRow], *, title: str, subtitle: str = "", notice: str = NOTICE) -> Image.Image:
     """Draw the sheet; slices go through the outlines, and every image has its own grey window.
 
-    The patient's sides are named once, on the first image.
+    The patient's sides are named once, on the first image; `notice` says that images are synthetic, where they are.
     """
     if not rows:
         raise VcmError(Code.BAD_REQUEST, "A sheet needs at least one case.")
@@ -61,6 +61,6 @@ def case_sheet(rows: Sequence[SheetRow], *, title: str, subtitle: str = "") -> I
                 cell = x, y + CAPTION + (height - high) // 2, width
                 put_picture(canvas, picture, plane, cell, sides=number == column == 0)
                 x += width
-    used = write(draw, (MARGIN, canvas.height - 18), NOTICE, 15, AMBER)
+    used = write(draw, (MARGIN, canvas.height - 18), notice, 15, AMBER)
     write(draw, (MARGIN + used + 16, canvas.height - 18), SIDES, 13, DIM)
     return canvas

@@ -81,10 +81,10 @@ def save_montage(path: str | Path, **drawing: Any) -> None:
     save_picture(path, montage(**drawing))
 
 
-def save_picture(path: str | Path, picture: Image.Image) -> None:
-    """Put a picture in place whole, as a PNG that calls itself synthetic."""
+def save_picture(path: str | Path, picture: Image.Image, notice: str = NOTICE) -> None:
+    """Put a picture in place whole, as a PNG that calls itself synthetic, unless another `notice` is given."""
     described = PngInfo()
-    described.add_text("Description", NOTICE)
+    described.add_text("Description", notice)
     with atomic_path(path) as temporary:
         picture.save(temporary, "PNG", pnginfo=described)
 

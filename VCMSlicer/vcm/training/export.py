@@ -21,7 +21,7 @@ from vcm.training.control_export import write_control_pack
 from vcm.training.control_settings import ControlSettings
 from vcm.training.denoiser_run import WHITENING
 from vcm.training.kinds import read_settings
-from vcm.training.model_card import Provenance, read_figures
+from vcm.training.model_card import Provenance, read_figures, without_paths
 from vcm.training.run_about import read_about
 from vcm.training.settings import TrainingSettings
 from vcm.training.trainer import SETTINGS
@@ -52,7 +52,7 @@ def export_run(
     about, pack = read_about(run), find_pack(settings.backbone)
     step, weights = _best(run, state)
     provenance = Provenance(
-        command=command or f"vcm train {settings.kind}",
+        command=without_paths(command) or f"vcm train {settings.kind}",
         hardware=hardware,
         minutes=state["seconds"] / 60,
         steps=state["step"],

@@ -73,7 +73,7 @@ def try_best(
 def summarise(results: Sequence[HeldOutResult], judged: bool) -> list[MeasureRow]:
     """A row for Dice where structures were judged, and one for each image's squared error."""
     names = [name.removesuffix("_controlled") for name in results[0].figures if name.endswith("_controlled")]
-    rows = [MeasureRow("Dice", True, _means(results, "", dice=True), _gain(results, ""))] if judged else []
+    rows = [MeasureRow("Dice", True, _means(results, ""), _gain(results, ""))] if judged else []
     for name in names:
         means, gain = _means(results, f"{name}_"), _gain(results, f"{name}_")
         gain = -gain[0], -gain[2], -gain[1]
@@ -106,15 +106,8 @@ def in_words(mean: tuple[float, float, float], cases: int) -> str:
     return f"{mean[0]:.{digits}f} ({mean[1]:.{digits}f}–{mean[2]:.{digits}f})"
 
 
-def _means(
-    results: Sequence[HeldOutResult], prefix: str, *, dice: bool = False
-) -> dict[str, tuple[float, float, float]]:
-    """By way; the interval of a Dice ends where a Dice does."""
-    means = {way: mean_with_interval([result.figures[f"{prefix}{way}"] for result in results]) for way in WAYS}
-    return {
-        way: (mean, max(low, 0.0), min(high, 1.0)) if dice else (mean, low, high)
-        for way, (mean, low, high) in means.items()
-    }
+def _means(results: Sequence[HeldOutResult], prefix: str) -> dict[str, tuple[float, float, float]]:
+    return {way: mean_with_interval([result.figures[f"{prefix}{way}"] for result in results]) for way in WAYS}
 
 
 def _gain(results: Sequence[HeldOutResult], prefix: str) -> tuple[float, float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,15 @@ from vcm.training.settings import TrainingSettings
 
 LICENCE_TEXTS = {"Apache-2.0": "https://www.apache.org/licenses/LICENSE-2.0"}
 """Where the terms of a licence can be read, by its SPDX name."""
+
+COMMANDS = {"vcm", "make", "train", "teach", "control", "denoiser", "autoencoder", "segmenter"} | {
+    "train-default", "train-micro",
+}  # fmt: skip
+SHOWN_OPTIONS = {"--steps", "--minutes", "--batch", "--first-cases", "--held-out-cases", "--threads", "--device"} | {
+    "--name", "--condition", "--conditions", "--structure",
+}  # fmt: skip
+VALUE = re.compile(r"[\w+,:=-]+|\d+\.\d+")
+"""What of a command a card shows: words of the program, and such values of such options."""
 
 KINDS = {"mask": "a mask", "labels": "a label map", "image": "an image"}
 
@@ -41,6 +51,27 @@ class Provenance:
         return {"name": self.licence, "url": LICENCE_TEXTS.get(self.licence, ""), "note": note}
 
 
+def without_paths(command: str) -> str:
+    """A command for a card, which is given away: what could name a file or a folder of the user's is left out.
+
+    >>> without_paths("vcm train control --cases /home/a/miller --steps 30 --start=../run --minutes 1.5")
+    'vcm train control --cases … --steps 30 --start=… --minutes 1.5'
+    """
+    kept: list[str] = []
+    option = ""
+    for word in command.split():
+        given, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
+        known = value in COMMANDS if not (given or option) else (given or option) in SHOWN_OPTIONS
+        if given and re.fullmatch(r"-{1,2}[a-z][a-z-]*", given):
+            shown = value if known and VALUE.fullmatch(value) else "…"
+            kept.append(f"{given}={shown}" if equals else given)
+            option = "" if equals else given
+        else:
+            kept.append(value if known and VALUE.fullmatch(value) else "…")
+            option = ""
+    return " ".join(kept)
+
+
 def read_figures(summary: Path | None, validated: Mapping[str, Any] | None) -> str:
     """The card's figures: the summary that `vcm evaluate` wrote, else the training's own last validation."""
     if summary is not None:
@@ -65,12 +96,13 @@ def read_figures(summary: Path | None, validated: Mapping[str, Any] | None) -> s
 
 
 def _within_a_card(summary: str) -> str:
-    """A summary without its title, its headings one level down.
+    """A summary without its title and the cases left out, its headings one level down.
 
     >>> _within_a_card("# name on cases\\n\\nMeasured.\\n\\n## Given: mask\\n")
     'Measured.\\n\\n### Given: mask'
     """
-    lines = [line for line in summary.splitlines() if not line.startswith("# ")]
+    shown = summary.partition("\n## Left out\n")[0]  # names of the cases: a card is given away
+    lines = [line for line in shown.splitlines() if not line.startswith("# ")]
     return "\n".join(f"#{line}" if line.startswith("#") else line for line in lines).strip()
 
 

@@ -62,8 +62,8 @@ class _RefusedError(Exception):
 
 def take_in(scan: Scan, intake: Intake) -> Intaken:
     """Read, register, check and resample one scan; what was found stands in the findings either way."""
-    image_notes = Notebook("image", str(scan.image))
-    label_notes = Notebook("segmentation", str(scan.segmentation))
+    image_notes = Notebook("image", scan.image_name)
+    label_notes = Notebook("segmentation", scan.segmentation_name)
     try:
         return _take_in(scan, intake, image_notes, label_notes)
     except _RefusedError:
@@ -71,7 +71,7 @@ def take_in(scan: Scan, intake: Intake) -> Intaken:
     except VcmError as error:
         if error.code not in OF_ONE_FILE:
             raise
-        image_notes.error(error.code.value, error.sentence, error.remedy)
+        image_notes.error(error.code.value, scan.in_words(error.sentence), scan.in_words(error.remedy))
     return Intaken(scan, (*image_notes.findings, *label_notes.findings), {}, {})
 
 

@@ -4,6 +4,7 @@ cases.csv            the cases that are there whole, as in every cohort; they ha
 refused.csv          what was refused, and why
 findings/NAME.json   what the input doctor found about one scan, its pose and its overlap with the template
 from_folder.json     how the scans were brought in; a cohort is continued only in the same way
+sheet-1.png …        every case with the contours of its brain and ventricles, worst overlap with the template first
 """
 
 from __future__ import annotations
@@ -40,13 +41,14 @@ class Arrival:
     entry: CaseEntry | None
     refusal: Refusal | None
     findings: tuple[Finding, ...]
+    overlap: float | None = None
 
 
 def take_in_folder(scans: Scans, intake: Intake, out: Path, jobs: int = 1) -> Iterator[Arrival]:
     """Bring scans into the cohort `out`, in `jobs` processes. Those brought in before from the same files are kept."""
-    _check_settings(intake, out)
     entries = {entry.name: entry for entry in (read_cases(out) if (out / TABLE).is_file() else [])}
     _refuse_made_heads(entries, out)
+    _check_settings(intake, out, begun=bool(entries))
     refusals = {refusal.name + str(n): refusal for n, refusal in enumerate(scans.refusals)}
     for refusal in scans.refusals:
         yield Arrival(refusal.name, None, refusal, ())
@@ -58,7 +60,7 @@ def take_in_folder(scans: Scans, intake: Intake, out: Path, jobs: int = 1) -> It
             lacking.append(scan)
             entries.pop(scan.name, None)
         else:
-            yield Arrival(scan.name, entry, None, kept)
+            yield Arrival(scan.name, entry, None, *kept)
     _write_tables(entries, refusals, out)
     saved = time.monotonic()
     try:
@@ -96,7 +98,7 @@ class _Taker:
                 folder, scan.image.name, None, taken.attributes, taken.ventricles_ml, taken.brain_ml, tuple(taken.parts)
             )
         write_json(_findings_path(scan, self.out), _record(taken, inputs))
-        return Arrival(scan.name, entry, refusal, taken.findings)
+        return Arrival(scan.name, entry, refusal, taken.findings, taken.overlap)
 
 
 def _refusal(taken: Intaken) -> Refusal | None:
@@ -104,14 +106,16 @@ def _refusal(taken: Intaken) -> Refusal | None:
     if first is None:
         return None
     scan = taken.scan
-    return Refusal(scan.name, scan.image, scan.segmentation, first.code, first.sentence, first.remedy)
+    return Refusal(
+        scan.name, scan.image_name, scan.segmentation_name, first.code, scan.in_words(first.sentence), first.remedy
+    )
 
 
 def _record(taken: Intaken, inputs: Mapping[str, str]) -> dict[str, Any]:
     return {
         "case": taken.scan.name,
-        "image": str(taken.scan.image),
-        "segmentation": str(taken.scan.segmentation),
+        "image": taken.scan.image_name,
+        "segmentation": taken.scan.segmentation_name,
         "usable": bool(taken.parts),
         "brain_overlap": taken.overlap,
         "scan_to_model_mm": taken.pose.matrix.tolist() if taken.pose is not None else None,
@@ -129,12 +133,15 @@ def _inputs(scan: Scan) -> dict[str, str]:
     return {**hashes, "sex": scan.sex, "age": scan.age}
 
 
-def _kept(scan: Scan, out: Path) -> tuple[Finding, ...] | None:
-    """The findings about a case that was brought in from the same files before; None where it was not."""
+def _kept(scan: Scan, out: Path) -> tuple[tuple[Finding, ...], float | None] | None:
+    """Findings about a case that was brought in from the same files before, and its overlap; None where it was not."""
     try:
         record = json.loads(_findings_path(scan, out).read_text(encoding="utf-8"))
         findings = tuple(Finding(**{**entry, "level": Level(entry["level"])}) for entry in record["findings"])
-        return findings if record["inputs"] == _inputs(scan) else None
+        overlap = record["brain_overlap"]
+        return (
+            (findings, float(overlap) if overlap is not None else None) if record["inputs"] == _inputs(scan) else None
+        )
     except MALFORMED:
         return None
 
@@ -148,18 +155,19 @@ def _write_tables(entries: Mapping[str, CaseEntry], refusals: Mapping[str, Refus
     rows = [
         {
             "case": refusal.name,
-            "image": str(refusal.image or ""),
-            "segmentation": str(refusal.segmentation or ""),
+            "image": refusal.image,
+            "segmentation": refusal.segmentation,
             "code": refusal.code,
             "sentence": refusal.sentence,
             "remedy": refusal.remedy,
         }
-        for refusal in sorted(refusals.values(), key=lambda one: (one.name, str(one.image), str(one.segmentation)))
+        for refusal in sorted(refusals.values(), key=lambda one: (one.name, one.image, one.segmentation))
     ]
     write_text(out / REFUSED, csv_of_records(COLUMNS, rows))
 
 
-def _check_settings(intake: Intake, out: Path) -> None:
+def _check_settings(intake: Intake, out: Path, *, begun: bool) -> None:
+    """A cohort goes on as it was begun; one that holds no case yet is begun by whoever brings in the first."""
     path = out / SETTINGS
     settings = {
         "registration": intake.registration,
@@ -167,7 +175,7 @@ def _check_settings(intake: Intake, out: Path) -> None:
         "labels": intake.reading.name,
         "grid": intake.grid.as_dict(),
     }
-    if not path.exists():
+    if not begun or not path.exists():
         write_json(path, settings)
         return
     try:
@@ -178,7 +186,7 @@ def _check_settings(intake: Intake, out: Path) -> None:
     if different:
         raise VcmError(
             Code.BAD_REQUEST,
-            f"The cases in {out} were brought in otherwise: {' and '.join(different)} differ.",
+            f"The cases in {out} were brought in with other settings: {' and '.join(different)} differ.",
             "Choose another folder, or go on with the same options.",
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from vcm.csv_tables import read_records
@@ -23,22 +23,40 @@ COLUMNS = ("image", "segmentation")
 
 @dataclass(frozen=True)
 class Scan:
-    """A scan and its segmentation; `sex` and `age` as they stand in the table, or empty."""
+    """A scan and its segmentation; `sex` and `age` as they stand in the table, or empty.
+
+    `shown` are the names of the two files in sentences and tables: relative to what the user gave.
+    """
 
     name: str
     image: Path
     segmentation: Path
     sex: str = ""
     age: str = ""
+    shown: tuple[str, str] = field(default=("", ""), compare=False)
+
+    @property
+    def image_name(self) -> str:
+        return self.shown[0] or self.image.name
+
+    @property
+    def segmentation_name(self) -> str:
+        return self.shown[1] or self.segmentation.name
+
+    def in_words(self, sentence: str) -> str:
+        """A sentence about one of the files, with the name that is shown in place of its path."""
+        for path, name in ((self.image, self.image_name), (self.segmentation, self.segmentation_name)):
+            sentence = sentence.replace(str(path), name)
+        return sentence
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """What could not be brought in, and the sentence that says why."""
+    """What could not be brought in, and the sentence that says why; files by the names that are shown."""
 
     name: str
-    image: Path | None
-    segmentation: Path | None
+    image: str
+    segmentation: str
     code: str
     sentence: str
     remedy: str
@@ -72,7 +90,8 @@ def pair_by_name(images: Path, segmentations: Path) -> Scans:
     for key in sorted({*scans, *labels}):
         mine, theirs = scans.get(key, []), labels.get(key, [])
         if len(mine) == len(theirs) == 1:
-            pairs.append(Scan(key, mine[0], theirs[0]))
+            shown = _relative(mine[0], images), _relative(theirs[0], segmentations)
+            pairs.append(Scan(key, mine[0], theirs[0], shown=shown))
             continue
         if not theirs:
             sentence = "has no segmentation: none in {folder} is named like it."
@@ -84,8 +103,11 @@ def pair_by_name(images: Path, segmentations: Path) -> Scans:
             sentence = "cannot be paired: several files are named {key}."
             remedy = "Pair them in a table with the columns image, segmentation."
         for number in range(max(len(mine), len(theirs))):
-            image, label = (files[number] if number < len(files) else None for files in (mine, theirs))
-            text = sentence.format(folder=segmentations if mine else images, key=key)
+            image, label = (
+                _relative(files[number], folder) if number < len(files) else ""
+                for files, folder in ((mine, images), (theirs, segmentations))
+            )
+            text = sentence.format(folder=(segmentations if mine else images).name or "the folder", key=key)
             refusals.append(Refusal(key, image, label, "UNPAIRED", f"{image or label} {text}", remedy))
     if not pairs and not refusals:
         raise VcmError(Code.FILE_MISSING, f"{images} holds no scans ({', '.join(READABLE)}).", "Check the path.")
@@ -100,15 +122,16 @@ def pair_by_table(path: Path) -> Scans:
     for number, row in enumerate(_rows(path), start=2):
         image, label = (row[column].strip() for column in COLUMNS)
         places = [path.parent / text if text else None for text in (image, label)]
+        shown = tuple(_relative(place, path.parent) if place else "" for place in places)
         if places[0] is None or places[1] is None:
             lacking = COLUMNS[0] if places[0] is None else COLUMNS[1]
             refusals.append(
                 Refusal(
                     f"row {number}",
-                    places[0],
-                    places[1],
+                    shown[0],
+                    shown[1],
                     "UNPAIRED",
-                    f"Row {number} of {path} names no {lacking}.",
+                    f"Row {number} of {path.name} names no {lacking}.",
                     "Fill it in, or remove the row.",
                 )
             )
@@ -116,8 +139,14 @@ def pair_by_table(path: Path) -> Scans:
         key = key_of(places[0], path.parent)
         taken[key] = taken.get(key, 0) + 1
         name = key if taken[key] == 1 else f"{key}-{taken[key]}"
-        pairs.append(Scan(name, places[0], places[1], row.get("sex", "").strip(), row.get("age", "").strip()))
+        sex, age = (row.get(column, "").strip() for column in ("sex", "age"))
+        pairs.append(Scan(name, places[0], places[1], sex, age, (shown[0], shown[1])))
     return Scans(tuple(pairs), tuple(refusals))
+
+
+def _relative(path: Path, folder: Path) -> str:
+    """A file's name from the folder that was given; one that lies elsewhere is shown without its folders."""
+    return str(path.relative_to(folder)) if path.is_relative_to(folder) else path.name
 
 
 def key_of(path: Path, root: Path) -> str:

@@ -1,4 +1,4 @@
-"""The one page that tells how well a control obeys what it was taught: HTML that needs no other file, and prints."""
+"""The one page that shows how well samples follow what a control was taught: HTML that needs no other file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from vcm import __version__
-from vcm.findings import Finding, Level
+from vcm.findings import Level
 from vcm.pictures.learning_curves import CEILING, TAUGHT, WITHOUT, Points, learning_curve
 from vcm.training.case_check import CheckedCases
 from vcm.training.control_run import ControlRun
@@ -75,10 +75,10 @@ def report_page(report: TeachReport) -> str:
     body = [
         f"<h1>Teaching {_text(report.run.pack.name)}: {_text(taught)}</h1>",
         f"<p class='soft'>The pack <b>{_text(report.request.name)}</b>, taught with {len(split.learned)} cases and "
-        f"tried on {len(split.held_out)} cases of heads it never saw ({_text(', '.join(split.heads))}).</p>",
+        f"tried on {len(split.held_out)} cases of {len(split.heads)} heads it never saw.</p>",
         "<p class='notice'><b>Synthetic, research only.</b> Every image the pack makes is synthetic. It is no "
         "diagnostic, and no image of it shows a patient.</p>",
-        f"<p class='verdict'>{_text(verdict(report.rows[0], len(report.results)))}</p>",
+        f"<p class='verdict'>{_text(verdict(report.rows[0], report.results))}</p>",
         _measures(report),
         "<h2>While it learned</h2>",
         _curves(report),
@@ -101,23 +101,53 @@ def report_page(report: TeachReport) -> str:
     )
 
 
-LEAST_GAIN = 0.05
-"""A gain that may be chance and is a smaller part than this of what could be gained is none."""
+REASONS = {
+    "NO_CONDITION": "nothing of the condition is labelled there",
+    "ATTRIBUTE": "an attribute that the backbone needs is missing",
+    "EMPTY": "the image is the same everywhere",
+    "INTENSITIES": "intensities outside 0 to 1",
+    "TWICE": "the image of another case, voxel by voxel",
+    "FILE_MISSING": "a file is missing",
+    "FILE_UNREADABLE": "a file cannot be read",
+    "GEOMETRY": "it does not lie on the backbone's grid",
+}
+
+LEAST_GAIN, CLEAR_GAIN = 0.05, 0.25
+"""Parts of what could be gained: less than the first is no effect, less than the second a weak one."""
+FEWEST_CASES = 5
+"""Of fewer held-out cases nothing is claimed."""
+MOST_VOLUME_ERROR = 0.25
 
 
-def verdict(row: MeasureRow, cases: int) -> str:
-    """The main figure in a sentence that does not claim more than the interval of the gain allows."""
+def verdict(row: MeasureRow, results: Sequence[HeldOutResult]) -> str:
+    """The main figure in a sentence, which claims adherence by the size of the effect and the number of cases."""
+    cases = len(results)
     with_it, without, best = (row.means[way][0] for way in WAYS)
     figures = f"{row.name} {_number(with_it)} with the control, {_number(without)} without it from the same noise"
     gain, sure, _ = row.gain
     room = abs(best - without)
-    if gain <= 0 or (sure <= 0 and gain < LEAST_GAIN * room):
-        return f"It does not obey yet: {figures}."
-    share = f", {gain / room:.0%} of the way to the autoencoder's own reconstruction ({_number(best)})" if room else ""
-    if cases > 1 and sure > 0:
-        return f"It obeys: {figures}{share}. The gain is {in_words(row.gain, cases)}."
-    few = "One case is" if cases < 2 else f"The gain is {in_words(row.gain, cases)}; {cases} cases are"
-    return f"It seems to obey: {figures}{share}. {few} too few to be sure."
+    share = gain / room if room else math.inf
+    if room and gain > 0:
+        figures += f", {share:.0%} of the way to the autoencoder's own reconstruction ({_number(best)})"
+    if gain <= 0 or share < LEAST_GAIN:
+        return f"The samples do not follow the condition: {figures}."
+    few = f"{cases} held-out case{'s are' if cases > 1 else ' is'} too few to tell; at least {FEWEST_CASES} are needed."
+    if cases < FEWEST_CASES:
+        return f"The samples may follow the condition: {figures}. {few}{_volumes_in_words(results)}"
+    interval = f"The gain is {in_words(row.gain, cases)}."
+    if sure <= LEAST_GAIN * room or share < CLEAR_GAIN:
+        return f"The samples follow the condition weakly at most: {figures}. {interval}{_volumes_in_words(results)}"
+    return f"The samples follow the condition: {figures}. {interval}{_volumes_in_words(results)}"
+
+
+def _volumes_in_words(results: Sequence[HeldOutResult]) -> str:
+    """A warning where structures come out too large or too small in the mean, which an overlap may hide."""
+    words = []
+    for name in results[0].got_ml:
+        asked, got = (sum(getattr(r, ml).get(name, 0.0) for r in results) for ml in ("asked_ml", "got_ml"))
+        if asked > 0 and abs(got / asked - 1) > MOST_VOLUME_ERROR:
+            words.append(f"{name} {got / asked:.1f} times")
+    return f" In the mean, volumes are not those asked for: {', '.join(words)}." if words else ""
 
 
 def _measures(report: TeachReport) -> str:
@@ -131,7 +161,7 @@ def _measures(report: TeachReport) -> str:
         + "</tr>"
         for row in report.rows
     )
-    interval = " with 95 % confidence interval (Student's t)" if cases > 1 else ""
+    interval = " with 95 % confidence interval (bootstrap)" if cases > 1 else ""
     return (
         f"<table><tr><th></th>{head}</tr>{rows}</table><p class='soft'>Mean over {cases} held-out "
         f"case{'s' if cases > 1 else ''}{interval}; Dice: 1 is perfect overlap. The reconstruction is the case's real "
@@ -173,10 +203,10 @@ def _pictures(results: Sequence[HeldOutResult]) -> str:
         "uncontrolled": "synthetic, same noise, without",
     }  # fmt: skip
     cells = [f"<div class='head'>{words}</div>" for words in heads.values()]
-    for result in results[:SHOWN]:
-        cells.append(f"<div class='row'>case {_text(result.case)} of {_text(result.head)}</div>")
+    for number, result in enumerate(results[:SHOWN], 1):
+        cells.append(f"<div class='row'>case {number}</div>")
         for way, words in heads.items():
-            cells.append(f"<figure>{_png(result.pictures[way], f'{words}, case {result.case}')}</figure>")
+            cells.append(f"<figure>{_png(result.pictures[way], f'{words}, case {number}')}</figure>")
     more = f" The first {SHOWN} of {len(results)} are shown." if len(results) > SHOWN else ""
     return (
         f"<div class='cases'>{''.join(cells)}</div><p class='soft'>Axial, coronal, sagittal; the patient's right is on "
@@ -185,14 +215,15 @@ def _pictures(results: Sequence[HeldOutResult]) -> str:
 
 
 def _cases_table(results: Sequence[HeldOutResult]) -> str:
-    structures = list(results[0].asked_ml)
+    # Cases and heads are numbered: their names may be those of files and of patients, and the report is given away.
+    structures, heads = list(results[0].asked_ml), list(dict.fromkeys(result.head for result in results))
     few = structures[:3]
     head = "".join(f"<th>{_text(name)}, asked → got</th>" for name in few)
     rows = []
-    for result in results:
+    for number, result in enumerate(results, 1):
         volumes = "".join(f"<td>{result.asked_ml[n]:.1f} → {result.got_ml[n]:.1f} ml</td>" for n in few)
         scores = "".join(f"<td>{_number(result.figures[way])}</td>" for way in WAYS)
-        rows.append(f"<tr><td>{_text(result.case)}</td><td>{_text(result.head)}</td>{volumes}{scores}</tr>")
+        rows.append(f"<tr><td>{number}</td><td>{heads.index(result.head) + 1}</td>{volumes}{scores}</tr>")
     ways = "".join(f"<th>{WORDS[way]}</th>" for way in WAYS)
     return f"<table><tr><th>case</th><th>head</th>{head}{ways}</tr>{''.join(rows)}</table>"
 
@@ -204,13 +235,14 @@ def _course(report: TeachReport) -> str:
 
 
 def _cases(checked: CheckedCases) -> str:
+    """How many were used, and how many were left out or doubted for which reason, without their names."""
     counted = f"<p>{len(checked.usable)} of {checked.total} cases were used.</p>"
-    return counted + _list(_finding(finding) for finding in checked.found)
-
-
-def _finding(finding: Finding) -> str:
-    word = "Left out" if finding.level is Level.ERROR else "Noticed"
-    return f"{word}: {finding.sentence} {finding.remedy}".strip()
+    kinds = [(finding.level, finding.code) for finding in checked.found]
+    return counted + _list(
+        f"{kinds.count((level, code))} {'left out' if level is Level.ERROR else 'noticed'}: "
+        f"{REASONS.get(code, code.replace('_', ' ').lower())}."
+        for level, code in dict.fromkeys(kinds)
+    )
 
 
 def _list(lines: Iterable[str]) -> str:

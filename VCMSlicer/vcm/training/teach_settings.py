@@ -87,6 +87,16 @@ def _focus(spec: ConditionSpec, share: float) -> float:
     return float(round(min((WEIGHT - share) / ((1 - WEIGHT) * max(share, 1e-6)), MOST_FOCUS)))
 
 
+def steps_in_words(settings: ControlSettings, learned: int, *, gpu: bool, given: bool) -> str:
+    """The first of the reasons: how many steps, and why so many; `given` where they were asked for."""
+    where = "a graphics card" if gpu else "a processor"
+    why = "as asked for" if given else f"enough for {learned} cases on {where}"
+    return (
+        f"At most {settings.steps} steps of {settings.batch} heads, {why}: each head is met about "
+        f"{settings.steps * settings.batch / learned:.0f} times, half of them mirrored, with other noise each time."
+    )
+
+
 def _reasons(
     settings: ControlSettings,
     learned: int,
@@ -95,11 +105,8 @@ def _reasons(
     gpu: bool,
     given: bool,
 ) -> list[str]:
-    where = "a graphics card" if gpu else "a processor"
-    steps = "as asked for" if given else f"enough for {learned} cases on {where}"
     reasons = [
-        f"At most {settings.steps} steps of {settings.batch} heads, {steps}: each head is met about "
-        f"{settings.steps * settings.batch / learned:.0f} times, half of them mirrored, with other noise each time.",
+        steps_in_words(settings, learned, gpu=gpu, given=given),
         f"It stops earlier when {settings.patience} tries in a row on held-out cases bring nothing better; there is "
         f"one every {settings.validate_every} steps.",
         f"The network is the {'full-size one of the paper' if settings.variant == 'paper' else 'small one'}, at a "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import platform
+import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from typing import Any
 
 from vcm.atomic_files import write_json, write_text
 from vcm.conditions import Kind
+from vcm.csv_tables import csv_text
 from vcm.errors import MALFORMED, Code, VcmError
 from vcm.findings import Finding
 from vcm.machine.runtime import choose_runtime
@@ -24,19 +26,21 @@ from vcm.progress import Progress
 from vcm.training.case_check import CheckedCases, check_cases
 from vcm.training.control_run import ControlRun, open_control_run
 from vcm.training.export import export_run
-from vcm.training.held_out import split_cases
+from vcm.training.held_out import split_cases, subject_of
 from vcm.training.held_out_results import HeldOutResult, summarise, summary_words, try_best
 from vcm.training.latent_store import LATENTS
 from vcm.training.taught_conditions import Taught
 from vcm.training.teach_pace import Pace, measure_pace, plan_in_words, within_a_night
 from vcm.training.teach_record import TeachRecord, read_record, refuse_another
 from vcm.training.teach_report import REPORT, TeachReport, report_page
-from vcm.training.teach_settings import TRIALS, choose_settings
+from vcm.training.teach_settings import TRIALS, choose_settings, steps_in_words
 from vcm.training.team import Team
 from vcm.training.trainer import Listeners
 
 FINISHED = "finished.json"
 SUMMARY = "held-out.md"
+NUMBERED = "report-cases.csv"
+"""Which case of the report is which: the pack, with its report, is given away, and this table is not."""
 SPARE = 100_000_000
 """Bytes of a disk that are left free."""
 
@@ -60,7 +64,17 @@ class TeachRequest:
     force: bool = False
     data: str = ""
     licence: str = ""
-    command: str = "vcm teach"
+
+    @property
+    def command(self) -> str:
+        """The command as it stands in the pack, which is given away: of all options those that hold no path."""
+        values: list[tuple[str, object]] = [("--name", self.name)]
+        values += [("--condition", name) for name in self.taught.conditions]
+        values += [("--structure", f"{name}={','.join(map(str, v))}") for name, v in self.taught.made.items()]
+        values += [("--backbone", find_pack(self.backbone).name), ("--steps", self.steps), ("--batch", self.batch)]
+        values += [("--minutes", f"{self.minutes:g}")] if math.isfinite(self.minutes) else []
+        given = [(option, str(value)) for option, value in values if value is not None]
+        return shlex.join(["vcm", "teach", "CASES", *(word for pair in given for word in pair)])
 
     @property
     def folder(self) -> Path:
@@ -196,8 +210,10 @@ def _begin(request: TeachRequest, pack: Pack, checked: CheckedCases, team: Team,
             record.save(request.folder)
     else:
         refuse_another(record, taught, pack.name, split, request.folder)
-        if request.steps is not None:
-            record = replace(record, settings=replace(record.settings, steps=request.steps))
+        if request.steps is not None and request.steps != record.settings.steps:
+            settings = replace(record.settings, steps=request.steps)
+            asked = steps_in_words(settings, len(split.learned), gpu=team.device.type != "cpu", given=True)
+            record = replace(record, settings=settings, reasons=(asked, *record.reasons[1:]))
     heads = ", ".join(split.heads)
     told.words(f"{len(split.learned)} cases to learn from; held out to try it: {len(split.held_out)} of {heads}")
     for reason in record.reasons:
@@ -258,6 +274,8 @@ def _write(
         )  # fmt: skip
         write_text(folder / REPORT, page)
 
+    numbered = [[f"case {n}", r.case, subject_of(r.head)] for n, r in enumerate(results, 1)]
+    write_text(request.folder / NUMBERED, csv_text([["report", "case", "head"], *numbered]))
     if request.out is None:
         with install_folder(request.name, force=request.force) as folder:
             fill(folder)
