@@ -133,7 +133,7 @@ $(VENV)/.runtime: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.development: $(VENV)/.runtime
-	$(PIP) --editable ".[train,test,reference,lint]"
+	$(PIP) --editable ".[train,sign,test,reference,lint]"
 	@touch $@
 
 $(VENV)/.module: $(VENV)/.development

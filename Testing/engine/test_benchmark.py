@@ -183,7 +183,7 @@ def test_without_the_published_networks_the_remedy_is_the_extra(capsys, monkeypa
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "generative", None)
     out = run(capsys, "--tiny", code=2)
-    assert "monai-generative is not installed" in out and "pip install 'vcm-slicer[reference]'" in out
+    assert "monai-generative is not installed" in out and "pip install '.[reference]'" in out
 
 
 @pytest.mark.parametrize(

@@ -1,23 +1,29 @@
 """Real scans become cases: where they lie, what they hold, and what is refused."""
 
+import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from command_line import vcm
 from faults import told, without_its_end
 from phantoms import grid_in, nifti_bytes, rotation, tilted
+from PIL import Image
 from scan_phantom import GRID, classes_of, image_on, intake, labels_on, template
 from small_cohort import write_cohort
 from vcm.errors import VcmError
 from vcm.findings import Level
 from vcm.grid import Grid
+from vcm.pictures.case_sheet import case_sheet
+from vcm.training import scan_sheet
 from vcm.training.cohort_files import read_cases
 from vcm.training.label_reading import LabelReading
 from vcm.training.registration import Pose, register
 from vcm.training.scan_case import take_in
 from vcm.training.scan_folder import summary, take_in_folder
 from vcm.training.scan_pairs import Scan, Scans, find_scans, pair_by_name
+from vcm.training.scan_sheet import write_sheets
 from vcm.volume import Volume
 from vcm.volumes.volume_files import write_volume
 
@@ -215,6 +221,63 @@ def test_every_scan_stands_in_one_table_or_the_other(folder):
     assert record["usable"] and record["brain_overlap"] > 0.95 and record["findings"]
     assert summary(arrivals)[0] == "1 of 4 scans are cases now; 3 were refused"
     assert b"synthetic" not in (out / "cases/good/image.nii.gz").read_bytes()
+
+
+def test_tables_and_records_name_files_as_they_were_given(folder):
+    """A table is sent to others more readily than a scan: no folder of the user's stands in it."""
+    (folder / "seg" / "deep").mkdir()
+    (folder / "seg/nobody_seg.nii.gz").rename(folder / "seg/deep/nobody_seg.nii.gz")
+    (folder / "T1w/blank_T1w.nii.gz").write_bytes(b"no image")
+    run(folder)
+    out = folder / "cohort"
+    for path in (out / "refused.csv", out / "cases.csv", *(out / "findings").glob("*.json")):
+        assert str(folder) not in path.read_text() and folder.name not in path.read_text(), path
+    refused = (out / "refused.csv").read_text()
+    assert "deep/nobody_seg.nii.gz" in refused and "blank_T1w.nii.gz is named like a NIfTI image" in refused
+
+
+def test_a_scan_that_is_named_like_a_formula_is_text_in_every_table(folder):
+    for kind in ("T1w", "seg"):
+        (folder / kind / f"good_{kind}.nii.gz").rename(folder / kind / f"=cmd|calc_{kind}.nii.gz")
+        (folder / kind / f"blank_{kind}.nii.gz").rename(folder / kind / f"@sum_{kind}.nii.gz")
+    run(folder)
+    for name in ("cases.csv", "refused.csv"):
+        with (folder / "cohort" / name).open(newline="") as stream:
+            cells = [cell for row in csv.reader(stream) for cell in row]
+        assert any("=cmd|calc" in cell or "@sum" in cell for cell in cells)
+        assert not [cell for cell in cells if cell[:1] in ("=", "+", "@", "\t", "\r")]
+    (case,) = read_cases(folder / "cohort")
+    assert case.head == "=cmd|calc_T1w.nii.gz"
+
+
+def test_a_folder_that_holds_no_case_yet_may_be_begun_with_other_options(folder):
+    for path in (folder / "seg").iterdir():
+        write_volume(path, Volume(np.zeros(LAS.shape, np.uint8), LAS))
+    assert not [arrival for arrival in run(folder) if arrival.entry]
+    scans = find_scans(folder / "T1w", folder / "seg")
+    assert not [arrival for arrival in take_in_folder(scans, intake("rigid"), folder / "cohort") if arrival.entry]
+
+
+def test_sheets_show_every_case_the_worst_overlap_first(folder, monkeypatch):
+    run(folder)
+    (entry,) = read_cases(folder / "cohort")
+    drawn = []
+    monkeypatch.setattr(scan_sheet, "case_sheet", lambda rows, **words: drawn.append(rows) or case_sheet(rows, **words))
+    others = [replace(entry, folder=entry.folder.with_name(f"c{n}")) for n in range(13)]
+    for other in others:
+        other.folder.symlink_to(entry.folder, target_is_directory=True)
+    (folder / "cohort" / "sheet-9.png").touch()
+    paths = write_sheets([entry, *others], {"c7": 0.71, "good": 0.98, "c3": 0.9}, folder / "cohort")
+    assert [path.name for path in paths] == ["sheet-1.png", "sheet-2.png"]
+    assert not (folder / "cohort" / "sheet-9.png").exists()
+    captions = [row.caption for rows in drawn for row in rows]
+    assert captions[:3] == [f"{name}: overlap with the template {dice}" for name, dice in
+                            (("c7", "0.71"), ("c3", "0.90"), ("good", "0.98"))]  # fmt: skip
+    assert len(captions) == 14
+    with Image.open(paths[0]) as picture:
+        colours = np.asarray(picture.convert("RGB")).reshape(-1, 3)
+        assert "synthetic" not in picture.text["Description"].lower()
+    assert len(np.unique(colours[np.ptp(colours, axis=1) > 60], axis=0)) > 10  # contours are not grey
 
 
 def test_a_folder_is_continued_without_bringing_in_its_scans_again(folder):

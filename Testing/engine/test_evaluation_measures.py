@@ -135,9 +135,31 @@ def test_a_mean_leaves_out_what_was_not_measured():
     assert mean_of([0.5, None, 0.7, math.nan]).mean == pytest.approx(0.6)
     assert mean_of([0.5, None, 0.7]).count == 2
     assert mean_of([None]).count == 0 and math.isnan(mean_of([]).mean)
-    low, high = stats.t.interval(0.95, 3, loc=2.5, scale=stats.sem([1, 2, 3, 4]))
-    assert mean_with_interval([1, 2, 3, 4]) == pytest.approx((2.5, low, high))
     assert mean_with_interval([0.4]) == (0.4, 0.4, 0.4)
+
+
+@pytest.mark.parametrize("values", [[0.752, 0.63], [33.4, 6.1], [0.0, 1.0, 1.0], [0.99] * 4 + [1.0]])
+def test_an_interval_never_leaves_the_range_of_its_values(values):
+    mean, low, high = mean_with_interval(values)
+    assert mean == pytest.approx(np.mean(values)) and min(values) <= low <= mean <= high <= max(values)
+    if len(values) < 5:
+        assert (low, high) == (min(values), max(values))
+
+
+def test_an_interval_of_many_values_is_that_of_other_programs():
+    values = np.random.default_rng(4).normal(0.7, 0.1, 60)
+    theirs = stats.bootstrap((values,), np.mean, method="percentile", rng=np.random.default_rng(1)).confidence_interval
+    student = stats.t.interval(0.95, 59, loc=values.mean(), scale=stats.sem(values))
+    _, low, high = mean_with_interval(values)
+    assert (low, high) == pytest.approx((theirs.low, theirs.high), abs=0.003)
+    assert (low, high) == pytest.approx(student, abs=0.003)
+    assert mean_with_interval(values) == mean_with_interval(values)
+
+
+def test_intervals_hold_the_mean_as_often_as_they_say():
+    rng = np.random.default_rng(5)
+    held = [low <= 0.8 <= high for _, low, high in (mean_with_interval(rng.beta(8, 2, 12)) for _ in range(300))]
+    assert np.mean(held) == pytest.approx(0.95, abs=0.04)
 
 
 def test_correlations_have_fishers_interval():

@@ -354,7 +354,7 @@ def test_a_pack_that_was_taught_in_a_patients_folder_tells_nothing_of_it(cohort,
     ).code == 0  # fmt: skip
     pack = tmp_path / "packs" / "mine"
     contents = b"".join(path.name.encode() + path.read_bytes() for path in pack.rglob("*") if path.is_file())
-    for secret in ("Miller", "Anna", "1950", "T1w", str(tmp_path), tmp_path.name):
+    for secret in ("Miller", "Anna", "1950", "_T1w", str(tmp_path), tmp_path.name):
         assert secret.encode() not in contents, secret
     assert "1 left out: " in (pack / "report.html").read_text("utf-8")
     card = (pack / "README.md").read_text("utf-8")

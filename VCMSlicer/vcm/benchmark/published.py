@@ -76,5 +76,5 @@ def require_reference() -> None:
         raise VcmError(
             Code.BAD_REQUEST,
             "The benchmark compares with the published networks, but monai-generative is not installed.",
-            "Install it: pip install 'vcm-slicer[reference]'",
+            "Install it in the repository's folder: pip install '.[reference]'",
         ) from error

@@ -22,7 +22,7 @@ Examples:
   vcm bench --tiny          a few seconds on any processor
 
 The released way is monai-generative's networks in fp32 (under fp16 autocast on a GPU), with the condition encoded at
-every step; it needs `pip install 'vcm-slicer\\[reference]'`. Ctrl-C ends the way being measured, not the other.
+every step; it needs `pip install '.\\[reference]'`. Ctrl-C ends the way being measured, not the other.
 """
 
 

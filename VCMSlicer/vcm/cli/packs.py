@@ -87,17 +87,40 @@ def info_command(name: Name, as_json: AsJson = False) -> None:
     print_table(("field", "value"), [(key.replace("_", " "), in_words(value)) for key, value in facts.items()])
 
 
-@app.command("verify", epilog="Example: vcm packs verify brainldm-mini")
+@app.command("sign", epilog="Example: vcm packs sign my-ventricles --key private.pem")
+def sign_command(
+    name: Name,
+    key: Annotated[Path, typer.Option(help="Your private key: an elliptic curve's, in PEM.", show_default=False)],
+) -> None:
+    """Sign every file of a pack with your private key, for those who have your public key."""
+    from vcm.packs.signing import sign_pack
+    from vcm.packs.store import find_pack
+
+    pack = find_pack(name)
+    with status_line(f"signing {pack.name}"):
+        signature = sign_pack(pack, key)
+    tell(f"Signed {pack.name}: {signature}")
+
+
+@app.command(
+    "verify", epilog="Example: vcm packs verify brainldm-mini. Or: vcm packs verify my-ventricles --key publisher.pem"
+)
 def verify_command(
     names: Annotated[list[str] | None, typer.Argument(help="Packs to check; all, if none is named.")] = None,
+    key: Annotated[
+        Path | None, typer.Option(help="The publisher's public key: also check the signatures of the packs named.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare every byte of packs with the hashes in their manifests."""
+    """Compare every byte of packs with the hashes in their manifests and, with a key, with their signature."""
     from vcm.packs.store import InstalledPack, find_pack, list_packs
 
+    if key is not None and not names:
+        raise VcmError(Code.BAD_REQUEST, "Name the packs that this key has signed.", "vcm packs verify NAME --key KEY")
     named = [InstalledPack(pack.name, pack.folder, pack) for pack in map(find_pack, names or [])]
     entries = named or list_packs()
-    problems = {entry.name: _verify(entry) for entry in entries}
+    problems = {entry.name: _verify(entry, key) for entry in entries}
+    good = "whole, and signed with this key" if key else "whole"
     if as_json:
         results = [
             {"name": name, "ok": error is None, "problem": error.as_dict() if error else None}
@@ -109,7 +132,7 @@ def verify_command(
         return
     print_table(
         ("name", "state"),
-        [(plain(name), plain(error.sentence) if error else "whole") for name, error in problems.items()],
+        [(plain(name), plain(error.sentence) if error else good) for name, error in problems.items()],
     )
     for error in problems.values():
         if error:
@@ -207,7 +230,8 @@ def remove_command(
     tell(f"Removed {name}.")
 
 
-def _verify(entry: InstalledPack) -> VcmError | None:
+def _verify(entry: InstalledPack, key: Path | None) -> VcmError | None:
+    from vcm.packs.signing import verify_signature
     from vcm.packs.store import verify
 
     if entry.pack is None:
@@ -215,6 +239,8 @@ def _verify(entry: InstalledPack) -> VcmError | None:
     try:
         with status_line(f"checking {entry.name}"):
             verify(entry.pack)
+            if key is not None:
+                verify_signature(entry.pack, key)
     except VcmError as error:
         return error
     return None

@@ -25,7 +25,7 @@ class Team:
             raise VcmError(
                 Code.BAD_REQUEST,
                 "Training needs the package accelerate, which is not installed.",
-                "Install it beside VCMSlicer: pip install 'vcm-slicer[train]'",
+                "Install it in the repository's folder: pip install '.[train]'",
             ) from error
         from vcm.machine.runtime import choose_runtime
 
