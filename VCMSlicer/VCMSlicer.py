@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import slicer
+import vtk
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
@@ -20,7 +21,8 @@ from slicer.util import VTKObservationMixin
 from VCMSlicerLib.environment import Environment
 from VCMSlicerLib.logicFacade import LogicFacade
 from VCMSlicerLib.parameters import VCMParameters
-from VCMSlicerLib.results import Results
+from VCMSlicerLib.resultRemoval import removeLeftBehind
+from VCMSlicerLib.results import ROLE, Results
 from VCMSlicerLib.workerClient import WorkerClient
 
 RESOURCES = Path(__file__).parent / "Resources"
@@ -72,6 +74,7 @@ class VCMSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             (slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose),
             (slicer.mrmlScene.EndCloseEvent, self.onSceneChanged),
             (slicer.mrmlScene.EndImportEvent, self.onSceneChanged),
+            (slicer.mrmlScene.NodeRemovedEvent, self.onNodeRemoved),
         ):
             self.addObserver(slicer.mrmlScene, event, handler)
 
@@ -91,6 +94,8 @@ class VCMSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.removeObservers()
         if self.panel is not None:
             self.panel.cleanup()
+            # Slicer only hides the old panel when the module is reloaded, and its widgets hold what they call.
+            self.panel.widget.deleteLater()
             self.panel = None
         if self.logic is not None:
             self.logic.shutdown()
@@ -110,6 +115,13 @@ class VCMSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.parent.isEntered:
             self.panel.setParameters(self.logic.getParameterNode())
             self.panel.afterSceneChanged()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onNodeRemoved(self, _caller: Any, _event: Any, node: Any) -> None:
+        """A result was removed, perhaps in another module."""
+        if self.panel is not None and node.GetAttribute(ROLE) and not slicer.mrmlScene.IsClosing():
+            removeLeftBehind(node)
+            self.panel.refreshLater()
 
 
 class VCMSlicerLogic(LogicFacade, ScriptedLoadableModuleLogic):

@@ -13,6 +13,7 @@ from VCMSlicerLib.processTree import endTree
 
 KEPT_LINES = 60
 NEVER_RAN = -1
+_ERROR = "errorOccurred(QProcess::ProcessError)"
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class CommandSequence:
             process.setProcessEnvironment(environment)
         process.connect("readyReadStandardOutput()", self._read)
         process.connect("finished(int,QProcess::ExitStatus)", self._finished)
-        process.connect("errorOccurred(QProcess::ProcessError)", self._failed)
+        process.connect(_ERROR, self._failed)
         process.start(step.program, list(step.arguments))
         process.closeWriteChannel()
 
@@ -113,7 +114,18 @@ class CommandSequence:
             self._end(int(exitCode) or NEVER_RAN)
         else:
             # Not from within this process's own signal: the next one takes its place, and it would be gone too soon.
-            qt.QTimer.singleShot(0, self._next)
+            qt.QTimer.singleShot(0, self._goOn)
+
+    def _goOn(self) -> None:
+        self._letGo()
+        self._next()
+
+    def _letGo(self) -> None:
+        """The process holds the methods it is connected to, and with them this object."""
+        if self._process is not None:
+            for signal in ("readyReadStandardOutput()", "finished(int,QProcess::ExitStatus)", _ERROR):
+                self._process.disconnect(signal)
+            self._process = None
 
     def _failed(self, error: Any) -> None:
         if error == qt.QProcess.FailedToStart:
@@ -124,4 +136,8 @@ class CommandSequence:
         if not self._over:
             self._over = True
             end = SequenceEnd(exitCode, tuple(self._lines), self._cancelled, self._step)
-            qt.QTimer.singleShot(0, lambda: self._onEnd(end))
+            qt.QTimer.singleShot(0, lambda: self._tellEnd(end))
+
+    def _tellEnd(self, end: SequenceEnd) -> None:
+        self._letGo()
+        self._onEnd(end)

@@ -100,11 +100,15 @@ class Job:
         """Called by the logic when the client has had the last word on it."""
         for remove in self._removes:
             remove()
+        self._removes.clear()
         self.outcome = outcome
         if isinstance(outcome, Examined):
             self.findings = list(outcome.findings)
         self._follow(self._client.state)
         self._finished.notify(self)
+        # What listens knows the job, and the job has nothing more to say: together they would keep its volumes.
+        for observers in (self._progress, self._previews, self._finished, self._changed):
+            observers.clear()
 
     def _follow(self, state: JobState) -> None:
         if state is not self._state:

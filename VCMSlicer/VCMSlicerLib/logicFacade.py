@@ -181,6 +181,8 @@ class LogicFacade:
         def ended(outcome: Any) -> None:
             self._stopPreloading()
             self._cleanUp(run, outcome, request)
+            if self._job is job:
+                self._job, self._run, self._choices = None, None, []
             job.end(outcome)
 
         if isinstance(request, Generate):

@@ -34,6 +34,10 @@ class Observers:
 
         return remove
 
+    def clear(self) -> None:
+        """Take all out again."""
+        self._callbacks.clear()
+
     def notify(self, *arguments: Any) -> None:
         """Call all that are there now."""
         for callback in list(self._callbacks):

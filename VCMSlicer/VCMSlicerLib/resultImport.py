@@ -24,33 +24,36 @@ def imagePaths(generated: Generated) -> list[str]:
 
 
 class Preloading:
-    """Reads files for `scene.takeImage`, a little at each turn of the event loop, then calls `onReady(error)`."""
+    """Reads files for `scene.takeImage`, a little at each turn of the event loop, then calls `onReady(error)`.
+
+    Each turn asks for the next: a timer connected to a method would hold this, the job and its images for ever.
+    """
 
     def __init__(self, paths: list[str], onReady: Callable[[Exception | None], None]) -> None:
         self._work = _readAll(paths)
-        self._onReady = onReady
-        self._timer = qt.QTimer()
-        self._timer.setInterval(0)
-        self._timer.connect("timeout()", self._goOn)
-        self._timer.start()
+        self._onReady: Callable[[Exception | None], None] | None = onReady
+        qt.QTimer.singleShot(0, self._goOn)
 
     def stop(self) -> None:
         """Read no further; `onReady` is not called."""
-        self._timer.stop()
+        self._onReady = None
 
     def _goOn(self) -> None:
+        if self._onReady is None:
+            return
         end = time.perf_counter() + SLICE_SECONDS
         error: Exception | None = None
         try:
             while time.perf_counter() < end:
                 next(self._work)
+            qt.QTimer.singleShot(0, self._goOn)
             return
         except StopIteration:
             pass
         except Exception as problem:
             error = problem
-        self._timer.stop()
-        self._onReady(error)
+        onReady, self._onReady = self._onReady, None
+        onReady(error)
 
 
 def _readAll(paths: list[str]) -> Iterator[None]:

@@ -56,12 +56,19 @@ def _leaveSequence(sequence: Any, node: Any) -> None:
     slicer.mrmlScene.RemoveNode(sequence)
 
 
-def _removeNode(node: Any) -> None:
-    """A node with those that say how it is shown and stored, which would stay behind."""
-    beside = [node.GetNthStorageNode(n) for n in range(node.GetNumberOfStorageNodes())] if node.IsA(STORABLE) else []
+def removeLeftBehind(node: Any) -> None:
+    """Remove what said how a node that has left the scene was shown and stored; it would keep the voxels."""
+    identities = (
+        [node.GetNthStorageNodeID(n) for n in range(node.GetNumberOfStorageNodes())] if node.IsA(STORABLE) else []
+    )
     if node.IsA(DISPLAYABLE):
-        beside += [node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes())]
-    slicer.mrmlScene.RemoveNode(node)
-    for other in beside:
+        identities += [node.GetNthDisplayNodeID(n) for n in range(node.GetNumberOfDisplayNodes())]
+    for identity in filter(None, identities):
+        other = slicer.mrmlScene.GetNodeByID(identity)
         if other is not None:
             slicer.mrmlScene.RemoveNode(other)
+
+
+def _removeNode(node: Any) -> None:
+    slicer.mrmlScene.RemoveNode(node)
+    removeLeftBehind(node)

@@ -42,10 +42,14 @@ class WorkerProcess:
         self._waiting: list[Message] = []
         self._over = self._ended = self._willGoOn = False
         self._process = qt.QProcess()
-        self._process.connect("readyReadStandardOutput()", self._read)
-        self._process.connect("readyReadStandardError()", self._read)
-        self._process.connect("finished(int,QProcess::ExitStatus)", self._finished)
-        self._process.connect("errorOccurred(QProcess::ProcessError)", self._failed)
+        self._slots: list[tuple[str, Callable[..., None]]] = [
+            ("readyReadStandardOutput()", self._read),
+            ("readyReadStandardError()", self._read),
+            ("finished(int,QProcess::ExitStatus)", self._finished),
+            ("errorOccurred(QProcess::ProcessError)", self._failed),
+        ]
+        for signal, slot in self._slots:
+            self._process.connect(signal, slot)
 
     @property
     def alive(self) -> bool:
@@ -89,17 +93,26 @@ class WorkerProcess:
             pass
         self._over = True
         endTree(int(self._process.processId()), self.hello.pid if self.hello else 0)
-        self._keepUntilFinished()
+        if self._process.state() == qt.QProcess.NotRunning:
+            self._letGoLater()
+        else:
+            _ending.add(self._process)
 
     def wait(self, milliseconds: int) -> bool:
         """Whether it has ended within so long; nothing else happens meanwhile."""
         return self._process.state() == qt.QProcess.NotRunning or bool(self._process.waitForFinished(milliseconds))
 
-    def _keepUntilFinished(self) -> None:
-        process = self._process
-        if process.state() != qt.QProcess.NotRunning:
-            _ending.add(process)
-            process.connect("finished(int,QProcess::ExitStatus)", lambda *_arguments: _ending.discard(process))
+    def _letGoLater(self) -> None:
+        """Whoever hears of the end may let go of us, and Qt's object must not go while its signal is on the way."""
+        _ending.add(self._process)
+        qt.QTimer.singleShot(0, self._letGo)
+
+    def _letGo(self) -> None:
+        """The process holds the methods it is connected to, and with them this object, which holds the process."""
+        for signal, slot in self._slots:
+            self._process.disconnect(signal, slot)
+        self._slots.clear()
+        _ending.discard(self._process)
 
     def _read(self) -> None:
         """Take what has come, at most for a moment; what is left is read after other events had their turn."""
@@ -145,6 +158,7 @@ class WorkerProcess:
         self._onItem(item)
 
     def _finished(self, exitCode: int, exitStatus: Any) -> None:
+        self._letGoLater()
         if self._over:
             return
         self._ended, self._willGoOn = True, False
@@ -153,9 +167,6 @@ class WorkerProcess:
             self._hear(item)
         if self._line.strip():
             self._onWords(self._line)
-        # Whoever hears of the end may let go of us, and Qt's object must not go while its signal is on the way.
-        _ending.add(self._process)
-        qt.QTimer.singleShot(0, lambda: _ending.discard(self._process))
         if not self._over:
             self._over = True
             self._onEnded(self._endInWords(int(exitCode), exitStatus == qt.QProcess.CrashExit))
@@ -164,6 +175,7 @@ class WorkerProcess:
         # Of these errors only this one comes without a `finished` after it.
         if error != qt.QProcess.FailedToStart or self._over:
             return
+        self._letGoLater()
         self._over = True
         sentence = _("{program} cannot be started: {reason}.")
         reason = str(self._process.errorString()).rstrip(".")

@@ -38,7 +38,7 @@ class ConditionsPanel:
         self._infos: tuple[ConditionInfo, ...] | None = None
         self._watched: dict[Any, list[int]] = {}
         self._skull: SkullDialog | None = None
-        self._timer = qt.QTimer()
+        self._timer = qt.QTimer(ui.startDemoButton)
         self._timer.setSingleShot(True)
         self._timer.setInterval(LOOK_AFTER_MS)
         self._timer.connect("timeout()", self.look)

@@ -33,7 +33,7 @@ class GeneratePanel:
         self._start, self._obstacle, self._remedies = start, obstacle, remedies
         self._problem: Problem | None = None
         self._showing = False
-        self._timer = qt.QTimer()
+        self._timer = qt.QTimer(ui.generateButton)
         self._timer.setInterval(TICK_MS)
         self._timer.connect("timeout()", self.showProgress)
         ui.generateButton.connect("clicked()", self._onClicked)

@@ -43,7 +43,7 @@ class Panel:
         self.context = PanelContext(logic, logic.client, logic.environment, logic.results, Comparison())
         self.context.packs = logic.packs()
         self._refreshing = False
-        self._later = qt.QTimer()
+        self._later = qt.QTimer(self.widget)  # goes with it, and with what it is connected to
         self._later.setSingleShot(True)
         self._later.setInterval(0)
         self._later.connect("timeout()", self.refresh)

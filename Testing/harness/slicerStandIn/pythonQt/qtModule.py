@@ -14,7 +14,6 @@ from .uiLoader import UiLoader, registerWidgetClasses
 # One application object exists and cannot be derived a second time; slicer.app is it.
 _KEPT_AS_THEY_ARE = {"QCoreApplication", "QGuiApplication", "QApplication"}
 
-
 _singleShotOfQt = QtCore.QTimer.singleShot
 
 
