@@ -24,6 +24,7 @@ set(MODULE_PYTHON_SCRIPTS
   VCMSlicerLib/measuredSegmentation.py
   VCMSlicerLib/modelDownload.py
   VCMSlicerLib/niftiFile.py
+  VCMSlicerLib/nvidiaCards.py
   VCMSlicerLib/observers.py
   VCMSlicerLib/overlay.py
   VCMSlicerLib/packCatalogue.py
@@ -64,6 +65,7 @@ set(MODULE_PYTHON_SCRIPTS
   VCMSlicerLib/sliceViews.py
   VCMSlicerLib/startPoints.py
   VCMSlicerLib/startWorker.py
+  VCMSlicerLib/torchBuild.py
   VCMSlicerLib/userFolders.py
   VCMSlicerLib/watchdog.py
   VCMSlicerLib/workerClient.py

@@ -23,11 +23,15 @@ class backends:
         is_available = staticmethod(lambda: False)
 class cuda:
     is_available = staticmethod(lambda: False)
+class Array(tuple):
+    def to(self, device):
+        return self
 def from_numpy(shape):
-    return shape
+    return Array(shape)
 def ones(*shape):
-    return shape
+    return Array(shape)
 TOTAL = 480.0
+__version__ = 'VERSION'
 """
 
 
@@ -52,7 +56,8 @@ def fewRequirements(path):
 def makeWheels(folder, wrongSum=False):
     """Wheels that fulfil all requirements, and the few; returns their paths by name."""
     folder.mkdir(parents=True, exist_ok=True)
-    sources = {"numpy": NUMPY, "torch": TORCH.replace("480.0", "479.0") if wrongSum else TORCH}
+    torch = TORCH.replace("VERSION", dict(pinned())["torch"])
+    sources = {"numpy": NUMPY, "torch": torch.replace("480.0", "479.0") if wrongSum else torch}
     made = {name: makeWheel(folder, name, version, sources.get(name, "")) for name, version in pinned()}
     others = [MODULES.get(name, name) for name, _version in pinned() if name not in sources]
     made[REST] = makeWheel(folder, REST, REST_VERSION, "", others)

@@ -18,10 +18,9 @@ from VCMSlicerLib import installation, installPlan, packageFolder
 from VCMSlicerLib.commandSequence import CommandSequence, SequenceEnd, Step
 from VCMSlicerLib.diagnosticBundle import known, writeBundle
 from VCMSlicerLib.environment import Environment
-from VCMSlicerLib.installPlan import APPLE, CPU, NVIDIA, makePlan
+from VCMSlicerLib.installPlan import APPLE, CPU, NVIDIA
 from VCMSlicerLib.jobs import Failure, JobState, WorkerClient
 from VCMSlicerLib.jobState import NO_ENVIRONMENT
-from VCMSlicerLib.packageFolder import PackageFolder
 from VCMSlicerLib.packCatalogue import findPack
 from VCMSlicerLib.preflight import Level, worst
 
@@ -452,15 +451,3 @@ def test_no_steps_are_a_good_end():
 def test_pips_words_become_a_sentence_and_a_remedy(line, code):
     failure = installation.pipFailure(SequenceEnd(1, ("before", line), step=Step("Unpacking", "python", ())))
     assert failure.code == code and failure.sentence and failure.remedy and line in failure.log
-
-
-def test_the_index_follows_processor_and_system(monkeypatch, tmp_path):
-    folder = PackageFolder(tmp_path)
-    for system, processor, expected in (
-        ("linux", CPU, "whl/cpu"), ("linux", NVIDIA, ""), ("win32", NVIDIA, "whl/cu126"), ("win32", CPU, "whl/cpu"),
-        ("darwin", APPLE, ""),
-    ):  # fmt: skip
-        monkeypatch.setattr(installPlan.sys, "platform", system)
-        arguments = makePlan(folder, processor=processor).resolve("python")[0].arguments
-        given = [argument for argument in arguments if argument.startswith("https://")]
-        assert (given == []) if not expected else given[0].endswith(expected)

@@ -32,6 +32,7 @@ from VCMSlicerLib.preflight import (
     modelItem,
     versionsItem,
 )
+from VCMSlicerLib.torchBuild import DEVICES, InstalledTorch, whyNone
 from VCMSlicerLib.userFolders import dataFolder, packsFolder, runsFolder
 from VCMSlicerLib.workerCommand import WorkerCommand
 
@@ -67,7 +68,21 @@ class Environment:
     @property
     def ready(self) -> bool:
         """Whether a worker can be started."""
-        return bool(self.interpreter) or self.folder.ready
+        return bool(self.interpreter) or (self.folder.ready and not self._sharedTorchGone)
+
+    @property
+    def sharedTorch(self) -> str:
+        """The folder of Slicer's own packages that PyTorch is taken from; empty where it is one of our own."""
+        return str(self.folder.marker().get("sharedTorch", ""))
+
+    @property
+    def deviceProblem(self) -> str:
+        """Why the graphics card did not compute when it was last checked, or empty."""
+        return str((self._found or self.folder.marker()).get("deviceProblem", ""))
+
+    @property
+    def _sharedTorchGone(self) -> bool:
+        return bool(self.sharedTorch) and not (Path(self.sharedTorch) / "torch").is_dir()
 
     @property
     def versions(self) -> dict[str, str]:
@@ -95,7 +110,8 @@ class Environment:
         if self.interpreter:
             return _("Uses the Python that you chose: {path}.").format(path=self.interpreter)
         if self.folder.ready:
-            return _("Ready.")
+            gone = _("The PyTorch that was in Slicer is gone. Set it up again.")
+            return gone if self._sharedTorchGone else _("Ready.")
         if self.folder.outdated:
             return _("Made for another version of this module. Set it up again.")
         if self.folder.begun:
@@ -110,10 +126,11 @@ class Environment:
                 sentence = _("The Python that was chosen is not there: {path}.").format(path=self.interpreter)
                 return Failure(NO_ENVIRONMENT, sentence, _("Choose another, or set the environment up."))
             return WorkerCommand(self.interpreter, (str(START_SCRIPT),), {**_plainEnvironment(), **environment})
-        if not self.folder.ready:
-            sentence = _("The AI libraries are not set up. {state}").format(state=self.stateWords())
+        if not self.ready:
+            sentence = _("The computing packages are not set up. {state}").format(state=self.stateWords())
             return Failure(NO_ENVIRONMENT, sentence, _("Set up the environment."))
-        arguments = (str(START_SCRIPT), "--packages", str(self.folder.packages))
+        shared = ("--shared-torch", self.sharedTorch) if self.sharedTorch else ()
+        arguments = (str(START_SCRIPT), "--packages", str(self.folder.packages), *shared)
         return WorkerCommand(self.python(), arguments, {**os.environ, **environment})
 
     def python(self) -> str:
@@ -125,9 +142,14 @@ class Environment:
 
     # What the user asks for
 
-    def plan(self, wheels: str | Path | None = None, processor: str | None = None) -> InstallPlan:
-        """What `install` would do, for the user to agree to."""
-        return makePlan(self.folder, Path(wheels) if wheels else None, processor)
+    def plan(
+        self,
+        wheels: str | Path | None = None,
+        processor: str | None = None,
+        shared: InstalledTorch | None = None,
+    ) -> InstallPlan:
+        """What `install` would do, for the user to agree to; `shared` is a PyTorch that is there already."""
+        return makePlan(self.folder, Path(wheels) if wheels else None, processor, shared)
 
     def install(self, plan: InstallPlan | None = None, onEnd: Answer | None = None) -> None:
         """Set it up in the background. What was downloaded stays where it is broken off, and is used the next time."""
@@ -135,7 +157,7 @@ class Environment:
             callOnce(onEnd, Failure(NO_ENVIRONMENT, _("The environment is being set up already."), _("Wait for it.")))
             return
         plan = plan or self.plan()
-        problem = self._cannotBegin(plan)
+        problem = self.whyNot(plan)
         if problem is not None:
             self._answer(onEnd, problem)
             return
@@ -162,7 +184,9 @@ class Environment:
             failure, self._found = readCheck(end)
             self._answer(onEnd, failure)
 
-        step = Step(_("Checking"), command.program, (*command.arguments, "--check"))
+        device = "" if self.interpreter else DEVICES.get(str(self.folder.marker().get("processor")), "")
+        wanted = ("--device", device) if device else ()
+        step = Step(_("Checking"), command.program, (*command.arguments, "--check", *wanted))
         self._programs.run([step], ended, command.environment)
 
     def cancel(self) -> None:
@@ -193,7 +217,7 @@ class Environment:
         """The lights before Generate; `machine` is the worker's answer to a Preflight, once there is one."""
         items = [PreflightItem(_("Environment"), Level.GREEN if self.ready else Level.RED, self.stateWords())]
         items.append(modelItem(pack))
-        items.append(deviceItem(machine, device))
+        items.append(deviceItem(machine, device, "" if self.interpreter else self.deviceProblem))
         if machine is not None:
             items.append(memoryItem(machine, pack, device))
         items.append(diskItem(runsFolder(), machine))
@@ -221,7 +245,11 @@ class Environment:
 
     # How it goes
 
-    def _cannotBegin(self, plan: InstallPlan) -> Failure | None:
+    def whyNot(self, plan: InstallPlan) -> Failure | None:
+        """Why a plan cannot even begin; None where it can. Nothing is downloaded for the answer."""
+        reason = whyNone() if plan.wheels is None and plan.shared is None else ("", "")
+        if reason[0]:
+            return Failure(NO_ENVIRONMENT, *reason)
         if plan.wheels is not None and not any(plan.wheels.glob("*.whl")):
             sentence = _("There are no *.whl files in {folder}.").format(folder=plan.wheels)
             return Failure(NO_ENVIRONMENT, sentence, _("Choose the folder that they were downloaded into."))

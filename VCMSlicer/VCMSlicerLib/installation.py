@@ -90,7 +90,8 @@ class Installation:
         failure, found = readCheck(end)
         if failure is None:
             try:
-                folder.finish({**found, "processor": self._plan.processor})
+                shared = {"sharedTorch": str(self._plan.shared.folder)} if self._plan.shared is not None else {}
+                folder.finish({**found, "processor": self._plan.processor, **shared})
             except OSError as error:
                 sentence = _("The packages cannot be put in place: {reason}.").format(reason=error.strerror)
                 failure = Failure(NO_ENVIRONMENT, sentence, _("Restart Slicer and try again."))

@@ -11,7 +11,8 @@ from pathlib import Path
 from slicer.i18n import tr as _
 from vcm.protocol import Device, Machine
 
-from VCMSlicerLib.installPlan import freeDisk, hasNvidiaDriver
+from VCMSlicerLib.installPlan import freeDisk
+from VCMSlicerLib.nvidiaCards import hasNvidiaDriver
 from VCMSlicerLib.packInfo import READY, PackInfo
 
 GIGABYTE = 1e9
@@ -45,9 +46,16 @@ def worst(items: list[PreflightItem]) -> Level:
     return max((item.level for item in items), key=order.index, default=Level.GREEN)
 
 
-def deviceItem(machine: Machine | None, device: str = "auto") -> PreflightItem:
-    """Where it will be computed. That a user chose the processor themselves is nothing to warn them of."""
-    return PreflightItem(_("Processor"), *_deviceWords(machine, device))
+def deviceItem(machine: Machine | None, device: str = "auto", deviceProblem: str = "") -> PreflightItem:
+    """Where it will be computed. That a user chose the processor themselves is nothing to warn them of.
+
+    `deviceProblem` is why the graphics card did not compute when the packages were checked.
+    """
+    level, words = _deviceWords(machine, device)
+    chosen = chosenDevice(machine, device) if machine is not None else None
+    if deviceProblem and device != "cpu" and (chosen is None or chosen.name == "cpu"):
+        level, words = Level.AMBER, " ".join([deviceProblem, _("The processor will do it, slower.")])
+    return PreflightItem(_("Processor"), level, words)
 
 
 def _deviceWords(machine: Machine | None, device: str) -> tuple[Level, str]:

@@ -26,11 +26,12 @@ class GeneratePanel:
         context: PanelContext,
         *,
         start: Callable[[], None],
+        setUp: Callable[[Callable[[], None]], None],
         obstacle: Callable[[], str],
         remedies: dict[Remedy, Callable[[], None]],
     ) -> None:
         self.ui, self.context = ui, context
-        self._start, self._obstacle, self._remedies = start, obstacle, remedies
+        self._start, self._setUp, self._obstacle, self._remedies = start, setUp, obstacle, remedies
         self._problem: Problem | None = None
         self._showing = False
         self._timer = qt.QTimer(ui.generateButton)
@@ -50,7 +51,7 @@ class GeneratePanel:
             release()
 
     def whyNot(self) -> str:
-        """Why Generate cannot be pressed now, in a sentence; empty when it can."""
+        """Why Generate cannot be pressed now, in a sentence; empty when it can, also where it begins by setting up."""
         context, pack = self.context, self.context.pack
         if context.parameters is None:
             return _("There is no scene.")
@@ -59,14 +60,15 @@ class GeneratePanel:
         if pack.state != READY:
             return f"{pack.title}: {pack.words}"
         if context.control is None and context.parameters.controlName:
-            return _("The control of this scene is not on this computer. Choose another in the section Model.")
-        if not context.environment.ready:
-            return _("The computing packages are not set up yet. Press “Set up…” in the section Model.")
+            return _("What this scene's image follows is not on this computer. Choose another in the section Model.")
         return self._obstacle()
 
     def updateFromParameters(self) -> None:
         """Show what the button would do, or why it cannot."""
-        ui, state = self.ui, self.context.client.state
+        ui, state, environment = self.ui, self.context.client.state, self.context.environment
+        if environment.busy and not state.busy:
+            self._showSettingUp()
+            return
         reason = "" if state.busy else self.whyNot()
         ui.generateButton.text = {
             JobState.CANCELLING: _("Cancelling…"),
@@ -76,15 +78,30 @@ class GeneratePanel:
         if state.busy:
             ui.generateButton.toolTip = _("Stop. What was made before stays.")
         else:
-            ui.generateButton.toolTip = reason or _("Make a synthetic T1w image that obeys the conditions.")
-        ui.generateHintLabel.text = reason
-        ui.generateHintLabel.visible = bool(reason)
+            ui.generateButton.toolTip = reason or _("Make a synthetic T1w image that follows the conditions.")
+        first = _("The computing packages are not set up yet: that comes first, after you have seen how much it is.")
+        first = "" if reason or state.busy or environment.ready else first
+        ui.generateHintLabel.text = reason or first
+        ui.generateHintLabel.visible = bool(reason or first)
         ui.progressArea.visible = state.busy
         if self.context.parameters is not None:
             self._showing = True
             ui.livePreviewBox.checked = self.context.parameters.livePreview
             self._showing = False
         self.showProgress()
+
+    def _showSettingUp(self) -> None:
+        """The packages are being set up: that can be broken off, and Generate comes after it."""
+        ui, environment = self.ui, self.context.environment
+        ui.generateButton.text, ui.generateButton.enabled = _("Cancel"), True
+        ui.generateButton.toolTip = _(
+            "Break off the setting up. What was downloaded is kept, so that it can go on later."
+        )
+        ui.generateHintLabel.visible = False
+        ui.progressArea.visible = True
+        ui.progressBar.setRange(0, PROGRESS_STEPS if environment.fraction > 0 else 0)
+        ui.progressBar.value = round(environment.fraction * PROGRESS_STEPS)
+        ui.progressLabel.text = _("Setting up: {step}").format(step=environment.words)
 
     def showProgress(self) -> None:
         """How far the job is, in the bar and in words."""
@@ -115,22 +132,38 @@ class GeneratePanel:
     def showLog(self) -> None:
         """Show what the worker wrote."""
         box = qt.QDialog(self.ui.generateButton.window())
-        box.setWindowTitle(_("Log of the worker"))
+        box.setWindowTitle(_("Log of the computing process"))
         box.setObjectName("VCMSlicerLog")
         box.resize(720, 420)
         layout = qt.QVBoxLayout(box)
         text = qt.QPlainTextEdit()
         text.setReadOnly(True)
-        text.setPlainText(self.context.client.log or _("The worker has not written anything."))
+        text.setPlainText(self.context.client.log or _("Nothing has been written yet."))
         layout.addWidget(text)
         box.setAttribute(qt.Qt.WA_DeleteOnClose, True)
         box.show()
 
     def _onClicked(self) -> None:
-        if self.context.client.state.canCancel:
-            self.context.client.cancel()
-        elif not self.context.client.state.busy and not self.whyNot():
+        client, environment = self.context.client, self.context.environment
+        if client.state.canCancel:
+            client.cancel()
+        elif client.state.busy or self.whyNot():
+            return
+        elif environment.busy:
+            environment.cancel()
+        else:
             self.dismissProblem()
+            self._startOrSetUp()
+
+    def _startOrSetUp(self) -> None:
+        if self.context.environment.ready:
+            self._start()
+        else:
+            self._setUp(self._goOn)
+
+    def _goOn(self) -> None:
+        """What was pressed before the setting up, if it still makes sense."""
+        if not self.context.client.state.busy and self.context.environment.ready and not self.whyNot():
             self._start()
 
     def _onState(self, state: JobState) -> None:
@@ -157,7 +190,7 @@ class GeneratePanel:
 def progressWords(client: Any) -> str:
     """What the job is doing and about how long it will take."""
     if client.state is JobState.STARTING:
-        return _("Starting the worker…")
+        return _("Starting…")
     if client.state is JobState.CANCELLING:
         return _("Cancelling…")
     if client.state is JobState.IMPORTING:
@@ -171,16 +204,16 @@ def stageWords(stage: str) -> str:
     """A stage of the worker's in the user's words.
 
     >>> stageWords("uncontrolled sampling"), stageWords("polishing")
-    ('Forming the image without control', 'Polishing')
+    ('Forming the image without conditions', 'Polishing')
     """
     known = {
         "loading": _("Loading the model"),
         "sampling": _("Forming the image"),
         "matching": _("Fitting it to the image given"),
         "decoding": _("Drawing the image"),
-        "uncontrolled sampling": _("Forming the image without control"),
-        "uncontrolled decoding": _("Drawing the image without control"),
-        "measuring": _("Measuring how well it obeys"),
+        "uncontrolled sampling": _("Forming the image without conditions"),
+        "uncontrolled decoding": _("Drawing the image without conditions"),
+        "measuring": _("Measuring how well it follows"),
         "segmenting": _("Finding the structures"),
     }
     return known.get(stage.strip(), stage.strip().capitalize() or _("Working"))

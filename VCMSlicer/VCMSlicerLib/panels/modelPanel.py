@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from slicer.i18n import tr as _
 from vcm.protocol import Machine, Ready
 
 from VCMSlicerLib.jobState import Failure
+from VCMSlicerLib.nvidiaCards import hasNvidiaDriver
 from VCMSlicerLib.packCatalogue import listPacks
 from VCMSlicerLib.packInfo import AVAILABLE, BROKEN, READY, ControlInfo, PackInfo
 from VCMSlicerLib.packOffers import controlOffers, findOffer, gigabytes
@@ -21,6 +22,7 @@ from VCMSlicerLib.panels.context import AMBER, GREEN, GREY, LAST_PACK, RED, Pane
 from VCMSlicerLib.panels.menus import Entry, makeMenu
 from VCMSlicerLib.parameters import preference, setPreference
 from VCMSlicerLib.preflight import Level, worst
+from VCMSlicerLib.torchBuild import CPU, InstalledTorch, installedTorch
 from VCMSlicerLib.userFolders import packsFolder
 
 DEVICE, PACKS_FOLDER = "device", "packsFolder"
@@ -42,7 +44,7 @@ class ModelPanel:
         ui.modelBox.connect("activated(int)", self._onModelChosen)
         ui.controlBox.connect("activated(int)", self._onControlChosen)
         ui.deviceBox.connect("activated(int)", self._onDeviceChosen)
-        ui.setUpButton.connect("clicked()", self.setUp)
+        ui.setUpButton.connect("clicked()", self._setUpAgain)
         ui.setUpCancelButton.connect("clicked()", context.environment.cancel)
         makeMenu(ui.moreButton, self._menuEntries())
         environment, client = context.environment, context.client
@@ -133,11 +135,18 @@ class ModelPanel:
         chosen = [entry.title for entry in (pack, control) if entry is not None]
         self.ui.modelSection.text = _("Model: {names}").format(names=" · ".join(chosen)) if ready else _("Model")
 
-    def setUp(self, wheels: Path | None = None) -> None:
-        """Install the computing packages, after the user saw what and how much."""
-        plan = self.context.environment.plan(wheels)
-        if slicer.util.confirmOkCancelDisplay(plan.words, _("Set up VCMSlicer")):
-            self.context.environment.install(plan, self._onInstalled)
+    def setUp(self, wheels: Path | None = None, then: Callable[[], None] | None = None) -> None:
+        """Install the computing packages, after the user saw what and how much; `then` is what they wanted to do."""
+        environment, title = self.context.environment, _("Set up VCMSlicer")
+        plan = environment.plan(wheels)
+        present = installedTorch() if wheels is None else None
+        if present is not None and present.usable and slicer.util.confirmYesNoDisplay(sharingWords(present), title):
+            plan = environment.plan(shared=present)
+        failure = environment.whyNot(plan)
+        if failure is not None:
+            self._tell(failure)
+        elif slicer.util.confirmOkCancelDisplay(plan.words, title):
+            environment.install(plan, lambda failure: self._onInstalled(failure, then))
 
     def chooseModelFolder(self) -> None:
         """Let the user name the folder of a pack, and use it from where it is."""
@@ -170,7 +179,7 @@ class ModelPanel:
                 _("Ask the worker for devices, memory and disk."),
                 self.context.client.preflight,
             ),
-            (_("Install…"), _("Install the computing packages again, or for another graphics card."), self.setUp),
+            (_("Install…"), _("Install the computing packages again, or for another graphics card."), self._setUpAgain),
             (
                 _("Install from a folder…"),
                 _("Install from a folder of wheels, without internet."),
@@ -194,6 +203,9 @@ class ModelPanel:
     def _verify(self) -> None:
         self.context.environment.verify(self._onInstalled)
 
+    def _setUpAgain(self) -> None:
+        self.setUp()
+
     def _installFromFolder(self) -> None:
         folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Choose the folder of wheels"))
         if folder:
@@ -212,9 +224,13 @@ class ModelPanel:
         if path:
             self.context.environment.diagnosticBundle(path, self.context.client.log, self.machine, self.context.pack)
 
-    def _onInstalled(self, failure: Failure | None) -> None:
-        self._tell(failure)
+    def _onInstalled(self, failure: Failure | None, then: Callable[[], None] | None = None) -> None:
+        problem = self.context.environment.deviceProblem
+        slower = _("The processor will do it, slower. A newer driver may help.")
+        self._tell(failure if failure is not None or not problem else Failure("DEVICE", problem, slower))
         self.context.announce()
+        if failure is None and then is not None:
+            then()
 
     def _tell(self, failure: Failure | None) -> None:
         if failure is not None and failure.code != "CANCELLED":
@@ -246,6 +262,17 @@ class ModelPanel:
         elif isinstance(message, Machine):
             self.machine = message
             self.context.announce()
+
+
+def sharingWords(present: InstalledTorch) -> str:
+    """What is asked where Slicer has a PyTorch already."""
+    words = _(
+        "PyTorch {version} is in Slicer already, such as from the extension PyTorch. Use it? Then less is downloaded. "
+        "If not, VCMSlicer gets the version of its own that it is tested with."
+    )
+    if present.processor == CPU and hasNvidiaDriver():
+        words += " " + _("The one in Slicer does not use the graphics card.")
+    return words.format(version=present.version)
 
 
 def stateWords(pack: PackInfo | None, name: str = "") -> str:

@@ -53,7 +53,12 @@ class Panel:
         self.subject = SubjectPanel(self.ui, self.context, self.conditions.measured)
         self.sampling = SamplingPanel(self.ui, self.context)
         self.generate = GeneratePanel(
-            self.ui, self.context, start=self.start, obstacle=self.conditions.obstacle, remedies=self._remedies()
+            self.ui,
+            self.context,
+            start=self.start,
+            setUp=lambda then: self.model.setUp(then=then),
+            obstacle=self.conditions.obstacle,
+            remedies=self._remedies(),
         )
         self.results = ResultsPanel(self.ui, self.context)
         self.downloads = DownloadPanel(
@@ -181,7 +186,7 @@ class Panel:
             Remedy.LIGHTER: self._retryLighter,
             Remedy.CHOOSE_MODEL: self.model.chooseModelFolder,
             Remedy.CHOOSE_PYTHON: self.model.choosePython,
-            Remedy.SET_UP: self.model.setUp,
+            Remedy.SET_UP: lambda: self.model.setUp(then=self.start),
             Remedy.SHOW_CONDITIONS: lambda: self._unfold(ui.conditionsSection),
             Remedy.SHOW_SUBJECT: lambda: self._unfold(ui.subjectSection),
             Remedy.LOAD_KEPT: self._loadKeptRuns,
