@@ -139,6 +139,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/packs/manifest.py
   vcm/packs/published_config.py
   vcm/packs/schema.py
+  vcm/packs/signing.py
   vcm/packs/store.py
   vcm/pictures/__init__.py
   vcm/pictures/case_sheet.py
