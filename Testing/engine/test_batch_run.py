@@ -146,6 +146,8 @@ def test_a_bad_case_is_noted_with_its_sentence_and_the_others_are_made(batch, ou
     told(ended, "3 of 5 cases were refused: sub-003, sub-001, sub-002", str(out / "refused"))
     assert ended.out.startswith("2 cases made, 3 refused")
     refused = {row["case"]: row for row in rows_of(out / "refused.csv")}
+    notes = [out / "refused.csv", *(out / "refused").iterdir()]
+    assert not [note for note in notes if str(tmp_path) in note.read_text() or tmp_path.name in note.read_text()]
     assert list(refused) == ["sub-001", "sub-002", "sub-003"]
     assert "cut.nii.gz" in refused["sub-001"]["why"] and refused["sub-001"]["code"] == "FILE_UNREADABLE"
     assert "Age must lie between" in refused["sub-002"]["why"] and "line 5" in refused["sub-003"]["why"]

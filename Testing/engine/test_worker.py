@@ -115,6 +115,14 @@ def test_a_bad_request_does_not_end_the_good_one_whose_id_it_uses(worker):
     assert ending.id == "a"
 
 
+def test_previews_without_a_folder_for_them_are_refused_before_they_wait(worker):
+    worker.begin(protocol.Generate("running", "/out", steps=30))
+    worker.send(protocol.Generate("a", "/out", preview_every=2))
+    refused, before = worker.until(protocol.Failed)
+    assert (refused.id, refused.code) == ("a", Code.BAD_REQUEST) and "no folder for them" in refused.sentence
+    assert not [item for item in before if isinstance(item, (protocol.Generated, protocol.Accepted))]
+
+
 HOSTILE_LINES = [
     rb'{"type":"generate","version":1,"id":"\u0000","out":"/out"}',
     rb'{"type":"generate","version":1,"id":"\ud800","out":"/out"}',

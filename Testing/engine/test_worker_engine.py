@@ -163,12 +163,6 @@ def test_previews_are_written_before_they_are_announced(engine, mask, tmp_path):
     assert seen == [(True, 0, 1), (True, 0, 2)]
 
 
-def test_previews_without_a_folder_for_them_are_refused(engine, tmp_path):
-    with pytest.raises(VcmError, match="no folder for them") as caught:
-        engine.generate(request(tmp_path, preview_every=1), Listener())
-    assert caught.value.code is Code.BAD_REQUEST
-
-
 def test_a_cancel_between_steps_leaves_nothing_half_written(engine, tmp_path):
     engine.warm(Warm("w", "tiny"), Listener())
     with pytest.raises(VcmError) as caught:

@@ -179,6 +179,7 @@ class _ShardRun:
             if told.code in STOPPING or error is self._common or (surprised and self._surprised):
                 raise
             self._surprised = surprised
+            told = _by_name(told, case, self._batch)
             self._folder.refuse(case.name, told)
             self._tell(case, told.sentence, started, told)
             return False
@@ -225,6 +226,24 @@ class _ShardRun:
         if words not in self._said:
             self._said.add(words)
             self._listeners.words(words)
+
+
+def _by_name(error: VcmError, case: Case, batch: Batch) -> VcmError:
+    """The error with names in place of the paths it speaks of: its table is given to others more readily than scans.
+
+    A file below the table's folder is named from there, any other by its last part.
+    """
+    home, job = batch.table.parent, case.job
+    conditions = job.conditions if job else ()
+    regions = [condition.region for condition in conditions if condition.region]
+    noise = [job.noise] if job and job.noise else []
+    files = [batch.table, batch.defaults.out, *(c.path for c in conditions), *regions, *noise]
+    sentence, remedy = error.sentence, error.remedy
+    for path in sorted({form for file in files for form in (file, file.resolve())}, key=lambda p: -len(str(p))):
+        name = str(path.relative_to(home)) if path.is_relative_to(home) and path != home else path.name
+        if str(path) not in (".", name):
+            sentence, remedy = (text.replace(str(path), name) for text in (sentence, remedy))
+    return VcmError(error.code, sentence, remedy)
 
 
 def _check_defaults(job: GenerateJob) -> None:

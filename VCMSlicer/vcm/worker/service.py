@@ -143,6 +143,7 @@ class Worker:
             self.stop()
         elif isinstance(item, Request):
             try:
+                _refuse_contradictions(item)
                 self._jobs.add(item, lambda ahead: self._outbox.put(Accepted(item.id, ahead)))
             except VcmError as error:
                 self._refuse(error, item.id)
@@ -159,3 +160,13 @@ class Worker:
         if known.code is Code.CANCELLED:
             return Cancelled(id)
         return failed(id, known)
+
+
+def _refuse_contradictions(request: Request) -> None:
+    """What makes no sense whatever the engine knows is refused before it waits for its turn."""
+    if isinstance(request, Generate) and request.preview_every and request.preview_dir is None:
+        raise VcmError(
+            Code.BAD_REQUEST,
+            f"A preview every {request.preview_every} steps was asked for, but no folder for them.",
+            "Give a preview_dir, or leave preview_every at 0.",
+        )

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from vcm.errors import Code, VcmError
 from vcm.job import ConditionFile, GenerateJob
 from vcm.protocol import (
     AlignmentSummary,
@@ -29,8 +28,6 @@ def condition_file(entry: ConditionInput) -> ConditionFile:
 
 def generate_job(request: Generate) -> GenerateJob:
     """A Generate as the engine takes it."""
-    if request.preview_every and request.preview_dir is None:
-        raise VcmError(Code.BAD_REQUEST, "Previews were asked for, but no folder for them.", "Give a preview_dir.")
     return GenerateJob(
         out=Path(request.out),
         conditions=tuple(map(condition_file, request.conditions)),
