@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import numpy as np
-from faults import MASK, image_file
+from faults import MASK, image_file, names
 from vcm.volumes.volume_files import read_volume
 
 OPTIONS = ("--pack", "tiny", "--steps", "1")
@@ -54,7 +54,7 @@ def check_whole(out, case):
     """That a case is finished and each of its files can be read."""
     report = report_of(out, case)
     assert report["complete"] is True and report["samples"]
-    assert {path.name for path in (out / "cases" / case).iterdir()} == set(report["files"])
+    assert set(names(out / "cases" / case)) == set(report["files"])
     for sample in report["samples"]:
         assert np.isfinite(read_volume(out / "cases" / case / sample["file"]).array).all()
 

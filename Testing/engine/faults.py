@@ -12,6 +12,7 @@ import numpy as np
 import tiny
 import torch
 from phantoms import nifti_bytes
+from vcm.outputs.record import RECORD
 from vcm.volume import Volume
 from vcm.volumes.volume_files import write_volume
 
@@ -36,7 +37,8 @@ def untouched(folder):
 
 
 def names(folder):
-    return sorted(path.name for path in folder.iterdir())
+    """What lies in a folder, but for the record of what the program wrote there."""
+    return sorted(path.name for path in folder.iterdir() if path.name != RECORD)
 
 
 def told(ended, *words, code=1):

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from vcm.atomic_files import atomic_path, write_json, write_text
 from vcm.errors import VcmError
+from vcm.outputs.claims import WORK, Claim
+from vcm.outputs.record import RECORD
 
 
 @contextmanager
@@ -46,16 +48,15 @@ def as_nobody(action):
 
 
 def names_in(folder: Path):
-    return sorted(path.name for path in folder.iterdir())
+    return sorted(path.name for path in folder.iterdir() if path.name != RECORD)
 
 
 def test_a_finished_file_stands_alone_in_its_place(tmp_path):
     with atomic_path(tmp_path / "sub.01.nii.gz") as path:
-        assert path.parent == tmp_path
-        assert path.name.startswith(".")
+        assert path.is_relative_to(tmp_path / WORK)
         assert path.name.endswith(".nii.gz")
         path.write_bytes(b"whole")
-        assert names_in(tmp_path) == [path.name]
+        assert names_in(tmp_path) == [WORK]
     assert names_in(tmp_path) == ["sub.01.nii.gz"]
     assert (tmp_path / "sub.01.nii.gz").read_bytes() == b"whole"
 
@@ -63,7 +64,7 @@ def test_a_finished_file_stands_alone_in_its_place(tmp_path):
 @pytest.mark.parametrize("failure", [ValueError("no"), KeyboardInterrupt(), SystemExit(3)])
 def test_a_failure_keeps_the_old_file_and_leaves_nothing_else(tmp_path, failure):
     target = tmp_path / "report.json"
-    target.write_text("old")
+    write_text(target, "old")
     with pytest.raises(type(failure)), atomic_path(target) as path:
         path.write_text("half")
         raise failure
@@ -73,7 +74,7 @@ def test_a_failure_keeps_the_old_file_and_leaves_nothing_else(tmp_path, failure)
 
 def test_a_file_is_on_the_disk_before_it_takes_its_place(tmp_path, monkeypatch):
     target = tmp_path / "report.txt"
-    target.write_text("old")
+    write_text(target, "old")
     flushed, fsync = [], os.fsync
 
     def watched(descriptor):
@@ -83,7 +84,7 @@ def test_a_file_is_on_the_disk_before_it_takes_its_place(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", watched)
     with atomic_path(target) as path:
         path.write_text("new")
-    assert flushed == [(str(path), "old"), (str(tmp_path), "new")]
+    assert flushed == [(str(path), "old"), (str(tmp_path / RECORD), "old"), (str(tmp_path), "new")]
 
 
 def test_missing_folders_are_made(tmp_path):
@@ -91,19 +92,31 @@ def test_missing_folders_are_made(tmp_path):
     assert (tmp_path / "a" / "b" / "c.txt").read_text() == "x"
 
 
-def test_a_link_is_followed_so_that_the_file_behind_it_is_renewed(tmp_path):
-    real = tmp_path / "real"
-    real.mkdir()
-    (real / "data.txt").write_text("old")
-    (tmp_path / "link.txt").symlink_to(real / "data.txt")
-    write_text(tmp_path / "link.txt", "new")
-    assert (tmp_path / "link.txt").is_symlink()
-    assert (real / "data.txt").read_text() == "new"
+def test_a_link_is_the_users_and_what_it_leads_to_is_never_written(tmp_path):
+    write_text(tmp_path / "real" / "data.txt", "old")
+    link = tmp_path / "link.txt"
+    link.symlink_to(tmp_path / "real" / "data.txt")
+    with pytest.raises(VcmError, match="not written by this program"):
+        write_text(link, "new")
+    assert link.is_symlink() and link.read_text() == "old"
+    with Claim(tmp_path, force=True):
+        write_text(link, "new")
+    assert not link.is_symlink() and link.read_text() == "new"
+    assert (tmp_path / "real" / "data.txt").read_text() == "old"
+
+
+def test_a_folder_that_is_a_link_is_followed(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "real")
+    for text in ("old", "new"):
+        write_text(tmp_path / "out" / "data.txt", text)
+    assert (tmp_path / "out").is_symlink() and names_in(tmp_path / "real") == ["data.txt"]
+    assert (tmp_path / "real" / "data.txt").read_text() == "new"
 
 
 def test_an_existing_file_keeps_its_permissions(tmp_path):
     target = tmp_path / "shared.txt"
-    target.write_text("old")
+    write_text(target, "old")
     target.chmod(0o664)
     write_text(target, "new")
     assert target.stat().st_mode & 0o777 == 0o664
@@ -111,7 +124,7 @@ def test_an_existing_file_keeps_its_permissions(tmp_path):
 
 def test_a_full_disk_is_named_and_the_old_file_stays(tmp_path):
     target = tmp_path / "report.txt"
-    target.write_text("old")
+    write_text(target, "old")
     with room_for(10_000), pytest.raises(VcmError) as caught:
         write_text(target, "x" * 50_000)
     assert caught.value.code == "DISK_FULL"
@@ -159,8 +172,9 @@ def test_a_folder_of_someone_else_is_refused_in_a_sentence(open_folder):
 def test_a_write_protected_file_is_not_replaced(open_folder):
     # The folder may be written, so a rename would go through and the file would be lost.
     target = open_folder / "kept.txt"
-    target.write_text("precious")
+    write_text(target, "precious")
     target.chmod(0o444)
+    (open_folder / RECORD).chmod(0o666)
     answer = as_nobody(lambda: write_text(target, "x"))
     assert answer.startswith("NO_PERMISSION")
     assert target.read_text() == "precious"

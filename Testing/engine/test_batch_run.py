@@ -10,8 +10,10 @@ import pytest
 from batch_cases import OPTIONS, check_whole, many, report_of, rows_of, write_masks, write_table
 from command_line import RoomFor, vcm, vcm_apart
 from faults import state_of, told, untouched
+from vcm.atomic_files import write_json
 from vcm.errors import Code
 from vcm.judging.mean_interval import mean_with_interval
+from vcm.outputs.claims import WORK
 from vcm.runs import batch_run, batch_summary
 from vcm.runs.batch_folder import BatchFolder
 from vcm.volumes.volume_files import read_volume
@@ -125,13 +127,13 @@ def test_a_case_is_made_again_when_what_is_there_is_not_what_is_asked_for(batch,
     elif change == "lost file":
         (out / "cases/sub-001/sample-0.nii.gz").unlink()
     elif change == "unfinished":
-        report.write_text(json.dumps(content | {"complete": False}))
+        write_json(report, content | {"complete": False})
     elif change == "broken report":
         report.write_text(report.read_text()[:-9])
         options = ["--force"]
     else:
         del content["request_sha256"]
-        report.write_text(json.dumps(content))
+        write_json(report, content)
     assert batch(*options, rows=rows).code == 0
     assert made == ["sub-001"]
     check_whole(out, "sub-001")
@@ -266,7 +268,7 @@ def test_the_summary_counts_a_case_once_however_many_samples_it_has(batch, out):
 
 def test_a_summary_during_which_a_case_is_finished_is_written_again(batch, out, monkeypatch):
     assert batch(rows=many(2)).code == 0
-    (out / "refused/sub-001.json").write_text(json.dumps({"code": "CONDITION", "sentence": "bad", "remedy": ""}))
+    write_json(out / "refused/sub-001.json", {"code": "CONDITION", "sentence": "bad", "remedy": ""})
     write, rounds = batch_summary.write_json, []
 
     def meanwhile(*arguments):
@@ -296,7 +298,7 @@ def test_shards_that_sum_up_at_the_same_time_leave_one_whole_summary(batch, out)
         thread.start()
     for thread in threads:
         thread.join()
-    assert not failures and not [path for path in out.iterdir() if path.name.startswith(".")]
+    assert not failures and not [path for path in out.iterdir() if path.name == WORK]
 
 
 def test_people_are_told_a_line_a_case_and_how_long_it_will_take(batch):

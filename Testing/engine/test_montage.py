@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from faults import names
 from PIL import Image, ImageDraw
 from vcm.conditions import ClassSpec, Condition, ConditionSpec, Kind
 from vcm.errors import VcmError
@@ -268,7 +269,7 @@ def test_the_file_is_a_png_that_calls_itself_synthetic(tmp_path):
     with Image.open(tmp_path / "montage.png") as picture:
         assert picture.format == "PNG"
         assert picture.text["Description"] == "SYNTHETIC - research only, not for diagnosis"
-    assert [path.name for path in tmp_path.iterdir()] == ["montage.png"]
+    assert names(tmp_path) == ["montage.png"]
 
 
 def test_a_contact_sheet_has_a_strip_for_every_sample():

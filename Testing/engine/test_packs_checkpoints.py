@@ -10,10 +10,10 @@ import sys
 import tarfile
 import zipfile
 from collections import OrderedDict
-from pathlib import Path
 
 import pytest
 import torch
+from faults import names
 from safetensors.torch import load_file
 from vcm.errors import Code, VcmError
 from vcm.packs.checkpoints import read_checkpoint, write_weights
@@ -205,4 +205,4 @@ def test_a_full_disk_leaves_the_old_weights_and_nothing_half_written(tmp_path):
     )
     assert result.stdout.strip() == "DISK_FULL", result.stderr
     assert path.read_bytes() == before
-    assert [found.name for found in Path(tmp_path).iterdir()] == ["weights.safetensors"]
+    assert names(tmp_path) == ["weights.safetensors"]

@@ -10,6 +10,7 @@ import threading
 import time
 
 import pytest
+from faults import names
 from file_server import serve_files, serve_proxy
 from vcm.errors import Code, VcmError
 from vcm.packs import connection
@@ -39,10 +40,6 @@ def refused(site, target, **options):
         fetch(site, target, **options)
     assert not target.exists()
     return caught.value
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
 
 
 def test_a_file_arrives_whole_and_alone(site, tmp_path):

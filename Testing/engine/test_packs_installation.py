@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
-import time
 from pathlib import Path
 
 import pytest
@@ -76,7 +74,7 @@ def test_a_replacement_that_cannot_be_moved_puts_the_old_pack_back(home, monkeyp
     real = Path.rename
 
     def fail_once_the_old_is_aside(self, target):
-        if target == home / "tiny" and "old" not in self.parts:
+        if target == home / "tiny" and self.name != ".old-tiny":
             assert not target.exists()
             raise OSError(errno.ENOSPC, "No space left on device")
         return real(self, target)
@@ -90,15 +88,21 @@ def test_a_replacement_that_cannot_be_moved_puts_the_old_pack_back(home, monkeyp
 
 
 def test_what_a_killed_installation_left_is_cleared_and_its_old_pack_restored(home):
-    left = home / ".new-killed"
-    make_backbone(left / "old", "rescued")
-    (left / "new").mkdir()
-    yesterday = time.time() - 100_000
-    os.utime(left, (yesterday, yesterday))
-    make_backbone(home / ".new-running" / "old", "busy")
+    make_backbone(home, "rescued").rename(home / ".old-rescued")
+    make_backbone(home / ".new-rescued", "rescued")
+    make_backbone(home / ".gone-away", "away")
+    make_backbone(home / ".new-half", "half")
     install("tiny")
     assert find_pack("rescued").folder == home / "rescued"
-    assert everything(home) == [".new-running", "rescued", "tiny"]
+    assert everything(home) == ["rescued", "tiny"]
+
+
+def test_an_installation_that_goes_on_is_left_alone(home):
+    with install_folder("slow") as folder:
+        install("tiny")
+        folder.rmdir()
+        make_backbone(folder.parent, "slow")
+    assert everything(home) == ["slow", "tiny"]
 
 
 @pytest.mark.parametrize("name", ["", "Tiny", "../tiny", "a/b", ".hidden", "-x", "tiny.", "a" * 81, "täst"])

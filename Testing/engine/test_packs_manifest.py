@@ -6,6 +6,7 @@ import copy
 import json
 
 import pytest
+from faults import names
 from sample_packs import AFFINE, BACKBONE, CONTROL, changed, make_backbone, make_control
 from vcm.conditions import Kind
 from vcm.errors import Code, VcmError
@@ -73,7 +74,7 @@ def test_writing_fills_in_hash_and_size_of_the_files(tmp_path):
     entry = json.loads((folder / "manifest.json").read_text("utf-8"))["files"]["denoiser"]
     assert entry["sha256"] == hash_file(folder / "denoiser.safetensors")
     assert entry["size"] == (folder / "denoiser.safetensors").stat().st_size
-    assert sorted(path.name for path in folder.iterdir()) == [
+    assert names(folder) == [
         "autoencoder.safetensors",
         "denoiser.safetensors",
         "manifest.json",

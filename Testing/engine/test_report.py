@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from faults import names
 from vcm.attributes import AttributeSpec, AttributeValue
 from vcm.conditions import ClassSpec, Condition, ConditionSpec, Kind
 from vcm.findings import Finding, Level
@@ -142,7 +143,7 @@ def test_the_file_is_strict_json_with_null_for_what_was_not_measured(tmp_path):
     read = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert read["samples"][0]["alignment"]["classes"][0]["hd95_mm"] is None
     assert read["memory"]["share"] is None
-    assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
+    assert names(tmp_path) == ["report.json"]
 
 
 def test_numbers_of_numpy_become_plain_numbers():

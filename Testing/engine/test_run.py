@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import tiny
+from faults import names
 from vcm.attributes import resolve
 from vcm.conditions import Condition, ConditionSpec
 from vcm.errors import Code, VcmError
@@ -58,10 +59,6 @@ def generator(tiny_packs):
         return Generator(
             load_backbone(find_pack("tiny")), load_control(find_pack("tiny-both")), choose_runtime("cpu"), "slabs"
         )
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
 
 
 def voxels(image):

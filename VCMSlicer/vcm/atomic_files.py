@@ -6,7 +6,6 @@ import errno
 import json
 import math
 import os
-import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vcm.errors import Code, VcmError
+from vcm.outputs.claims import claimed
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -22,31 +22,32 @@ NO_ROOM_WORDS = ("no space left", "disk quota", "file too large", "os error 28",
 
 @contextmanager
 def atomic_path(target: str | Path) -> Iterator[Path]:
-    """A temporary path beside `target`, which takes its place when the block ends without an error.
+    """A temporary path, whose file takes the place of `target` when the block ends without an error.
 
-    The temporary name is hidden and ends as the target's does, so that writers choose the right format. A link is
-    followed, missing folders are made, and an existing file keeps its permissions. On any failure the target stays
-    as it was and the temporary file is removed; a full disk and a missing permission become a `VcmError`.
+    The temporary name ends as the target's does, so that writers choose the right format. Missing folders are made,
+    and an existing file keeps its permissions. On any failure the target stays as it was and the temporary file is
+    removed; a full disk and a missing permission become a `VcmError`. So does an existing file that is an input of the
+    run, or that the program did not write (`vcm.outputs.claims`): nothing else puts files in place.
 
     >>> import tempfile
     >>> target = Path(tempfile.mkdtemp()) / "report.txt"
     >>> with atomic_path(target) as path:
     ...     _ = path.write_text("whole")
-    >>> target.read_text(), [p.name for p in target.parent.iterdir()]
-    ('whole', ['report.txt'])
+    >>> target.read_text(), sorted((p.name for p in target.parent.iterdir()), reverse=True)
+    ('whole', ['report.txt', '.vcm-written.jsonl'])
     """
     asked = Path(target)
-    with _failures_in_words(asked):
-        place = asked.resolve()
+    with _failures_in_words(asked), claimed(asked) as claim:
+        place = claim.admit(asked)
         _refuse_unwritable(place)
         place.parent.mkdir(parents=True, exist_ok=True)
-        temporary = place.with_name(f".{secrets.token_hex(4)}.{place.name}")
+        temporary = claim.temporary(place)
         try:
             yield temporary
             _flush(temporary)
-            if place.exists():
+            if place.exists() and not place.is_symlink():
                 shutil.copymode(place, temporary)
-            temporary.replace(place)
+            claim.put(temporary, place)
             _flush_folder(place.parent)
         finally:
             temporary.unlink(missing_ok=True)

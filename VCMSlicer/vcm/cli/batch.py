@@ -27,7 +27,8 @@ def generate_cases(batch: Batch, *, shard: str | None, jobs: int, only_summary: 
     display: BatchDisplay = BatchLines() if as_json else BatchBars()
     names = [case.name for case in batch.cases()]
     if only_summary:
-        summary = summarise(batch.folder, names)
+        with batch.opened():
+            summary = summarise(batch.folder, names)
         display.summary(summary)
         _end_badly(batch, summary.refused, summary.missing, len(names))
         return
@@ -35,7 +36,8 @@ def generate_cases(batch: Batch, *, shard: str | None, jobs: int, only_summary: 
     with display:
         tally = _run(batch, mine, rank, jobs, display)
     if settled(batch.folder, names):
-        display.summary(summarise(batch.folder, names))
+        with batch.opened():
+            display.summary(summarise(batch.folder, names))
     if rank is not None:
         from vcm.runs.other_ranks import end_with_other_ranks
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -46,11 +47,13 @@ def bench(
     from vcm.benchmark.setting import Setting
     from vcm.errors import Code, VcmError
     from vcm.machine.runtime import choose_runtime
+    from vcm.outputs.claims import claim_file
     from vcm.packs.schema import read_json
 
     if tiny and config is not None:
         raise VcmError(Code.BAD_REQUEST, "--tiny and --config both say which networks to measure.", "Give one of them.")
     require_reference()
+    claim = claim_file(out, inputs=[config] if config is not None else []) if out is not None else nullcontext()
     given = read_json(config) if config is not None else None
     source = config.name if config is not None else ""
     runtime = choose_runtime(device, precision)
@@ -59,7 +62,8 @@ def bench(
     ways = run_benchmark(setting, lambda words: progress.print(plain(words), style="dim"))
     result = as_dict(setting, *ways)
     if out is not None:
-        write_json(out, result)
+        with claim:
+            write_json(out, result)
     if as_json:
         say_json(result)
     else:

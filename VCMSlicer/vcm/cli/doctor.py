@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from vcm.cli.inputs import parse_conditions
 from vcm.cli.terminal import say, say_json
-from vcm.errors import Code, VcmError
-
-if TYPE_CHECKING:
-    from vcm.doctor import Examination
 
 HELP = """Check conditions before anything is sampled, and show what the model would see.
 
@@ -39,12 +33,12 @@ def doctor(
     """See HELP."""
     from vcm.cli.console import Console
     from vcm.runs.choice import choose_packs
-    from vcm.runs.run import examine_conditions
+    from vcm.runs.run import examine_conditions, write_seen
 
     files = parse_conditions(condition, regions=region or ())
     examinations = examine_conditions(files, *choose_packs(pack, control, (file.name for file in files)))
     if out is not None:
-        _write_seen(out, examinations, force)
+        write_seen(out, examinations, files, prefix="seen-", force=force)
     usable = all(examination.condition is not None for examination in examinations)
     if as_json:
         say_json({"usable": usable, "conditions": [e.as_dict() for e in examinations]})
@@ -62,19 +56,3 @@ def doctor(
 
 
 doctor.__doc__ = HELP
-
-
-def _write_seen(folder: Path, examinations: Iterable[Examination], force: bool) -> None:
-    from vcm.volumes.volume_files import write_volume
-
-    for examination in examinations:
-        path = folder / f"seen-{examination.name}.nii.gz"
-        if examination.condition is None:
-            continue
-        if not force and os.path.lexists(path):
-            raise VcmError(
-                Code.BAD_REQUEST,
-                f"There is a file {path} already.",
-                "Choose another folder, or replace it with --force.",
-            )
-        write_volume(path, examination.condition.volume, description=f"what the model sees as {examination.name}")

@@ -104,11 +104,13 @@ def evaluate(
         raise VcmError(Code.BAD_REQUEST, f"Only compare takes more than one name; {evaluations[0]!r} was given.")
     _require_one_way(cases=cases, images=images or references, attribute=attribute or contact_sheet)
     from vcm.evaluation.control_evaluation import CaseOptions, Told
+    from vcm.evaluation.result_store import claim_evaluation
     from vcm.packs.store import default_backbone, find_pack
 
     use_threads(threads)
     files = _files(features or [])
-    with Console(quiet=as_json) as console:
+    inputs = [*files.values(), *(file for folder in (images, references) if folder for file in folder.glob("*"))]
+    with Console(quiet=as_json) as console, claim_evaluation(out, inputs):
         told = Told(console.listeners().progress, console.words)
         if images or references:
             if not (images and references):

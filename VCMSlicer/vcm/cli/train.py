@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -78,7 +79,7 @@ def control_command(
         for line in plan_control(settings, len(learned), cases, device):
             say(line)
         return
-    with _Console(device) as console:
+    with _Console(device) as console, console.claimed(out):
         run = open_control_run(
             settings, learned, out,
             latents=cases / "latents", team=console.team, unseen=unseen, start=start, listeners=console.listeners(),
@@ -109,7 +110,7 @@ def denoiser_command(
     grid = _grid(settings.backbone)
     unseen = cohort_cases(held_out, grid, held_out_cases) if held_out else []
     use_threads(threads)
-    with _Console(device) as console:
+    with _Console(device) as console, console.claimed(out):
         run = open_denoiser_run(
             settings, cohort_cases(cases, grid, first_cases), out,
             latents=cases / "latents", team=console.team, unseen=unseen,
@@ -192,13 +193,15 @@ def export_command(
         str, typer.Option(help="Under which licence the pack may be used: Apache-2.0, …", show_default="not stated")
     ] = "",
     version: Annotated[str, typer.Option(help="The pack's version.", show_default="a backbone's stays")] = "",
+    force: Annotated[bool, typer.Option(help="Replace files of the pack that were changed by hand.")] = False,
 ) -> None:
     """Write what a training has learned as a pack, with its settings and a card."""
     from vcm.training.export import export_run
 
     export_run(
-        run, out, hardware=hardware, command=command, data=data, licence=licence, version=version, figures=figures
-    )
+        run, out, hardware=hardware, command=command, data=data, licence=licence, version=version, figures=figures,
+        force=force,
+    )  # fmt: skip
     say(f"{out} holds the pack {out.name}")
 
 
@@ -224,6 +227,12 @@ class _Console:
 
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
+
+    def claimed(self, run: Path) -> AbstractContextManager[object]:
+        """Keep other processes out of the run's folder."""
+        from vcm.training.checkpoint import claim_run
+
+        return claim_run(run) if self.team.first else nullcontext()
 
     def listeners(self) -> Any:
         from vcm.training.trainer import Listeners
@@ -265,7 +274,7 @@ def _train_on_images(
     from vcm.training.cohort_files import read_cases
 
     use_threads(threads)
-    with _Console(device) as console:
+    with _Console(device) as console, console.claimed(out):
         unseen = read_cases(held_out)[:held_out_cases] if held_out else []
         learned = read_cases(cases)[:first_cases]
         run = opening(settings, learned, out, team=console.team, unseen=unseen, listeners=console.listeners())

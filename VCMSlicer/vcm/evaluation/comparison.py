@@ -12,6 +12,7 @@ from typing import Any
 from vcm.errors import MALFORMED, Code, VcmError
 from vcm.evaluation.measurement import CONTROLLED, KINDS, RECONSTRUCTION, UNCONTROLLED
 from vcm.evaluation.tables import SUMMARY_DATA
+from vcm.outputs.claims import claim_file
 from vcm.pictures.evaluation_charts import COLOURS, Curve, Estimate, curve_chart, interval_chart
 from vcm.pictures.montage import save_picture
 from vcm.pictures.montage_columns import STRUCTURE_COLOURS
@@ -19,11 +20,13 @@ from vcm.pictures.montage_columns import STRUCTURE_COLOURS
 
 @dataclass(frozen=True)
 class Compared:
-    """One evaluation: its series, its place on the curve (None where its name is no number), and its summary."""
+    """One evaluation: its series, its place on the curve (None where its name is no number), its summary's content
+    and file."""
 
     series: str
     place: float | None
     data: Mapping[str, Any]
+    file: Path
 
 
 def read_compared(text: str) -> Compared:
@@ -47,7 +50,7 @@ def read_compared(text: str) -> Compared:
         raise VcmError(Code.FILE_UNREADABLE, f"{path} is not the summary of an evaluation.") from error
     series, colon, number = name.rpartition(":")
     place = _number(number)
-    return Compared(series if colon and place is not None else "" if place is not None else name, place, data)
+    return Compared(series if colon and place is not None else "" if place is not None else name, place, data, path)
 
 
 def compare(
@@ -76,7 +79,8 @@ def compare(
     else:
         named = {_name(one): _estimates(row) for one, row in zip(every, rows, strict=True)}
         picture = interval_chart(named, title=title, subtitle=subtitle, unit=KINDS[measure].unit)
-    save_picture(out, picture)
+    with claim_file(out, inputs=[one.file for one in every]):
+        save_picture(out, picture)
     found = [
         {"name": _name(one), **{k: v for k, v in row.items() if isinstance(v, dict)}}
         for one, row in zip(every, rows, strict=True)

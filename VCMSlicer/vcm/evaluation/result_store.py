@@ -9,7 +9,8 @@ images/00000-controlled….nii.gz  its images, where they are kept
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,14 @@ from numpy.typing import NDArray
 from vcm.atomic_files import atomic_path, write_json
 from vcm.errors import MALFORMED, Code, VcmError
 from vcm.evaluation.measurement import Made, Measurement
+from vcm.outputs.claims import Claim, entries_of
 from vcm.volume import Volume
 from vcm.volumes.volume_files import read_volume, write_volume
 
 SETTINGS = "evaluation.json"
 DESCRIPTION = "synthetic head"
+STATE = re.compile(r".+\.(json|safetensors|nii\.gz)")
+OWN_FILES = re.compile(r".+\.(json|safetensors|nii\.gz|csv|md|png)")
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,8 +40,19 @@ class CaseResult:
     features: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
+def claim_evaluation(folder: Path, inputs: Iterable[Path] = ()) -> Claim:
+    """The folder of an evaluation, for one process alone; what earlier versions wrote there is taken for ours."""
+
+    def is_of_an_evaluation(file: Path) -> bool:
+        return bool(OWN_FILES.fullmatch(file.name)) and "format" in (_read(folder / SETTINGS) or {})
+
+    return Claim(
+        folder, inputs=inputs, remedy="Choose another folder with --out.", state=STATE, of_ours=is_of_an_evaluation
+    )
+
+
 class ResultStore:
-    """The folder of one evaluation."""
+    """The folder of one evaluation, claimed with `claim_evaluation` by who works in it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -55,7 +70,7 @@ class ResultStore:
                         f"{folder} holds an evaluation with another {name}: {earlier.get(name)}, not {value}.",
                         "Choose another folder with --out, or go on with the same settings.",
                     )
-        elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        elif folder.exists() and (not folder.is_dir() or entries_of(folder)):
             raise VcmError(
                 Code.BAD_REQUEST,
                 f"{folder} is no folder of an evaluation, and it is not empty.",

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from vcm.conditions import ClassSpec
 from vcm.errors import Code, VcmError
+from vcm.outputs.claims import Claim, Mode
 from vcm.volume import Volume
 from vcm.volumes.resampling import resample_labels
 from vcm.volumes.volume_files import read_volume, write_volume
@@ -58,7 +59,8 @@ class SynthSeg:
         """The `STRUCTURES` of an image as uint8 labels on the image's own Grid."""
         with tempfile.TemporaryDirectory(prefix="vcm-synthseg-") as folder:
             given, made, log = (Path(folder) / name for name in ("image.nii.gz", "labels.nii.gz", "log.txt"))
-            write_volume(given, Volume(image.array.astype(np.float32), image.grid))
+            with Claim(folder, mode=Mode.MEMBER):
+                write_volume(given, Volume(image.array.astype(np.float32), image.grid))
             self._run(given, made, log)
             if not made.is_file():
                 raise self._failure("it ended without writing a segmentation")

@@ -13,7 +13,7 @@ from vcm.packs.catalogue import WHOLE_PACK, CatalogueEntry, CatalogueFile
 from vcm.packs.disk import file_errors
 from vcm.packs.download import check_digest, download
 from vcm.packs.importing import import_control, import_published
-from vcm.packs.installation import check_name
+from vcm.packs.installation import check_name, installing
 from vcm.packs.store import Pack, find_pack, packs_folder
 
 
@@ -52,13 +52,13 @@ def acquire(
         on_step("checking the files")
         for file in entry.files:
             _check_given(files[file.role], file, cancelled)
-    else:
+        return _import(entry, files, backbone, force=force, on_step=on_step)
+    with installing(entry.name):
         files = {file.role: downloads_folder(entry) / file.filename for file in entry.files}
         _refuse_without_room(entry, files)
         for file in entry.files:
             _fetch(file, files[file.role], proxy, progress, cancelled)
-    packs = _import(entry, files, backbone, force=force, on_step=on_step)
-    if given is None:
+        packs = _import(entry, files, backbone, force=force, on_step=on_step)
         shutil.rmtree(downloads_folder(entry), ignore_errors=True)
     return packs
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vcm.atomic_files import atomic_path
 from vcm.errors import Code, VcmError
+from vcm.outputs.claims import entries_of
 from vcm.packs.disk import file_errors
 from vcm.packs.installation import install_folder
 from vcm.packs.manifest import FILE_NAME, read_manifest
@@ -26,7 +27,7 @@ EARLIEST = (1980, 1, 1, 0, 0, 0)
 def archive_pack(folder: Path, target: Path) -> None:
     """Write the pack of a folder into one zip file; weights are stored as they are, since they do not compress."""
     with atomic_path(target) as path, zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for file in sorted(entry for entry in folder.iterdir() if entry.is_file()):
+        for file in sorted(entry for entry in entries_of(folder) if entry.is_file()):
             archive.writestr(zipfile.ZipInfo(file.name, EARLIEST), file.read_bytes())
 
 
@@ -58,7 +59,7 @@ def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path, li
     """Write one member by its name alone; reading stops at the limit, whatever the archive's directory says."""
     target = folder / member.filename
     written = 0
-    with archive.open(member) as source, file_errors(target), target.open("wb") as out:
+    with archive.open(member) as source, file_errors(target), atomic_path(target) as half, half.open("wb") as out:
         while piece := source.read(CHUNK):
             written += len(piece)
             if written > limit:

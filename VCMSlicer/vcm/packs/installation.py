@@ -3,34 +3,32 @@
 from __future__ import annotations
 
 import re
-import shutil
-import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vcm.errors import Code, VcmError
+from vcm.outputs.swapped_folders import alone_with, put_in_order, remove_folder, swapped_folder
 from vcm.packs.disk import file_errors
 from vcm.packs.manifest import read_manifest
 from vcm.packs.store import EMBEDDED, find_pack, packs_folder, subfolders
 
+REMEDY = "Choose another folder, or replace files by these names with --force."
+PACK_FILES = re.compile(r"README\.md|report\.md|training(-\w+)?\.json|manifest\.json|.+\.safetensors")
+
 
 def remove(name: str) -> None:
     """Delete one of the user's packs, whole or broken; embedded ones and folders elsewhere stay."""
-    folder = packs_folder() / name
-    if name not in {path.name for path in subfolders(packs_folder())}:
+    home = packs_folder()
+    if name not in {path.name for path in subfolders(home)}:
         pack = find_pack(name)
         reason = "comes with the program" if pack.embedded else "does not lie in the packs' folder"
         raise VcmError(Code.BAD_REQUEST, f"{name} {reason} and is not removed.")
-    with file_errors(folder):
-        if folder.is_symlink():
-            folder.unlink()
-            return
-        # Renamed first: a deletion cut short then leaves no half pack under the name.
-        away = Path(tempfile.mkdtemp(prefix=".removed-", dir=folder.parent))
-        folder.rename(away / name)
-        shutil.rmtree(away)
+    with file_errors(home / name):
+        try:
+            remove_folder(home / name)
+        except FileNotFoundError:
+            raise VcmError(Code.PACK_MISSING, f"There is no pack {name} any more.") from None
 
 
 @contextmanager
@@ -40,29 +38,36 @@ def install_folder(name: str, *, force: bool = False) -> Iterator[Path]:
     An existing pack of that name is refused without `force`; with it, the old one stays until the new one is in place.
     """
     home = packs_folder()
-    target = home / name
     check_name(name, force=force)
+    with installing(name):
+        check_name(name, force=force)  # another process may have been quicker
+        with file_errors(home / name), pack_folder(home / name, force=force) as folder:
+            yield folder
+
+
+@contextmanager
+def installing(name: str) -> Iterator[None]:
+    """Hold a pack's name against other processes, while its files are fetched and it is made."""
+    home = packs_folder()
     with file_errors(home):
-        home.mkdir(parents=True, exist_ok=True)
-        _sweep(home)
-        building = Path(tempfile.mkdtemp(prefix=".new-", dir=home))
-    try:
-        inside = building / name
-        inside.mkdir()
+        put_in_order(home)
+    with file_errors(home / name), alone_with(home / name):
+        yield
+
+
+@contextmanager
+def pack_folder(folder: Path, *, force: bool = False, inputs: Iterable[Path] = ()) -> Iterator[Path]:
+    """An empty folder to build a pack in, anywhere; it takes the place of `folder` when it is a whole pack."""
+    with swapped_folder(folder, inputs=inputs, force=force, remedy=REMEDY, of_ours=is_of_a_pack) as inside:
         yield inside
         read_manifest(inside)
-        with file_errors(target):
-            old = building / "old" / name
-            if target.exists():
-                old.parent.mkdir()
-                target.rename(old)
-            try:
-                inside.rename(target)
-            except OSError:
-                _put_back(building, home)
-                raise
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+
+
+def is_of_a_pack(file: Path) -> bool:
+    """Whether a file is one that packs consist of, in the folder of a readable pack."""
+    with suppress(VcmError):
+        return bool(PACK_FILES.fullmatch(file.name)) and bool(read_manifest(file.parent))
+    return False
 
 
 def check_name(name: str, *, force: bool = False) -> None:
@@ -81,17 +86,3 @@ def check_name(name: str, *, force: bool = False) -> None:
             f"There is a pack {name} already.",
             "Choose another name, or replace it with --force.",
         )
-
-
-def _sweep(home: Path) -> None:
-    """Clear away what an installation or removal left behind when it was killed more than a day ago."""
-    for left in [*home.glob(".new-*"), *home.glob(".removed-*")]:
-        if time.time() - left.stat().st_mtime > 86_400:
-            _put_back(left, home)
-            shutil.rmtree(left, ignore_errors=True)
-
-
-def _put_back(building: Path, home: Path) -> None:
-    for old in building.glob("old/*"):
-        if not (home / old.name).exists():
-            old.rename(home / old.name)

@@ -8,13 +8,18 @@ results.csv · refused.csv · summary.json    written when every case is one or 
 from __future__ import annotations
 
 import json
-from contextlib import suppress
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from vcm.atomic_files import write_json
 from vcm.errors import MALFORMED, Code, VcmError
-from vcm.runs.results_folder import REPORT, ResultsFolder
+from vcm.outputs.claims import Claim, Mode, remove
+from vcm.runs.results_folder import REMEDY, REPORT, in_words
+
+RESULTS, REFUSED, SUMMARY = "results.csv", "refused.csv", "summary.json"
 
 
 class BatchFolder:
@@ -31,10 +36,20 @@ class BatchFolder:
         """Where the cases' own folders are."""
         return self.path / "cases"
 
-    def open(self) -> None:
-        """Make the folders and try to write in them."""
-        ResultsFolder(self.cases).open()
-        ResultsFolder(self._notes).open()
+    @contextmanager
+    def opened(self, table: Path, *, force: bool = False) -> Iterator[None]:
+        """Make the folder and claim it together with all other processes that work on the batch; `table` is read.
+
+        Refused where its tables would replace a file that is not the program's own, or `table` itself.
+        """
+        claim = Claim(self.path, inputs=[table], force=force, mode=Mode.SHARED, remedy=REMEDY)
+        with in_words(self.path):
+            claim.admit(*(self.path / name for name in (RESULTS, REFUSED, SUMMARY)))
+            claim.open()
+        with claim:
+            with in_words(self.path), tempfile.TemporaryFile(dir=self.path):
+                pass
+            yield
 
     def report(self, name: str) -> dict[str, Any] | None:
         """The report of a case that is finished, with every file that it names in place; None otherwise."""
@@ -53,8 +68,7 @@ class BatchFolder:
 
     def forgive(self, name: str) -> None:
         """A case that was refused before is made now."""
-        with suppress(FileNotFoundError):
-            self._note(name).unlink()
+        remove(self._note(name))
 
     def refusal(self, name: str) -> VcmError | None:
         """Why a case was refused, where it was."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +14,7 @@ from vcm.attributes import resolve
 from vcm.errors import Code, VcmError
 from vcm.failures import in_words
 from vcm.job import GenerateJob
+from vcm.outputs.folder_lock import InUseError
 from vcm.packs.store import Pack, controls_for
 from vcm.progress import Progress
 from vcm.runs.batch_folder import BatchFolder
@@ -40,6 +43,8 @@ STOPPING = frozenset(
     }
 )
 """What the next case would meet too."""
+LOOK_AGAIN_S = 1.0
+"""How often a case is looked at that another process is making."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,10 @@ class Batch:
     @property
     def folder(self) -> BatchFolder:
         return BatchFolder(self.defaults.out)
+
+    def opened(self) -> AbstractContextManager[None]:
+        """Claim the batch's folder, together with all other processes that work on it."""
+        return self.folder.opened(self.table, force=self.defaults.force)
 
     def cases(self) -> list[Case]:
         """The table, read with the names that the packs know."""
@@ -132,7 +141,10 @@ class _ShardRun:
     def run(self) -> Tally:
         cases = self._batch.cases()
         _check_defaults(self._batch.defaults)
-        self._folder.open()
+        with self._batch.opened():
+            return self._run(cases)
+
+    def _run(self, cases: list[Case]) -> Tally:
         mine = self._shard.of(cases)
         waiting = [case for case in mine if not self._is_finished(case)]
         self._total, self._before = len(mine), len(mine) - len(waiting)
@@ -142,8 +154,25 @@ class _ShardRun:
         # Cases with the same conditions one after the other, so that a control is loaded once.
         waiting.sort(key=_condition_names)
         made, refused = 0, []
-        for case in waiting:
-            if self._make(case):
+        seen = {case.name: self._folder.traces(case.name) for case in waiting}
+        queue, busy = deque(waiting), 0
+        while queue:
+            case = queue.popleft()
+            if self._folder.traces(case.name) != seen[case.name] and self._is_finished(case):
+                self._before += 1
+                continue
+            try:
+                ended_well = self._make(case)
+            except InUseError as error:
+                # Another process makes it: it is looked at again when there is nothing else to do.
+                self._say(f"{error.sentence} It is left to it.")
+                queue.append(case)
+                busy += 1
+                if busy >= len(queue):
+                    time.sleep(LOOK_AGAIN_S)
+                continue
+            busy = 0
+            if ended_well:
                 made += 1
             else:
                 refused.append(case.name)
@@ -169,8 +198,8 @@ class _ShardRun:
             if case.job is None:
                 raise case.fault or VcmError(Code.INTERNAL, f"The row of {case.name} could not be understood.")
             result = run_generate(case.job, self._listeners_of(case), self._load)
-        except BrokenPipeError:
-            # Whoever listened has gone; the case is not to blame.
+        except (BrokenPipeError, InUseError):
+            # Whoever listened has gone, or somebody else makes it; the case is not to blame.
             raise
         except Exception as error:
             told = in_words(error)

@@ -11,9 +11,8 @@ from vcm.atomic_files import write_json, write_text
 from vcm.csv_tables import csv_of_records
 from vcm.judging.mean_interval import mean_with_interval
 from vcm.report import NOTICE
-from vcm.runs.batch_folder import BatchFolder
+from vcm.runs.batch_folder import REFUSED, RESULTS, SUMMARY, BatchFolder
 
-RESULTS, REFUSED, SUMMARY = "results.csv", "refused.csv", "summary.json"
 CLASS_MEASURES = ("dice", "hd95_mm", "assd_mm", "requested_ml", "obtained_ml")
 IMAGE_MEASURES = ("mse", "mae")
 

@@ -19,6 +19,7 @@ from vcm.judging.alignment import Alignment, align
 from vcm.judging.segmentation import Choice
 from vcm.machine.memory_plan import MemoryPlan
 from vcm.machine.runtime import Runtime
+from vcm.outputs.claims import remove
 from vcm.packs.store import Pack
 from vcm.pictures.montage import save_montage
 from vcm.report import Cost, SampleRecord, SamplingRecord, TwinRecord, build_report, write_report
@@ -112,7 +113,7 @@ class RunRecord:
             self.write_report(complete=False)
         except BaseException:
             for file in set(self.files) - set(files):
-                file.unlink(missing_ok=True)
+                remove(file)
             self.files, self.samples, self.noise, self.condition_files = files, samples, noise, conditions
             with suppress(VcmError):
                 self.write_report(complete=False)

@@ -16,12 +16,13 @@ from vcm.errors import Code, VcmError
 from vcm.findings import Finding, raise_first_error
 from vcm.grid import Grid
 from vcm.job import ConditionFile, GenerateJob
+from vcm.outputs.claims import SHORT_WAIT_S, Claim
 from vcm.packs.store import Pack
 from vcm.runs.choice import choose_packs
 from vcm.runs.request_hash import hash_request
 from vcm.runs.results_folder import REPORT, ResultsFolder
 from vcm.sampling.noise_file import read_noise
-from vcm.volumes.volume_files import read_volume_file
+from vcm.volumes.volume_files import read_volume_file, write_volume
 
 if TYPE_CHECKING:
     from vcm.generate import GenerateRequest, Generator, OnPreview
@@ -62,43 +63,42 @@ def run_generate(job: GenerateJob, listeners: Listeners | None = None, load: Loa
     listeners = listeners or Listeners()
     started = time.perf_counter()
     backbone, control = choose_packs(job.pack, job.control, (c.name for c in job.conditions))
-    folder = ResultsFolder.claim(job.out, inputs=_input_files(job), force=job.force)
+    folder = ResultsFolder.claim(job.out, inputs=input_files(job), force=job.force)
     examinations = examine_conditions(job.conditions, backbone, control)
     findings = [finding for examination in examinations for finding in examination.findings]
     for finding in findings:
         listeners.finding(finding)
     raise_first_error(findings)
     request = _request(job, backbone, tuple(e.condition for e in examinations if e.condition is not None))
-    folder.open()
-    _say_what_to_expect(request, backbone, control, listeners.words)
+    with folder:
+        from vcm.runs.record import RunRecord
 
-    from vcm.runs.record import RunRecord
-
-    listeners.words("loading the model")
-    generator = (load or load_generator)(backbone, control, job)
-    listeners.words(f"running on {generator.runtime.words}")
-    plan = generator.plan(request.batch)
-    listeners.words(plan.words)
-    judge = _judge(job, backbone, generator, request.conditions)
-    listeners.words(judge.sentence)
-    record = RunRecord(
-        folder,
-        backbone,
-        control,
-        generator.runtime,
-        request,
-        plan,
-        findings,
-        judge,
-        started,
-        hash_request(job, backbone, control),
-        job.montage,
-    )
-    preview = listeners.preview or record.add_preview
-    with folder.as_it_was_unless_replaced():
-        for sample in generator.generate(request, listeners.progress, preview, listeners.cancelled):
-            record.add(sample)
-        report = record.write_report(complete=True)
+        _say_what_to_expect(request, backbone, control, listeners.words)
+        listeners.words("loading the model")
+        generator = (load or load_generator)(backbone, control, job)
+        listeners.words(f"running on {generator.runtime.words}")
+        plan = generator.plan(request.batch)
+        listeners.words(plan.words)
+        judge = _judge(job, backbone, generator, request.conditions)
+        listeners.words(judge.sentence)
+        record = RunRecord(
+            folder,
+            backbone,
+            control,
+            generator.runtime,
+            request,
+            plan,
+            findings,
+            judge,
+            started,
+            hash_request(job, backbone, control),
+            job.montage,
+        )
+        preview = listeners.preview or record.add_preview
+        with folder.as_it_was_unless_replaced():
+            for sample in generator.generate(request, listeners.progress, preview, listeners.cancelled):
+                record.add(sample)
+            report = record.write_report(complete=True)
     return RunResult((*record.files, folder.path / REPORT), report, tuple(map(_summary, record.samples)))
 
 
@@ -124,9 +124,32 @@ def load_generator(backbone: Pack, control: Pack | None, job: GenerateJob) -> Ge
     return Generator(load_backbone(backbone), load_control(control) if control else None, runtime, job.memory)
 
 
-def _input_files(job: GenerateJob) -> list[Path]:
-    regions = [condition.region for condition in job.conditions if condition.region is not None]
-    return [*(condition.path for condition in job.conditions), *regions, *([job.noise] if job.noise else [])]
+def write_seen(
+    folder: Path,
+    examinations: Iterable[Examination],
+    files: Iterable[ConditionFile],
+    *,
+    prefix: str = "",
+    force: bool = False,
+) -> dict[str, Path]:
+    """Write what the model sees of each usable condition into a folder, which none of the `files` is replaced in."""
+    seen = {e.name: e.condition.volume for e in examinations if e.condition is not None}
+    paths = {name: folder / f"{prefix}{name}.nii.gz" for name in seen}
+    with Claim(folder, inputs=_files_of(files), force=force, wait=SHORT_WAIT_S) as claim:
+        claim.admit(*paths.values())
+        for name, path in paths.items():
+            write_volume(path, seen[name], description=f"what the model sees as {name}")
+    return paths
+
+
+def input_files(job: GenerateJob) -> list[Path]:
+    """The files that a job reads."""
+    return [*_files_of(job.conditions), *([job.noise] if job.noise else [])]
+
+
+def _files_of(conditions: Iterable[ConditionFile]) -> list[Path]:
+    conditions = tuple(conditions)
+    return [*(one.path for one in conditions), *(one.region for one in conditions if one.region is not None)]
 
 
 def _request(job: GenerateJob, backbone: Pack, conditions: tuple[Condition, ...]) -> GenerateRequest:

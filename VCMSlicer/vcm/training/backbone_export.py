@@ -34,7 +34,6 @@ def write_backbone_pack(
     `weights` maps a role (`denoiser`, `whitening`, …) to its tensors, which are kept in fp16 but for the whitening;
     every other file is the base's.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     settings = replace(settings, backbone=base.name)  # a pack's path means nothing elsewhere
     without = changes.get("without", [])
     files: dict[str, dict[str, str]] = {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import struct
 import zipfile
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ import torch
 
 from vcm.atomic_files import atomic_path
 from vcm.errors import Code, VcmError
+from vcm.outputs.claims import Claim, move
 from vcm.reading import open_ordinary
 
 CHECKPOINT, FORMER, BEST = "checkpoint.pt", "checkpoint-former.pt", "best.pt"
@@ -25,6 +27,22 @@ CHECKPOINT, FORMER, BEST = "checkpoint.pt", "checkpoint-former.pt", "best.pt"
 SEAL = b"vcm-sha256:"
 SEAL_SIZE = len(SEAL) + 64
 PIECE = 1 << 20
+
+
+RUN_FILES = re.compile(
+    r"(new-)?checkpoint(-former)?\.pt|best\.pt|log\.csv|(settings|about|teaching|finished)\.json|held-out\.md"
+    r"|validated-\d+\.(json|png)|whitening\.safetensors"
+)
+"""What a training keeps in its folder."""
+
+
+def claim_run(folder: Path) -> Claim:
+    """The folder of a training, for one process alone; what trainings of earlier versions left is taken for ours."""
+
+    def is_of_a_run(file: Path) -> bool:
+        return bool(RUN_FILES.fullmatch(file.name)) and (folder / CHECKPOINT).is_file()
+
+    return Claim(folder, remedy="Choose another folder for the training.", state=RUN_FILES, of_ours=is_of_a_run)
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
@@ -53,8 +71,8 @@ def save_in_turn(folder: Path, state: Mapping[str, Any]) -> None:
             ) from error
         raise
     if last.is_file():
-        last.replace(folder / FORMER)
-    fresh.replace(last)
+        move(last, folder / FORMER)
+    move(fresh, last)
 
 
 def load_last(

@@ -10,13 +10,15 @@ cases/00000/t2.nii.gz      the same head in another contrast, where that was ask
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from vcm.atomic_files import write_text
 from vcm.csv_tables import csv_of_records, read_records
 from vcm.errors import MALFORMED, Code, VcmError
+from vcm.outputs.claims import Claim, Mode
 from vcm.volume import Volume
 from vcm.volumes.volume_files import read_volume, write_volume
 
@@ -75,11 +77,21 @@ class CaseEntry:
 
 
 def write_parts(folder: Path, parts: Mapping[str, Volume], description: str, *, synthetic: bool = True) -> None:
-    """Write volumes into a case's folder; what a killed process left half written there is removed first."""
-    for leftover in folder.glob(".????????.*.nii.gz"):
-        leftover.unlink(missing_ok=True)
+    """Write volumes into a case's folder."""
     for part, volume in parts.items():
         write_volume(folder / f"{part}.nii.gz", volume, description=description, synthetic=synthetic)
+
+
+def claim_cohort(folder: Path, *, inputs: Iterable[Path] = (), mode: Mode = Mode.ALONE) -> Claim:
+    """The folder of a cohort, for one process alone; what earlier versions made there is taken for ours."""
+
+    def is_of_the_cohort(file: Path) -> bool:
+        if file.name == TABLE or file.parent.parent.name == "cases":
+            with suppress(VcmError):
+                return (file.name == TABLE or file.name.endswith(".nii.gz")) and bool(read_cases(folder))
+        return file.parent.name == "findings" and (folder / TABLE).is_file()
+
+    return Claim(folder, inputs=inputs, mode=mode, of_ours=is_of_the_cohort, remedy="Choose another folder with --out.")
 
 
 def write_table(entries: Mapping[str, CaseEntry], out: Path) -> None:

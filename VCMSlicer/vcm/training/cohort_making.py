@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from vcm.errors import Code, VcmError
+from vcm.outputs.claims import Mode
 from vcm.training.cohort import Case, CohortMaker
-from vcm.training.cohort_files import PARTS, TABLE, CaseEntry, read_cases, write_parts, write_table
+from vcm.training.cohort_files import PARTS, TABLE, CaseEntry, claim_cohort, read_cases, write_parts, write_table
 from vcm.training.processes import in_processes
 
 DESCRIPTION = "synthetic head"
@@ -24,6 +25,12 @@ SAME_HEAD = 0.99
 
 def make_cohort(maker: CohortMaker, count: int, out: Path, jobs: int = 1) -> Iterator[CaseEntry]:
     """Make cases 0 to `count` − 1 in `out`, in `jobs` processes; of those there already only what lacks is made."""
+    with claim_cohort(out, inputs=maker.maps.files) as claim:
+        claim.admit(out / TABLE)
+        yield from _make_cohort(maker, count, out, jobs)
+
+
+def _make_cohort(maker: CohortMaker, count: int, out: Path, jobs: int) -> Iterator[CaseEntry]:
     entries = {e.name: e for e in read_cases(out)} if (out / TABLE).is_file() else {}
     _refuse_foreign(entries.values(), maker, out)
     asked = {*PARTS, *maker.contrasts}
@@ -60,7 +67,9 @@ class _Writer:
 
     def __call__(self, item: tuple[int, CaseEntry | None]) -> CaseEntry:
         number, before = item
-        return write_case(self.maker.make(number), self.maker.seed, self.out, before)
+        case = self.maker.make(number)
+        with claim_cohort(self.out, inputs=self.maker.maps.files, mode=Mode.MEMBER):
+            return write_case(case, self.maker.seed, self.out, before)
 
 
 def write_case(case: Case, seed: int, out: Path, before: CaseEntry | None = None) -> CaseEntry:

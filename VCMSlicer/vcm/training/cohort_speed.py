@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from vcm.outputs.claims import Claim, Mode
 from vcm.training.cohort import CohortMaker
 from vcm.training.cohort_making import write_case
 from vcm.training.processes import in_processes
@@ -49,7 +50,8 @@ class _Timed:
         started = time.time()
         for case in self.maker.make_all(numbers):
             if self.out is not None:
-                write_case(case, self.maker.seed, self.out)
+                with Claim(self.out, mode=Mode.MEMBER):
+                    write_case(case, self.maker.seed, self.out)
         return started, time.time()
 
 

@@ -38,7 +38,6 @@ def write_control_pack(
     figures: str,
 ) -> ControlManifest:
     """Write the pack `folder`, whose name becomes the pack's; the manifest comes last, when all else is in place."""
-    folder.mkdir(parents=True, exist_ok=True)
     settings = replace(settings, backbone=backbone.name)  # a pack's path means nothing elsewhere
     specs = tuple(ConditionSpec.from_dict(entry) for entry in entries)
     networks, shipped = fold_typical(network_config(backbone.backbone, settings, specs), weights)

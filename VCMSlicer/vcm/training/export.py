@@ -13,6 +13,7 @@ from torch import Tensor
 from vcm.backbones.latent_diffusion import build_denoiser
 from vcm.errors import Code, VcmError
 from vcm.packs.checkpoints import read_checkpoint
+from vcm.packs.installation import pack_folder
 from vcm.packs.manifest import FILE_NAME as MANIFEST
 from vcm.packs.store import find_pack
 from vcm.training.backbone_export import write_backbone_pack
@@ -37,15 +38,35 @@ def export_run(
     licence: str = "",
     version: str = "",
     figures: Path | None = None,
+    force: bool = False,
 ) -> None:
-    """Write the best averaged weights of a run as the pack `out`.
+    """Write the best averaged weights of a run as the pack `out`; a pack that lies there stays until it is whole.
 
     Nothing is needed but the run's folder and the pack it began with. `figures` is the summary of an evaluation, for
-    the card.
+    the card. Files in `out` that are not a pack's are kept; those that were changed are refused unless `force` is set.
     """
-    settings = read_settings(run / SETTINGS)
     if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
         raise VcmError(Code.BAD_REQUEST, f"{out} holds something that is no pack.", "Choose another folder.")
+    with pack_folder(out, force=force, inputs=[figures] if figures else []) as folder:
+        write_run_pack(
+            run, folder, hardware=hardware, command=command, data=data, licence=licence, version=version,
+            figures=figures,
+        )  # fmt: skip
+
+
+def write_run_pack(
+    run: Path,
+    out: Path,
+    *,
+    hardware: str = "a CPU",
+    command: str = "",
+    data: str = "",
+    licence: str = "",
+    version: str = "",
+    figures: Path | None = None,
+) -> None:
+    """Write the pack into the empty folder `out`, as `export_run` does."""
+    settings = read_settings(run / SETTINGS)
     state = load_last(run, lambda words: None, _check_named)
     if state is None:
         raise VcmError(Code.FILE_MISSING, f"There is no checkpoint in {run}.", "Give the folder of a training.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,7 @@ from vcm.backbones.latent_diffusion import LatentDiffusion
 from vcm.conditions import ConditionSpec, Kind
 from vcm.errors import Code, VcmError
 from vcm.machine.runtime import free_memory
+from vcm.outputs.claims import Claim, Mode
 from vcm.training.learning_cases import LearningCase
 from vcm.training.team import Team
 
@@ -41,6 +43,7 @@ SHARE_OF_MEMORY = 0.25
 _BITS = torch.from_numpy(np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).astype(np.float32))
 """The eight voxels of a mask that a byte stands for, as `np.packbits` packs them."""
 
+CACHED = re.compile(r".+\.safetensors")
 CASE_FAULTS = {Code.FILE_MISSING, Code.FILE_UNREADABLE, Code.GEOMETRY, Code.CONDITION, Code.ATTRIBUTE}
 """What may be wrong with one case and leaves the others usable."""
 
@@ -76,18 +79,20 @@ def cache_cases(
     names = needed_tensors(specs, as_latents)
     mine = team.share(len(cases))
     usable = set(mine)
-    for done, number in enumerate(mine, 1):
-        case = cases[number]
-        try:
-            if read_case(folder, case, fingerprint, names) is None:
-                write_case(folder, case, fingerprint, encode_case(backbone, case, specs, as_latents))
-        except VcmError as error:
-            if error.code not in CASE_FAULTS:
-                raise
-            usable.remove(number)
-            say(f"Case {case.name} is left out. {error.sentence}")
-        if done % 20 == 0 and team.first:
-            say(f"latents of {done * team.size} of {len(cases)} cases are there")
+    lacking = [number for number in mine if read_case(folder, cases[number], fingerprint, names) is None]
+    if lacking:
+        with Claim(folder, mode=Mode.SHARED, state=CACHED, of_ours=_is_cached):
+            for done, number in enumerate(lacking, 1):
+                case = cases[number]
+                try:
+                    write_case(folder, case, fingerprint, encode_case(backbone, case, specs, as_latents))
+                except VcmError as error:
+                    if error.code not in CASE_FAULTS:
+                        raise
+                    usable.remove(number)
+                    say(f"Case {case.name} is left out. {error.sentence}")
+                if done % 20 == 0 and team.first:
+                    say(f"latents of {done * team.size} of {len(lacking) * team.size} cases are there")
     team.wait()
     others = set(range(len(cases))) - set(mine)
     usable |= {number for number in others if read_case(folder, cases[number], fingerprint, names) is not None}
@@ -125,6 +130,15 @@ def write_case(folder: Path, case: LearningCase, fingerprint: str, tensors: Mapp
     metadata = {"autoencoder": fingerprint, "case": case.stamp, "content": _digest(tensors)}
     with atomic_path(_path(folder, case)) as temporary:
         save_file(dict(tensors), temporary, metadata=metadata)
+
+
+def _is_cached(file: Path) -> bool:
+    """Whether a file is of the cache, made by an earlier version."""
+    try:
+        with safe_open(file, "pt") as opened:
+            return {"autoencoder", "case", "content"} <= set(opened.metadata() or {})
+    except (OSError, SafetensorError):
+        return False
 
 
 def read_case(folder: Path, case: LearningCase, fingerprint: str, needed: AbstractSet[str]) -> dict[str, Tensor] | None:

@@ -20,8 +20,9 @@ from vcm.atomic_files import write_json, write_text
 from vcm.csv_tables import csv_of_records
 from vcm.errors import MALFORMED, Code, VcmError
 from vcm.findings import Finding, Level
+from vcm.outputs.claims import Mode, remove
 from vcm.packs.hashing import hash_file
-from vcm.training.cohort_files import TABLE, CaseEntry, read_cases, write_parts, write_table
+from vcm.training.cohort_files import TABLE, CaseEntry, claim_cohort, read_cases, write_parts, write_table
 from vcm.training.processes import in_processes
 from vcm.training.scan_case import Intake, Intaken, take_in
 from vcm.training.scan_pairs import Refusal, Scan, Scans
@@ -46,6 +47,12 @@ class Arrival:
 
 def take_in_folder(scans: Scans, intake: Intake, out: Path, jobs: int = 1) -> Iterator[Arrival]:
     """Bring scans into the cohort `out`, in `jobs` processes. Those brought in before from the same files are kept."""
+    with claim_cohort(out, inputs=scans.files) as claim:
+        claim.admit(*(out / name for name in (TABLE, REFUSED, SETTINGS)))
+        yield from _take_in_folder(scans, intake, out, jobs)
+
+
+def _take_in_folder(scans: Scans, intake: Intake, out: Path, jobs: int) -> Iterator[Arrival]:
     entries = {entry.name: entry for entry in (read_cases(out) if (out / TABLE).is_file() else [])}
     _refuse_made_heads(entries, out)
     _check_settings(intake, out, begun=bool(entries))
@@ -87,13 +94,17 @@ class _Taker:
     def __call__(self, scan: Scan) -> Arrival:
         inputs = _inputs(scan)
         taken = take_in(scan, self.intake)
+        with claim_cohort(self.out, inputs=[scan.image, scan.segmentation], mode=Mode.MEMBER):
+            return self._write(scan, taken, inputs)
+
+    def _write(self, scan: Scan, taken: Intaken, inputs: Mapping[str, str]) -> Arrival:
         refusal = _refusal(taken)
         entry = None
         if refusal is None:
             folder = self.out / "cases" / scan.name
             write_parts(folder, taken.parts, DESCRIPTION, synthetic=False)
             if "skull" not in taken.parts:
-                (folder / "skull.nii.gz").unlink(missing_ok=True)
+                remove(folder / "skull.nii.gz")
             entry = CaseEntry(
                 folder, scan.image.name, None, taken.attributes, taken.ventricles_ml, taken.brain_ml, tuple(taken.parts)
             )

@@ -68,6 +68,14 @@ class Scans:
 
     pairs: tuple[Scan, ...]
     refusals: tuple[Refusal, ...] = ()
+    table: Path | None = None
+
+    @property
+    def files(self) -> list[Path]:
+        """All files that are read: the table, scans and segmentations, also those that are refused."""
+        paired = [path for one in self.pairs for path in (one.image, one.segmentation)]
+        others = [path for one in self.refusals for path in (one.image, one.segmentation)]
+        return [path for path in (self.table, *paired, *others) if path is not None]
 
 
 def find_scans(images: Path, segmentations: Path | None) -> Scans:
@@ -141,7 +149,7 @@ def pair_by_table(path: Path) -> Scans:
         name = key if taken[key] == 1 else f"{key}-{taken[key]}"
         sex, age = (row.get(column, "").strip() for column in ("sex", "age"))
         pairs.append(Scan(name, places[0], places[1], sex, age, (shown[0], shown[1])))
-    return Scans(tuple(pairs), tuple(refusals))
+    return Scans(tuple(pairs), tuple(refusals), path)
 
 
 def _relative(path: Path, folder: Path) -> str:

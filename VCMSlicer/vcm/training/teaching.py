@@ -8,7 +8,7 @@ import platform
 import shlex
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,13 @@ from vcm.errors import MALFORMED, Code, VcmError
 from vcm.findings import Finding
 from vcm.machine.runtime import choose_runtime
 from vcm.packs.hashing import hash_file
-from vcm.packs.installation import check_name, install_folder
+from vcm.packs.installation import check_name, install_folder, pack_folder
 from vcm.packs.store import Pack, find_pack, packs_folder
 from vcm.progress import Progress
 from vcm.training.case_check import CheckedCases, check_cases
+from vcm.training.checkpoint import claim_run
 from vcm.training.control_run import ControlRun, open_control_run
-from vcm.training.export import export_run
+from vcm.training.export import write_run_pack
 from vcm.training.held_out import split_cases, subject_of
 from vcm.training.held_out_results import HeldOutResult, summarise, summary_words, try_best
 from vcm.training.latent_store import LATENTS
@@ -124,6 +125,12 @@ def teach(request: TeachRequest, team: Team, told: Told | None = None) -> Outcom
             f"{pack.name} has no segmenter, so what is taught could not be tried.",
             "Give the backbone a segmenter (vcm train segmenter), or choose another backbone.",
         )
+    # One that only plans writes nothing that another process would mix with.
+    with claim_run(request.folder) if team.first and not request.plan_only else nullcontext():
+        return _teach(request, pack, team, told)
+
+
+def _teach(request: TeachRequest, pack: Pack, team: Team, told: Told) -> Outcome:
     checked = _check(request, pack, told)
     record = _begin(request, pack, checked, team, told)
     parts = record.pace.seconds(
@@ -268,7 +275,7 @@ def _write(
     page = report_page(TeachReport(request, run, record, checked, tuple(results), tuple(rows), how, step, hardware))
 
     def fill(folder: Path) -> None:
-        export_run(
+        write_run_pack(
             request.folder, folder, hardware=hardware, command=request.command, data=request.data,
             licence=request.licence, figures=request.folder / SUMMARY,
         )  # fmt: skip
@@ -280,7 +287,8 @@ def _write(
         with install_folder(request.name, force=request.force) as folder:
             fill(folder)
     else:
-        fill(request.out)
+        with pack_folder(request.out, force=request.force) as folder:
+            fill(folder)
     write_json(
         request.folder / FINISHED,
         {

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from torch import nn
 
 from vcm.atomic_files import write_json
 from vcm.errors import Code, VcmError
-from vcm.training.checkpoint import BEST, load_checkpoint, load_last, save_checkpoint, save_in_turn
+from vcm.training.checkpoint import BEST, claim_run, load_checkpoint, load_last, save_checkpoint, save_in_turn
 from vcm.training.learning_rate import rate_factor
 from vcm.training.lesson import Lesson, slots_of
 from vcm.training.moving_average import MovingAverage
@@ -81,7 +82,11 @@ class Trainer:
 
     def train(self, minutes: float = math.inf) -> str:
         """Train until the last step (`finished`), until nothing becomes better (`settled`) or the time is used up
-        (`paused`)."""
+        (`paused`). Meanwhile no other process may train in the folder."""
+        with claim_run(self.folder) if self.team.first else nullcontext():
+            return self._train(minutes)
+
+    def _train(self, minutes: float) -> str:
         started, before = time.monotonic(), self.seconds
         if self.team.first and not self.log.open_board(self.step):
             self.listeners.say("TensorBoard is not installed, so there are no curves for it; log.csv has the figures.")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vcm.errors import Code, VcmError
-from vcm.findings import Finding, raise_first_error
+from vcm.findings import raise_first_error
 from vcm.protocol import (
     Examine,
     Examined,
@@ -31,6 +32,7 @@ from vcm.worker.contract import Call
 if TYPE_CHECKING:
     from vcm.generate import Generator, OnPreview
     from vcm.job import GenerateJob
+    from vcm.outputs.claims import Claim
     from vcm.packs.store import Pack
     from vcm.progress import Progress
     from vcm.runs.warm_models import WarmModels
@@ -51,7 +53,9 @@ class LocalEngine:
         return Ready(choose_runtime().words)
 
     def generate(self, request: Generate, call: Call) -> Generated:
-        from vcm.runs.run import Listeners, run_generate
+        from contextlib import ExitStack
+
+        from vcm.runs.run import Listeners, input_files, run_generate
         from vcm.worker.translation import generate_job, generated
 
         def load(backbone: Pack, control: Pack | None, job: GenerateJob) -> Generator:
@@ -60,36 +64,42 @@ class LocalEngine:
         def tell(at: Progress) -> None:
             call.progress(at.stage, at.step, at.total, fraction=at.fraction, seconds_left=at.seconds_left)
 
-        show = _preview_writer(Path(request.preview_dir), call) if request.preview_dir is not None else None
-        listeners = Listeners(tell, show, call.found, call.say, call.cancelled)
-        return generated(request, run_generate(generate_job(request), listeners, load).report)
+        job = generate_job(request)
+        with ExitStack() as claims:
+            show = None
+            if request.preview_dir is not None:
+                folder = Path(request.preview_dir)
+                claims.enter_context(_claimed_for_previews(folder, input_files(job)))
+                show = _preview_writer(folder, call)
+            listeners = Listeners(tell, show, call.found, call.say, call.cancelled)
+            return generated(request, run_generate(job, listeners, load).report)
 
     def examine(self, request: Examine, call: Call) -> Examined:
         from vcm.runs.choice import choose_packs
-        from vcm.runs.run import examine_conditions
-        from vcm.volumes.volume_files import write_volume
+        from vcm.runs.run import examine_conditions, write_seen
         from vcm.worker.translation import condition_file
 
         packs = choose_packs(request.pack, request.control, (entry.name for entry in request.conditions))
-        findings: list[Finding] = []
-        prepared = []
-        for examination in examine_conditions(map(condition_file, request.conditions), *packs):
-            findings += examination.findings
-            if examination.condition is not None and request.prepared_dir is not None:
-                path = Path(request.prepared_dir) / f"{examination.name}.nii.gz"
-                words = f"what the model sees as {examination.name}"
-                write_volume(path, examination.condition.volume, description=words)
-                prepared.append(PreparedCondition(examination.name, str(path)))
-        return Examined(request.id, tuple(findings), tuple(prepared))
+        files = tuple(map(condition_file, request.conditions))
+        examinations = examine_conditions(files, *packs)
+        findings = tuple(finding for examination in examinations for finding in examination.findings)
+        prepared: dict[str, Path] = {}
+        if request.prepared_dir is not None:
+            prepared = write_seen(Path(request.prepared_dir), examinations, files)
+        return Examined(
+            request.id, findings, tuple(PreparedCondition(name, str(path)) for name, path in prepared.items())
+        )
 
     def segment(self, request: Segment, call: Call) -> Segmented:
         import numpy as np
 
         from vcm.judging.segmentation import choose_segmenter
         from vcm.machine.runtime import choose_runtime
+        from vcm.outputs.claims import claim_file
         from vcm.runs.choice import choose_packs
         from vcm.volumes.volume_files import write_volume
 
+        out = claim_file(request.out, inputs=[request.image])
         backbone, _ = choose_packs(request.pack, None, ())
         image = _examined_image(Path(request.image), backbone, call)
         judge = choose_segmenter(backbone, device=choose_runtime(request.device).device)
@@ -98,7 +108,8 @@ class LocalEngine:
         call.progress("segmenting")
         labels = judge.segmenter.segment(image)
         call.stop_if_cancelled()
-        write_volume(request.out, labels, description=f"made by {judge.segmenter.name}, research only")
+        with out:
+            write_volume(request.out, labels, description=f"made by {judge.segmenter.name}, research only")
         structures = (
             Structure(c.value, c.name, int(np.count_nonzero(labels.array == c.value)) * labels.grid.voxel_ml)
             for c in backbone.backbone.segmenter_classes
@@ -140,6 +151,14 @@ class LocalEngine:
         generator = self._models.generator(backbone, control, job, loading)
         call.stop_if_cancelled()
         return generator
+
+
+def _claimed_for_previews(folder: Path, inputs: Iterable[Path]) -> Claim:
+    from vcm.outputs.claims import SHORT_WAIT_S, Claim
+
+    claim = Claim(folder, inputs=inputs, wait=SHORT_WAIT_S)
+    claim.admit(*folder.glob("preview-*-*.nii"))
+    return claim
 
 
 def _preview_writer(folder: Path, call: Call) -> OnPreview:
