@@ -1,12 +1,17 @@
 """A cohort for the tiny backbone, and a control small enough to train in milliseconds."""
 
+import json
 from pathlib import Path
 
 import numpy as np
+import tiny
 import torch
+from monai.networks.nets import UNet
+from safetensors.torch import save_file
 from tiny import GRID
 from vcm.grid import Grid
 from vcm.loading import build_control
+from vcm.packs.manifest import write_manifest
 from vcm.training.cohort_files import CaseEntry, read_cases, write_table
 from vcm.training.latent_cache import LatentCache, cache_cases
 from vcm.training.learning_cases import CohortCase, condition_specs
@@ -14,6 +19,8 @@ from vcm.training.team import Team
 from vcm.volume import Volume
 from vcm.volumes.volume_files import write_volume
 
+SEGMENTER = {"spatial_dims": 3, "in_channels": 1, "out_channels": 8, "channels": [4, 6, 8], "strides": [2, 2]}
+NAMES = ["white matter", "grey matter", "deep grey matter", "lateral ventricles", "hippocampus", "amygdala", "CSF"]
 NETWORK = {
     "variant": "patches", "places": [4, 6, 8], "width": 16, "features": 8, "hidden": 8,
     "unet": {
@@ -62,3 +69,18 @@ def write_latents(
 def new_network(seed: int = 0, **options):
     torch.manual_seed(seed)
     return build_control({**NETWORK, **options}, {"ventricles": 1})
+
+
+def write_workshop(folder: Path) -> None:
+    """Packs with a segmenter in `packs`, and a cohort of eight heads in `cohort`: enough to teach with."""
+    tiny.write_packs(folder / "packs")
+    home = folder / "packs" / "tiny"
+    torch.manual_seed(3)
+    save_file(UNet(**SEGMENTER).state_dict(), home / "segmenter.safetensors")
+    manifest = json.loads((home / "manifest.json").read_text())
+    manifest["files"]["segmenter"] = {"path": "segmenter.safetensors"}
+    manifest["networks"]["segmenter"] = SEGMENTER
+    manifest["segmenter_classes"] = [{"value": n, "name": name} for n, name in enumerate(NAMES, 1)]
+    manifest["trained"]["segmenter"] = True
+    write_manifest(home, manifest)
+    write_cohort(folder / "cohort", 8)

@@ -13,6 +13,8 @@ from command_line import Apart, RoomFor, vcm, vcm_apart
 from faults import told, without_its_end
 from label_map_folder import write_folder
 from vcm.errors import Code, VcmError
+from vcm.outputs.claims import WORK
+from vcm.outputs.record import RECORD
 from vcm.training.cohort import CohortMaker
 from vcm.training.cohort_files import read_cases
 from vcm.training.cohort_making import make_cohort
@@ -70,13 +72,13 @@ def test_a_cohort_that_was_killed_is_continued_to_the_same_files(folder, cohort,
     killed.send(signal.SIGKILL)
     assert killed.wait().code == -signal.SIGKILL
     assert all(entry.is_whole for entry in (read_cases(out) if (out / "cases.csv").is_file() else []))
-    half = out / "cases/00002"
-    half.mkdir(exist_ok=True)
-    (half / ".0badcafe.image.nii.gz").write_bytes(b"half")
+    half = out / WORK / "half"
+    half.mkdir(parents=True, exist_ok=True)
+    (half / "0badcafe.nii.gz").write_bytes(b"half")
     assert vcm(*arguments(folder, out)).code == 0
     kept = {path: data for path, data in files(out).items() if path in files(cohort)}
     assert kept == files(cohort)
-    assert not list(out.rglob(".*"))
+    assert [path.name for path in out.rglob(".*")] == [RECORD]
 
 
 def test_a_full_disk_is_told_and_leaves_only_whole_cases(folder, cohort, tmp_path):
@@ -85,7 +87,7 @@ def test_a_full_disk_is_told_and_leaves_only_whole_cases(folder, cohort, tmp_pat
     ended = vcm_apart(tmp_path, *arguments(folder, out), hardship=RoomFor(size - 1))
     told(ended, "disk", "image.nii.gz")
     assert all(entry.is_whole for entry in (read_cases(out) if (out / "cases.csv").is_file() else []))
-    assert not list(out.rglob(".*"))
+    assert [path.name for path in out.rglob(".*")] == [RECORD]
     assert vcm(*arguments(folder, out)).code == 0
     assert files(out) == files(cohort)
 

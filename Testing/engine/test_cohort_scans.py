@@ -280,6 +280,12 @@ def test_sheets_show_every_case_the_worst_overlap_first(folder, monkeypatch):
     assert len(np.unique(colours[np.ptp(colours, axis=1) > 60], axis=0)) > 10  # contours are not grey
 
 
+def replace_volume(path, volume):
+    """As the user does it."""
+    path.unlink()
+    write_volume(path, volume)
+
+
 def test_a_folder_is_continued_without_bringing_in_its_scans_again(folder):
     run(folder)
     out = folder / "cohort"
@@ -287,11 +293,11 @@ def test_a_folder_is_continued_without_bringing_in_its_scans_again(folder):
     run(folder)
     assert files(out) == before
     assert (out / "cases/good/image.nii.gz").stat().st_mtime_ns == stamp
-    write_volume(folder / "seg/blank_seg.nii.gz", labels_on(LAS))
+    replace_volume(folder / "seg/blank_seg.nii.gz", labels_on(LAS))
     run(folder)
     assert [case.name for case in read_cases(out)] == ["blank", "good"]
     assert "blank" not in (out / "refused.csv").read_text()
-    write_volume(folder / "seg/good_seg.nii.gz", Volume(np.zeros(LAS.shape, np.uint8), LAS))
+    replace_volume(folder / "seg/good_seg.nii.gz", Volume(np.zeros(LAS.shape, np.uint8), LAS))
     run(folder)
     assert [case.name for case in read_cases(out)] == ["blank"]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from file_server import serve_files
 from vcm.errors import Code, VcmError
+from vcm.outputs.claims import entries_of
 from vcm.packs.acquiring import Consent, acquire
 from vcm.packs.archive import archive_pack, install_archive
 from vcm.packs.catalogue import find_entry
@@ -53,7 +54,7 @@ def test_a_pack_comes_back_from_its_archive_byte_for_byte(archive):
     pack = install_archive("micro", archive)
     verify(pack)
     files = {path.name: path.read_bytes() for path in MICRO.iterdir()}
-    assert {path.name: path.read_bytes() for path in pack.folder.iterdir()} == files
+    assert {path.name: path.read_bytes() for path in entries_of(pack.folder)} == files
 
 
 def test_the_same_pack_makes_the_same_archive(archive, tmp_path):

@@ -10,14 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
-import torch
 from command_line import Apart, RoomFor, vcm, vcm_apart
 from faults import told
-from monai.networks.nets import UNet
-from safetensors.torch import save_file
-from small_cohort import write_cohort
+from small_cohort import write_workshop
 from vcm.grid import Grid
-from vcm.packs.manifest import write_manifest
 from vcm.packs.store import find_pack
 from vcm.training.checkpoint import CHECKPOINT, load_checkpoint
 from vcm.training.held_out_results import HeldOutResult, MeasureRow
@@ -26,8 +22,6 @@ from vcm.training.teach_report import verdict
 from vcm.volume import Volume
 from vcm.volumes.volume_files import read_volume, write_volume
 
-SEGMENTER = {"spatial_dims": 3, "in_channels": 1, "out_channels": 8, "channels": [4, 6, 8], "strides": [2, 2]}
-NAMES = ["white matter", "grey matter", "deep grey matter", "lateral ventricles", "hippocampus", "amygdala", "CSF"]
 USUAL = ("--backbone", "tiny", "--device", "cpu")
 
 
@@ -35,17 +29,7 @@ USUAL = ("--backbone", "tiny", "--device", "cpu")
 def workshop(tmp_path_factory):
     """Packs with a segmenter, and a cohort of eight heads."""
     folder = tmp_path_factory.mktemp("workshop")
-    tiny.write_packs(folder / "packs")
-    home = folder / "packs" / "tiny"
-    torch.manual_seed(3)
-    save_file(UNet(**SEGMENTER).state_dict(), home / "segmenter.safetensors")
-    manifest = json.loads((home / "manifest.json").read_text())
-    manifest["files"]["segmenter"] = {"path": "segmenter.safetensors"}
-    manifest["networks"]["segmenter"] = SEGMENTER
-    manifest["segmenter_classes"] = [{"value": n, "name": name} for n, name in enumerate(NAMES, 1)]
-    manifest["trained"]["segmenter"] = True
-    write_manifest(home, manifest)
-    write_cohort(folder / "cohort", 8)
+    write_workshop(folder)
     return folder
 
 

@@ -25,7 +25,7 @@ from vcm.outputs.record import RECORD, Record
 
 WORK = ".vcm-work"
 """The hidden folder with the lock and what is half written; it goes when the last process has ended."""
-ASIDE = "aside"
+ASIDE, HALF, LOCK = "aside", "half", "lock"
 SHORT_WAIT_S = 20.0
 """How long a write waits that claims its folder for a moment only."""
 
@@ -91,6 +91,8 @@ class Claim:
                 _open.remove(self)
                 if self.mode is not Mode.MEMBER:
                     _let_go(self)
+                elif not (self.work / LOCK).exists():  # nobody has claimed it otherwise, as where a pack is built
+                    _remove_empty([self.work / HALF, self.work])
 
     def __enter__(self) -> Claim:
         return self.open()
@@ -133,7 +135,7 @@ class Claim:
         ending = "".join(suffix[-20:] for suffix in place.suffixes[-2:])
         name = f"{secrets.token_hex(4)}{ending}"
         if self.root == place.parent or place.parent.stat().st_dev == self.root.stat().st_dev:
-            folder = self.work / "half"
+            folder = self.work / HALF
             folder.mkdir(parents=True, exist_ok=True)
             return folder / name
         return place.with_name(f".{name}")  # a link led to another disk, onto which nothing can be moved
@@ -259,6 +261,12 @@ def claim_file(file: str | Path, *, inputs: Iterable[str | Path] = ()) -> Claim:
     return claim
 
 
+def is_ours(file: Path) -> bool:
+    """Whether the program wrote what lies there, and nobody has changed it since."""
+    with claimed(file) as claim:
+        return claim.owns(_place_of(file))
+
+
 def remove(file: str | Path) -> None:
     """Remove a file that the program wrote, if it is there."""
     if os.path.lexists(file):
@@ -272,6 +280,11 @@ def move(source: Path, target: Path) -> None:
         claim.move(source, target)
 
 
+def is_unfinished(folder: Path) -> bool:
+    """Whether a process works in a folder, or was killed while it did and left something to clear away."""
+    return (folder / WORK).exists()
+
+
 def entries_of(folder: Path) -> list[Path]:
     """What lies in a folder beside the program's own notes of it."""
     return [entry for entry in folder.iterdir() if entry.name not in (WORK, RECORD)]
@@ -283,14 +296,14 @@ def _hold(claim: Claim) -> None:
         return
     made = [folder for folder in (claim.root, *claim.root.parents) if not folder.exists()]
     claim.root.mkdir(parents=True, exist_ok=True)
-    lock, shared = FolderLock(claim.work / "lock"), claim.mode is Mode.SHARED
+    lock, shared = FolderLock(claim.work / LOCK), claim.mode is Mode.SHARED
     try:
         alone = lock.acquire(claim.folder, shared=shared, wait=max(claim._wait, SHORT_WAIT_S if shared else 0.0))
     except BaseException:
         _remove_empty([claim.work, *made])
         raise
     if alone:
-        shutil.rmtree(claim.work / "half", ignore_errors=True)
+        shutil.rmtree(claim.work / HALF, ignore_errors=True)
     _held[claim.root] = _Held(lock, made)
 
 
@@ -305,7 +318,7 @@ def _let_go(claim: Claim) -> None:
         with suppress(OSError):
             claim.record.tidy(held.touched)
     if held.lock.release(last=True):
-        _remove_empty([claim.work / "half"])
+        _remove_empty([claim.work / HALF])
         _remove_empty([claim.work, *held.made])
 
 

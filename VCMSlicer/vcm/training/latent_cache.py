@@ -30,7 +30,7 @@ from vcm.backbones.latent_diffusion import LatentDiffusion
 from vcm.conditions import ConditionSpec, Kind
 from vcm.errors import Code, VcmError
 from vcm.machine.runtime import free_memory
-from vcm.outputs.claims import Claim, Mode
+from vcm.outputs.claims import Claim, Mode, is_unfinished
 from vcm.training.learning_cases import LearningCase
 from vcm.training.team import Team
 
@@ -80,7 +80,7 @@ def cache_cases(
     mine = team.share(len(cases))
     usable = set(mine)
     lacking = [number for number in mine if read_case(folder, cases[number], fingerprint, names) is None]
-    if lacking:
+    if lacking or is_unfinished(folder):
         with Claim(folder, mode=Mode.SHARED, state=CACHED, of_ours=_is_cached):
             for done, number in enumerate(lacking, 1):
                 case = cases[number]

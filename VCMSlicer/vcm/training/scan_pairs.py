@@ -72,10 +72,9 @@ class Scans:
 
     @property
     def files(self) -> list[Path]:
-        """All files that are read: the table, scans and segmentations, also those that are refused."""
+        """All files that are read: the table, scans and segmentations."""
         paired = [path for one in self.pairs for path in (one.image, one.segmentation)]
-        others = [path for one in self.refusals for path in (one.image, one.segmentation)]
-        return [path for path in (self.table, *paired, *others) if path is not None]
+        return [*([self.table] if self.table else []), *paired]
 
 
 def find_scans(images: Path, segmentations: Path | None) -> Scans:

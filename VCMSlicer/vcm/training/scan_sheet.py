@@ -14,6 +14,7 @@ from PIL.Image import Image
 
 from vcm.conditions import Condition, ConditionSpec, Kind
 from vcm.errors import VcmError
+from vcm.outputs.claims import is_ours, remove
 from vcm.pictures.case_sheet import SheetRow, case_sheet
 from vcm.pictures.montage import save_picture
 from vcm.training.cohort_files import CaseEntry
@@ -38,7 +39,8 @@ def write_sheets(entries: Iterable[CaseEntry], overlaps: Mapping[str, float], ou
             save_picture(path, _sheet(rows, number, len(pages), len(ordered)), NOTICE)
             paths.append(path)
     for path in set(out.glob(SHEET)) - set(paths):
-        path.unlink()
+        if is_ours(path):
+            remove(path)
     return paths
 
 
