@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vcm.backbones.latent_diffusion import LatentDiffusion
+from vcm.backbones.local_autoencoder import LocalAutoencoder
 from vcm.training.crops import crops_of
 from vcm.training.image_cache import ImageCache
 from vcm.training.lesson import Lesson, Outcome, Slot, Trial
@@ -51,16 +52,13 @@ class SegmenterLesson(Lesson):
         items, settings = [slot.item for slot in slots], self.settings
         mirrored = [slot.uniform() < settings.flip for slot in slots]
         again = [slot.uniform() < settings.reconstructed for slot in slots]
-        image = self.cache.image(items, mirrored, self.device)
-        for place, sent_through in enumerate(again):
-            if sent_through:
-                image[place] = self._reconstructed(image[place : place + 1])[0]
-        target = self.cache.label(items, mirrored, self.device)
-        places = crops_of(image, settings.crop, slots)
-        image, target = (
-            torch.stack([one[(slice(None), *place)] for one, place in zip(volumes, places, strict=True)])
-            for volumes in (image, target)
+        images = self.cache.image(items, mirrored, self.device)
+        labels = self.cache.label(items, mirrored, self.device)
+        places = [(slice(None), *place) for place in crops_of(images, settings.crop, slots)]
+        image = torch.stack(
+            [self._seen(one, place, sent) for one, place, sent in zip(images, places, again, strict=True)]
         )
+        target = torch.stack([one[place] for one, place in zip(labels, places, strict=True)])
         target = self._padded(target)
         loss = self._loss(network(self._padded(image)).float(), target)
         return Outcome(loss, {"dice_ce": loss.detach()})
@@ -80,9 +78,19 @@ class SegmenterLesson(Lesson):
             shown = [image[0, 0].cpu().numpy(), found.cpu().numpy() / max(int(target.max()), 1)]
             yield Trial(place, figures, row_of(shown, self.backbone.grid))
 
+    def _seen(self, image: Tensor, place: tuple[slice, ...], through_autoencoder: bool) -> Tensor:
+        """The part of an image `[1, i, j, k]` that a step sees, as it is or as the autoencoder gives it back."""
+        if not through_autoencoder:
+            return image[place]
+        if isinstance(self.backbone.autoencoder, LocalAutoencoder):
+            return self._reconstructed(image[place][None])[0]
+        return self._reconstructed(image[None])[0][place]
+
     @torch.no_grad()
     def _reconstructed(self, image: Tensor) -> Tensor:
-        return self.backbone.decode(self.backbone.encode(image)).clamp(0, 1)
+        autoencoder = self.backbone.autoencoder
+        made: Tensor = autoencoder.decode(autoencoder.encode(image)[0])
+        return made.float().clamp(0, 1)
 
     def _padded(self, image: Tensor) -> Tensor:
         """Zeros after the last voxel of each axis, as the judge of samples adds them."""
