@@ -2,6 +2,7 @@
 
 set(MODULE_PYTHON_SCRIPTS
   VCMSlicer.py
+  VCMSlicerLib/VCMSlicerSubjectHierarchyPlugin.py
   VCMSlicerLib/__init__.py
   VCMSlicerLib/anatomy.py
   VCMSlicerLib/belongings.py

@@ -26,6 +26,7 @@ from VCMSlicerLib.results import ROLE, Results
 from VCMSlicerLib.workerClient import WorkerClient
 
 RESOURCES = Path(__file__).parent / "Resources"
+MENU = Path(__file__).parent / "VCMSlicerLib" / "VCMSlicerSubjectHierarchyPlugin.py"
 DEMO_MASK = RESOURCES / "DemoCase" / "ventricles.nii.gz"
 DEMO_MASK_SHA256 = "52383937de7c73e10354ed21c45427086d1bd586a87348a4fb4a0776303df6ad"
 
@@ -48,6 +49,13 @@ class VCMSlicer(ScriptedLoadableModule):
             "Models for 3D Medical Images, WACV 2025) over latent diffusion models of the brain (Pinaya et al., 2022)."
         )
         slicer.app.connect("startupCompleted()", registerSampleData)
+
+    def setup(self) -> None:
+        """Slicer calls this when all modules are loaded."""
+        import SubjectHierarchyPlugins  # noqa: F401 - makes the base class of plugins importable
+
+        scriptedPlugin = slicer.qSlicerSubjectHierarchyScriptedPlugin(None)
+        scriptedPlugin.setPythonSource(str(MENU))
 
 
 class VCMSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):

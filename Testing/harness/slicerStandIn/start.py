@@ -64,6 +64,10 @@ def _makeApplication(slicer: types.ModuleType) -> Any:
     from .application.app import qSlicerApplication
     from .application.coreModules import Modules
     from .application.moduleFactory import qSlicerScriptedLoadableModule, qSlicerScriptedLoadableModuleWidget
+    from .application.subjectHierarchyPlugins import (
+        qSlicerSubjectHierarchyPluginHandler,
+        qSlicerSubjectHierarchyScriptedPlugin,
+    )
 
     folder = Path(tempfile.mkdtemp(prefix="slicer-stand-in-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -73,5 +77,7 @@ def _makeApplication(slicer: types.ModuleType) -> Any:
     slicer.moduleNames = types.SimpleNamespace()
     slicer.qSlicerScriptedLoadableModule = qSlicerScriptedLoadableModule
     slicer.qSlicerScriptedLoadableModuleWidget = qSlicerScriptedLoadableModuleWidget
+    slicer.qSlicerSubjectHierarchyPluginHandler = qSlicerSubjectHierarchyPluginHandler
+    slicer.qSlicerSubjectHierarchyScriptedPlugin = qSlicerSubjectHierarchyScriptedPlugin
     slicer.util.__dict__.setdefault("slicer", slicer)
     return slicer.app

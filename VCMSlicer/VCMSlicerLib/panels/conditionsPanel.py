@@ -195,6 +195,32 @@ class ConditionsPanel:
         self.editor.open(point.segmentation, point.volume, startPoints.ventriclesIn(point.segmentation))
         self.context.announce()
 
+    def useNode(self, node: Any) -> None:
+        """Choose a node of the scene for all conditions that it fits; a message says where it fits none."""
+        fitting = [info for info in self.conditions() if self._fits(node, info)]
+        if not fitting:
+            words = _("{name} does not fit what the chosen model follows: {conditions}.")
+            taken = ", ".join(info.inWords() for info in self.conditions()) or _("nothing")
+            slicer.util.infoDisplay(words.format(name=node.GetName(), conditions=taken), _("Use as condition"))
+            return
+        parameters = self.context.parameters
+        with slicer.util.NodeModify(parameters.parameterNode):
+            for info in fitting:
+                segment = bestSegment(node, info) if node.IsA("vtkMRMLSegmentationNode") else ""
+                strength = parameters.condition(info.name).strength
+                parameters.setCondition(info.name, ConditionSetting(True, strength, segment, node))
+        self.ui.conditionsSection.collapsed = False
+        self.context.announce()
+
+    def _fits(self, node: Any, info: ConditionInfo) -> bool:
+        """A segmentation fits by its structures, or else where there is but one thing to draw."""
+        if not info.isDrawn:
+            return not node.IsA("vtkMRMLLabelMapVolumeNode") and bool(node.IsA("vtkMRMLScalarVolumeNode"))
+        if node.IsA("vtkMRMLSegmentationNode"):
+            drawn = [other for other in self.conditions() if other.isDrawn]
+            return bool(matchingSegments(node, info)) or drawn == [info]
+        return bool(node.IsA("vtkMRMLLabelMapVolumeNode"))
+
     def makeImage(self, name: str) -> None:
         """Make the image of a condition from a T1w image and a segment of the brain."""
 

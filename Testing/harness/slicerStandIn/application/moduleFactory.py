@@ -86,7 +86,10 @@ def loadModule(path: Path | str) -> qSlicerScriptedLoadableModule:
     module = qSlicerScriptedLoadableModule(name, path)
     setattr(slicer.modules, name.lower(), module)
     setattr(slicer.moduleNames, name, name)
-    setattr(slicer.modules, f"{name}Instance", getattr(code, name)(module))
+    instance = getattr(code, name)(module)
+    setattr(slicer.modules, f"{name}Instance", instance)
+    if hasattr(instance, "setup"):
+        instance.setup()
     slicer.app.moduleManager().moduleLoaded.emit(name)
     return module
 
