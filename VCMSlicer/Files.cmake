@@ -60,6 +60,7 @@ set(MODULE_PYTHON_SCRIPTS
   VCMSlicerLib/resultRemoval.py
   VCMSlicerLib/results.py
   VCMSlicerLib/runFolder.py
+  VCMSlicerLib/sampleData.py
   VCMSlicerLib/scene.py
   VCMSlicerLib/scoreCharts.py
   VCMSlicerLib/scoreNodes.py
@@ -211,6 +212,12 @@ set(MODULE_PYTHON_SCRIPTS
 set(MODULE_PYTHON_RESOURCES
   Resources/DemoCase/README.md
   Resources/DemoCase/ventricles.nii.gz
+  Resources/DemoResult/README.md
+  Resources/DemoResult/condition-0.nii.gz
+  Resources/DemoResult/report.json
+  Resources/DemoResult/sample-0.nii.gz
+  Resources/DemoResult/segmentation-0.nii.gz
+  Resources/DemoResult/uncontrolled-0.nii.gz
   Resources/Icons/VCMSlicer.png
   Resources/Template/head.nii.gz
   Resources/Template/labels.nii.gz

@@ -25,10 +25,8 @@ from VCMSlicerLib.resultRemoval import removeLeftBehind
 from VCMSlicerLib.results import ROLE, Results
 from VCMSlicerLib.workerClient import WorkerClient
 
-RESOURCES = Path(__file__).parent / "Resources"
+DOCUMENTATION = "https://github.com/ACCOUNT-TO-BE-SET/SlicerBrainMRISynthesis/blob/main/docs/slicer.md"
 MENU = Path(__file__).parent / "VCMSlicerLib" / "VCMSlicerSubjectHierarchyPlugin.py"
-DEMO_MASK = RESOURCES / "DemoCase" / "ventricles.nii.gz"
-DEMO_MASK_SHA256 = "52383937de7c73e10354ed21c45427086d1bd586a87348a4fb4a0776303df6ad"
 
 
 class VCMSlicer(ScriptedLoadableModule):
@@ -44,6 +42,8 @@ class VCMSlicer(ScriptedLoadableModule):
             "Paint a segmentation, press Generate, and get a synthetic T1w brain that obeys it, with a measured report "
             "of how well. Everything it makes is synthetic. For research only, never for a diagnosis."
         )
+        link = f'<a href="{DOCUMENTATION}">{_("documentation")}</a>'
+        parent.helpText += "<p>" + _("How to use it is in the {link}.").format(link=link) + "</p>"
         parent.acknowledgementText = _(
             "Steering is done by VCM (Ahn et al., Volumetric Conditioning Module to Control Pretrained Diffusion "
             "Models for 3D Medical Images, WACV 2025) over latent diffusion models of the brain (Pinaya et al., 2022)."
@@ -195,16 +195,7 @@ class VCMSlicerTest(ScriptedLoadableModuleTest):
 
 
 def registerSampleData() -> None:
-    """Offer the demo case in Slicer's Sample Data module."""
-    import SampleData
+    """Offer the demo in Slicer's Sample Data module."""
+    from VCMSlicerLib import sampleData
 
-    SampleData.SampleDataLogic.registerCustomSampleDataSource(
-        category="VCMSlicer",
-        sampleName="EnlargedVentricles",
-        uris=DEMO_MASK.as_uri(),
-        fileNames="VCMSlicer-ventricles.nii.gz",
-        nodeNames="Enlarged ventricles (synthetic)",
-        thumbnailFileName=str(RESOURCES / "Icons" / "VCMSlicer.png"),
-        loadFileTypes="SegmentationFile",
-        checksums=f"SHA256:{DEMO_MASK_SHA256}",
-    )
+    sampleData.register()

@@ -108,7 +108,9 @@ def test_the_icon_is_a_square_of_128_pixels_and_the_same_in_both_places():
 
 
 def test_the_demo_case_is_registered_with_the_hash_it_has():
-    written = re.search(r'DEMO_MASK_SHA256 = "(\w+)"', (MODULE / "VCMSlicer.py").read_text("utf-8"))[1]
+    written = re.search(r'DEMO_MASK_SHA256 = "(\w+)"', (MODULE / "VCMSlicerLib" / "sampleData.py").read_text("utf-8"))[
+        1
+    ]
     demo = MODULE / "Resources" / "DemoCase" / "ventricles.nii.gz"
     assert written == hashlib.sha256(demo.read_bytes()).hexdigest()
 
