@@ -127,6 +127,11 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/machine/local_device.py
   vcm/machine/memory_plan.py
   vcm/machine/runtime.py
+  vcm/outputs/__init__.py
+  vcm/outputs/claims.py
+  vcm/outputs/folder_lock.py
+  vcm/outputs/record.py
+  vcm/outputs/swapped_folders.py
   vcm/packs/__init__.py
   vcm/packs/acquiring.py
   vcm/packs/archive.py
