@@ -38,7 +38,7 @@ def editor(mainWindow, scene, image):
     widget.setSourceVolumeNode(image)
     widget.setupViewObservations()
     widget.show()
-    widget.onAddSegment()
+    widget.findChild("QPushButton", "AddButton").click()
     widget.setActiveEffectByName("Paint")
     yield widget
     widget.setActiveEffect(None)
@@ -128,7 +128,7 @@ def test_erase_takes_away_and_undo_brings_back(editor):
 def test_painting_over_another_segment_takes_its_voxels_unless_overlap_is_allowed(editor):
     red().mrmlSliceNode().JumpSlice(*ras(5, 10, 3))
     strokeRAS(red(), [ras(5, 10, 3), ras(12, 10, 3)])
-    editor.onAddSegment()
+    editor.findChild("QPushButton", "AddButton").click()
     strokeRAS(red(), [ras(5, 10, 3), ras(12, 10, 3)])
     first, second = painted(editor)
     assert not first.any() and second.any()

@@ -20,5 +20,4 @@ class ctkMessageBox(PythonQtObject, QtWidgets.QMessageBox, metaclass=PythonQtTyp
         bool, lambda self: self._dontShowAgain, lambda self, mark: setattr(self, "_dontShowAgain", mark)
     )
 
-    def setDontShowAgainVisible(self, visible: bool) -> None:
-        """Accepted; the mark is not drawn."""
+    dontShowAgainVisible = QtCore.Property(bool, lambda self: False, lambda self, visible: None)

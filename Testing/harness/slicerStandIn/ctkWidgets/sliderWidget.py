@@ -38,9 +38,6 @@ class ctkSliderWidget(PythonQtObject, QtWidgets.QWidget, metaclass=PythonQtType)
         span = self._spinBox.maximum - self._spinBox.minimum
         self._spinBox.setValue(self._spinBox.minimum + tick / _TICKS * span)
 
-    def setRange(self, lowest: float, highest: float) -> None:
-        self._spinBox.setRange(lowest, highest)
-
     def setValue(self, value: float) -> None:
         self._spinBox.setValue(value)
 

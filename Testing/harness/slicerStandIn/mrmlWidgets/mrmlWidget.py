@@ -7,7 +7,7 @@ from PySide6 import QtCore, QtWidgets
 from ..pythonQt.objects import PythonQtObject, PythonQtType
 
 
-class qMRMLWidget(PythonQtObject, QtWidgets.QWidget, metaclass=PythonQtType):
+class qSlicerWidget(PythonQtObject, QtWidgets.QWidget, metaclass=PythonQtType):
     """Its signal `mrmlSceneChanged(vtkMRMLScene*)` is what the .ui file's connections start from."""
 
     mrmlSceneChanged = QtCore.Signal(object)
@@ -21,9 +21,9 @@ class qMRMLWidget(PythonQtObject, QtWidgets.QWidget, metaclass=PythonQtType):
             self._scene = scene
             self.mrmlSceneChanged.emit(scene)
 
+
+class qMRMLWidget(qSlicerWidget):
+    """The newer of the two, which also tells its scene. In Slicer neither is derived from the other."""
+
     def mrmlScene(self) -> Any:
         return self._scene
-
-
-class qSlicerWidget(qMRMLWidget):
-    """The older name of the same."""

@@ -59,7 +59,7 @@ class qMRMLSegmentSelectorWidget(qMRMLWidget):
         self._nodes.noneEnabled = enabled
 
     noneEnabled = QtCore.Property(bool, lambda self: self._noneEnabled, _setNoneEnabled)
-    segmentNodeSelectorVisible = segmentationNodeSelectorVisible = QtCore.Property(
+    segmentationNodeSelectorVisible = QtCore.Property(
         bool, lambda self: not self._nodes.isHidden(), lambda self, visible: self._nodes.setVisible(visible)
     )
 

@@ -63,7 +63,7 @@ class PaintEffect:
         return Brush(diameter, bool(self.integerParameter("BrushSphere")))
 
     def _apply(self, view: Any) -> None:
-        logic = self._editor.logic()
+        logic = self._editor._logic
         segmentation, segmentID = self._editor.segmentationNode(), self._editor.currentSegmentID()
         if segmentation is None or not segmentID:
             return
@@ -78,7 +78,7 @@ class PaintEffect:
         logic.ModifySegmentByLabelmap(
             segmentation, segmentID, labelmap, getattr(logic, self._modification), False, False
         )
-        self._editor.modified()
+        self._editor._modified()
 
 
 class EraseEffect(PaintEffect):

@@ -12,7 +12,6 @@ class qMRMLSegmentsTableView(PythonQtObject, QtWidgets.QWidget, metaclass=Python
     """A list rather than a table; a segment is chosen by clicking it."""
 
     selectionChanged = QtCore.Signal()
-    segmentsAboutToBeModified = QtCore.Signal("QStringList")
 
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)

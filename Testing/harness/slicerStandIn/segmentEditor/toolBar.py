@@ -18,8 +18,8 @@ class EditorToolBar(PythonQtObject, QtWidgets.QWidget, metaclass=PythonQtType):
         layout = QtWidgets.QGridLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         actions = {
-            "Add": editor.onAddSegment,
-            "Remove": editor.onRemoveSegment,
+            "Add": editor._onAddSegment,
+            "Remove": editor._onRemoveSegment,
             "Undo": editor.undo,
             "Redo": editor.redo,
             "None": lambda: editor.setActiveEffect(None),
@@ -36,7 +36,7 @@ class EditorToolBar(PythonQtObject, QtWidgets.QWidget, metaclass=PythonQtType):
 
     def update_(self, editor: Any) -> None:
         """Make the buttons say what is possible now."""
-        segmentation, logic = editor.segmentationNode(), editor.logic()
+        segmentation, logic = editor.segmentationNode(), editor._logic
         editable = segmentation is not None and not editor.readOnly
         paintable = editable and editor.sourceVolumeNode() is not None
         self._buttons["Add"].setEnabled(editable)

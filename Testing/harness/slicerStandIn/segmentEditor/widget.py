@@ -25,7 +25,7 @@ _SETTINGS = {
 def _setting(name: str) -> QtCore.Property:
     def write(self: "qMRMLSegmentEditorWidget", value: bool) -> None:
         self._settings[name] = bool(value)
-        self.modified()
+        self._modified()
 
     return QtCore.Property(bool, lambda self: self._settings[name], write)
 
@@ -44,7 +44,6 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
     segmentationNodeChanged = QtCore.Signal(object)
     sourceVolumeNodeChanged = QtCore.Signal(object)
     currentSegmentIDChanged = QtCore.Signal(str)
-    activeEffectChanged = QtCore.Signal(str)
 
     readOnly, setReadOnly = _setting("readOnly"), _setter("readOnly")
     undoEnabled, setUndoEnabled = _setting("undoEnabled"), _setter("undoEnabled")
@@ -57,7 +56,6 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
     autoShowSourceVolumeNode = _setting("autoShowSourceVolumeNode")
     setAutoShowSourceVolumeNode = _setter("autoShowSourceVolumeNode")
     unorderedEffectsVisible = _setting("unorderedEffectsVisible")
-    setUnorderedEffectsVisible = _setter("unorderedEffectsVisible")
 
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)
@@ -77,7 +75,7 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         box.addWidget(self._toolBar)
         box.addWidget(self._table)
         self._table.selectionChanged.connect(self._onTableSelection)
-        self.modified()
+        self._modified()
 
     # Nodes
 
@@ -93,12 +91,9 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         self._logic.SetMRMLScene(scene)
         super().setMRMLScene(scene)
         if slicer.app.layoutManager() is not None and not self._followsLayout:
-            slicer.app.layoutManager().layoutChanged.connect(self.onLayoutChanged)
+            slicer.app.layoutManager().layoutChanged.connect(self._onLayoutChanged)
             self._followsLayout = True
         self.updateWidgetFromMRML()
-
-    def logic(self) -> Any:
-        return self._logic
 
     def segmentationNode(self) -> Any:
         return self._node.GetSegmentationNode() if self._node else None
@@ -158,19 +153,19 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
             self.updateWidgetFromMRML()
             self.currentSegmentIDChanged.emit(segmentID)
 
-    def onAddSegment(self) -> None:
+    def _onAddSegment(self) -> None:
         """Do what the Add button does."""
         self._logic.SaveStateForUndo()
         segmentID = self._logic.AddEmptySegment()
         self._node.SetSelectedSegmentID("")
         self.setCurrentSegmentID(segmentID)
-        self.modified()
+        self._modified()
 
-    def onRemoveSegment(self) -> None:
+    def _onRemoveSegment(self) -> None:
         """Do what the Remove button does."""
         self._logic.SaveStateForUndo()
         self._logic.RemoveSelectedSegment()
-        self.modified()
+        self._modified()
 
     def _onTableSelection(self) -> None:
         chosen = self._table.selectedSegmentIDs()
@@ -197,12 +192,11 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         self._effect = effect
         if self._node is not None:
             self._node.SetActiveEffectName(effect.name if effect else "")
-        self.modified()
-        self.activeEffectChanged.emit(effect.name if effect else "")
+        self._modified()
 
     def setEffectNameOrder(self, names: list[str]) -> None:
         self._effectOrder = list(names)
-        self.modified()
+        self._modified()
 
     def effectNameOrder(self) -> list[str]:
         return self._effectOrder
@@ -214,15 +208,15 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
 
     def saveStateForUndo(self) -> None:
         self._logic.SaveStateForUndo()
-        self.modified()
+        self._modified()
 
     def undo(self) -> None:
         self._logic.Undo()
-        self.modified()
+        self._modified()
 
     def redo(self) -> None:
         self._logic.Redo()
-        self.modified()
+        self._modified()
 
     # Coming and going
 
@@ -241,7 +235,7 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         self._observedViews = []
         self._viewsObserved = False
 
-    def onLayoutChanged(self, _layout: int) -> None:
+    def _onLayoutChanged(self, _layout: int) -> None:
         """As onLayoutChanged of qMRMLSegmentEditorWidget.cxx: the views of a new layout show the source volume."""
         if not self._viewsObserved:
             return
@@ -276,8 +270,8 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
     def updateWidgetFromMRML(self) -> None:
         self._table.setSegmentationNode(self.segmentationNode())
         self._table.setSelectedSegmentIDs([self.currentSegmentID()] if self.currentSegmentID() else [])
-        self.modified()
+        self._modified()
 
-    def modified(self) -> None:
+    def _modified(self) -> None:
         """Bring buttons and table up to date."""
         self._toolBar.update_(self)
