@@ -111,3 +111,10 @@ def test_seeds_above_the_largest_are_refused_before_anything_is_loaded(tmp_path,
     ended = vcm("generate", "--seed", seed, "--samples", "3", "--out", tmp_path / "out")
     assert ended.code == 2 and "above the largest seed" in ended.err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_loop_of_links_is_a_sentence(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    for arguments in (("--condition", f"ventricles={tmp_path / 'loop'}"), ("--out", tmp_path / "loop")):
+        ended = vcm("generate", "--steps", "1", *arguments)
+        assert ended.code == 1 and "loop" in ended.err and "should not have" not in ended.err
