@@ -9,9 +9,11 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import math
 import struct
 import sys
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,6 +43,8 @@ from vcm.protocol import (
     Preflight,
     PreparedCondition,
     Ready,
+    Register,
+    Registered,
     Request,
     Segment,
     Segmented,
@@ -105,7 +109,21 @@ class FakeEngine:
     def segment(self, request: Segment, call: Call) -> Segmented:
         self._begin(request, call)
         write_volume(Path(request.out), mask_planes())
+        if request.own_grid:
+            write_block_on(Path(request.image), Path(request.out))
         return Segmented(request.id, request.out, (Structure(1, "ventricles", 3.84),))
+
+    def register(self, request: Register, call: Call) -> Registered:
+        """A turn of 30° about the axis from foot to head, and a shift of 40 mm in all."""
+        self._begin(request, call)
+        self._work(request, call)
+        out = Path(request.out)
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "overlay.png").write_bytes(one_grey_pixel())
+        words = "Registered: turned by 30° and moved by 40 mm, correlation ratio 0.41 in the brain."
+        c, s = math.cos(math.radians(30)), math.sin(math.radians(30))
+        matrix = (c, -s, 0.0, 24.0, s, c, 0.0, -32.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0)
+        return Registered(request.id, "good", words, 0.41, 1.0, 30.0, 40.0, matrix, str(out / "overlay.png"))
 
     def list_packs(self, request: ListPacks, call: Call) -> Packs:
         self._begin(request, call)
@@ -150,7 +168,13 @@ class FakeEngine:
         if self.options.on == request.type and (fault := FAULTS.get(self.options.fault)):
             fault(call)
 
-    def _work(self, request: Generate, call: Call) -> None:
+    def _work(self, request: Generate | Register, call: Call) -> None:
+        if isinstance(request, Register):
+            for step in range(1, self.options.steps + 1):
+                call.stop_if_cancelled()
+                time.sleep(self.options.delay)
+                call.progress("aligning it", step, self.options.steps, fraction=step / self.options.steps)
+            return
         total = request.steps or self.options.steps
         for step in range(1, total + 1):
             call.stop_if_cancelled()
@@ -232,6 +256,24 @@ def write_volume(path: Path, planes: Iterator[bytes]) -> None:
     struct.pack_into("<4s", header, 344, b"n+1\0")
     content = bytes(header) + b"".join(planes)
     path.write_bytes(gzip.compress(content, 1) if path.suffix == ".gz" else content)
+
+
+def write_block_on(image: Path, path: Path) -> None:
+    """Write a mask on the voxels of an uncompressed NIfTI-1 image: from a quarter to half of each axis."""
+    header = bytearray(image.read_bytes()[:352])
+    i, j, k = struct.unpack_from("<3h", header, 42)
+    struct.pack_into("<2h", header, 70, 2, 8)
+    row = b"".join(bytes([i // 4 <= x < i // 2]) for x in range(i))
+    plane = b"".join(row if j // 4 <= y < j // 2 else bytes(i) for y in range(j))
+    planes = b"".join(plane if k // 4 <= z < k // 2 else bytes(i * j) for z in range(k))
+    path.write_bytes(gzip.compress(bytes(header) + planes, 1) if path.suffix == ".gz" else bytes(header) + planes)
+
+
+def one_grey_pixel() -> bytes:
+    """The smallest picture there is, as PNG."""
+    parts = (b"IHDR", struct.pack(">2I5B", 1, 1, 8, 0, 0, 0, 0)), (b"IDAT", zlib.compress(b"\0\x80")), (b"IEND", b"")
+    chunks = (struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in parts)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
 def main() -> int:

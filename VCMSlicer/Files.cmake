@@ -45,6 +45,7 @@ set(MODULE_PYTHON_SCRIPTS
   VCMSlicerLib/panels/modelPanel.py
   VCMSlicerLib/panels/nameDialog.py
   VCMSlicerLib/panels/panel.py
+  VCMSlicerLib/panels/registrationPanel.py
   VCMSlicerLib/panels/resultDetails.py
   VCMSlicerLib/panels/resultsPanel.py
   VCMSlicerLib/panels/samplingPanel.py
@@ -61,6 +62,7 @@ set(MODULE_PYTHON_SCRIPTS
   VCMSlicerLib/results.py
   VCMSlicerLib/runFolder.py
   VCMSlicerLib/sampleData.py
+  VCMSlicerLib/scanRegistration.py
   VCMSlicerLib/scene.py
   VCMSlicerLib/scoreCharts.py
   VCMSlicerLib/scoreNodes.py
@@ -107,6 +109,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/doctor/labels.py
   vcm/doctor/notebook.py
   vcm/doctor/place.py
+  vcm/doctor/pose.py
   vcm/doctor/regions.py
   vcm/doctor/structures.py
   vcm/errors.py
@@ -118,6 +121,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/judging/__init__.py
   vcm/judging/alignment.py
   vcm/judging/mean_interval.py
+  vcm/judging/reference_head.py
   vcm/judging/reference_space.py
   vcm/judging/segmentation.py
   vcm/judging/surface_distances.py
@@ -157,6 +161,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/pictures/montage.py
   vcm/pictures/montage_columns.py
   vcm/pictures/planes.py
+  vcm/pictures/registration_sheet.py
   vcm/pictures/score_table.py
   vcm/pictures/slice_pictures.py
   vcm/plain_text.py
@@ -168,6 +173,14 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/protocol/message.py
   vcm/protocol/requests.py
   vcm/reading.py
+  vcm/registration/__init__.py
+  vcm/registration/likeness.py
+  vcm/registration/optimising.py
+  vcm/registration/pose.py
+  vcm/registration/reference.py
+  vcm/registration/scan.py
+  vcm/registration/search.py
+  vcm/registration/transform_file.py
   vcm/report.py
   vcm/runs/__init__.py
   vcm/runs/batch_folder.py
@@ -179,6 +192,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/runs/local_jobs.py
   vcm/runs/other_ranks.py
   vcm/runs/record.py
+  vcm/runs/registering.py
   vcm/runs/request_hash.py
   vcm/runs/results_folder.py
   vcm/runs/run.py
@@ -228,6 +242,7 @@ set(MODULE_PYTHON_RESOURCES
   Resources/Template/labels.nii.gz
   Resources/UI/ConditionRow.ui
   Resources/UI/GetModel.ui
+  Resources/UI/Registration.ui
   Resources/UI/SkullImage.ui
   Resources/UI/VCMSlicer.ui
   Resources/worker-requirements.txt

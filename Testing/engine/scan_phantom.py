@@ -7,9 +7,9 @@ from phantoms import world_of
 from vcm.attributes import AttributeSpec
 from vcm.conditions import ClassSpec
 from vcm.grid import Grid
+from vcm.judging.reference_head import Template
 from vcm.training.label_maps import SEGMENTER_CLASSES
 from vcm.training.label_reading import LabelReading
-from vcm.training.registration import Template
 from vcm.training.scan_case import Intake
 from vcm.volume import Volume
 

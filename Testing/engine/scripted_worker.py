@@ -18,6 +18,7 @@ from vcm.protocol import (
     Packs,
     PreparedCondition,
     Ready,
+    Registered,
     Segmented,
     Warmed,
 )
@@ -126,6 +127,10 @@ class ScriptedEngine:
 
     def segment(self, request, call):
         return Segmented(request.id, request.out, ())
+
+    def register(self, request, call):
+        matrix = (1.0, 0.0, 0.0, 5.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0)
+        return Registered(request.id, "good", "Registered.", 0.5, 1.0, 0.0, 5.0, matrix, request.out + "/overlay.png")
 
     def list_packs(self, request, call):
         return Packs(request.id, f"released {self.released} times", ())

@@ -16,10 +16,11 @@ from vcm.errors import VcmError
 from vcm.findings import Level
 from vcm.grid import Grid
 from vcm.pictures.case_sheet import case_sheet
+from vcm.registration.pose import Pose
 from vcm.training import scan_sheet
 from vcm.training.cohort_files import read_cases
 from vcm.training.label_reading import LabelReading
-from vcm.training.registration import Pose, register
+from vcm.training.registration import register
 from vcm.training.scan_case import take_in
 from vcm.training.scan_folder import summary, take_in_folder
 from vcm.training.scan_pairs import Scan, Scans, find_scans, pair_by_name

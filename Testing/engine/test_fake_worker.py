@@ -63,6 +63,7 @@ def test_it_answers_every_other_request(start, tmp_path):
             protocol.Examined,
         ),
         (protocol.Segment("a", "t1.nii", str(tmp_path / "labels.nii.gz")), protocol.Segmented),
+        (protocol.Register("a", "t1.nii", str(tmp_path / "registered")), protocol.Registered),
         (protocol.ListPacks("a"), protocol.Packs),
         (protocol.GetPack("a", "brainldm", "Apache-2.0"), protocol.PackObtained),
         (protocol.Preflight("a"), protocol.Machine),

@@ -44,6 +44,8 @@ from vcm.protocol import (
     Progress,
     ProtocolError,
     Ready,
+    Register,
+    Registered,
     Said,
     Segment,
     Segmented,
@@ -73,6 +75,7 @@ EVERY_MESSAGE = [
     Generate("g2", "o", raw_attributes={"age": 0.5}, seed=-7, samples=3, steps=20, noise_path="n.npy", device="cpu"),
     Examine("e", (CONDITION,), prepared_dir="/tmp"),
     Segment("s", "t1.nii.gz", "labels.nii.gz"),
+    Register("r", "t1.nii.gz", "/out", "mini", "head.nii.gz"),
     ListPacks("l"),
     GetPack("d", "brainldm", "Apache-2.0", "/usb", True, "http://proxy:3128", True),
     Preflight("p", "/data"),
@@ -94,6 +97,7 @@ EVERY_MESSAGE = [
     ),
     Examined("e", (FINDING,), (PreparedCondition("ventricles", "p.nii"),)),
     Segmented("s", "labels.nii.gz", (Structure(4, "left lateral ventricle", 12.25),)),
+    Registered("r", "good", "Registered.", 0.41, 1.0, 35.0, 3.5, tuple(map(float, range(16))), "o.png", "t.tfm"),
     Packs("l", "/packs", (PackEntry("mini", "ready", "Ready.", "backbone", "Mini", "/packs/mini", 3, {"format": 1}),)),
     PackObtained("d", ("brainldm",)),
     Machine("p", (Device("cuda:0", "NVIDIA", 16, 8), Device("cpu", "2 cores")), {"torch": "2.13.0"}, 24, 12, None),
@@ -251,6 +255,8 @@ def test_the_defaults_of_every_message_fit_their_own_declaration():
         required |= {"engine": "e", "python": "3", "pid": 1, "device": "d", "ahead": 0, "stage": "s", "words": "w"}
         required |= {"step": 1, "total": 2, "finding": FINDING.as_dict(), "conditions": [], "samples": []}
         required |= {"report_path": "r", "findings": [], "structures": [], "packs": [], "devices": [], "versions": {}}
+        required |= {"verdict": "good", "likeness": 0.4, "coverage": 1.0, "degrees": 1.0, "shift_mm": 2.0}
+        required |= {"scan_to_model": [], "overlay_path": "o.png"}
         required |= {"sample": 0, "memory_bytes": 1, "free_memory_bytes": 1, "name": "n", "file": "f", "done_bytes": 1}
         needed = [
             field.name

@@ -34,6 +34,7 @@ def test_a_request_sent_before_ready_is_worked_on_after_it(start_worker):
         (protocol.Generate("a", "/out"), protocol.Generated),
         (protocol.Examine("a", ()), protocol.Examined),
         (protocol.Segment("a", "t1.nii", "/out/labels.nii"), protocol.Segmented),
+        (protocol.Register("a", "t1.nii", "/out"), protocol.Registered),
         (protocol.ListPacks("a"), protocol.Packs),
         (protocol.Preflight("a"), protocol.Machine),
         (protocol.Warm("a"), protocol.Warmed),

@@ -14,7 +14,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 from vcm.errors import Code, VcmError
-from vcm.protocol import Examine, Generate, Generated, Segment
+from vcm.protocol import Examine, Generate, Generated, Register, Segment
 
 from VCMSlicerLib.conditionSource import ConditionChoice
 from VCMSlicerLib.givenInputs import Conditions, controlOf, exportChoices, readyPack, splitAttributes, usableChoices
@@ -139,11 +139,19 @@ class LogicFacade:
         return self._begin(Examine(self.client.newId(), inputs, info.name, chosen, prepared_dir=str(run.out)))
 
     def segment(self, image: str | Path, *, pack: str | None = None, device: str = "auto") -> Job:
-        """Begin to turn a T1w image file into the structures of a pack's segmenter; `outcome.path` is the label map."""
+        """Begin to turn a T1w image file into the structures of a pack's segmenter; `outcome.path` is the label map, on
+        the image's own voxels."""
         self._refuseWhileBusy()
         self._run, self._choices = RunFolder.make(self._runs), []
         out = str(self._run.out / "structures.nii.gz")
-        return self._begin(Segment(self.client.newId(), str(image), out, readyPack(pack).name, device))
+        return self._begin(Segment(self.client.newId(), str(image), out, readyPack(pack).name, device, own_grid=True))
+
+    def register(self, image: str | Path, *, pack: str | None = None) -> Job:
+        """Begin to find where a T1w image file lies relative to a pack's heads; `outcome` holds the matrix, a verdict
+        and the path of a picture."""
+        self._refuseWhileBusy()
+        self._run, self._choices = RunFolder.make(self._runs), []
+        return self._begin(Register(self.client.newId(), str(image), str(self._run.out), readyPack(pack).name))
 
     def keptRuns(self) -> list[RunFolder]:
         """Runs whose scene was closed before their images could come into it."""
@@ -189,6 +197,8 @@ class LogicFacade:
             self.client.generate(request, ended)
         elif isinstance(request, Examine):
             self.client.examine(request, ended)
+        elif isinstance(request, Register):
+            self.client.register(request, ended)
         else:
             self.client.segment(request, ended)
         return job

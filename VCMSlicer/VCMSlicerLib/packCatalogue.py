@@ -131,6 +131,7 @@ def _backbone(folder: Path, manifest: Mapping[str, Any]) -> PackInfo:
         grid=GridInfo(tuple(grid["shape"]), tuple(tuple(map(float, row)) for row in grid["affine"])),
         segmenterClasses=tuple(_class(entry, index) for index, entry in enumerate(segmenter, start=1)),
         folder=folder,
+        hasTypicalHead=bool(manifest["latent"].get("whitened")) and "autoencoder" not in untrained,
         sizeBytes=sum(file["size"] for file in manifest["files"].values()),
         licence=manifest["licence"]["name"],
     )

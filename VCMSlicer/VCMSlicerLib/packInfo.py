@@ -159,7 +159,8 @@ class ControlInfo:
 class PackInfo:
     """A model as the panel shows it: `state` is `ready`, `broken` or `available` from elsewhere, `words` say more.
 
-    `conditions` are those of all its controls together; `grid` is None unless the pack is here and readable.
+    `conditions` are those of all its controls together; `grid` is None unless the pack is here and readable. With
+    `hasTypicalHead` scans can be registered to it.
     """
 
     name: str
@@ -172,6 +173,7 @@ class PackInfo:
     controls: tuple[ControlInfo, ...] = ()
     segmenterClasses: tuple[ClassInfo, ...] = ()
     folder: Path | None = None
+    hasTypicalHead: bool = False
     sizeBytes: int = 0
     licence: str = ""
     page: str = ""

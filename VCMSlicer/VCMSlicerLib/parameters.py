@@ -31,6 +31,13 @@ class Quality(Enum):
         return {"preview": ("dpm++", 10), "standard": ("dpm++", 20), "reference": ("ddim", 200)}[self.value]
 
 
+class ResultSpace(Enum):
+    """Whose millimetres the results of a registered scan get: the scan's own, or the model's."""
+
+    SCAN = "scan"
+    MODEL = "model"
+
+
 @dataclass
 class ConditionSetting:
     """A condition's row: whether it is on, which node and segment it comes from, how strong it acts.
@@ -67,6 +74,7 @@ class VCMParameters:
     sampleCount: Annotated[int, WithinRange(1, 50)] = 1
     uncontrolled: bool = True
     livePreview: bool = True
+    resultSpace: ResultSpace = ResultSpace.SCAN
 
     def condition(self, name: str) -> ConditionSetting:
         """The setting of a condition; that of a fresh row where there is none."""

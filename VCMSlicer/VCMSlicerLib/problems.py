@@ -24,6 +24,7 @@ class Remedy(Enum):
     SHOW_CONDITIONS = "show conditions"
     SHOW_SUBJECT = "show subject"
     LOAD_KEPT = "load kept"
+    REGISTER = "register"
     SHOW_LOG = "show log"
 
 
@@ -58,6 +59,7 @@ def buttonText(remedy: Remedy) -> str:
         Remedy.SHOW_CONDITIONS: _("Show conditions"),
         Remedy.SHOW_SUBJECT: _("Show subject"),
         Remedy.LOAD_KEPT: _("Load it"),
+        Remedy.REGISTER: _("Register…"),
         Remedy.SHOW_LOG: _("Show log"),
     }[remedy]
 
@@ -76,6 +78,7 @@ def buttonToolTip(remedy: Remedy) -> str:
         Remedy.SHOW_CONDITIONS: _("Open the section with the conditions."),
         Remedy.SHOW_SUBJECT: _("Open the section with the subject's values."),
         Remedy.LOAD_KEPT: _("Load the image into the scene that is open now."),
+        Remedy.REGISTER: _("Find how the scan lies, and carry it into the model's space by a transform."),
         Remedy.SHOW_LOG: _("Show what the worker wrote."),
     }[remedy]
 

@@ -16,6 +16,7 @@ from VCMSlicerLib.anatomy import isNamed, isStructure, plainName, segmentIds, se
 from VCMSlicerLib.niftiFile import readNifti
 from VCMSlicerLib.packInfo import ConditionInfo
 from VCMSlicerLib.scene import addLabelVolume, addVolume
+from VCMSlicerLib.worldImages import liesOn
 
 RESOURCES = Path(__file__).resolve().parents[1] / "Resources"
 DEMO_MASK = RESOURCES / "DemoCase" / "ventricles.nii.gz"
@@ -116,10 +117,17 @@ def fromSegmentedT1w(
     `structures` are the `vcm.protocol.Structure`s of the answer.
     """
     segmentation = newSegmentation(_("{name}, segmented").format(name=volume.GetName()), volume)
-    labels = addLabelVolume(readNifti(labelsPath), _("Structures"))
+    parent = volume.GetParentTransformNode()
+    segmentation.SetAndObserveTransformNodeID(parent.GetID() if parent is not None else None)
+    names = {entry.value: entry.name for entry in structures}
+    image = readNifti(labelsPath)
+    if liesOn(image, volume):
+        _draw(segmentation, image.array, names, conditions, volume)
+        return StartPoint(segmentation, volume, _skulls(conditions, volume, image.array > 0))
+    labels = addLabelVolume(image, _("Structures"))
     try:
         array = slicer.util.arrayFromVolume(labels)
-        _draw(segmentation, array, {entry.value: entry.name for entry in structures}, conditions, labels)
+        _draw(segmentation, array, names, conditions, labels)
         wantsSkull = any(condition.isSkull for condition in conditions)
         images = _skulls(conditions, volume, _onVolume(array > 0, labels, volume)) if wantsSkull else {}
     finally:

@@ -22,6 +22,7 @@ from vcm.protocol import (
     Preflight,
     Progress,
     Ready,
+    Register,
     Request,
     Segment,
     Warm,
@@ -41,8 +42,8 @@ Importer = Callable[[Generated, Generate, Finished], None]
 class WorkerClient:
     """Starts the worker when it is needed, keeps it warm, and tells what becomes of a job.
 
-    One job (`generate`, `segment`, `examine` or `getPack`) at a time drives `state`; the others go beside it. `onEnd`
-    hears the worker's last message on a request, or the Failure that took its place.
+    One job (`generate`, `segment`, `register`, `examine` or `getPack`) at a time drives `state`; the others go beside
+    it. `onEnd` hears the worker's last message on a request, or the Failure that took its place.
 
     `command` gives the WorkerCommand, or the Failure that says why there is none.
     """
@@ -133,6 +134,10 @@ class WorkerClient:
 
     def segment(self, request: Segment, onEnd: OnEnd | None = None) -> None:
         """Turn a T1w image into structures."""
+        self._beginJob(request, onEnd)
+
+    def register(self, request: Register, onEnd: OnEnd | None = None) -> None:
+        """Find where a scan lies relative to the model's heads."""
         self._beginJob(request, onEnd)
 
     def getPack(self, request: GetPack, onEnd: OnEnd | None = None) -> None:

@@ -52,6 +52,15 @@ def segmentsImage(node: Any, values: Sequence[tuple[str, int]]) -> WorldImage | 
     return WorldImage(found.array, worldMatrix(node) @ found.ijkToRas)
 
 
+def liesOn(image: WorldImage, volume: Any) -> bool:
+    """Whether the voxels of an image in the world are those of a volume, one by one."""
+    if image.array.shape != volume.GetImageData().GetDimensions()[::-1] or hasCurvedTransform(volume):
+        return False
+    matrix = vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(matrix)
+    return bool(np.allclose(worldMatrix(volume) @ arrayFromMatrix(matrix), image.ijkToRas, atol=1e-3))
+
+
 def worldMatrix(node: Any) -> np.ndarray:
     """From the node's own millimetres to the world's, through all its linear parent transforms."""
     matrix = vtk.vtkMatrix4x4()

@@ -47,3 +47,15 @@ class GenerateJob:
     segmenter: str = "auto"
     force: bool = False
     montage: bool = True
+
+
+@dataclass(frozen=True)
+class RegisterJob:
+    """One `vcm register`: a T1w scan that lies anywhere, laid on the heads of a backbone pack, or on a `template` head
+    in its space; results go into the folder `out`, in place of earlier ones only with `force`."""
+
+    scan: Path
+    out: Path
+    pack: str | None = None
+    template: Path | None = None
+    force: bool = False

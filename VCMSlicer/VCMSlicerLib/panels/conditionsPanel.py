@@ -8,20 +8,24 @@ from typing import Any
 import qt
 import slicer
 from slicer.i18n import tr as _
+from vcm.errors import Code
 
 from VCMSlicerLib import startPoints
 from VCMSlicerLib.anatomy import matchingSegments
 from VCMSlicerLib.conditionCheck import Check, check
 from VCMSlicerLib.conditionSource import ConditionChoice
 from VCMSlicerLib.givenInputs import notTaken
+from VCMSlicerLib.jobState import Failure
 from VCMSlicerLib.packInfo import AttributeInfo, ConditionInfo
 from VCMSlicerLib.panels.conditionRow import ConditionRow, bestSegment
 from VCMSlicerLib.panels.context import PanelContext
 from VCMSlicerLib.panels.editorPanel import EditorPanel
 from VCMSlicerLib.panels.errands import Errands
 from VCMSlicerLib.panels.menus import fillMenu, makeMenu
+from VCMSlicerLib.panels.registrationPanel import RegistrationPanel
 from VCMSlicerLib.panels.skullDialog import SkullDialog
 from VCMSlicerLib.parameters import ConditionSetting
+from VCMSlicerLib.scanRegistration import registrationOf, sourceVolume
 from VCMSlicerLib.sliceViews import showInSlices
 
 LOOK_AFTER_MS = 250
@@ -30,7 +34,14 @@ LOOK_AFTER_MS = 250
 class ConditionsPanel:
     """Keeps a row for each condition of the chosen model, and looks again when what it is drawn in changes."""
 
-    def __init__(self, ui: Any, context: PanelContext, loadUi: Callable[[str], Any], errands: Errands) -> None:
+    def __init__(
+        self,
+        ui: Any,
+        context: PanelContext,
+        loadUi: Callable[[str], Any],
+        errands: Errands,
+        refuse: Callable[[Failure], None],
+    ) -> None:
         self.ui, self.context, self._loadUi, self._errands = ui, context, loadUi, errands
         self.rows: dict[str, ConditionRow] = {}
         self.checks: dict[str, Check] = {}
@@ -38,6 +49,7 @@ class ConditionsPanel:
         self._infos: tuple[ConditionInfo, ...] | None = None
         self._watched: dict[Any, list[int]] = {}
         self._skull: SkullDialog | None = None
+        self.registration = self._addRegistration(refuse)
         self._timer = qt.QTimer(ui.startDemoButton)
         self._timer.setSingleShot(True)
         self._timer.setInterval(LOOK_AFTER_MS)
@@ -65,6 +77,7 @@ class ConditionsPanel:
         if self._skull is not None:
             self._skull.close()
         self.editor.cleanup()
+        self.registration.cleanup()
 
     def conditions(self) -> tuple[ConditionInfo, ...]:
         """What the chosen control can be steered by."""
@@ -131,6 +144,7 @@ class ConditionsPanel:
         self.ui.startDemoButton.enabled = self.ui.startDemoButton.enabled and demo
         self.ui.startDemoButton.toolTip = self._demoTip if demo else _("The demo case is one of ventricles.")
         self.ui.noConditionsLabel.visible = not infos
+        self.registration.updateFromParameters()
         self._watch()
         # While a job runs nothing hangs on the answer, and looking at large masks would hold up the panel.
         if busy:
@@ -176,8 +190,25 @@ class ConditionsPanel:
         self.use(startPoints.blank(grid.shape, grid.affine, dict.fromkeys(names)))
 
     def startT1w(self, volume: Any) -> None:
-        """Have the worker segment a T1w image, and start from that."""
-        self._errands.segment(volume, self.use)
+        """Have the worker register a T1w image to the model's space, where that is not done, and segment it; start from
+        that."""
+
+        def segment() -> None:
+            self._errands.segment(volume, self.use)
+
+        if self._pack.hasTypicalHead and registrationOf(volume) is None:
+            self.registration.begin(volume, segment)
+        else:
+            segment()
+
+    def register(self, name: str) -> None:
+        """Register what a condition is drawn on."""
+        volume = sourceVolume(self.context.parameters.condition(name).node)
+        if volume is None:
+            words = _("It is not known on which scan {name} was drawn.").format(name=name)
+            self._refuse(Failure(Code.CONDITION.value, words, _("Register its scan from the menu “T1w image”.")))
+            return
+        self.registration.begin(volume)
 
     def use(self, point: startPoints.StartPoint) -> None:
         """Take the conditions from a start point, show it, and open the editor on it; others are switched off."""
@@ -249,6 +280,14 @@ class ConditionsPanel:
                 return choice.segmentationNode
         return None
 
+    def _addRegistration(self, refuse: Callable[[Failure], None]) -> RegistrationPanel:
+        self._refuse = refuse
+        widget = self._loadUi("Registration")
+        layout = self.ui.conditionsSection.layout()
+        layout.insertWidget(layout.indexOf(self.ui.conditionRows), widget)
+        ui = slicer.util.childWidgetVariables(widget)
+        return RegistrationPanel(widget, ui, self.context, self._errands, refuse)
+
     def _rebuild(self, infos: tuple[ConditionInfo, ...]) -> None:
         layout = self.ui.conditionRows.layout()
         for row in self.rows.values():
@@ -296,11 +335,17 @@ class ConditionsPanel:
 
     def _fillT1wMenu(self) -> None:
         volumes = [node for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if isT1wCandidate(node)]
-        tip = _("Have the model's segmenter find the structures in this image.")
+        tip = _("Register this image to the model's space, have its structures found, and start from them.")
+        only = _("Carry this image, and what was drawn on it, into the model's space.")
         entries = [
-            (_("Segment {name}").format(name=node.GetName()), tip, lambda node=node: self.startT1w(node))
+            (_("Start from {name}").format(name=node.GetName()), tip, lambda node=node: self.startT1w(node))
             for node in volumes
         ]
+        if self._pack is not None and self._pack.hasTypicalHead:
+            entries += [
+                (_("Register {name} only").format(name=n.GetName()), only, lambda n=n: self.registration.begin(n))
+                for n in volumes
+            ]
         fillMenu(self._t1wMenu, entries)
         if not volumes:
             self._t1wMenu.addAction(_("Load a T1w image first")).setEnabled(False)

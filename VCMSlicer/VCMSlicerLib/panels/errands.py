@@ -10,7 +10,7 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 from vcm.errors import Code, VcmError
-from vcm.protocol import Examined, Segmented
+from vcm.protocol import Examined, Registered, Segmented
 
 from VCMSlicerLib.conditionSource import ConditionChoice
 from VCMSlicerLib.formingImage import FormingImage
@@ -29,10 +29,17 @@ SEEN = "VCMSlicer.Seen"
 
 
 class Errands:
-    """Starts jobs with the panel's settings. `refuse` hears why one could not even begin."""
+    """Starts jobs with the panel's settings. `refuse` hears why one could not even begin, `onExamined` of a look at the
+    conditions."""
 
-    def __init__(self, context: PanelContext, device: Callable[[], str], refuse: Callable[[Failure], None]) -> None:
-        self.context, self._device, self._refuse = context, device, refuse
+    def __init__(
+        self,
+        context: PanelContext,
+        device: Callable[[], str],
+        refuse: Callable[[Failure], None],
+        onExamined: Callable[[Job], None] = lambda _job: None,
+    ) -> None:
+        self.context, self._device, self._refuse, self._onExamined = context, device, refuse, onExamined
         self.forming = FormingImage()
 
     def generate(self, choices: list[ConditionChoice], onDone: Callable[[Job], None]) -> Job | None:
@@ -63,24 +70,23 @@ class Errands:
 
     def segment(self, volume: Any, onDone: Callable[[StartPoint], None]) -> Job | None:
         """Have a loaded T1w segmented."""
-        image = volumeImage(volume)
-        if image is None:
-            self._refuse(Failure(Code.CONDITION.value, _("{name} has no voxels.").format(name=volume.GetName())))
-            return None
-        folder = Path(tempfile.mkdtemp(prefix="vcm-slicer-", dir=slicer.app.temporaryPath))
-        path = writeNifti(folder / "T1w.nii", image)
         options = {"pack": self.context.readyPack.name, "device": self._device()}
-        job = self._begin(lambda: self.context.logic.segment(path, **options))
 
-        def ended() -> None:
-            path.unlink(missing_ok=True)
-            folder.rmdir()
-            if isinstance(job.outcome, Segmented) and volume.GetScene() is not None:
-                onDone(fromSegmentedT1w(volume, job.outcome.path, job.outcome.structures, self.context.conditions))
+        def ended(outcome: Any) -> None:
+            if isinstance(outcome, Segmented) and volume.GetScene() is not None:
+                onDone(fromSegmentedT1w(volume, outcome.path, outcome.structures, self.context.conditions))
 
-        if job is not None:
-            self._atEnd(job, ended)
-        return job
+        return self._onFile(volume, lambda path: self.context.logic.segment(path, **options), ended)
+
+    def register(self, volume: Any, onDone: Callable[[Registered], None]) -> Job | None:
+        """Find where a loaded T1w lies relative to the model's heads."""
+        pack = self.context.readyPack.name
+
+        def ended(outcome: Any) -> None:
+            if isinstance(outcome, Registered):
+                onDone(outcome)
+
+        return self._onFile(volume, lambda path: self.context.logic.register(path, pack=pack), ended)
 
     def see(self, choices: list[ConditionChoice]) -> Job | None:
         """Load the conditions as the model gets them."""
@@ -89,7 +95,7 @@ class Errands:
         )
         kinds = {choice.name: choice.kind for choice in choices}
         if job is not None:
-            self._atEnd(job, lambda: self._showSeen(job.outcome, kinds))
+            self._atEnd(job, lambda: (self._onExamined(job), self._showSeen(job.outcome, kinds)))
         return job
 
     def _control(self) -> str | None:
@@ -108,6 +114,25 @@ class Errands:
             node.SetAttribute(SEEN, entry.name)
             layer = {"background": node} if isImage else {"label": node, "labelOpacity": 0.7}
             showInSlices(**layer)
+
+    def _onFile(self, volume: Any, start: Callable[[Path], Job], onDone: Callable[[Any], None]) -> Job | None:
+        """Have the worker look at a volume as it lies in the world, by a file that goes at the end."""
+        image = volumeImage(volume)
+        if image is None:
+            self._refuse(Failure(Code.CONDITION.value, _("{name} has no voxels.").format(name=volume.GetName())))
+            return None
+        folder = Path(tempfile.mkdtemp(prefix="vcm-slicer-", dir=slicer.app.temporaryPath))
+        path = writeNifti(folder / "T1w.nii", image)
+        job = self._begin(lambda: start(path))
+
+        def ended() -> None:
+            path.unlink(missing_ok=True)
+            folder.rmdir()
+            onDone(job.outcome)
+
+        if job is not None:
+            self._atEnd(job, ended)
+        return job
 
     def _begin(self, start: Callable[[], Job]) -> Job | None:
         try:

@@ -215,6 +215,8 @@ def stageWords(stage: str) -> str:
         "uncontrolled decoding": _("Drawing the image without conditions"),
         "measuring": _("Measuring how well it follows"),
         "segmenting": _("Finding the structures"),
+        "searching the head": _("Searching the head in the scan"),
+        "aligning it": _("Registering the scan to the model's space"),
     }
     return known.get(stage.strip(), stage.strip().capitalize() or _("Working"))
 

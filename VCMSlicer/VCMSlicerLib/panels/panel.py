@@ -42,14 +42,14 @@ class Panel:
         self.logic = logic
         self.context = PanelContext(logic, logic.client, logic.environment, logic.results, Comparison())
         self.context.packs = logic.packs()
-        self._refreshing = False
+        self._refreshing, self._wrongPose = False, ""
         self._later = qt.QTimer(self.widget)  # goes with it, and with what it is connected to
         self._later.setSingleShot(True)
         self._later.setInterval(0)
         self._later.connect("timeout()", self.refresh)
         self.model = ModelPanel(self.ui, self.context)
-        self.errands = Errands(self.context, lambda: self.model.device, self._refuse)
-        self.conditions = ConditionsPanel(self.ui, self.context, self._loadUi, self.errands)
+        self.errands = Errands(self.context, lambda: self.model.device, self._refuse, self._lookAtPose)
+        self.conditions = ConditionsPanel(self.ui, self.context, self._loadUi, self.errands, self._refuse)
         self.subject = SubjectPanel(self.ui, self.context, self.conditions.measured)
         self.sampling = SamplingPanel(self.ui, self.context)
         self.generate = GeneratePanel(
@@ -152,7 +152,9 @@ class Panel:
         self.context.parameters = self._observation = None
 
     def _onGenerated(self, job: Job) -> None:
+        self._lookAtPose(job)
         if job.state is JobState.DONE and job.nodes:
+            self.conditions.registration.place(job.nodes)
             self.sampling.advanceSeed()
             self.results.updateFromParameters()
             self.results.select(job.nodes[0])
@@ -161,6 +163,13 @@ class Panel:
         elif job.keptIn is not None:
             self._offerKeptRuns()
         self.refreshLater()
+
+    def _lookAtPose(self, job: Job) -> None:
+        """A scan that lies wrong is told with a button that registers it."""
+        found = next((finding for finding in job.findings if finding.code == "POSE"), None)
+        if found is not None:
+            self._wrongPose = found.subject
+            self.generate.showProblem(Problem(found.sentence, found.remedy, Remedy.REGISTER))
 
     def _offerKeptRuns(self) -> None:
         """A result came after its scene was closed: offer to load it into the one that is open."""
@@ -190,6 +199,7 @@ class Panel:
             Remedy.SHOW_CONDITIONS: lambda: self._unfold(ui.conditionsSection),
             Remedy.SHOW_SUBJECT: lambda: self._unfold(ui.subjectSection),
             Remedy.LOAD_KEPT: self._loadKeptRuns,
+            Remedy.REGISTER: lambda: self.conditions.register(self._wrongPose),
         }
 
     def _unfold(self, section: Any) -> None:

@@ -10,7 +10,7 @@ import sys
 import typer
 
 from vcm.cli import benchmark as bench
-from vcm.cli import cohort, doctor, evaluate, generate, packs, space, teach, train
+from vcm.cli import cohort, doctor, evaluate, generate, packs, register, space, teach, train
 from vcm.cli.endings import EXIT_CODES, end
 from vcm.cli.limits import refuse_little_memory
 from vcm.cli.terminal import OutputLostError, own_streams, say
@@ -41,6 +41,7 @@ app = typer.Typer(
 )
 app.command()(generate.generate)
 app.command()(doctor.doctor)
+app.command()(register.register)
 app.command()(evaluate.evaluate)
 app.command()(bench.bench)
 app.command()(teach.teach)

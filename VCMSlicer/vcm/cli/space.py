@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vcm.cli.terminal import say, say_json
+
+if TYPE_CHECKING:
+    from vcm.judging.reference_space import SpaceCheck
+
+
+def _turn(found: SpaceCheck) -> str:
+    from vcm.judging.reference_space import TOLERANCE_DEGREES
+
+    if found.degrees is None or found.turn_axis is None:
+        return "too few structures were found to tell a turn"
+    right, front, top = found.turn_axis
+    words = f"turned by {found.degrees:.0f}° about the axis ({right:+.1f}, {front:+.1f}, {top:+.1f})"
+    return f"{words}, up to {TOLERANCE_DEGREES:g}° are allowed"
 
 
 def check_space_command(
@@ -16,7 +29,8 @@ def check_space_command(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the measurement as JSON.")] = False,
 ) -> int:
-    """Generate an image and measure how far it lies from MNI space. Exits with 1 beyond 6 mm."""
+    """Generate an image and measure how far it lies from MNI space and how it is turned. Exits with 1 beyond 6 mm or
+    10°."""
     from dataclasses import asdict
 
     from vcm.attributes import resolve
@@ -40,5 +54,6 @@ def check_space_command(
         for structure, shift in found.structures.items():
             say(f"{structure:18} {shift[0]:+6.1f} {shift[1]:+6.1f} {shift[2]:+6.1f} mm (R A S)")
         verdict = "in MNI space" if found.passed else "not in MNI space"
-        say(f"{verdict}: {found.distance_mm:.1f} mm off in the mean, up to {TOLERANCE_MM:g} are allowed")
+        allowed = f"{found.distance_mm:.1f} mm off in the mean, up to {TOLERANCE_MM:g} are allowed"
+        say(f"{verdict}: {allowed}; {_turn(found)}")
     return 0 if found.passed else 1

@@ -13,9 +13,11 @@ from vcm.doctor.intensities import check_finite, examine_image
 from vcm.doctor.labels import map_classes, pick_mask, whole_labels
 from vcm.doctor.notebook import Notebook
 from vcm.doctor.place import check_place, placed
+from vcm.doctor.pose import check_pose
 from vcm.doctor.structures import examine_structures
 from vcm.findings import Finding
 from vcm.grid import Grid
+from vcm.registration.reference import Reference
 from vcm.volume import Volume
 from vcm.volumes.volume_files import VolumeFile
 
@@ -54,11 +56,13 @@ def examine(
     *,
     label: int | str | None = None,
     source: str = "",
+    reference: Reference | None = None,
 ) -> Examination:
     """Check an input against what a control accepts and bring it onto the backbone's Grid.
 
     `label` names the structure of a mask condition in a file with several: a number, a segment's name, or several of
-    them with commas between. `source` is what the findings call the input; without it, its path.
+    them with commas between. `source` is what the findings call the input; without it, its path. The pose of an
+    image is measured against the `reference` head of the model, where it has one.
 
     >>> import numpy as np
     >>> grid = Grid((8, 9, 10), np.eye(4))
@@ -72,6 +76,8 @@ def examine(
     if spec.kind is Kind.IMAGE:
         _refuse_label(spec, label, notes)
         result = examine_image(volume, grid, notes)
+        if result is not None and reference is not None:
+            check_pose(volume, reference, notes)
     else:
         names = file.segment_names if isinstance(file, VolumeFile) else {}
         result = _examine_labels(spec, volume, grid, names, label, notes)

@@ -243,6 +243,26 @@ class Segmented(Ending):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
+class Registered(Ending):
+    """Where the scan lies. `verdict` is `good`, `doubtful` or `failed`, and `words` say it to people with its figures.
+
+    `scan_to_model` is the 4×4 matrix from the scan's RAS millimetres to the model's, row by row; empty where it failed.
+    `transform_path` holds the same for ITK and Slicer, null where it failed.
+    """
+
+    type: ClassVar[str] = "registered"
+    verdict: str
+    words: str
+    likeness: float
+    coverage: float
+    degrees: float
+    shift_mm: float
+    scan_to_model: tuple[float, ...]
+    overlay_path: str
+    transform_path: str | None = None
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class PackEntry(Record):
     """A pack and its `state`: `ready`, `broken`, or `available` from elsewhere; `words` say the rest to people.
 
@@ -306,5 +326,5 @@ class Warmed(Ending):
     words: str
 
 
-ENDINGS = (Failed, Cancelled, Generated, Examined, Segmented, Packs, PackObtained, Machine, Warmed)
+ENDINGS = (Failed, Cancelled, Generated, Examined, Segmented, Registered, Packs, PackObtained, Machine, Warmed)
 FROM_WORKER = (Hello, Ready, Accepted, Progress, Preview, Transfer, Said, Found, *ENDINGS)

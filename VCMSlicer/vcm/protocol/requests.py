@@ -76,13 +76,29 @@ class Examine(Request):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Segment(Request):
-    """Segment a T1w image and write the label map, on the backbone's Grid, to `out`."""
+    """Segment a T1w image and write the label map to `out`: on the backbone's Grid, or with `own_grid` on the image's
+    own voxels."""
 
     type: ClassVar[str] = "segment"
     image: str
     out: str
     pack: str | None = None
     device: str = "auto"
+    own_grid: bool = False
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Register(Request):
+    """Lay a T1w scan, however it lies, on the heads of a backbone pack; files go into the folder `out`.
+
+    `template` is a T1w head in the model's space, for a pack that knows no mean head of its own.
+    """
+
+    type: ClassVar[str] = "register"
+    image: str
+    out: str
+    pack: str | None = None
+    template: str | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -143,5 +159,5 @@ class Shutdown(Message):
     type: ClassVar[str] = "shutdown"
 
 
-REQUESTS = (Generate, Examine, Segment, ListPacks, GetPack, Preflight, Warm)
+REQUESTS = (Generate, Examine, Segment, Register, ListPacks, GetPack, Preflight, Warm)
 FROM_CLIENT = (*REQUESTS, Cancel, Shutdown)

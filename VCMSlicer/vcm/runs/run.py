@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vcm.attributes import resolve
-from vcm.conditions import Condition, ConditionSpec
+from vcm.conditions import Condition, ConditionSpec, Kind
 from vcm.doctor import Examination, examine, examine_region
 from vcm.errors import Code, VcmError
 from vcm.findings import Finding, raise_first_error
-from vcm.grid import Grid
 from vcm.job import ConditionFile, GenerateJob
 from vcm.outputs.claims import SHORT_WAIT_S, Claim
 from vcm.packs.store import Pack
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from vcm.generate import GenerateRequest, Generator, OnPreview
     from vcm.judging.segmentation import Choice
     from vcm.progress import OnProgress
+    from vcm.registration.reference import Reference
     from vcm.report import SampleRecord
 
 Load = Callable[[Pack, "Pack | None", GenerateJob], "Generator"]
@@ -111,7 +111,7 @@ def examine_conditions(files: Iterable[ConditionFile], backbone: Pack, control: 
     twice = {f.name for f in files if sum(g.name == f.name for g in files) > 1}
     if twice:
         raise VcmError(Code.CONDITION, f"The condition {', '.join(sorted(twice))} was given more than once.")
-    return tuple(_examine_one(file, specs[file.name], backbone.backbone.grid) for file in files)
+    return tuple(_examine_one(file, specs[file.name], backbone) for file in files)
 
 
 def load_generator(backbone: Pack, control: Pack | None, job: GenerateJob) -> Generator:
@@ -180,8 +180,23 @@ def _say_what_to_expect(
         words("No condition was given, so the images are uncontrolled themselves and have no twin.")
 
 
-def _examine_one(file: ConditionFile, spec: ConditionSpec, grid: Grid) -> Examination:
-    examination = examine(spec, read_volume_file(file.path), grid, label=file.label, source=file.path.name)
+def reference_of(backbone: Pack) -> Reference | None:
+    """The head against which the pose of images is measured; None where the pack has none that is worth it."""
+    from vcm.judging.reference_head import has_typical_head, template_of
+
+    return template_of(backbone).reference if has_typical_head(backbone) else None
+
+
+def _examine_one(file: ConditionFile, spec: ConditionSpec, backbone: Pack) -> Examination:
+    grid = backbone.backbone.grid
+    examination = examine(
+        spec,
+        read_volume_file(file.path),
+        grid,
+        label=file.label,
+        source=file.path.name,
+        reference=reference_of(backbone) if spec.kind is Kind.IMAGE else None,
+    )
     findings = list(examination.findings)
     region = None
     if file.region is not None:

@@ -16,9 +16,11 @@ from vcm.doctor.structures import examine_structures
 from vcm.errors import Code, VcmError
 from vcm.findings import Finding
 from vcm.grid import Grid
+from vcm.judging.reference_head import Template
+from vcm.registration.pose import Pose
 from vcm.training.label_maps import EXTRAVENTRICULAR_CSF, VENTRICLES
 from vcm.training.label_reading import LabelReading
-from vcm.training.registration import Pose, Template, register, shows_a_head
+from vcm.training.registration import register, shows_a_head
 from vcm.training.scan_attributes import scan_attributes
 from vcm.training.scan_checks import check_brain, check_pose, check_sides
 from vcm.training.scan_image import normalised, skull_image
@@ -94,7 +96,7 @@ def _take_in(scan: Scan, intake: Intake, image_notes: Notebook, label_notes: Not
     pose = (
         register(image, labels, intake.template, intake.registration, whole=whole)
         if intake.template
-        else Pose(np.eye(4))
+        else Pose.nowhere()
     )
     placed_image, placed_labels = pose.applied(image), pose.applied(labels)
     check_sides(Volume(numbers, placed_labels.grid), intake.reading, label_notes)

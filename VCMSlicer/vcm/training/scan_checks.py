@@ -7,9 +7,10 @@ from numpy.typing import NDArray
 
 from vcm.doctor.notebook import Notebook
 from vcm.grid import Grid
+from vcm.judging.reference_head import Template, brain_of
+from vcm.registration.pose import Pose
 from vcm.training.label_maps import VENTRICLES, WHITE_MATTER
 from vcm.training.label_reading import LabelReading
-from vcm.training.registration import Pose, Template, brain_of
 from vcm.volume import Volume
 
 GREY_MATTER = 2

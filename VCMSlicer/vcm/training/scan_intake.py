@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vcm.conditions import ClassSpec
+from vcm.judging.reference_head import has_typical_head, template_of
 from vcm.training.label_maps import SEGMENTER_CLASSES
 from vcm.training.label_reading import LabelReading
 from vcm.training.scan_case import Intake
-from vcm.training.scan_template import template_of
 
 if TYPE_CHECKING:
     from vcm.packs.store import Pack
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def prepare_intake(pack: Pack, registration: str, labels: str, template: Path | None = None) -> Intake:
     """How scans are brought onto the Grid of a backbone pack."""
-    known = template is not None or pack.backbone.latent.whitened
+    known = template is not None or has_typical_head(pack)
     return Intake(
         grid=pack.backbone.grid,
         classes=tuple(ClassSpec(value, title) for value, (title, _) in SEGMENTER_CLASSES.items()),

@@ -14,12 +14,12 @@ from PIL.Image import Image
 
 from vcm.conditions import Condition, ConditionSpec, Kind
 from vcm.errors import VcmError
+from vcm.judging.reference_head import brain_of
 from vcm.outputs.claims import is_ours, remove
 from vcm.pictures.case_sheet import SheetRow, case_sheet
 from vcm.pictures.montage import save_picture
 from vcm.training.cohort_files import CaseEntry
 from vcm.training.label_maps import VENTRICLES
-from vcm.training.registration import brain_of
 from vcm.volume import Volume
 
 CASES_A_SHEET = 12

@@ -23,6 +23,8 @@ from vcm.protocol import (
     Preview,
     Progress,
     Ready,
+    Register,
+    Registered,
     Said,
     Segment,
     Segmented,
@@ -75,6 +77,8 @@ class Engine(Protocol):
     def examine(self, request: Examine, call: Call) -> Examined: ...
 
     def segment(self, request: Segment, call: Call) -> Segmented: ...
+
+    def register(self, request: Register, call: Call) -> Registered: ...
 
     def list_packs(self, request: ListPacks, call: Call) -> Packs: ...
 

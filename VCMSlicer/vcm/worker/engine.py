@@ -21,6 +21,8 @@ from vcm.protocol import (
     Preflight,
     PreparedCondition,
     Ready,
+    Register,
+    Registered,
     Segment,
     Segmented,
     Structure,
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from vcm.job import GenerateJob
     from vcm.outputs.claims import Claim
     from vcm.packs.store import Pack
-    from vcm.progress import Progress
+    from vcm.progress import OnProgress
     from vcm.runs.warm_models import WarmModels
     from vcm.volume import Volume
 
@@ -61,9 +63,6 @@ class LocalEngine:
         def load(backbone: Pack, control: Pack | None, job: GenerateJob) -> Generator:
             return self._load(backbone, control, job, call)
 
-        def tell(at: Progress) -> None:
-            call.progress(at.stage, at.step, at.total, fraction=at.fraction, seconds_left=at.seconds_left)
-
         job = generate_job(request)
         with ExitStack() as claims:
             show = None
@@ -71,7 +70,7 @@ class LocalEngine:
                 folder = Path(request.preview_dir)
                 claims.enter_context(_claimed_for_previews(folder, input_files(job)))
                 show = _preview_writer(folder, call)
-            listeners = Listeners(tell, show, call.found, call.say, call.cancelled)
+            listeners = Listeners(_teller(call), show, call.found, call.say, call.cancelled)
             return generated(request, run_generate(job, listeners, load).report)
 
     def examine(self, request: Examine, call: Call) -> Examined:
@@ -97,7 +96,8 @@ class LocalEngine:
         from vcm.machine.runtime import choose_runtime
         from vcm.outputs.claims import claim_file
         from vcm.runs.choice import choose_packs
-        from vcm.volumes.volume_files import write_volume
+        from vcm.volumes.resampling import refined_labels
+        from vcm.volumes.volume_files import read_volume, write_volume
 
         out = claim_file(request.out, inputs=[request.image])
         backbone, _ = choose_packs(request.pack, None, ())
@@ -108,13 +108,24 @@ class LocalEngine:
         call.progress("segmenting")
         labels = judge.segmenter.segment(image)
         call.stop_if_cancelled()
+        written = refined_labels(labels, read_volume(request.image).grid) if request.own_grid else labels
         with out:
-            write_volume(request.out, labels, description=f"made by {judge.segmenter.name}, research only")
+            write_volume(request.out, written, description=f"made by {judge.segmenter.name}, research only")
         structures = (
             Structure(c.value, c.name, int(np.count_nonzero(labels.array == c.value)) * labels.grid.voxel_ml)
             for c in backbone.backbone.segmenter_classes
         )
         return Segmented(request.id, request.out, tuple(structures))
+
+    def register(self, request: Register, call: Call) -> Registered:
+        from vcm.job import RegisterJob
+        from vcm.runs.registering import run_register
+        from vcm.worker.translation import registered
+
+        template = Path(request.template) if request.template is not None else None
+        job = RegisterJob(Path(request.image), Path(request.out), request.pack, template, force=True)
+        call.progress("loading")
+        return registered(request, run_register(job, _teller(call), call.found, call.cancelled))
 
     def list_packs(self, request: ListPacks, call: Call) -> Packs:
         from vcm.worker.survey import survey_packs
@@ -153,6 +164,10 @@ class LocalEngine:
         return generator
 
 
+def _teller(call: Call) -> OnProgress:
+    return lambda at: call.progress(at.stage, at.step, at.total, fraction=at.fraction, seconds_left=at.seconds_left)
+
+
 def _claimed_for_previews(folder: Path, inputs: Iterable[Path]) -> Claim:
     from vcm.outputs.claims import SHORT_WAIT_S, Claim
 
@@ -176,10 +191,15 @@ def _examined_image(path: Path, backbone: Pack, call: Call) -> Volume:
     """A T1w image in 0–1 on the backbone's Grid, or the doctor's first error."""
     from vcm.conditions import ConditionSpec, Kind
     from vcm.doctor import examine
+    from vcm.runs.run import reference_of
     from vcm.volumes.volume_files import read_volume_file
 
     examination = examine(
-        ConditionSpec("T1w", Kind.IMAGE), read_volume_file(path), backbone.backbone.grid, source=path.name
+        ConditionSpec("T1w", Kind.IMAGE),
+        read_volume_file(path),
+        backbone.backbone.grid,
+        source=path.name,
+        reference=reference_of(backbone),
     )
     for finding in examination.findings:
         call.found(finding)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vcm.job import ConditionFile, GenerateJob
 from vcm.protocol import (
@@ -15,9 +15,15 @@ from vcm.protocol import (
     GeneratedSample,
     GivenCondition,
     Label,
+    Register,
+    Registered,
 )
 from vcm.protocol.fields import read_fields
+from vcm.runs.registering import OVERLAY, TRANSFORM
 from vcm.runs.results_folder import MONTAGE, REPORT
+
+if TYPE_CHECKING:
+    from vcm.runs.registering import RegisterResult
 
 
 def condition_file(entry: ConditionInput) -> ConditionFile:
@@ -61,6 +67,23 @@ def generated(request: Generate, report: Mapping[str, Any]) -> Generated:
         str(folder / REPORT),
         str(folder / MONTAGE) if MONTAGE in report["files"] else None,
         tuple(_given(folder, entry) for entry in report["conditions"] if entry["file"]),
+    )
+
+
+def registered(request: Register, result: RegisterResult) -> Registered:
+    """The ending of a Register."""
+    matrix = result.report["scan_to_model_ras_mm"]
+    return Registered(
+        request.id,
+        verdict=result.found.verdict.value,
+        words=result.found.words,
+        likeness=result.found.likeness,
+        coverage=result.found.coverage,
+        degrees=result.found.pose.degrees,
+        shift_mm=result.found.shift_mm,
+        scan_to_model=tuple(number for row in matrix or () for number in row),
+        overlay_path=str(result.folder / OVERLAY),
+        transform_path=str(result.folder / TRANSFORM) if matrix else None,
     )
 
 
