@@ -204,6 +204,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/sampling/image_matching.py
   vcm/sampling/noise_file.py
   vcm/sampling/samplers.py
+  vcm/sealed_json.py
   vcm/volume.py
   vcm/volumes/__init__.py
   vcm/volumes/image_refusals.py

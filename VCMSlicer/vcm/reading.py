@@ -7,15 +7,14 @@ is too large, too deep, of another encoding or of another kind than it has to be
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import math
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,22 +27,10 @@ MOST_TEXT = 64_000_000
 MOST_DEPTH = 64
 """How deep lists and objects may lie in one another in a JSON document; ours are six deep."""
 
-MOST_CELL = 10_000
-"""Letters of one cell of a table; the longest path of Linux has 4,096."""
-
-MOST_COLUMNS = 1_000
 LONGEST_NUMBER = 30
 """Digits of a whole number in a JSON document."""
 
 NO_TEXT = re.compile("[\0\ud800-\udfff]")
-
-
-@dataclass(frozen=True)
-class Row:
-    """A line of a table that holds anything: its number in the file, and its cells without surrounding blanks."""
-
-    line: int
-    cells: tuple[str, ...]
 
 
 def open_ordinary(path: Path) -> BinaryIO:
@@ -88,16 +75,21 @@ def read_bytes(path: Path, most: int = MOST_TEXT) -> bytes:
     return data
 
 
-def read_text(path: Path, most: int = MOST_TEXT) -> str:
-    """The text of a file in UTF-8, with or without a mark of its byte order; one with NUL in it is no text."""
+def read_text(path: Path, most: int = MOST_TEXT, *, nul: bool = False) -> str:
+    """The text of a file in UTF-8, with or without a mark of its byte order; NUL is refused unless `nul` says else."""
     data = read_bytes(path, most)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise _unreadable(path, "it is no text in UTF-8", "Save it again as text in UTF-8.") from error
-    if "\0" in text:
+    if "\0" in text and not nul:
         raise _unreadable(path, "it is no text, as it holds NUL bytes", "Save it again as text in UTF-8.")
     return text
+
+
+def open_text(path: Path, *, nul: bool = False) -> io.StringIO:
+    """The text of a file as a stream that keeps its line ends, as the readers of tables want it; see `read_text`."""
+    return io.StringIO(read_text(path, nul=nul), newline="")
 
 
 def read_json(path: Path, *, most: int = MOST_TEXT, code: Code = Code.FILE_UNREADABLE) -> dict[str, Any]:
@@ -131,43 +123,15 @@ def read_json(path: Path, *, most: int = MOST_TEXT, code: Code = Code.FILE_UNREA
     return content
 
 
-def read_table(path: Path, *, delimiters: str = ",;\t") -> Iterator[Row]:
-    """The lines of a table as CSV that hold anything, the names of the columns first.
-
-    Of the `delimiters` the one counts that stands in the first line most often.
-    """
-    text = read_text(path)
-    header = text.split("\n", 1)[0]
-    previous = csv.field_size_limit(MOST_TEXT)
+@contextmanager
+def missing_as(sentence: str, remedy: str = "Check the path.") -> Iterator[None]:
+    """Say in these words that a file is not there."""
     try:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(delimiters, key=header.count), strict=True)
-        found = [Row(reader.line_num, tuple(cell.strip() for cell in cells)) for cells in reader]
-    except csv.Error as error:
-        raise _unreadable(path, f"it cannot be read as a table: {error}", "Save the table again as CSV.") from error
-    finally:
-        csv.field_size_limit(previous)
-    for row in found:
-        if len(row.cells) > MOST_COLUMNS:
-            raise _unreadable(path, f"line {row.line} has {len(row.cells):,} cells", "Save the table again as CSV.")
-        if long := [cell for cell in row.cells if len(cell) > MOST_CELL]:
-            raise _unreadable(
-                path,
-                f"line {row.line} has a cell of {len(long[0]):,} letters",
-                f"A cell has at most {MOST_CELL:,}; a missing quotation mark is the usual cause.",
-            )
-        if any(row.cells):
-            yield row
-
-
-def read_records(path: Path, columns: Sequence[str] = (), *, delimiters: str = ",;\t") -> list[dict[str, str]]:
-    """The rows of a table by the names of its columns; a missing cell is empty, one of the `columns` may not be."""
-    rows = list(read_table(path, delimiters=delimiters))
-    names = [name.lower() for name in rows[0].cells] if rows else []
-    if missing := [column for column in columns if column not in names]:
-        raise _unreadable(
-            path, f"it has no column {' and no column '.join(missing)}; it has {', '.join(names) or 'none'}", ""
-        )
-    return [dict(zip(names, (*row.cells, *[""] * len(names)), strict=False)) for row in rows[1:]]
+        yield
+    except VcmError as error:
+        if error.code is Code.FILE_MISSING:
+            raise VcmError(Code.FILE_MISSING, sentence, remedy) from None
+        raise
 
 
 def _check_values(path: Path, content: Any, code: Code) -> None:

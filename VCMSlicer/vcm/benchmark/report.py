@@ -15,7 +15,9 @@ from torch import Tensor
 from vcm import __version__
 from vcm.benchmark.run import WayResult
 from vcm.benchmark.setting import Setting
+from vcm.errors import VcmError
 from vcm.machine.runtime import Runtime
+from vcm.reading import read_text
 from vcm.sampling.samplers import DEFAULT_STEPS
 
 FORMAT = 1
@@ -134,7 +136,7 @@ def _relative(expected: Tensor | None, found: Tensor | None) -> float | None:
 
 def _processor() -> str:
     try:
-        entries = Path("/proc/cpuinfo").read_text().splitlines()
+        entries = read_text(Path("/proc/cpuinfo")).splitlines()
         return next(line.partition(":")[2].strip() for line in entries if line.startswith("model name"))
-    except (OSError, StopIteration):
+    except (VcmError, StopIteration):
         return platform.processor() or platform.machine()

@@ -48,13 +48,13 @@ def bench(
     from vcm.errors import Code, VcmError
     from vcm.machine.runtime import choose_runtime
     from vcm.outputs.claims import claim_file
-    from vcm.packs.schema import read_json
+    from vcm.packs.schema import read_document
 
     if tiny and config is not None:
         raise VcmError(Code.BAD_REQUEST, "--tiny and --config both say which networks to measure.", "Give one of them.")
     require_reference()
     claim = claim_file(out, inputs=[config] if config is not None else []) if out is not None else nullcontext()
-    given = read_json(config) if config is not None else None
+    given = read_document(config) if config is not None else None
     source = config.name if config is not None else ""
     runtime = choose_runtime(device, precision)
     setting = Setting.create(runtime, tiny=tiny, config=given, source=source, steps=steps, memory=memory)

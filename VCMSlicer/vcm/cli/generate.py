@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +11,7 @@ from vcm.cli.console import Console
 from vcm.cli.inputs import parse_acting, parse_conditions, parse_numbers
 from vcm.cli.terminal import say, say_json
 from vcm.errors import Code, VcmError
+from vcm.reading import read_json
 
 HELP = """Generate synthetic T1w brain MRI that obeys the conditions given.
 
@@ -146,7 +146,7 @@ def generate(
     with Console(quiet=as_json) as console:
         result = run_generate(job, console.listeners())
     if as_json:
-        say_json(json.loads((out / REPORT).read_text("utf-8")))
+        say_json(read_json(out / REPORT))
         return
     for summary in result.summaries:
         say(*summary.split("\n"))

@@ -71,7 +71,7 @@ def info_command(name: Name, as_json: AsJson = False) -> None:
     """Tell what a pack is, what it takes, and under which terms it stands."""
     from vcm.packs.catalogue import find_entry, read_catalogue
     from vcm.packs.manifest import FILE_NAME
-    from vcm.packs.schema import read_json
+    from vcm.packs.schema import read_document
     from vcm.packs.store import InstalledPack, find_pack, list_packs
 
     names = {entry.name for entry in list_packs()}
@@ -80,7 +80,7 @@ def info_command(name: Name, as_json: AsJson = False) -> None:
     else:
         pack = find_pack(name)
         facts = installed_facts(InstalledPack(pack.name, pack.folder, pack))
-        facts |= {"manifest": read_json(pack.folder / FILE_NAME)} if as_json else pack_details(pack)
+        facts |= {"manifest": read_document(pack.folder / FILE_NAME)} if as_json else pack_details(pack)
     if as_json:
         say_json(facts)
         return
@@ -155,12 +155,12 @@ def import_command(
 ) -> None:
     """Make a pack from published checkpoints (.pt, .pth, .safetensors), which are never executed."""
     from vcm.packs.importing import import_control, import_published
-    from vcm.packs.schema import read_json
+    from vcm.packs.schema import read_document
     from vcm.packs.store import find_pack
 
     options: dict[str, Any] = {"force": force}
     if config is not None:
-        options |= {"config": read_json(config), "config_source": str(config)}
+        options |= {"config": read_document(config), "config_source": str(config)}
     whole = autoencoder is not None and denoiser is not None and backbone is None
     alone = control is not None and backbone is not None and autoencoder is None and denoiser is None
     if not (whole or alone):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from vcm.outputs.claims import claim_file
 from vcm.pictures.evaluation_charts import COLOURS, Curve, Estimate, curve_chart, interval_chart
 from vcm.pictures.montage import save_picture
 from vcm.pictures.montage_columns import STRUCTURE_COLOURS
+from vcm.reading import missing_as, read_json
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,10 @@ def read_compared(text: str) -> Compared:
             "For example: vcm evaluate compare 10=ten 50=fifty 500=all --out curve.png",
         )
     path = Path(folder) / SUMMARY_DATA
+    with missing_as(f"There is no {SUMMARY_DATA} in {folder}.", "Give the folder of a finished evaluation."):
+        data = read_json(path)
     try:
-        data = json.loads(path.read_text("utf-8"))
         data["rows"][0]["structure"]
-    except FileNotFoundError:
-        raise VcmError(
-            Code.FILE_MISSING, f"There is no {SUMMARY_DATA} in {folder}.", "Give the folder of a finished evaluation."
-        ) from None
     except MALFORMED as error:
         raise VcmError(Code.FILE_UNREADABLE, f"{path} is not the summary of an evaluation.") from error
     series, colon, number = name.rpartition(":")

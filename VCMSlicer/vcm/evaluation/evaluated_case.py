@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from vcm.conditions import Condition, ConditionSpec, Kind
 from vcm.errors import Code, VcmError
 from vcm.grid import Grid
+from vcm.reading import read_bytes
 from vcm.training.case_conditions import CONDITION_SPECS, condition_array
 from vcm.training.cohort_files import PARTS, CaseEntry
 from vcm.training.learning_cases import CohortCase
@@ -45,12 +46,16 @@ def read_case(entry: CaseEntry, specs: Sequence[ConditionSpec], grid: Grid) -> E
     return EvaluatedCase(entry.name, Volume(image, grid), tuple(conditions), seen, entry.attributes)
 
 
+MOST_IMAGE = 1 << 30
+"""Bytes of a case's file."""
+
+
 def fingerprint(entry: CaseEntry) -> str:
     """A hash over all that a case holds, so that a changed case is measured again."""
     digest = hashlib.sha256(repr(sorted(entry.attributes.items())).encode())
     for part in PARTS:
         path = entry.folder / f"{part}.nii.gz"
-        digest.update(path.read_bytes() if path.is_file() else b"-")
+        digest.update(read_bytes(path, MOST_IMAGE) if path.is_file() else b"-")
     return digest.hexdigest()
 
 

@@ -18,8 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vcm.errors import Code, VcmError
+from vcm.packs.checkpoints import read_checkpoint
 from vcm.packs.hashing import hash_file
 from vcm.pictures.planes import facing_viewer
+from vcm.reading import missing_as, refuse_unordinary
 from vcm.volume import Volume
 
 AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
@@ -116,8 +118,8 @@ def slices(image: NDArray[Any], axis: int) -> Tensor:
 
 
 def _load(name: str, path: Path) -> nn.Module:
-    if not path.is_file():
-        raise VcmError(Code.FILE_MISSING, f"There is no file {path} for --features {name}.")
+    with missing_as(f"There is no file {path} for --features {name}."):
+        refuse_unordinary(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -126,11 +128,10 @@ def _load(name: str, path: Path) -> nn.Module:
             pass
         if name != "medicalnet":
             raise _refused(name, path, "it is not TorchScript")
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:
-            raise _refused(name, path, "it is neither TorchScript nor plain weights") from error
-    return _medicalnet(path, state.get("state_dict", state) if isinstance(state, dict) else {})
+    try:
+        return _medicalnet(path, read_checkpoint(path))
+    except VcmError as error:
+        raise _refused(name, path, f"it is neither TorchScript nor plain weights. {error.sentence}") from error
 
 
 def _refused(name: str, path: Path, reason: str) -> VcmError:

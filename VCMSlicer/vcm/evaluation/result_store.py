@@ -8,7 +8,6 @@ images/00000-controlled….nii.gz  its images, where they are kept
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,10 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vcm.atomic_files import atomic_path, write_json
+from vcm.atomic_files import atomic_path
 from vcm.errors import MALFORMED, Code, VcmError
 from vcm.evaluation.measurement import Made, Measurement
 from vcm.outputs.claims import Claim, entries_of
+from vcm.reading import refuse_unordinary
+from vcm.sealed_json import read_sealed, write_sealed
 from vcm.volume import Volume
 from vcm.volumes.volume_files import read_volume, write_volume
 
@@ -77,7 +78,7 @@ class ResultStore:
                 "Choose another folder with --out.",
             )
         else:
-            write_json(path, settings)
+            write_sealed(path, settings)
         return cls(folder)
 
     def load(self, case: str, inputs: str) -> CaseResult | None:
@@ -89,7 +90,7 @@ class ResultStore:
             kept = set(entry["features"])
             rows = tuple(Measurement.from_dict(row) for row in entry["measurements"])
             features = self._features(case) if entry["features"] else {}
-        except MALFORMED:
+        except (VcmError, *MALFORMED):
             return None
         return CaseResult(case, rows, features) if kept == set(features) else None
 
@@ -100,7 +101,7 @@ class ResultStore:
 
             with atomic_path(self._file(result.case, "safetensors")) as temporary:
                 save_file({name: np.ascontiguousarray(array) for name, array in result.features.items()}, temporary)
-        write_json(
+        write_sealed(
             self._file(result.case, "json"),
             {
                 "case": result.case,
@@ -134,6 +135,7 @@ class ResultStore:
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
+        refuse_unordinary(self._file(case, "safetensors"))
         try:
             return load_file(self._file(case, "safetensors"))
         except SafetensorError as error:
@@ -142,7 +144,6 @@ class ResultStore:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        entry = json.loads(path.read_text("utf-8"))
-    except MALFORMED:
+        return read_sealed(path)
+    except VcmError:
         return None
-    return entry if isinstance(entry, dict) else None

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from vcm.conditions import ClassSpec
 from vcm.errors import Code, VcmError
 from vcm.outputs.claims import Claim, Mode
+from vcm.reading import read_bytes
 from vcm.volume import Volume
 from vcm.volumes.resampling import resample_labels
 from vcm.volumes.volume_files import read_volume, write_volume
@@ -95,7 +96,7 @@ class SynthSeg:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
         if status:
-            lines = log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
+            lines = read_bytes(log).decode(errors="replace").strip().splitlines() or ["it said nothing"]
             raise self._failure(f"it failed with status {status}: {lines[-1].strip()}")
 
     def _failure(self, reason: str) -> VcmError:

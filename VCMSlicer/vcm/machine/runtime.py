@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from vcm.errors import Code, VcmError
+from vcm.reading import read_text
 
 CONTROL_GROUP = Path("/sys/fs/cgroup")
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -133,8 +134,8 @@ def _describe(device: torch.device) -> str:
 def _container_limit(group: Path = CONTROL_GROUP) -> int | None:
     """What a control group still allows this process, where one sets a limit; its file cache gives way if needed."""
     try:
-        limit, used = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))
-        counts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        limit, used = (int(read_text(group / name)) for name in ("memory.max", "memory.current"))
+        counts = dict(line.split() for line in read_text(group / "memory.stat").splitlines())
         return max(0, limit - used + int(counts["inactive_file"]))
-    except (OSError, ValueError, KeyError):
+    except (VcmError, ValueError, KeyError):
         return None

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from vcm.errors import Code, VcmError
+from vcm.reading import read_json
 
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 """What file systems answer that have no locks; there, folders are written without one."""
@@ -109,12 +110,12 @@ class FolderLock:
 
     def _holder(self) -> str:
         try:
-            who = json.loads(self.path.read_text("utf-8"))
+            who = read_json(self.path)
             since = time.strftime("%H:%M", time.localtime(float(who["since"])))
             host = str(who["host"])
             where = "" if host == socket.gethostname() else f" on {host}"
             return f": {who['command']!s}, process {int(who['process'])}{where}, since {since}"
-        except (OSError, ValueError, KeyError, TypeError, OverflowError):
+        except (VcmError, OSError, ValueError, KeyError, TypeError, OverflowError):
             return ""
 
 

@@ -10,8 +10,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from vcm.packs.hashing import hash_file
+from vcm.reading import read_bytes
 
 RECORD = ".vcm-written.jsonl"
+
+MOST_RECORD = 1 << 28
+"""Bytes; a line has some hundred, and a folder of a million files has two million lines."""
 
 _known: dict[tuple[int, int, int, int], str] = {}
 """Hashes that this process has computed, by device, inode, size and time of change."""
@@ -115,7 +119,7 @@ class Record:
         self._read = state
 
     def _bytes(self) -> bytes | None:
-        return self.path.read_bytes() if self._state() is not None else None
+        return read_bytes(self.path, MOST_RECORD) if self._state() is not None else None
 
     def _state(self) -> tuple[int, int, int] | None:
         try:

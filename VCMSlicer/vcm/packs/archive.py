@@ -14,8 +14,10 @@ from vcm.packs.disk import file_errors
 from vcm.packs.installation import install_folder
 from vcm.packs.manifest import FILE_NAME, read_manifest
 from vcm.packs.store import Pack, find_pack, verify
+from vcm.reading import read_bytes
 
 CHUNK = 1 << 20
+MOST_WEIGHTS = 1 << 34
 SMALL_FILES = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.(json|md)")
 SMALL_FILE_LIMIT = 4_000_000
 """Bytes: manifest, card and training record have kilobytes."""
@@ -28,7 +30,7 @@ def archive_pack(folder: Path, target: Path) -> None:
     """Write the pack of a folder into one zip file; weights are stored as they are, since they do not compress."""
     with atomic_path(target) as path, zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for file in sorted(entry for entry in entries_of(folder) if entry.is_file()):
-            archive.writestr(zipfile.ZipInfo(file.name, EARLIEST), file.read_bytes())
+            archive.writestr(zipfile.ZipInfo(file.name, EARLIEST), read_bytes(file, MOST_WEIGHTS))
 
 
 def install_archive(name: str, file: Path, *, force: bool = False) -> Pack:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vcm.errors import Code, VcmError
-from vcm.packs.schema import check_schema, read_json
+from vcm.packs.schema import check_schema, read_document
 
 CATALOGUE = Path(__file__).with_name("catalogue.json")
 SCHEMA = "catalogue.schema.json"
@@ -86,7 +86,7 @@ def read_catalogue(path: Path | None = None) -> list[CatalogueEntry]:
     ['brainldm', 'vcm-semantics']
     """
     path = path or CATALOGUE
-    content = read_json(path)
+    content = read_document(path)
     check_schema(content, SCHEMA, str(path))
     return [_entry(raw, path) for raw in content["entries"]]
 

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from vcm import __version__
-from vcm.errors import MALFORMED, Code, VcmError
+from vcm.errors import Code, VcmError
 from vcm.packs.connection import Connection, Head, connected, refuse_if_cancelled, web_opener
 from vcm.packs.disk import file_errors
 from vcm.packs.hashing import hash_file
+from vcm.reading import read_json
 
 PASSING = (408, 425, 429, 500, 502, 503, 504)
 OFFLINE = "On a machine without internet, fetch the file elsewhere and give it with --from FILE."
@@ -240,10 +241,11 @@ def _check(
 def _read_notes(part: Path, url: str) -> _Part | None:
     """What was noted when `part` was begun, if it can be resumed from `url`."""
     try:
-        notes = _Part(**json.loads(_notes(part).read_text("utf-8")))
-    except MALFORMED:
+        notes = _Part(**read_json(_notes(part)))
+    except (VcmError, TypeError):
         return None
-    return notes if notes.url == url and notes.validator else None
+    known = notes.url == url and isinstance(notes.validator, str) and notes.validator
+    return notes if known and (notes.total is None or isinstance(notes.total, int)) else None
 
 
 def _notes(part: Path) -> Path:

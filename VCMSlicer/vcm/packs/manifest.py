@@ -15,7 +15,7 @@ from vcm.conditions import ClassSpec, ConditionSpec, Kind
 from vcm.errors import Code, VcmError
 from vcm.grid import Grid
 from vcm.packs.hashing import hash_file
-from vcm.packs.schema import check_schema, read_json
+from vcm.packs.schema import check_schema, read_document
 
 FORMAT = 1
 FILE_NAME = "manifest.json"
@@ -141,7 +141,7 @@ def read_manifest(folder: Path) -> BackboneManifest | ControlManifest:
             f"The folder {folder} is no pack: it has no {FILE_NAME}.",
             "Give the folder that holds manifest.json and the .safetensors files.",
         )
-    return parse_manifest(read_json(path), folder)
+    return parse_manifest(read_document(path), folder)
 
 
 def write_manifest(folder: Path, content: Mapping[str, Any]) -> BackboneManifest | ControlManifest:

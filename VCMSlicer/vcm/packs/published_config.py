@@ -6,7 +6,6 @@ user's configuration replaces them key by key.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -17,6 +16,7 @@ from vcm.errors import Code, VcmError
 from vcm.grid import Grid
 from vcm.packs.manifest import read_conditions
 from vcm.packs.schema import check_schema
+from vcm.reading import read_json
 
 SCHEMA = "published.schema.json"
 NETWORKS = ("autoencoder", "diffusion", "vcm_encoder", "vcm_unet")
@@ -118,8 +118,7 @@ def check_control_fits(
 
 @cache
 def _full_size() -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(Path(__file__).with_name("published.json").read_text("utf-8"))
-    return content
+    return read_json(Path(__file__).with_name("published.json"))
 
 
 def _merged(full: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

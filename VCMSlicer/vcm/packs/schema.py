@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-import math
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vcm.errors import Code, VcmError
+from vcm.reading import read_json
 
 if TYPE_CHECKING:
     from jsonschema import Draft202012Validator, ValidationError
+
+MOST_DOCUMENT = 4_000_000
+"""Bytes of a manifest, a catalogue or a configuration; the largest that ships has 8,000."""
 
 _TYPES = {
     "object": "an object {…}",
@@ -30,25 +33,9 @@ _BOUNDS = {
 }
 
 
-def read_json(path: Path, code: Code = Code.PACK_INVALID) -> Any:
-    """The content of a JSON file; NaN, infinities and broken text are refused with a sentence."""
-    try:
-        content = json.loads(path.read_text("utf-8"), parse_constant=_refuse, parse_float=_finite)
-        json.dumps(content, ensure_ascii=False).encode("utf-8")  # half a surrogate pair is no text
-        return content
-    except FileNotFoundError:
-        raise VcmError(Code.FILE_MISSING, f"There is no file {path}.", "Check the path.") from None
-    except OSError as error:
-        raise VcmError(Code.FILE_UNREADABLE, f"{path} cannot be read: {error.strerror}.") from error
-    except json.JSONDecodeError as error:
-        sentence = f"{path} is not valid JSON: {error.msg} in line {error.lineno}, column {error.colno}."
-        raise VcmError(code, sentence, "Correct that place or restore the file.") from error
-    except UnicodeEncodeError as error:
-        raise VcmError(code, f"{path} holds half a character: a surrogate without its pair.") from error
-    except UnicodeDecodeError as error:
-        raise VcmError(code, f"{path} is not a text file: JSON in UTF-8 was expected.") from error
-    except (ValueError, RecursionError) as error:
-        raise VcmError(code, f"{path} cannot be used as JSON: {error}.") from error
+def read_document(path: Path, code: Code = Code.PACK_INVALID) -> dict[str, Any]:
+    """The object in a JSON file that belongs to packs; what is none is refused with a sentence."""
+    return read_json(path, most=MOST_DOCUMENT, code=code)
 
 
 def check_schema(content: Any, schema_name: str, source: str, code: Code = Code.PACK_INVALID) -> None:
@@ -64,7 +51,7 @@ def check_schema(content: Any, schema_name: str, source: str, code: Code = Code.
 def _validator(schema_name: str) -> Draft202012Validator:
     from jsonschema import Draft202012Validator
 
-    return Draft202012Validator(json.loads(Path(__file__).with_name(schema_name).read_text("utf-8")))
+    return Draft202012Validator(read_json(Path(__file__).with_name(schema_name)))
 
 
 def _complaint(problem: ValidationError) -> str:
@@ -114,12 +101,3 @@ def _field(problem: ValidationError) -> str:
 def _short(value: Any, limit: int = 60) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    return number if math.isfinite(number) else _refuse(text)
-
-
-def _refuse(text: str) -> float:
-    raise ValueError(f"{text[:40]} is not a finite number")

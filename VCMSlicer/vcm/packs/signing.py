@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from vcm.atomic_files import atomic_path
 from vcm.errors import Code, VcmError
 from vcm.packs.store import Pack, verify
+from vcm.reading import read_bytes
 
 if TYPE_CHECKING:
     from model_signing.hashing import Config
@@ -20,6 +21,10 @@ PASSPHRASE = "VCM_KEY_PASSPHRASE"
 """The environment variable for the passphrase of a private key."""
 
 
+MOST_KEY = 1 << 20
+"""Bytes of a key's file."""
+
+
 def sign_pack(pack: Pack, key: Path) -> Path:
     """Sign every file of a pack's folder with a private key (elliptic curve, PEM); gives the signature's file."""
     if pack.embedded:
@@ -28,7 +33,7 @@ def sign_pack(pack: Pack, key: Path) -> Path:
     verify(pack)
     file, passphrase = _key(key), os.environ.get(PASSPHRASE, "")
     try:
-        locked = b"ENCRYPTED" in file.read_bytes()
+        locked = b"ENCRYPTED" in read_bytes(file, MOST_KEY)
         password = passphrase.encode() if locked and passphrase else None
         config = signing.Config().use_elliptic_key_signer(private_key=file, password=password)
     except Exception as error:

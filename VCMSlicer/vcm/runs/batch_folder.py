@@ -7,17 +7,17 @@ results.csv · refused.csv · summary.json    written when every case is one or 
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from vcm.atomic_files import write_json
 from vcm.errors import MALFORMED, Code, VcmError
 from vcm.outputs.claims import Claim, Mode, remove
+from vcm.reading import read_json
 from vcm.runs.results_folder import REMEDY, REPORT, in_words
+from vcm.sealed_json import read_sealed, write_sealed
 
 RESULTS, REFUSED, SUMMARY = "results.csv", "refused.csv", "summary.json"
 
@@ -55,16 +55,16 @@ class BatchFolder:
         """The report of a case that is finished, with every file that it names in place; None otherwise."""
         home = self.cases / name
         try:
-            report = json.loads((home / REPORT).read_text("utf-8"))
+            report = read_json(home / REPORT)
             whole = report["complete"] is True and all((home / str(file)).is_file() for file in report["files"])
-        except MALFORMED:
+        except (VcmError, *MALFORMED):
             return None
         return dict(report) if whole else None
 
     def refuse(self, name: str, error: VcmError) -> None:
         """Note why a case cannot be made; its earlier results stay."""
         note = {"case": name, "code": error.code.value, "sentence": error.sentence, "remedy": error.remedy}
-        write_json(self._note(name), note)
+        write_sealed(self._note(name), note)
 
     def forgive(self, name: str) -> None:
         """A case that was refused before is made now."""
@@ -73,9 +73,9 @@ class BatchFolder:
     def refusal(self, name: str) -> VcmError | None:
         """Why a case was refused, where it was."""
         try:
-            note = json.loads(self._note(name).read_text("utf-8"))
+            note = read_sealed(self._note(name))
             return VcmError(Code(note["code"]), str(note["sentence"]), str(note["remedy"]))
-        except MALFORMED:
+        except (VcmError, *MALFORMED):
             return None
 
     def traces(self, name: str) -> tuple[tuple[int, int], ...]:

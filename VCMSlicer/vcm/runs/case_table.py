@@ -14,6 +14,7 @@ from vcm.attributes import canonical_name
 from vcm.csv_tables import read_rows
 from vcm.errors import Code, VcmError
 from vcm.job import ConditionFile, GenerateJob
+from vcm.reading import missing_as, open_text
 from vcm.runs.condition_text import Acting, read_window, split_label
 
 NAME = "case"
@@ -96,24 +97,17 @@ def seed_of(name: str, base: int | None) -> int:
 
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     """The lines that hold anything, with their numbers; commas, semicolons and tabs may part the cells."""
+    with missing_as(f"There is no file {path}.", "Check the path given with --cases."):
+        stream = open_text(path, nul=True)  # a cell with NUL costs its row alone
+    header = stream.readline()
+    stream.seek(0)
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            header = stream.readline()
-            stream.seek(0)
-            for line, cells in read_rows(stream, max(",;\t", key=header.count)):
-                yield line, [cell.strip() for cell in cells]
-    except FileNotFoundError:
-        raise VcmError(Code.FILE_MISSING, f"There is no file {path}.", "Check the path given with --cases.") from None
-    except UnicodeDecodeError:
-        raise VcmError(
-            Code.FILE_UNREADABLE, f"{path} is no text in UTF-8.", "Save the table again as CSV in UTF-8."
-        ) from None
+        for line, cells in read_rows(stream, max(",;\t", key=header.count)):
+            yield line, [cell.strip() for cell in cells]
     except ValueError as error:
         raise VcmError(
             Code.FILE_UNREADABLE, f"{path} cannot be read as a table: {error}.", "Save the table again as CSV."
         ) from None
-    except OSError as error:
-        raise VcmError(Code.FILE_UNREADABLE, f"{path} cannot be read: {error.strerror}.", "Give a CSV file.") from None
 
 
 def _empty(path: Path) -> VcmError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -13,6 +12,7 @@ from types import TracebackType
 from vcm.atomic_files import NO_ROOM
 from vcm.errors import MALFORMED, Code, VcmError
 from vcm.outputs.claims import Claim
+from vcm.reading import read_json
 
 REPORT = "report.json"
 MONTAGE = "montage.png"
@@ -120,8 +120,8 @@ class ResultsFolder:
 
     def _has_a_sample(self) -> bool:
         try:
-            return bool(json.loads((self.path / REPORT).read_text("utf-8"))["samples"])
-        except MALFORMED:
+            return bool(read_json(self.path / REPORT)["samples"])
+        except (VcmError, *MALFORMED):
             return False
 
     def _put_back(self) -> None:

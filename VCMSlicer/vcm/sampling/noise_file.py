@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,22 +11,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vcm.errors import Code, VcmError
+from vcm.reading import missing_as, read_bytes
+
+LARGEST_NUMBER, MOST_HEADER = 16, 1 << 16
+"""Bytes of a number, and of what a NumPy file says about its array."""
 
 
 def read_noise(path: Path, samples: int, latent_shape: tuple[int, ...]) -> NDArray[np.float32]:
     """Noise `[samples, *latent_shape]` from a NumPy file (.npy), without unpickling anything."""
-    if not path.exists():
-        raise VcmError(Code.FILE_MISSING, f"There is no file {path}.", "Check the path given with --noise.")
+    most = LARGEST_NUMBER * samples * math.prod(latent_shape) + MOST_HEADER
+    with missing_as(f"There is no file {path}.", "Check the path given with --noise."):
+        data = read_bytes(path, most)
+    if data.startswith(b"PK"):
+        raise VcmError(
+            Code.FILE_UNREADABLE,
+            f"{path} must hold one NumPy array (.npy), not an archive of several.",
+            "Save it with numpy.save as float32, without objects.",
+        )
     try:
-        noise = np.load(path, allow_pickle=False)
-    except Exception as error:  # NumPy hands on whatever its parsers of headers and archives raise
+        noise = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+    except Exception as error:  # NumPy hands on whatever its parsers of headers raise
         raise VcmError(
             Code.FILE_UNREADABLE,
             f"{path} cannot be read as a NumPy array of noise.",
             "Save it with numpy.save as float32, without objects.",
         ) from error
-    if not isinstance(noise, np.ndarray):
-        raise VcmError(Code.FILE_UNREADABLE, f"{path} must hold one NumPy array (.npy), not an archive of several.")
     return fitted_noise(noise, samples, latent_shape, str(path))
 
 

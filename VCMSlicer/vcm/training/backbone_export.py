@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,6 +15,7 @@ from vcm.grid import Grid
 from vcm.packs.checkpoints import write_weights
 from vcm.packs.manifest import FILE_NAME, BackboneManifest, write_manifest
 from vcm.packs.store import Pack
+from vcm.reading import read_json
 from vcm.training.model_card import Provenance, backbone_card, grid_in_words
 from vcm.training.settings import TrainingSettings
 
@@ -48,7 +48,7 @@ def write_backbone_pack(
                 shutil.copyfile(base.folder / file.path, temporary)
     write_json(folder / f"training-{settings.kind}.json", settings.as_dict())
     write_text(folder / "README.md", backbone_card(folder.name, base, settings, provenance, figures))
-    content = json.loads((base.folder / FILE_NAME).read_text("utf-8"))
+    content = read_json(base.folder / FILE_NAME)
     trained = {role: True for role in weights if role != "whitening"}
     content |= {name: value for name, value in changes.items() if name not in ("networks", "trained", "without")}
     content |= {

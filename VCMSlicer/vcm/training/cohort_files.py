@@ -19,6 +19,7 @@ from vcm.atomic_files import write_text
 from vcm.csv_tables import csv_of_records, read_records
 from vcm.errors import MALFORMED, Code, VcmError
 from vcm.outputs.claims import Claim, Mode
+from vcm.reading import missing_as, open_text
 from vcm.volume import Volume
 from vcm.volumes.volume_files import read_volume, write_volume
 
@@ -103,15 +104,12 @@ def write_table(entries: Mapping[str, CaseEntry], out: Path) -> None:
 def read_cases(folder: Path) -> list[CaseEntry]:
     """The cases of a cohort's folder, in the table's order."""
     path = folder / TABLE
+    with missing_as(f"There is no {TABLE} in {folder}.", "Make a cohort first: vcm cohort make --help"):
+        stream = open_text(path)
     try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            header, rows = read_records(stream)
+        header, rows = read_records(stream)
         if missing := [column for column in SINCE_FIRST if column not in header]:
             raise KeyError(missing[0])
-    except FileNotFoundError:
-        raise VcmError(
-            Code.FILE_MISSING, f"There is no {TABLE} in {folder}.", "Make a cohort first: vcm cohort make --help"
-        ) from None
     except MALFORMED as error:
         raise VcmError(
             Code.FILE_UNREADABLE,

@@ -6,7 +6,6 @@ without them their means follow from each tissue's relaxation times in `tissues.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vcm.errors import Code, VcmError
+from vcm.reading import read_json
 from vcm.training.label_maps import IntensityPrior, LabelTable
 
 T1 = "t1"
@@ -100,5 +100,5 @@ def _by_physics(table: LabelTable, name: str) -> Contrast:
 
 @lru_cache
 def _tissues() -> dict[str, Any]:
-    entry: dict[str, Any] = json.loads(TISSUES.read_text(encoding="utf-8"))
+    entry: dict[str, Any] = read_json(TISSUES)
     return entry

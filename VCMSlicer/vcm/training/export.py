@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from vcm.packs.checkpoints import read_checkpoint
 from vcm.packs.installation import pack_folder
 from vcm.packs.manifest import FILE_NAME as MANIFEST
 from vcm.packs.store import find_pack
+from vcm.reading import read_json
 from vcm.training.backbone_export import write_backbone_pack
 from vcm.training.checkpoint import BEST, load_checkpoint, load_last
 from vcm.training.control_export import write_control_pack
@@ -126,4 +126,4 @@ def _check_named(state: Mapping[str, Any]) -> None:
 
 def _validated(run: Path, step: int) -> dict[str, Any] | None:
     path = run / f"validated-{step:06d}.json"
-    return json.loads(path.read_text("utf-8")) if path.is_file() else None
+    return read_json(path) if path.is_file() else None

@@ -6,7 +6,6 @@ numbers above 500 for the tissue outside the brain.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from vcm.errors import MALFORMED, Code, VcmError
 from vcm.grid import Grid
 from vcm.judging.synthseg import STRUCTURES
+from vcm.reading import missing_as, read_json
 
 WHITE_MATTER = 1
 VENTRICLES = 4
@@ -88,8 +88,11 @@ class LabelTable:
     @classmethod
     def read(cls, path: Path) -> LabelTable:
         """Read `labels.json`."""
+        with missing_as(
+            f"There is no {path.name} in {path.parent}.", "Give the folder that holds labels.json and the label maps."
+        ):
+            entry = read_json(path)
         try:
-            entry = json.loads(path.read_text(encoding="utf-8"))
             rows = sorted((int(row["label"]), int(row["contrast_class"])) for row in entry["labels"])
             prior = IntensityPrior.from_dict(entry["t1_prior"])
             further = {
@@ -97,12 +100,6 @@ class LabelTable:
                 for name in ("t2", "flair")
                 if f"{name}_prior" in entry
             }
-        except FileNotFoundError:
-            raise VcmError(
-                Code.FILE_MISSING,
-                f"There is no {path.name} in {path.parent}.",
-                "Give the folder that holds labels.json and the label maps.",
-            ) from None
         except MALFORMED as error:
             raise VcmError(
                 Code.FILE_UNREADABLE,

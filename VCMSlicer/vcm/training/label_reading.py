@@ -13,6 +13,7 @@ from vcm.csv_tables import read_records
 from vcm.doctor.labels import label_counts, listed
 from vcm.doctor.notebook import Notebook
 from vcm.errors import MALFORMED, Code, VcmError
+from vcm.reading import missing_as, open_text
 from vcm.training.label_maps import SEGMENTER_CLASSES, what_is_wrong
 from vcm.volumes.label_values import replaced
 
@@ -56,19 +57,17 @@ class LabelReading:
     def _read(cls, path: Path) -> LabelReading:
         names = {title: value for value, (title, _) in SEGMENTER_CLASSES.items()} | {"background": 0}
         classes, sides = {}, {"left": set[int](), "right": set[int]()}
+        with missing_as(
+            f"There is no table of labels {path}.",
+            "Give freesurfer, segmenter, or a CSV file with the columns label, class and, where known, side.",
+        ):
+            stream = open_text(path)
         try:
-            with path.open(encoding="utf-8-sig", newline="") as stream:
-                for row in read_records(stream)[1]:
-                    label, text = int(row["label"]), row["class"].strip().lower()
-                    classes[label] = names[text] if text in names else int(text)
-                    if side := (row.get("side") or "").strip().lower():
-                        sides[side].add(label)
-        except FileNotFoundError:
-            raise VcmError(
-                Code.FILE_MISSING,
-                f"There is no table of labels {path}.",
-                "Give freesurfer, segmenter, or a CSV file with the columns label, class and, where known, side.",
-            ) from None
+            for row in read_records(stream)[1]:
+                label, text = int(row["label"]), row["class"].strip().lower()
+                classes[label] = names[text] if text in names else int(text)
+                if side := (row.get("side") or "").strip().lower():
+                    sides[side].add(label)
         except MALFORMED as error:
             raise VcmError(
                 Code.FILE_UNREADABLE,

@@ -31,6 +31,7 @@ from vcm.conditions import ConditionSpec, Kind
 from vcm.errors import Code, VcmError
 from vcm.machine.runtime import free_memory
 from vcm.outputs.claims import Claim, Mode, is_unfinished
+from vcm.reading import refuse_unordinary
 from vcm.training.learning_cases import LearningCase
 from vcm.training.team import Team
 
@@ -144,12 +145,13 @@ def _is_cached(file: Path) -> bool:
 def read_case(folder: Path, case: LearningCase, fingerprint: str, needed: AbstractSet[str]) -> dict[str, Tensor] | None:
     """What is cached of a case, or None where nothing is, or not all that is `needed`, or not as it was written."""
     try:
+        refuse_unordinary(_path(folder, case))
         with safe_open(_path(folder, case), "pt") as file:
             metadata = file.metadata() or {}
             if (metadata.get("autoencoder"), metadata.get("case")) != (fingerprint, case.stamp):
                 return None
             tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
-    except (OSError, SafetensorError):
+    except (VcmError, OSError, SafetensorError, ValueError, KeyError):
         return None
     whole = metadata.get("content") == _digest(tensors)
     return tensors if whole and needed <= set(tensors) else None

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vcm.errors import Code, VcmError
 from vcm.grid import Grid
 from vcm.packs.store import Pack
+from vcm.reading import missing_as, read_text
 from vcm.training.control_settings import ControlSettings
 from vcm.training.settings import TrainingSettings
 
@@ -75,12 +75,8 @@ def without_paths(command: str) -> str:
 def read_figures(summary: Path | None, validated: Mapping[str, Any] | None) -> str:
     """The card's figures: the summary that `vcm evaluate` wrote, else the training's own last validation."""
     if summary is not None:
-        try:
-            return _within_a_card(summary.read_text("utf-8"))
-        except FileNotFoundError:
-            raise VcmError(Code.FILE_MISSING, f"There is no file {summary}.", "Make it with vcm evaluate.") from None
-        except (OSError, ValueError) as error:
-            raise VcmError(Code.FILE_UNREADABLE, f"{summary} cannot be read as text: {error}.") from error
+        with missing_as(f"There is no file {summary}.", "Make it with vcm evaluate."):
+            return _within_a_card(read_text(summary))
     if not validated:
         return "Not measured yet: `vcm evaluate` does."
     rows = [

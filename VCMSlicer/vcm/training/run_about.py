@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vcm.atomic_files import write_json
 from vcm.errors import MALFORMED, Code, VcmError
+from vcm.sealed_json import read_sealed, write_sealed
 
 ABOUT = "about.json"
 
@@ -27,14 +26,14 @@ def write_about(
     folder: Path, cases: int, *, conditions: list[dict[str, Any]] | None = None, changes: dict[str, Any] | None = None
 ) -> None:
     """Put it in place."""
-    write_json(folder / ABOUT, {"cases": cases, "conditions": conditions or [], "changes": changes or {}})
+    write_sealed(folder / ABOUT, {"cases": cases, "conditions": conditions or [], "changes": changes or {}})
 
 
 def read_about(folder: Path) -> About:
     """Read it."""
     try:
-        return About(**json.loads((folder / ABOUT).read_text("utf-8")))
-    except MALFORMED as error:
+        return About(**read_sealed(folder / ABOUT))
+    except (VcmError, *MALFORMED) as error:
         raise VcmError(
             Code.FILE_UNREADABLE,
             f"{folder} lacks a readable {ABOUT}, which every training writes.",

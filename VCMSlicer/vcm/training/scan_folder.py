@@ -9,19 +9,19 @@ sheet-1.png …        every case with the contours of its brain and ventricles,
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vcm.atomic_files import write_json, write_text
+from vcm.atomic_files import write_text
 from vcm.csv_tables import csv_of_records
 from vcm.errors import MALFORMED, Code, VcmError
 from vcm.findings import Finding, Level
 from vcm.outputs.claims import Mode, remove
 from vcm.packs.hashing import hash_file
+from vcm.sealed_json import read_sealed, write_sealed
 from vcm.training.cohort_files import TABLE, CaseEntry, claim_cohort, read_cases, write_parts, write_table
 from vcm.training.processes import in_processes
 from vcm.training.scan_case import Intake, Intaken, take_in
@@ -108,7 +108,7 @@ class _Taker:
             entry = CaseEntry(
                 folder, scan.image.name, None, taken.attributes, taken.ventricles_ml, taken.brain_ml, tuple(taken.parts)
             )
-        write_json(_findings_path(scan, self.out), _record(taken, inputs))
+        write_sealed(_findings_path(scan, self.out), _record(taken, inputs))
         return Arrival(scan.name, entry, refusal, taken.findings, taken.overlap)
 
 
@@ -147,13 +147,13 @@ def _inputs(scan: Scan) -> dict[str, str]:
 def _kept(scan: Scan, out: Path) -> tuple[tuple[Finding, ...], float | None] | None:
     """Findings about a case that was brought in from the same files before, and its overlap; None where it was not."""
     try:
-        record = json.loads(_findings_path(scan, out).read_text(encoding="utf-8"))
+        record = read_sealed(_findings_path(scan, out))
         findings = tuple(Finding(**{**entry, "level": Level(entry["level"])}) for entry in record["findings"])
         overlap = record["brain_overlap"]
         return (
             (findings, float(overlap) if overlap is not None else None) if record["inputs"] == _inputs(scan) else None
         )
-    except MALFORMED:
+    except (VcmError, *MALFORMED):
         return None
 
 
@@ -187,11 +187,11 @@ def _check_settings(intake: Intake, out: Path, *, begun: bool) -> None:
         "grid": intake.grid.as_dict(),
     }
     if not begun or not path.exists():
-        write_json(path, settings)
+        write_sealed(path, settings)
         return
     try:
-        before = json.loads(path.read_text(encoding="utf-8"))
-    except MALFORMED:
+        before = read_sealed(path)
+    except (VcmError, *MALFORMED):
         before = {}
     different = [name for name, value in settings.items() if before.get(name) != value]
     if different:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from vcm.csv_tables import read_records
 from vcm.errors import Code, VcmError
+from vcm.reading import missing_as, open_text
 
 READABLE = (".nii.gz", ".nii", ".nrrd", ".nhdr")
 OTHER_IMAGES = (".mgz", ".mgh", ".mha", ".mhd", ".img", ".dcm")
@@ -197,17 +197,12 @@ def _by_key(folder: Path) -> dict[str, list[Path]]:
 
 
 def _rows(path: Path) -> Iterable[Mapping[str, str]]:
+    with missing_as(f"There is no table {path}."):
+        stream = open_text(path)
+    first = stream.readline()
+    stream.seek(0)
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError:
-        raise VcmError(Code.FILE_MISSING, f"There is no table {path}.", "Check the path.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise VcmError(Code.FILE_UNREADABLE, f"{path} is no text in UTF-8.", "Save it as CSV in UTF-8.") from error
-    if any("\0" in line for line in lines):
-        raise VcmError(Code.FILE_UNREADABLE, f"{path} holds zero bytes, so it is no text.", "Save it as CSV in UTF-8.")
-    delimiter = ";" if lines and ";" in lines[0] and "," not in lines[0] else ","
-    try:
-        header, rows = read_records(io.StringIO("\n".join(lines)), delimiter)
+        header, rows = read_records(stream, ";" if ";" in first and "," not in first else ",")
     except ValueError as error:
         raise VcmError(Code.FILE_UNREADABLE, f"{path} is no table: {error}.", "Save it again as CSV.") from error
     names = [name.strip().lower() for name in header]

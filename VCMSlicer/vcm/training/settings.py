@@ -5,7 +5,6 @@ Each kind of training adds its own settings to these in `<kind>_settings.py`; `k
 
 from __future__ import annotations
 
-import json
 import sys
 import types
 import typing
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from vcm.errors import MALFORMED, Code, VcmError
+from vcm.reading import read_text
+from vcm.sealed_json import read_sealed
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -22,6 +23,9 @@ else:
     import tomli as tomllib
 
 Settings = TypeVar("Settings", bound="TrainingSettings")
+
+MOST_SETTINGS = 1_000_000
+"""Bytes of a file of settings."""
 
 PRECISIONS = ("fp32", "bf16")
 COURSES = ("cosine", "linear", "constant")
@@ -135,16 +139,15 @@ class TrainingSettings:
 
 def read_entries(path: Path) -> dict[str, Any]:
     """The content of a file of settings, unchecked."""
+    if path.suffix == ".json":
+        return read_sealed(path)
+    text = read_text(path, MOST_SETTINGS)
     try:
-        text = path.read_text(encoding="utf-8")
-        entries = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-    except FileNotFoundError:
-        raise VcmError(Code.FILE_MISSING, f"There is no file {path}.") from None
+        return tomllib.loads(text)
     except MALFORMED as error:
-        raise VcmError(Code.FILE_UNREADABLE, f"{path} cannot be read as settings: {error}.") from error
-    if not isinstance(entries, dict):
-        raise VcmError(Code.FILE_UNREADABLE, f"{path} holds no settings, but {type(entries).__name__}.")
-    return entries
+        raise VcmError(
+            Code.FILE_UNREADABLE, f"{path} cannot be read as settings: {error}.", "Correct that place."
+        ) from error
 
 
 def _kind_in_words(hint: Any) -> str:

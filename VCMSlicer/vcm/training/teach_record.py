@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vcm.atomic_files import write_json
 from vcm.errors import MALFORMED, Code, VcmError
+from vcm.sealed_json import read_sealed, write_sealed
 from vcm.training.control_settings import ControlSettings
 from vcm.training.held_out import Split
 from vcm.training.teach_pace import Pace
@@ -30,7 +29,7 @@ class TeachRecord:
 
     def save(self, folder: Path) -> None:
         """Put it in place."""
-        write_json(
+        write_sealed(
             folder / RECORD,
             {
                 "taught": dict(self.taught),
@@ -46,8 +45,10 @@ class TeachRecord:
 def read_record(folder: Path) -> TeachRecord | None:
     """What a folder keeps, or None where no teaching was begun."""
     path = folder / RECORD
+    if not path.exists():
+        return None
+    entry = read_sealed(path)
     try:
-        entry = json.loads(path.read_text("utf-8"))
         return TeachRecord(
             entry["taught"],
             entry["backbone"],
@@ -56,8 +57,6 @@ def read_record(folder: Path) -> TeachRecord | None:
             tuple(entry["reasons"]),
             Pace(**entry["pace"]),
         )
-    except FileNotFoundError:
-        return None
     except MALFORMED as error:
         raise VcmError(
             Code.FILE_UNREADABLE, f"{path} does not tell of a teaching.", f"Delete {folder} to begin anew."

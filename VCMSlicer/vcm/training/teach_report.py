@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import html
 import io
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from PIL import Image
 from vcm import __version__
 from vcm.findings import Level
 from vcm.pictures.learning_curves import CEILING, TAUGHT, WITHOUT, Points, learning_curve
+from vcm.reading import read_json
 from vcm.training.case_check import CheckedCases
 from vcm.training.control_run import ControlRun
 from vcm.training.held_out_results import WAYS, HeldOutResult, MeasureRow, in_words
@@ -181,7 +181,7 @@ def _curves(report: TeachReport) -> str:
         {"with control": (points("v_error"), TAUGHT), "without": (points("v_error_uncontrolled"), WITHOUT)}, {},
         up="error of v on learned cases",
     )  # fmt: skip
-    tries = [json.loads(path.read_text("utf-8")) for path in sorted(report.request.folder.glob("validated-*.json"))]
+    tries = [read_json(path) for path in sorted(report.request.folder.glob("validated-*.json"))]
     dice = report.rows[0].dice
     scores = learning_curve(
         {"with control": ([(entry["step"], entry["controlled"]) for entry in tries], TAUGHT)},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import platform
 import shlex
@@ -13,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from vcm.atomic_files import write_json, write_text
+from vcm.atomic_files import write_text
 from vcm.conditions import Kind
 from vcm.csv_tables import csv_text
 from vcm.errors import MALFORMED, Code, VcmError
@@ -23,6 +22,7 @@ from vcm.packs.hashing import hash_file
 from vcm.packs.installation import check_name, install_folder, pack_folder
 from vcm.packs.store import Pack, find_pack, packs_folder
 from vcm.progress import Progress
+from vcm.sealed_json import read_sealed, write_sealed
 from vcm.training.case_check import CheckedCases, check_cases
 from vcm.training.checkpoint import claim_run
 from vcm.training.control_run import ControlRun, open_control_run
@@ -155,10 +155,10 @@ def _finished(request: TeachRequest) -> Outcome | None:
     if request.force or request.plan_only:
         return None
     try:
-        entry = json.loads((request.folder / FINISHED).read_text("utf-8"))
+        entry = read_sealed(request.folder / FINISHED)
         whole = hash_file(request.pack_folder / "control.safetensors") == entry["control"]
         same = whole and entry["asked"] == _asked(request)
-    except MALFORMED:
+    except (VcmError, *MALFORMED):
         return None
     folder = request.pack_folder
     return Outcome("finished", folder, folder / REPORT) if same else None
@@ -289,7 +289,7 @@ def _write(
     else:
         with pack_folder(request.out, force=request.force) as folder:
             fill(folder)
-    write_json(
+    write_sealed(
         request.folder / FINISHED,
         {
             "pack": str(request.pack_folder),

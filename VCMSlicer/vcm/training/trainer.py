@@ -21,6 +21,7 @@ from torch import nn
 
 from vcm.atomic_files import write_json
 from vcm.errors import Code, VcmError
+from vcm.sealed_json import write_sealed
 from vcm.training.checkpoint import BEST, claim_run, load_checkpoint, load_last, save_checkpoint, save_in_turn
 from vcm.training.learning_rate import rate_factor
 from vcm.training.lesson import Lesson, slots_of
@@ -156,7 +157,7 @@ class Trainer:
         """Put checkpoint, log and settings of the run in place."""
         if not self.team.first:
             return
-        write_json(self.folder / SETTINGS, self.settings.as_dict())
+        write_sealed(self.folder / SETTINGS, self.settings.as_dict())
         self.log.save()
         state = {
             "kind": self.settings.kind,

@@ -17,7 +17,7 @@ from vcm.errors import VcmError
 from vcm.machine.runtime import choose_runtime, free_memory
 from vcm.packs.catalogue import CatalogueEntry, read_catalogue
 from vcm.packs.manifest import FILE_NAME
-from vcm.packs.schema import read_json
+from vcm.packs.schema import read_document
 from vcm.packs.store import InstalledPack, list_packs, packs_folder
 from vcm.protocol import Device, ListPacks, Machine, PackEntry, Packs, Preflight
 
@@ -50,7 +50,7 @@ def _installed(entry: InstalledPack) -> PackEntry:
     problem, content = entry.problem, {}
     if entry.pack is not None:
         try:
-            content = dict(read_json(entry.folder / FILE_NAME))
+            content = dict(read_document(entry.folder / FILE_NAME))
         except VcmError as error:  # it was changed since it was looked at
             problem = error
     if entry.pack is None or problem is not None:
