@@ -54,11 +54,11 @@ def generated(opened):
 def test_the_controls_are_listed_with_what_each_takes_and_the_simplest_is_chosen(several):
     ui = several.ui
     titles = [ui.controlBox.itemText(index) for index in range(ui.controlBox.count)]
-    assert titles == ["VCM: lateral ventricles", "VCM: tissue map", "VCM: brain, ventricles, skull"]
-    assert ui.controlBox.currentText == "VCM: lateral ventricles"
+    assert titles == ["Ventricles", "Tissue map", "Brain, ventricles, skull"]
+    assert ui.controlBox.currentText == "Ventricles"
     assert "Takes ventricles (mask)." in ui.controlStateLabel.text
     for words in (
-        "Takes semantics (label map of 8 structures)",
+        "Takes tissue map (8 structures)",
         "Takes any of: brain (mask), ventricles (mask), skull",
     ):
         assert words in ui.controlBox.toolTip
@@ -182,7 +182,7 @@ def test_a_scene_that_names_a_control_which_is_not_here_says_so(several):
     processEvents(0.1)
     assert "tiny-secret" in several.ui.controlStateLabel.text
     assert not several.ui.generateButton.enabled
-    assert "control of this scene" in several.ui.generateButton.toolTip
+    assert "What this scene's image follows" in several.ui.generateButton.toolTip
 
 
 def test_a_saved_scene_brings_back_the_control_and_all_its_conditions(several):
@@ -196,6 +196,19 @@ def test_a_saved_scene_brings_back_the_control_and_all_its_conditions(several):
     assert list(rows(several)) == ["ventricles"]
     slicer.util.loadScene(str(path))
     several.settle()
-    assert several.ui.controlBox.currentText == "VCM: brain, ventricles, skull"
+    assert several.ui.controlBox.currentText == "Brain, ventricles, skull"
     assert rows(several) == {"brain": True, "ventricles": True, "skull": True}
     assert several.ui.generateButton.enabled, several.ui.generateButton.toolTip
+
+
+def test_the_first_demo_is_the_one_of_all_tissues_unless_another_was_chosen(several):
+    several.press(several.ui.startDemoButton)
+    several.settle()
+    assert several.parameters.controlName == "tiny-semantics" and rows(several) == {"semantics": True}
+    node = several.parameters.condition("semantics").node
+    assert "White matter" in segments(node) and "Ventricles" in segments(node)
+    assert not node.GetDisplayNode().GetVisibility2DFill(), "many fills would cover the image"
+    choose(several, "tiny-ventricles")
+    several.press(several.ui.startDemoButton)
+    several.settle()
+    assert several.parameters.controlName == "tiny-ventricles" and rows(several) == {"ventricles": True}

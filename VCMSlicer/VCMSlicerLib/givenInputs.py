@@ -43,14 +43,16 @@ def controlOf(name: str | None, conditions: Conditions, pack: PackInfo) -> Contr
         control = pack.control(name)
         if control is None:
             have = ", ".join(entry.name for entry in pack.controls) or _("none")
-            words = _("{title} has no control {name}; it has: {have}.").format(title=pack.title, name=name, have=have)
+            words = _("{title} cannot be made to follow {name}; it has: {have}.").format(
+                title=pack.title, name=name, have=have
+            )
             raise VcmError(Code.PACK_MISSING, words)
         return control
     names = list(conditions) if isinstance(conditions, Mapping) else [c.name for c in conditions if c.enabled]
     for each in names:
         conditionOf(each, pack)
     if names and pack.controlFor(names) is None:
-        words = _("{title} has no control that takes {names} together.")
+        words = _("{title} cannot be made to follow {names} together.")
         sentence = words.format(title=pack.title, names=", ".join(names))
         raise VcmError(Code.CONDITION, sentence, _("Switch one of the conditions off."))
     return pack.controlFor(names) if names else None

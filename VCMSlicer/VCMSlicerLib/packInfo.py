@@ -196,6 +196,12 @@ class PackInfo:
         """The control to begin with: trained, with the fewest conditions, by a mask rather than by more."""
         return min(self.controls, key=lambda control: control.simplicity, default=None)
 
+    @property
+    def tissueControl(self) -> ControlInfo | None:
+        """The control by a map of tissues, whose images look most like heads; None where there is no trained one."""
+        maps = [c for c in self.controls if c.trained and [entry.kind for entry in c.conditions] == ["labels"]]
+        return min(maps, key=lambda control: control.simplicity, default=None)
+
     def controlFor(self, names: Iterable[str]) -> ControlInfo | None:
         """The control the worker will use for these conditions, or None where no control takes them together."""
         names = list(names)

@@ -67,7 +67,7 @@ def buttonText(remedy: Remedy) -> str:
 def buttonToolTip(remedy: Remedy) -> str:
     """What the button will do, in a sentence."""
     return {
-        Remedy.RETRY: _("Start the worker again and ask for the same once more."),
+        Remedy.RETRY: _("Start computing anew and ask for the same once more."),
         Remedy.RETRY_ON_CPU: _(
             "Ask for the same once more, computed by the processor: slower, but it needs no graphics card."
         ),
@@ -79,7 +79,7 @@ def buttonToolTip(remedy: Remedy) -> str:
         Remedy.SHOW_SUBJECT: _("Open the section with the subject's values."),
         Remedy.LOAD_KEPT: _("Load the image into the scene that is open now."),
         Remedy.REGISTER: _("Find how the scan lies, and carry it into the model's space by a transform."),
-        Remedy.SHOW_LOG: _("Show what the worker wrote."),
+        Remedy.SHOW_LOG: _("Show what the computing process wrote."),
     }[remedy]
 
 

@@ -115,7 +115,7 @@ class Results:
         node = importVolume(sample.path, title, _attributes(run, sample, provenance, SAMPLE_ROLE, sample.alignment))
         _display(node)
         if sample.uncontrolled_path is not None:
-            name = _("{title}, without control").format(title=title)
+            name = _("{title}, without conditions").format(title=title)
             attributes = _attributes(run, sample, provenance, TWIN_ROLE, sample.uncontrolled_alignment)
             twin = importVolume(sample.uncontrolled_path, name, attributes)
             _display(twin)

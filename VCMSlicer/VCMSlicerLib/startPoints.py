@@ -49,7 +49,7 @@ COLORS = {
     "brain": (0.95, 0.75, 0.35),
 }
 DEFAULT_COLOR = (0.90, 0.45, 0.40)
-FILL_OPACITY = 0.2
+FILL_OPACITY, SEVERAL = 0.2, 3
 AVERAGE_HEAD = "VCMSlicer.AverageHead"
 
 
@@ -214,6 +214,8 @@ def _draw(
             slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype(np.uint8), segmentation, segmentId, grid)
             # What encloses others would hide them and the image.
             segmentation.GetDisplayNode().SetSegmentVisibility2DFill(segmentId, not isOutline)
+    # Many together would cover the whole image, the one painted on and the one that is made.
+    segmentation.GetDisplayNode().SetVisibility2DFill(len(masks) < SEVERAL)
 
 
 def wanted(conditions: Sequence[ConditionInfo], names: Mapping[int, str]) -> list[tuple[str, tuple[int, ...], bool]]:

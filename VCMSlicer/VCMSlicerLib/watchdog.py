@@ -71,14 +71,14 @@ class Watchdog:
         patience = self._patience
         if not self._spoke:
             if self._age > patience.hello:
-                sentence = _("The worker was started {seconds:.0f} s ago and has not said a word.")
+                sentence = _("The computing process was started {seconds:.0f} s ago and has not said a word.")
                 remedy = _("Try again; if it happens again, a virus scanner may be holding it up.")
                 self._onVerdict(Failure(WORKER_SILENT, sentence.format(seconds=self._age), remedy))
         elif not self._ready and self._age > patience.ready:
-            sentence = _("The worker has not finished loading its engine after {seconds:.0f} s.")
+            sentence = _("The computing process has not finished loading its engine after {seconds:.0f} s.")
             self._onVerdict(Failure(WORKER_SILENT, sentence.format(seconds=self._age), _("Try again.")))
         elif self._quiet > patience.quiet + patience.pong:
-            sentence = _("The worker has not answered for {seconds:.0f} s; it was ended.")
+            sentence = _("The computing process has not answered for {seconds:.0f} s; it was ended.")
             self._onVerdict(Failure(WORKER_HUNG, sentence.format(seconds=self._quiet), _("Try again.")))
         elif self._quiet > patience.quiet and not self._pinged:
             self._pinged = True

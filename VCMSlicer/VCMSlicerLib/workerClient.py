@@ -170,7 +170,7 @@ class WorkerClient:
 
     def shutdown(self, seconds: float = 0.0) -> None:
         """Let the worker end: within so many seconds by itself, then with its whole process tree."""
-        self._abandon(Failure(WORKER_ENDED, _("The worker was shut down.")), cancelled=True)
+        self._abandon(Failure(WORKER_ENDED, _("The computing process was shut down.")), cancelled=True)
         self._connection.shutdown(seconds)
 
     # How a job begins and ends
@@ -262,7 +262,7 @@ class WorkerClient:
 
     def _cancelIsOverdue(self) -> None:
         if self._state is JobState.CANCELLING:
-            sentence = _("The worker did not end the job when asked; it was ended by force.")
+            sentence = _("The computing process did not end the job when asked; it was ended by force.")
             self._connection.giveUp(Failure(WORKER_HUNG, sentence))
 
     def _setState(self, state: JobState) -> None:

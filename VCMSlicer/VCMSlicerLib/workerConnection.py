@@ -137,7 +137,9 @@ class WorkerConnection:
         self.log.add(_("(not understood) {text}").format(text=garbage.text))
         version = None if self.ready else _versionOf(garbage.text)
         if version is not None and version != PROTOCOL_VERSION:
-            sentence = _("The worker speaks version {theirs} of the protocol; this module speaks version {ours}.")
+            sentence = _(
+                "The computing process speaks version {theirs} of the protocol; this module speaks version {ours}."
+            )
             remedy = _("Set the environment up again, so that both are of the same version.")
             self.giveUp(Failure(WORKER_VERSION, sentence.format(theirs=version, ours=PROTOCOL_VERSION), remedy))
 

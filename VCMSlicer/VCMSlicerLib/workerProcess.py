@@ -189,14 +189,20 @@ class WorkerProcess:
 
     def _endInWords(self, exitCode: int, crashed: bool) -> Failure:
         if exitCode in KILLED:
-            sentence = _("The worker was ended from outside; most often the computer had run out of memory.")
+            sentence = _("The computing process was ended from outside; most often the computer had run out of memory.")
             return Failure(WORKER_CRASHED, sentence, _("Close other programs, or ask for fewer samples at a time."))
         if crashed:
-            return Failure(WORKER_CRASHED, _("The worker crashed."), _("Try again; if it happens again, see the log."))
+            return Failure(
+                WORKER_CRASHED, _("The computing process crashed."), _("Try again; if it happens again, see the log.")
+            )
         if self.hello is None:
-            sentence = _("The worker ended while it was starting, with exit code {code}.").format(code=exitCode)
+            sentence = _("The computing process ended while it was starting, with exit code {code}.").format(
+                code=exitCode
+            )
             return Failure(WORKER_NOT_STARTED, sentence, _("Set the environment up again; the log says more."))
-        sentence = _("The worker ended in the middle of its work, with exit code {code}.").format(code=exitCode)
+        sentence = _("The computing process ended in the middle of its work, with exit code {code}.").format(
+            code=exitCode
+        )
         return Failure(WORKER_ENDED, sentence, _("Try again; if it happens again, see the log."))
 
 

@@ -139,8 +139,10 @@ class ConditionsPanel:
             button.enabled = not busy and bool(infos)
         segmenter = self._pack is not None and self._pack.hasSegmenter
         self.ui.startT1wButton.enabled = self.ui.startT1wButton.enabled and segmenter
-        self.ui.startT1wButton.toolTip = self._t1wTip if segmenter else _("This model has no segmenter of its own.")
-        demo = startPoints.hasVentricles(infos)
+        self.ui.startT1wButton.toolTip = (
+            self._t1wTip if segmenter else _("This model cannot find structures in an image by itself.")
+        )
+        demo = startPoints.hasVentricles(infos) or (self._pack is not None and self._pack.tissueControl is not None)
         self.ui.startDemoButton.enabled = self.ui.startDemoButton.enabled and demo
         self.ui.startDemoButton.toolTip = self._demoTip if demo else _("The demo case is one of ventricles.")
         self.ui.noConditionsLabel.visible = not infos
@@ -174,7 +176,14 @@ class ConditionsPanel:
             self.context.announce()
 
     def startDemo(self) -> None:
-        """Enlarged ventricles over an average head, with all else that the control cannot do without."""
+        """Enlarged ventricles over an average head, with all else that the control cannot do without.
+
+        Where the user has chosen nothing that the image should follow, it is the map of all tissues: of the controls
+        that ship, its images look most like a head.
+        """
+        parameters, pack = self.context.parameters, self._pack
+        if not parameters.controlName and pack.tissueControl is not None:
+            parameters.controlName = pack.tissueControl.name
         control = self.context.control
         whole = control is not None and not control.subsets and len(control.conditions) > 1
         self.use(startPoints.demoCase(self.conditions(), whole))

@@ -176,7 +176,7 @@ class ModelPanel:
             (_("Check the packages"), _("Load every computing package and compute a little with it."), self._verify),
             (
                 _("Look at this computer"),
-                _("Ask the worker for devices, memory and disk."),
+                _("Look for graphics cards, memory and disk."),
                 self.context.client.preflight,
             ),
             (_("Install…"), _("Install the computing packages again, or for another graphics card."), self._setUpAgain),

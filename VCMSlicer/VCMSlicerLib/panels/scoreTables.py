@@ -18,6 +18,7 @@ SEVERAL = 3
 LARGE_ML = 100
 NARROWEST = 44
 NOTHING = "–"
+OWN_SEGMENTER = "the own segmenter of "
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ def sampleHeaders() -> list[Cell]:
     return [
         Cell(_("Image"), _("The synthetic image; its name holds the seed.")),
         Cell(_("Dice"), _("Overlap with what was asked for, 1 is perfect. Of several structures, their mean.")),
-        Cell(_("Without"), _("The Dice of the image that the same noise gives without control.")),
+        Cell(_("Without"), _("The Dice of the image that the same seed gives without the conditions.")),
         Cell(_("HD95, mm"), _("The distance that 95 % of the surfaces keep. Of several structures, their mean.")),
     ]
 
@@ -59,7 +60,7 @@ def structureHeaders() -> list[Cell]:
             _("Obtained"), _("Its volume in the image, which was segmented again. Of an image, the mean error (0–1).")
         ),
         Cell(_("Dice"), _("Overlap of both, 1 is perfect.")),
-        Cell(_("Without"), _("The same of the image that the same noise gives without control.")),
+        Cell(_("Without"), _("The same of the image that the same seed gives without the conditions.")),
         Cell(_("HD95, mm"), _("The distance that 95 % of the surface keeps.")),
     ]
 
@@ -106,7 +107,19 @@ def measuredWords(row: ResultRow | None) -> str:
         return _("Made without any condition, so there is nothing to measure it by.")
     if not row.alignment.judge:
         return row.summary
-    return _("Measured on the image itself by {judge}.").format(judge=row.alignment.judge)
+    return _("Measured on the image itself: {judge} found its structures again.").format(
+        judge=judgeWords(row.alignment.judge)
+    )
+
+
+def judgeWords(judge: str) -> str:
+    """Who measured, in words that need no knowledge of the engine.
+
+    >>> judgeWords("the own segmenter of brainldm-mini"), judgeWords("SynthSeg 2.0")
+    ("brainldm-mini's segmentation", 'SynthSeg 2.0')
+    """
+    name = judge.removeprefix(OWN_SEGMENTER)
+    return _("{name}'s segmentation").format(name=name) if name != judge else judge
 
 
 def lowestWords(row: ResultRow) -> str:

@@ -106,9 +106,7 @@ class AttributeRow:
     def _makeSetBox(self) -> Any:
         box = qt.QCheckBox(_("Set"))
         box.objectName = f"{self.info.name}SetBox"
-        box.toolTip = _(
-            "Give this volume yourself. Otherwise it follows the masks where they tell it, or the model's average."
-        )
+        box.toolTip = _("Give this volume yourself. Otherwise it is measured on what is drawn, or the model's average.")
         box.connect("toggled(bool)", self._onChanged)
         return box
 
@@ -161,9 +159,11 @@ def originWords(info: AttributeInfo, setting: AttributeSetting, measured: float 
     """Where a volume's value comes from: a level of attention and words."""
     told = "" if measured is None else _("{value:.1f} {unit}").format(value=measured, unit=info.unit)
     if setting.given:
-        return GREY, _("Set by you; the conditions tell {told}.").format(told=told) if told else _("Set by you.")
+        return GREY, _("Set by you; the drawn conditions measure {told}.").format(told=told) if told else _(
+            "Set by you."
+        )
     if measured is None:
-        return GREY, _("The model's average, as no condition tells it.")
+        return GREY, _("The model's average: what is drawn does not determine it.")
     if followed(info, measured) != measured:
         words = _("Follows the conditions, but {told} is beyond what the model was trained with.")
         return AMBER, words.format(told=told)
