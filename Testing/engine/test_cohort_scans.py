@@ -264,13 +264,18 @@ def test_sheets_show_every_case_the_worst_overlap_first(folder, monkeypatch):
     (entry,) = read_cases(folder / "cohort")
     drawn = []
     monkeypatch.setattr(scan_sheet, "case_sheet", lambda rows, **words: drawn.append(rows) or case_sheet(rows, **words))
-    others = [replace(entry, folder=entry.folder.with_name(f"c{n}")) for n in range(13)]
+    others = [replace(entry, folder=entry.folder.with_name(f"c{n}")) for n in range(24)]
     for other in others:
         other.folder.symlink_to(entry.folder, target_is_directory=True)
-    (folder / "cohort" / "sheet-9.png").touch()
+    (folder / "cohort" / "sheet-9.png").write_text("the user's own")
+    assert len(write_sheets([entry, *others], {}, folder / "cohort")) == 3
+    drawn.clear()
+    others = others[:13]
     paths = write_sheets([entry, *others], {"c7": 0.71, "good": 0.98, "c3": 0.9}, folder / "cohort")
     assert [path.name for path in paths] == ["sheet-1.png", "sheet-2.png"]
-    assert not (folder / "cohort" / "sheet-9.png").exists()
+    left = sorted(path.name for path in (folder / "cohort").glob("sheet-*"))
+    assert left == ["sheet-1.png", "sheet-2.png", "sheet-9.png"]
+    assert (folder / "cohort" / "sheet-9.png").read_text() == "the user's own"
     captions = [row.caption for rows in drawn for row in rows]
     assert captions[:3] == [f"{name}: overlap with the template {dice}" for name, dice in
                             (("c7", "0.71"), ("c3", "0.90"), ("good", "0.98"))]  # fmt: skip

@@ -197,10 +197,11 @@ def export_command(
 ) -> None:
     """Write what a training has learned as a pack, with its settings and a card."""
     from vcm.training.export import export_run
+    from vcm.training.model_card import without_paths
 
     export_run(
-        run, out, hardware=hardware, command=command, data=data, licence=licence, version=version, figures=figures,
-        force=force,
+        run, out, hardware=hardware, command=without_paths(command), data=data, licence=licence, version=version,
+        figures=figures, force=force,
     )  # fmt: skip
     say(f"{out} holds the pack {out.name}")
 

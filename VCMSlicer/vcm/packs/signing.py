@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from vcm.atomic_files import atomic_path
 from vcm.errors import Code, VcmError
+from vcm.outputs.claims import WORK
+from vcm.outputs.record import RECORD
 from vcm.packs.store import Pack, verify
 from vcm.reading import read_bytes
 
@@ -103,8 +105,8 @@ def _library() -> Any:
 def _hashing() -> Config:
     from model_signing import hashing
 
-    # Git's files are left out by default: what is not signed must not be there.
-    return hashing.Config().set_ignored_paths(paths=[SIGNATURE], ignore_git_paths=False)
+    # Git's files are left out by default: what is not signed must not be there, but for our own notes of a folder.
+    return hashing.Config().set_ignored_paths(paths=[SIGNATURE, RECORD, WORK], ignore_git_paths=False)
 
 
 def _key(path: Path) -> Path:

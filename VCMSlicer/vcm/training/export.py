@@ -22,7 +22,7 @@ from vcm.training.control_export import write_control_pack
 from vcm.training.control_settings import ControlSettings
 from vcm.training.denoiser_run import WHITENING
 from vcm.training.kinds import read_settings
-from vcm.training.model_card import Provenance, read_figures, without_paths
+from vcm.training.model_card import Provenance, read_figures
 from vcm.training.run_about import read_about
 from vcm.training.settings import TrainingSettings
 from vcm.training.trainer import SETTINGS
@@ -73,7 +73,7 @@ def write_run_pack(
     about, pack = read_about(run), find_pack(settings.backbone)
     step, weights = _best(run, state)
     provenance = Provenance(
-        command=without_paths(command) or f"vcm train {settings.kind}",
+        command=command or f"vcm train {settings.kind}",
         hardware=hardware,
         minutes=state["seconds"] / 60,
         steps=state["step"],

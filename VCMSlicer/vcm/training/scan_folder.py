@@ -31,6 +31,7 @@ REFUSED = "refused.csv"
 SETTINGS = "from_folder.json"
 COLUMNS = ("case", "image", "segmentation", "code", "sentence", "remedy")
 DESCRIPTION = "T1w scan brought onto a model's grid"
+FIRST_SHEET = "sheet-1.png"
 SAVE_EVERY_S = 1.0
 
 
@@ -48,7 +49,7 @@ class Arrival:
 def take_in_folder(scans: Scans, intake: Intake, out: Path, jobs: int = 1) -> Iterator[Arrival]:
     """Bring scans into the cohort `out`, in `jobs` processes. Those brought in before from the same files are kept."""
     with claim_cohort(out, inputs=scans.files) as claim:
-        claim.admit(*(out / name for name in (TABLE, REFUSED, SETTINGS)))
+        claim.admit(*(out / name for name in (TABLE, REFUSED, SETTINGS, FIRST_SHEET)))
         yield from _take_in_folder(scans, intake, out, jobs)
 
 
