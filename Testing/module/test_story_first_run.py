@@ -111,8 +111,8 @@ def test_a_model_that_must_be_fetched_first_tells_its_size_and_licence(openedPla
     openedPlain.choosePack("brainldm")
     ui = openedPlain.ui
     assert "GB" in ui.modelStateLabel.text and "Licence" in ui.modelStateLabel.text
-    assert not ui.generateButton.enabled
-    assert "Not here yet" in ui.generateButton.toolTip
+    assert ui.getModelButton.isVisible()
+    assert "comes first" in ui.generateHintLabel.text and "licence" in ui.generateHintLabel.text
 
 
 def test_without_a_graphics_card_the_preflight_says_that_the_processor_does_it(openedPlain):  # noqa: F811

@@ -10,7 +10,9 @@ from slicerStandIn.testing.eventLoop import processEvents, waitUntil
 from slicerStandIn.testing.mouse import click
 from vcm.protocol import Transfer
 from VCMSlicerLib import environment, packOffers
+from VCMSlicerLib.jobState import JobState
 from VCMSlicerLib.panels.downloadPanel import transferWords
+from VCMSlicerLib.parameters import Quality
 
 sys.path.append(str(TESTING / "engine"))
 from file_server import serve_files
@@ -79,7 +81,7 @@ def askFor(opened):
 
 def test_not_here_download_cancel_go_on_and_generate(opened, site, published):
     ui = opened.ui
-    assert "Not here yet" in ui.modelStateLabel.text and not ui.generateButton.enabled
+    assert "Not here yet" in ui.modelStateLabel.text and "comes first" in ui.generateHintLabel.text
     assert ui.getModelButton.isVisible() and ui.getModelButton.text == "Get Title…"
 
     opened.press(ui.getModelButton)
@@ -120,6 +122,21 @@ def test_not_here_download_cancel_go_on_and_generate(opened, site, published):
     assert ui.generateButton.enabled, ui.generateButton.toolTip
     volume = opened.logic.generate(pack="remote", steps=2, seed=1)
     assert volume.GetImageData().GetDimensions() == (16, 24, 32)
+
+
+def test_generate_pressed_without_the_model_goes_on_when_it_is_here(opened, site):
+    opened.parameters.quality = Quality.PREVIEW
+    opened.press(opened.ui.generateButton)
+    assert site.requests == [] and opened.client.state is JobState.IDLE
+    window = terms(opened)
+    click(window.offerAcceptBox)
+    processEvents(0.05)
+    click(window.offerDownloadButton)
+    waitUntil(lambda: download(opened).busy, 10, "the download")
+    processEvents(0.1)
+    assert not opened.ui.generateButton.enabled and "on its way" in opened.ui.generateHintLabel.text
+    waitUntil(lambda: len(opened.logic.results.rows()) == 1, 120, "the image")
+    assert opened.logic.results.rows()[0].node.GetImageData().GetDimensions() == (16, 24, 32)
 
 
 def test_generate_goes_on_beside_a_download(opened, site):

@@ -62,10 +62,6 @@ class Overlay:
         self._setVisible(self._nodeId, False)
         for id in self._hidden:
             self._setVisible(id, True)
-        self.forget()
-
-    def forget(self) -> None:
-        """The scene was closed: there is nothing to put back."""
         self._nodeId = ""
         self._hidden.clear()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import qt
 import slicer
 from slicer.i18n import tr as _
 from vcm.protocol import Transfer
@@ -34,12 +35,13 @@ class DownloadPanel:
         loadUi: Callable[[str], Any],
         *,
         refreshPacks: Callable[[], None],
-        setUp: Callable[[], None],
+        setUp: Callable[[Callable[[], None]], None],
         onFailed: Callable[[Failure], None],
     ) -> None:
         self.ui, self.context = ui, context
         self._loadUi, self._refreshPacks, self._setUp, self._onFailed = loadUi, refreshPacks, setUp, onFailed
         self._dialog: GetModelDialog | None = None
+        self._then: Callable[[], None] | None = None
         self.download = ModelDownload(context.environment.workerCommand)
         ui.getModelButton.connect("clicked()", self.ask)
         ui.downloadCancelButton.connect("clicked()", self.download.cancel)
@@ -88,11 +90,12 @@ class DownloadPanel:
         ui.downloadProgressBar.value = round(PROGRESS_STEPS * download.fraction)
         ui.downloadCancelButton.enabled = download.canCancel
 
-    def ask(self) -> None:
-        """Show the terms of what is wanted."""
+    def ask(self, then: Callable[[], None] | None = None) -> None:
+        """Show the terms of what is wanted; `then` is what the user wants to do with it."""
         if not self.context.environment.ready:
-            self._setUp()
+            self._setUp(lambda: self.ask(then))
             return
+        self._then = then
         if self.wanted is not None and not self.download.busy:
             self.dialog.open(self.wanted)
 
@@ -127,6 +130,10 @@ class DownloadPanel:
             parameters.packName = offer.name
             setPreference(LAST_PACK, offer.name)
         self._refreshPacks()
+        if self._then is not None and self.wanted is None:
+            # The rows of the conditions are made anew at the next turn of the event loop, and first.
+            qt.QTimer.singleShot(0, self._then)
+        self._then = None
 
 
 def progressWords(download: ModelDownload) -> str:

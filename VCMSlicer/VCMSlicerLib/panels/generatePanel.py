@@ -27,11 +27,13 @@ class GeneratePanel:
         *,
         start: Callable[[], None],
         setUp: Callable[[Callable[[], None]], None],
+        downloads: Any,
         obstacle: Callable[[], str],
         remedies: dict[Remedy, Callable[[], None]],
     ) -> None:
         self.ui, self.context = ui, context
         self._start, self._setUp, self._obstacle, self._remedies = start, setUp, obstacle, remedies
+        self._downloads = downloads
         self._problem: Problem | None = None
         self._showing = False
         self._timer = qt.QTimer(ui.generateButton)
@@ -51,10 +53,13 @@ class GeneratePanel:
             release()
 
     def whyNot(self) -> str:
-        """Why Generate cannot be pressed now, in a sentence; empty when it can, also where it begins by setting up."""
+        """Why Generate cannot be pressed now, in a sentence; empty when it can, also where it begins by setting up or
+        by getting the model."""
         context, pack = self.context, self.context.pack
         if context.parameters is None:
             return _("There is no scene.")
+        if self._downloads.wanted is not None:
+            return _("The model is on its way to this computer.") if self._downloads.download.busy else ""
         if pack is None:
             return _("The chosen model is not on this computer.")
         if pack.state != READY:
@@ -79,8 +84,7 @@ class GeneratePanel:
             ui.generateButton.toolTip = _("Stop. What was made before stays.")
         else:
             ui.generateButton.toolTip = reason or _("Make a synthetic T1w image that follows the conditions.")
-        first = _("The computing packages are not set up yet: that comes first, after you have seen how much it is.")
-        first = "" if reason or state.busy or environment.ready else first
+        first = "" if reason or state.busy else self._first()
         ui.generateHintLabel.text = reason or first
         ui.generateHintLabel.visible = bool(reason or first)
         ui.progressArea.visible = state.busy
@@ -89,6 +93,14 @@ class GeneratePanel:
             ui.livePreviewBox.checked = self.context.parameters.livePreview
             self._showing = False
         self.showProgress()
+
+    def _first(self) -> str:
+        """What comes before Generate, in a sentence; empty where nothing does."""
+        if not self.context.environment.ready:
+            return _("The computing packages are not set up yet: that comes first, after you have seen how much it is.")
+        if self._downloads.wanted is not None:
+            return _("The model is not here yet: that comes first, after you have seen its size and its licence.")
+        return ""
 
     def _showSettingUp(self) -> None:
         """The packages are being set up: that can be broken off, and Generate comes after it."""
@@ -153,18 +165,20 @@ class GeneratePanel:
             environment.cancel()
         else:
             self.dismissProblem()
-            self._startOrSetUp()
+            self._startOrPrepare()
 
-    def _startOrSetUp(self) -> None:
-        if self.context.environment.ready:
-            self._start()
-        else:
+    def _startOrPrepare(self) -> None:
+        if not self.context.environment.ready:
             self._setUp(self._goOn)
+        elif self._downloads.wanted is not None:
+            self._downloads.ask(self._goOn)
+        else:
+            self._start()
 
     def _goOn(self) -> None:
-        """What was pressed before the setting up, if it still makes sense."""
+        """What was pressed before the setting up or the download, if it still makes sense."""
         if not self.context.client.state.busy and self.context.environment.ready and not self.whyNot():
-            self._start()
+            self._startOrPrepare()
 
     def _onState(self, state: JobState) -> None:
         if state.busy:

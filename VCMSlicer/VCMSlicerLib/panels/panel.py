@@ -52,23 +52,24 @@ class Panel:
         self.conditions = ConditionsPanel(self.ui, self.context, self._loadUi, self.errands, self._refuse)
         self.subject = SubjectPanel(self.ui, self.context, self.conditions.measured)
         self.sampling = SamplingPanel(self.ui, self.context)
-        self.generate = GeneratePanel(
-            self.ui,
-            self.context,
-            start=self.start,
-            setUp=lambda then: self.model.setUp(then=then),
-            obstacle=self.conditions.obstacle,
-            remedies=self._remedies(),
-        )
-        self.results = ResultsPanel(self.ui, self.context)
         self.downloads = DownloadPanel(
             self.ui,
             self.context,
             self._loadUi,
             refreshPacks=self.model.refreshPacks,
-            setUp=self.model.setUp,
+            setUp=lambda then: self.model.setUp(then=then),
             onFailed=self._refuse,
         )
+        self.generate = GeneratePanel(
+            self.ui,
+            self.context,
+            start=self.start,
+            setUp=lambda then: self.model.setUp(then=then),
+            downloads=self.downloads,
+            obstacle=self.conditions.obstacle,
+            remedies=self._remedies(),
+        )
+        self.results = ResultsPanel(self.ui, self.context)
         self.sections = (
             self.model,
             self.downloads,
