@@ -7,6 +7,7 @@ import inspect
 
 import apiContract
 import pytest
+import readSlicerApi
 from apiContract import API, Reader, hasSignal, kindOf, widgetsOf
 from apiNames import namedClasses, sources, uiFiles
 from PySide6 import QtCore
@@ -124,3 +125,55 @@ def test_a_class_of_the_stand_in_is_derived_from_the_same_class_of_qt(name):
 
 def test_the_exceptions_stay_few():
     assert len(EXCEPTIONS) <= 5
+
+
+HEADER = """
+/// class Decoy : public Nothing {
+class Q_SLICER_EXPORT qTried : public qMRMLWidget
+{
+  Q_OBJECT
+  Q_PROPERTY(QString text READ text WRITE setText NOTIFY textChanged)
+  Q_PROPERTY(int count READ count)
+  Q_ENUMS(Mode)
+public:
+  enum Mode { Slow = 0, Fast };
+  explicit qTried(QWidget* parent = nullptr);
+  ~qTried() override;
+  void plain(int unseen);
+  Q_INVOKABLE virtual vtkMRMLNode* node(const QString& name, int index = -1) const;
+public slots:
+  void setText(const QString& text) { this->hidden(); }
+  /// \\param a, b: first; second
+  bool choose(QList<QVariant> some, vtkMRMLScene* scene);
+signals:
+  void textChanged(const QString&);
+protected slots:
+  void onSomething(bool);
+private:
+  void hidden();
+};
+"""
+
+
+def test_a_header_is_read_for_what_python_reaches_of_it(tmp_path):
+    (tmp_path / "qTried.h").write_text(HEADER)
+    entry = readSlicerApi._ofSource("qTried", {"qTried": tmp_path / "qTried.h"})
+    assert entry["base"] == "qMRMLWidget"
+    assert entry["properties"] == {"text": "QString", "count": "int (read only)"}
+    assert entry["methods"] == {
+        "node": ["(QString,int) -> vtkMRMLNode*"],
+        "setText": ["(QString) -> void"],
+        "choose": ["(QList<QVariant>,vtkMRMLScene*) -> bool"],
+    }
+    assert (entry["signals"], entry["enums"]) == (["textChanged(QString)"], ["Fast", "Mode", "Slow"])
+
+
+def test_facts_that_were_looked_up_by_hand_are_so():
+    assert kindOf("qMRMLSegmentEditorWidget", "setAutoShowSourceVolumeNode") == "method"
+    assert kindOf("qMRMLSegmentEditorWidget", "autoShowSourceVolumeNode") == "property"
+    assert not kindOf("qMRMLSegmentEditorWidget", "onLayoutChanged")  # a protected slot
+    assert (kindOf("ctkSliderWidget", "setRange"), kindOf("ctkRangeWidget", "setRange")) == ("", "method")
+    assert kindOf("QLabel", "text") == "property" and kindOf("QLabel", "setText") == "method"
+    assert (kindOf("QTimer", "singleShot"), kindOf("QTimer", "setSingleShot")) == ("method", "method")
+    assert hasSignal("QProcess", "finished(int,QProcess::ExitStatus)") and not hasSignal("QProcess", "finished()")
+    assert hasSignal("qMRMLNodeComboBox", "currentNodeChanged(vtkMRMLNode*)")
