@@ -11,11 +11,14 @@ from phantoms import grid_in, rotation
 from vcm.errors import Code, VcmError
 from vcm.grid import Grid
 from vcm.judging.reference_head import Template
+from vcm.protocol import Register, decode, encode
 from vcm.registration.pose import Pose
-from vcm.registration.scan import ALIGN, FAILED, GOOD, SEARCH, Verdict, measure_nearby, register_scan
+from vcm.registration.scan import ALIGN, FAILED, GOOD, SEARCH, Registration, Verdict, measure_nearby, register_scan
 from vcm.registration.transform_file import write_transform
 from vcm.volume import Volume
 from vcm.volumes.volume_files import LPS, read_volume, to_image, write_volume
+from vcm.worker.contract import Call
+from vcm.worker.engine import LocalEngine
 
 CORNERS = np.array(np.meshgrid([-60, 60], [-80, 70], [-50, 60])).reshape(3, -1).T.astype(float)
 RESOURCES = Path(__file__).resolve().parents[2] / "VCMSlicer" / "Resources" / "Template"
@@ -223,3 +226,33 @@ def test_files_of_the_user_and_the_scan_itself_are_never_replaced(tmp_path, phan
     (tmp_path / "scan.nii.gz").rename(out / "scan-in-model-space.nii.gz")
     assert vcm("register", out / "scan-in-model-space.nii.gz", "--out", out, "--force").code == 2
     assert (out / "scan-in-model-space.nii.gz").exists()
+
+
+# The worker
+
+
+@pytest.mark.parametrize("likeness", [0.5, 0.1], ids=["found", "not found"])
+def test_the_worker_answers_with_the_matrix_and_the_files(tmp_path, phantom_pack, monkeypatch, likeness):
+    there = Registration(Pose(TILTED).inverse, likeness, 1.0, 40.4)
+    monkeypatch.setattr("vcm.runs.registering.register_scan", lambda *_: there)
+    write_volume(tmp_path / "scan.nii.gz", scan(TILTED))
+    sent = []
+    call = Call("r", lambda message: sent.append(decode(encode(message))), lambda: False)
+    asked = Register("r", str(tmp_path / "scan.nii.gz"), str(tmp_path / "out"))
+    ending = LocalEngine().register(asked, call)
+    assert decode(encode(ending)) == ending and Path(ending.overlay_path).is_file()
+    assert (ending.id, ending.degrees, ending.shift_mm) == ("r", pytest.approx(30), 40.4)
+    if likeness > GOOD:
+        assert ending.verdict == "good" and Path(ending.transform_path).is_file()
+        assert np.allclose(np.reshape(ending.scan_to_model, (4, 4)), np.linalg.inv(TILTED))
+    else:
+        assert (ending.verdict, ending.scan_to_model, ending.transform_path) == ("failed", (), None)
+
+
+def test_a_request_that_is_cancelled_leaves_no_file(tmp_path, phantom_pack):
+    write_volume(tmp_path / "scan.nii.gz", scan(TILTED))
+    with pytest.raises(VcmError) as ended:
+        call = Call("r", lambda _: None, lambda: True)
+        LocalEngine().register(Register("r", str(tmp_path / "scan.nii.gz"), str(tmp_path / "out")), call)
+    assert ended.value.code is Code.CANCELLED
+    assert not [path for path in (tmp_path / "out").glob("*") if path.suffix]
