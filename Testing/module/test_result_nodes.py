@@ -19,7 +19,7 @@ from VCMSlicerLib.worldImages import segmentsImage
 
 sys.path.append(str(Path(__file__).resolve().parent))
 from finishedRun import AFFINE, asked, finishedRun, measured, scores, ventriclesOverlap
-from logicSetup import letterF, scan, segmentation, transformNode, turned, worldPoints
+from logicSetup import letterF, scan, segmentation, transformNode, turned, vtkMatrix, worldPoints
 
 
 @pytest.fixture
@@ -96,6 +96,19 @@ def test_an_overlay_follows_the_transform_that_carries_its_result_to_the_patient
     assert voxelsOf(overlay) == ventriclesOverlap()
     expected = worldPoints((asked() == 1) & (measured() == 4), matrix @ AFFINE)
     assert np.allclose(segmentPoints(overlay, "Agreed"), expected, atol=1e-3)
+
+
+def test_an_overlay_is_made_where_a_result_hangs_under_a_registration_and_what_was_asked_does_not(added):
+    node, matrix = added[0], turned(1, 20)
+    matrix[:3, 3] = (15, -9, 30)
+    registration = transformNode(matrix)
+    for each in (node, node.GetNodeReference(MEASURED_REFERENCE)):
+        each.ApplyTransformMatrix(vtkMatrix(np.linalg.inv(matrix)))
+        each.SetAndObserveTransformNodeID(registration.GetID())
+    overlay = overlayOf(node)
+    assert voxelsOf(overlay) == ventriclesOverlap()
+    expected = worldPoints((asked() == 1) & (measured() == 4), AFFINE)
+    assert np.allclose(segmentPoints(overlay, "Agreed"), expected, atol=1e-2)
 
 
 def test_segments_that_were_moved_off_the_voxels_of_their_image_are_refused_with_a_sentence(added):

@@ -123,8 +123,8 @@ def _onVoxelsOf(node: Any, segmentation: Any, ids: list[str]) -> np.ndarray:
     image = segmentsImage(segmentation, [(id, 1) for id in ids])
     if image is None:
         return array
-    # Both in their own millimetres: a transform may carry the result elsewhere, and its segmentations with it.
-    place = np.linalg.inv(_ownMatrix(node)) @ np.linalg.inv(worldMatrix(segmentation)) @ image.ijkToRas
+    # Where they are seen counts: a result may hang under a registration that what it was asked for does not.
+    place = np.linalg.inv(worldMatrix(node) @ _ownMatrix(node)) @ image.ijkToRas
     image = _unflipped(WorldImage(image.array, place))
     place = image.ijkToRas
     corner = np.rint(place[:3, 3]).astype(int)
