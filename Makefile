@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 MODULE_RUN := VCM_MODULE_TESTS=required OMP_NUM_THREADS=1 QT_QPA_PLATFORM=offscreen $(BIN)/python
 
-.PHONY: demo test engine-test module-test module-test-slicer module-bench module-pictures lint bench train-default train-heads train-micro release-tree clean help
+.PHONY: demo test engine-test module-test module-test-slicer module-bench module-pictures lint bench train-default train-heads train-micro kill-points release-tree clean help
 
 help: ## Show the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -90,6 +90,9 @@ $(call PART,$(1))
 	$(EXPORT) --run $(call LAST,$(1)) --out $(FRESH)/brainldm-mini-$(1) --figures $(call LAST,$(1))/evaluated/summary.md
 	
 endef
+
+kill-points: $(VENV)/.development ## Kill generate, batch, train, teach, import and export at many points and run each again
+	OMP_NUM_THREADS=1 $(BIN)/python Testing/engine/interruptions.py --points 50
 
 train-micro: $(VENV)/.development $(WORK)/.cohort ## Train the tests' micro packs, minutes on one core: LABELMAPS=folder
 	$(call MICRO,autoencoder,autoencoder,micro-autoencoder)

@@ -39,12 +39,18 @@ class Record:
 
     def knows(self, name: str, file: Path) -> bool:
         """Whether `file` is what was written under that name."""
-        try:
-            content = content_of(file) if file.is_file() and not file.is_symlink() else None
-        except OSError:
-            return False
-        self._refresh()
-        return content in self._hashes.get(name, set[str]())
+        before = None
+        while True:
+            try:
+                content = content_of(file) if file.is_file() and not file.is_symlink() else None
+            except OSError:
+                return False
+            self._refresh()
+            if content is None or content in self._hashes.get(name, ()):
+                return content is not None
+            if content == before:
+                return False
+            before = content  # another process may have put a new file in place meanwhile: looked at once more
 
     def has(self, name: str) -> bool:
         """Whether anything was written under that name."""
