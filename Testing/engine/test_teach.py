@@ -133,7 +133,7 @@ def test_values_that_the_segmenter_does_not_know_are_refused(cohort):
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [
-        (["--condition", "lesions"], "have no condition lesions"),
+        (["--condition", "tumours"], "have no condition tumours"),
         (["--structure", "brain=1"], "Choose another name"),
         (["--structure", "x=0"], "does not name a structure"),
         (["--structure", "x"], "does not name a structure"),

@@ -28,7 +28,8 @@ def teach(
     cases: Annotated[Path, typer.Argument(help="A cohort: the folder with cases.csv.", show_default=False)],
     name: Annotated[str, typer.Option(help="The new pack's name.")],
     condition: Annotated[
-        list[str] | None, typer.Option(help="What cohorts offer: ventricles, brain, skull, semantics. May be repeated.")
+        list[str] | None,
+        typer.Option(help="What cohorts offer: ventricles, brain, skull, semantics, lesions. May be repeated."),
     ] = None,
     structure: Annotated[
         list[str] | None, typer.Option(help="NAME=VALUES, a new mask from the cases' labels. May be repeated.")
