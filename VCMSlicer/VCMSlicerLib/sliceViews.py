@@ -19,12 +19,18 @@ def showInSlices(background: Any = KEEP, foreground: Any = KEEP, label: Any = KE
     Slices and zoom stay as they are, but in views that were empty and those that the image would lie outside of.
     """
     named = [volume for volume in (background, foreground, label) if volume is not None and volume is not KEEP]
+    empty = [logic for logic in sliceLogics() if not _shows(logic.GetSliceCompositeNode())]
     slicer.util.setSliceViewerLayers(background=background, foreground=foreground, label=label, **opacities)
     if not named:
         return
     for logic in sliceLogics():
-        if not isInView(logic.GetSliceNode(), named[0]):
+        if logic in empty or not isInView(logic.GetSliceNode(), named[0]):
             logic.FitSliceToBackground()
+
+
+def _shows(layers: Any) -> bool:
+    """Whether a slice view has any image."""
+    return any((layers.GetBackgroundVolumeID(), layers.GetForegroundVolumeID(), layers.GetLabelVolumeID()))
 
 
 def sliceLogics() -> Iterator[Any]:
