@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from vcm.errors import MALFORMED, Code, VcmError
-from vcm.outputs.claims import Claim, Mode, remove
+from vcm.outputs.claims import Claim, Mode, is_unfinished, remove
 from vcm.reading import read_json
-from vcm.runs.results_folder import REMEDY, REPORT, in_words
+from vcm.runs.results_folder import REMEDY, REPORT, ResultsFolder, in_words
 from vcm.sealed_json import read_sealed, write_sealed
 
 RESULTS, REFUSED, SUMMARY = "results.csv", "refused.csv", "summary.json"
@@ -69,6 +69,13 @@ class BatchFolder:
     def forgive(self, name: str) -> None:
         """A case that was refused before is made now."""
         remove(self._note(name))
+
+    def tidy(self, name: str) -> None:
+        """Clear away what a process left beside a finished case that was killed before it could."""
+        home = self.cases / name
+        if is_unfinished(home):
+            with suppress(VcmError), ResultsFolder.claim(home):
+                pass
 
     def refusal(self, name: str) -> VcmError | None:
         """Why a case was refused, where it was."""

@@ -189,6 +189,7 @@ class _ShardRun:
         if hash_request(case.job, *packs) != report["request_sha256"]:
             return False
         self._folder.forgive(case.name)
+        self._folder.tidy(case.name)
         return True
 
     def _make(self, case: Case) -> bool:
