@@ -85,6 +85,21 @@ def test_a_file_that_may_not_be_read_is_told(tmp_path):
 # Texts and JSON
 
 
+@pytest.mark.skipif(
+    not Path("/proc/self/mem").exists(), reason="a file that opens and cannot be read, as Linux has one"
+)
+@pytest.mark.parametrize("read", [lambda file: file.read(1), lambda file: file.read(), lambda file: file.readline()])
+def test_a_disk_that_fails_while_it_is_read_ends_in_a_sentence(tmp_path, read):
+    link = tmp_path / "scan.nii"
+    link.symlink_to("/proc/self/mem")
+    with (
+        open_ordinary(link) as file,
+        pytest.raises(VcmError, match=r"scan\.nii cannot be used: it cannot be read") as caught,
+    ):
+        read(file)
+    assert caught.value.code is Code.FILE_UNREADABLE
+
+
 def test_a_file_larger_than_it_can_be_is_not_read_whole(tmp_path):
     path = tmp_path / "a"
     with path.open("wb") as file:

@@ -74,7 +74,8 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
     while following is not None and id(following) not in seen:
         seen.add(id(following))
         yield following
-        following = following.__cause__ or following.__context__
+        behind = None if following.__suppress_context__ else following.__context__
+        following = following.__cause__ or behind
 
 
 def _of_the_system(error: OSError) -> VcmError | None:

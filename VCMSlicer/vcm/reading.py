@@ -16,10 +16,13 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from vcm.errors import Code, VcmError
 from vcm.plain_text import plain
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 MOST_TEXT = 64_000_000
 """Bytes of a text: a table of half a million cases has some forty million."""
@@ -34,7 +37,10 @@ NO_TEXT = re.compile("[\0\ud800-\udfff]")
 
 
 def open_ordinary(path: Path) -> BinaryIO:
-    """Open an ordinary file for reading in binary; anything else is refused without waiting for it."""
+    """Open an ordinary file for reading in binary; anything else is refused without waiting for it.
+
+    A disk or a network drive that fails while the file is read raises a `VcmError` too.
+    """
     shown = plain(str(path))
     if "\0" in str(path):
         raise VcmError(Code.FILE_MISSING, f"There is no file {shown}: no file's name has a NUL in it.", "Check it.")
@@ -55,7 +61,27 @@ def open_ordinary(path: Path) -> BinaryIO:
     if not stat.S_ISREG(mode):
         os.close(descriptor)
         raise _not_ordinary(shown, _kind(mode))
-    return os.fdopen(descriptor, "rb")
+    return io.BufferedReader(_NamedFile(descriptor, path))
+
+
+class _NamedFile(io.FileIO):
+    """An open file that says its name where reading it fails."""
+
+    def __init__(self, descriptor: int, path: Path) -> None:
+        super().__init__(descriptor, "rb")
+        self._path = path
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int | None:
+        try:
+            return super().readinto(buffer)
+        except OSError as error:
+            raise _unreadable(self._path, f"it cannot be read: {error.strerror}") from error
+
+    def readall(self) -> bytes:
+        try:
+            return super().readall() or b""
+        except OSError as error:
+            raise _unreadable(self._path, f"it cannot be read: {error.strerror}") from error
 
 
 def refuse_unordinary(path: Path) -> None:
@@ -66,10 +92,7 @@ def refuse_unordinary(path: Path) -> None:
 def read_bytes(path: Path, most: int = MOST_TEXT) -> bytes:
     """The whole of an ordinary file of at most `most` bytes."""
     with open_ordinary(path) as file:
-        try:
-            data = file.read(most + 1)
-        except OSError as error:
-            raise _unreadable(path, f"it cannot be read: {error.strerror}") from error
+        data = file.read(most + 1)
     if len(data) > most:
         raise _unreadable(path, f"it has more than {most:,} bytes, the most that is read of such a file")
     return data

@@ -30,13 +30,19 @@ def read_noise(path: Path, samples: int, latent_shape: tuple[int, ...]) -> NDArr
         )
     try:
         noise = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+    except MemoryError:  # a header that promises more than the file can hold; the computer's memory is not at fault
+        raise _no_array(path) from None
     except Exception as error:  # NumPy hands on whatever its parsers of headers raise
-        raise VcmError(
-            Code.FILE_UNREADABLE,
-            f"{path} cannot be read as a NumPy array of noise.",
-            "Save it with numpy.save as float32, without objects.",
-        ) from error
+        raise _no_array(path) from error
     return fitted_noise(noise, samples, latent_shape, str(path))
+
+
+def _no_array(path: Path) -> VcmError:
+    return VcmError(
+        Code.FILE_UNREADABLE,
+        f"{path} cannot be read as a NumPy array of noise.",
+        "Save it with numpy.save as float32, without objects.",
+    )
 
 
 def fitted_noise(
