@@ -51,7 +51,7 @@ def test_every_name_of_a_file_and_a_folder_is_taken_as_it_is(mask, tmp_path, nam
         ended = vcm("doctor", "--pack", "tiny", "--condition", f"ventricles={path}:1")
         assert ended.code == 0 and "ventricles is usable" in ended.out
     ended = vcm(*RUN, "--condition", f"ventricles={file.relative_to(tmp_path)}", f"--out={name}/out", "--samples", 1)
-    assert ended.code == 0 and report_in(folder / "out")["conditions"][0]["source"] == file.name
+    assert ended.code == 0 and report_in(folder / "out")["conditions"][0]["name"] == "ventricles"
     missing = vcm("doctor", "--pack", "tiny", "--condition", f"ventricles={folder / 'gone.nii.gz'}")
     assert str(folder / "gone.nii.gz") in missing.err
 

@@ -75,7 +75,7 @@ def _asAnswered(report: dict[str, Any]) -> tuple[Generated, Generate]:
     request = Generate(
         id,
         str(folder),
-        tuple(ConditionInput(entry["name"], entry["source"]) for entry in report["conditions"]),
+        tuple(ConditionInput(entry["name"], str(folder / entry["file"])) for entry in report["conditions"]),
         pack=report["packs"]["backbone"]["name"],
         control=report["packs"]["control"]["name"],
         attributes={entry["name"]: entry["value"] for entry in report["attributes"] if entry["origin"] == "given"},

@@ -111,10 +111,10 @@ def build_report(
     `condition_files` which file holds what the model was given for a condition, by the condition's name. `files` names
     what the run left in its folder, and `complete` is False while it still goes on. `request_sha256` stands for what
     was asked for.
-    Of the user's files only the names are kept, never the folders.
+    Reports are passed on, and files and folders may be named after a patient: none of the user's stands in it.
     """
     cost = cost or Cost()
-    hidden = [condition.source for condition in conditions if condition.source]
+    hidden = {condition.source: f"the {condition.spec.name} file" for condition in conditions if condition.source}
     about = {condition.spec.name for condition in conditions}
     report = {
         "format": FORMAT,
@@ -185,12 +185,11 @@ def _pack(manifest: Manifest) -> dict[str, Any]:
 
 
 def _condition(
-    condition: Condition, files: Mapping[str, str], findings: Iterable[Finding], hidden: Sequence[str]
+    condition: Condition, files: Mapping[str, str], findings: Iterable[Finding], hidden: Mapping[str, str]
 ) -> dict[str, Any]:
     return {
         "name": condition.spec.name,
         "kind": condition.spec.kind.value,
-        "source": file_name(condition.source),
         "file": files.get(condition.spec.name),
         "classes": [
             {"value": entry.value, "name": entry.name, "segmenter": list(entry.segmenter)}
@@ -204,13 +203,18 @@ def _condition(
     }
 
 
-def _findings(findings: Iterable[Finding], hidden: Sequence[str]) -> list[dict[str, Any]]:
+def _findings(findings: Iterable[Finding], hidden: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The findings with words in place of the user's files."""
     entries = [finding.as_dict() for finding in findings]
-    for path in hidden:
+    for path, words in hidden.items():
         for entry in entries:
             for part in ("sentence", "remedy"):
-                entry[part] = entry[part].replace(path, file_name(path))
+                entry[part] = _capital(entry[part].replace(path, words).replace(file_name(path), words))
     return entries
+
+
+def _capital(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]
 
 
 def _plain(value: Any) -> Any:
