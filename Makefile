@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 MODULE_RUN := VCM_MODULE_TESTS=required OMP_NUM_THREADS=1 QT_QPA_PLATFORM=offscreen $(BIN)/python
 
-.PHONY: demo test engine-test module-test module-test-slicer module-bench module-pictures lint bench train-default train-heads train-micro kill-points release-tree clean help
+.PHONY: demo test engine-test module-test module-test-slicer module-bench module-pictures lint bench train-default \
+    train-heads train-micro kill-points release-tree fuzz clean help
 
 help: ## Show the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,7 +19,7 @@ demo: $(VENV)/.runtime ## Paint-to-brain in one go: a mask in, a synthetic T1w, 
 test: engine-test module-test ## Run all tests
 
 engine-test: $(VENV)/.development ## Run the tests of the engine
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto Testing/engine VCMSlicer/vcm
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto Testing/engine Testing/fuzz VCMSlicer/vcm
 
 module-test: $(VENV)/.module ## Run the tests of the Slicer module, without Slicer (see Testing/README.md)
 	$(MODULE_RUN) -m pytest --numprocesses auto Testing/module
@@ -35,6 +36,9 @@ module-bench: $(VENV)/.module ## Measure how long the panel keeps its user waiti
 
 module-pictures: $(VENV)/.module ## Take the screenshots of docs/slicer.md anew from the running module
 	$(MODULE_RUN) Testing/module/pictures.py
+
+fuzz: $(VENV)/.development ## Try the program with hostile input from outside, for some minutes
+	OMP_NUM_THREADS=1 $(BIN)/python Testing/fuzz --minutes 10
 
 lint: $(VENV)/.development ## Check style and types
 	$(BIN)/ruff check .
