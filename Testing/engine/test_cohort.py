@@ -316,7 +316,9 @@ def test_a_cohort_is_checked(maps, tmp_path, folder):
     (bad,) = [entry for entry in read_cases(tmp_path) if entry.name == "00002"]
     labels = np.zeros((24, 32, 28), np.uint8)
     labels[4:20, 4:20, 4:20] = with_ventricles(1)[6:22, 8:24, 6:22]
-    write_volume(bad.path("labels"), Volume(labels, bad.read("labels").grid))
+    grid = bad.read("labels").grid
+    bad.path("labels").unlink()
+    write_volume(bad.path("labels"), Volume(labels, grid))
     result = CliRunner().invoke(app, ["check", str(tmp_path)], standalone_mode=False)
     assert result.return_value == 1
     assert "ventricles: 1" in result.output and "00002 11%" in result.output

@@ -7,6 +7,7 @@ import pytest
 from label_map_folder import CLASS_OF_LABEL, description, write_folder
 from scipy.ndimage import binary_erosion
 from vcm.errors import VcmError
+from vcm.outputs.record import RECORD
 from vcm.training.cohort import CohortMaker
 from vcm.training.cohort_files import read_cases
 from vcm.training.cohort_making import make_cohort
@@ -134,6 +135,7 @@ def test_a_cohort_from_before_there_were_parts_is_read_and_continued(maps, tmp_p
     table = tmp_path / "cases.csv"
     table.write_text("\n".join(line.rpartition(",")[0] for line in table.read_text().splitlines()) + "\n")
     assert "parts" not in table.read_text()
+    (tmp_path / RECORD).unlink()  # there was no such note either
     (entry,) = read_cases(tmp_path)
     assert entry.parts == ("image", "labels", "skull")
     with pytest.raises(VcmError, match="Case 00000 has no t2; it has image, labels, skull"):

@@ -252,7 +252,8 @@ def test_a_scan_that_is_named_like_a_formula_is_text_in_every_table(folder):
 
 
 def test_a_folder_that_holds_no_case_yet_may_be_begun_with_other_options(folder):
-    for path in (folder / "seg").iterdir():
+    for path in (folder / "seg").glob("*.nii.gz"):
+        path.unlink()
         write_volume(path, Volume(np.zeros(LAS.shape, np.uint8), LAS))
     assert not [arrival for arrival in run(folder) if arrival.entry]
     scans = find_scans(folder / "T1w", folder / "seg")

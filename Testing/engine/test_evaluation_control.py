@@ -213,9 +213,9 @@ def test_a_control_made_for_another_backbone_is_refused(tmp_path, cohort, monkey
 def test_a_control_for_what_no_case_holds_is_refused(tmp_path, cohort, monkeypatch):
     home = packs.write_packs(tmp_path / "packs")
     monkeypatch.setenv("VCM_PACKS", str(home))
-    lesions = {"name": "lesions", "kind": "mask", "classes": [{"value": 1, "name": "lesions"}]}
-    packs.change(home / "tiny-both", conditions=[lesions, packs.CONDITIONS[1]])
-    told(packs.evaluate(cohort, tmp_path / "out"), "takes lesions, which the cases of a cohort do not hold")
+    vessels = {"name": "vessels", "kind": "mask", "classes": [{"value": 1, "name": "vessels"}]}
+    packs.change(home / "tiny-both", conditions=[vessels, packs.CONDITIONS[1]])
+    told(packs.evaluate(cohort, tmp_path / "out"), "takes vessels, which the cases of a cohort do not hold")
 
 
 def change_image(cohort, case, change, part="image"):

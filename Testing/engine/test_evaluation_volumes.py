@@ -141,6 +141,8 @@ def test_what_cannot_be_compared_is_told(evaluations, tmp_path):
     told(vcm("evaluate", "compare", one, "--structure", "nose", *out), "no dice of nose", code=2)
     broken = shutil.copytree(evaluations / "seed-0", tmp_path / "broken")
     (broken / "summary.json").write_text("[]")
+    told(vcm("evaluate", "compare", f"one={broken}", *out), "summary.json holds a list")
+    (broken / "summary.json").write_text("{}")
     told(vcm("evaluate", "compare", f"one={broken}", *out), "not the summary of an evaluation")
     assert not (tmp_path / "c.png").exists()
 

@@ -53,11 +53,11 @@ DAMAGE = {
     "a lost file": (lambda pack: (pack / "denoiser.safetensors").unlink(), ["denoiser.safetensors", "missing"]),
     "no safetensors": (
         lambda pack: consistent(pack, "denoiser.safetensors", pickle.dumps({"a": 1})),
-        ["denoiser.safetensors", "not a readable safetensors"],
+        ["denoiser", "cannot be built", "21 bytes"],
     ),
     "others' weights": (
         lambda pack: consistent(pack, "denoiser.safetensors", (pack / "autoencoder.safetensors").read_bytes()),
-        ["tiny", "do not fit the networks"],
+        ["tiny", "denoiser", "cannot be built"],
     ),
     "no manifest": (lambda pack: (pack / "manifest.json").unlink(), ["tiny"]),
     "garbage": (lambda pack: (pack / "manifest.json").write_bytes(b"\xff\xfe{"), ["manifest.json"]),
@@ -78,7 +78,7 @@ DAMAGE = {
     ),
     "a senseless option": (
         lambda pack: edit_manifest(pack, "networks", "autoencoder", "channels", value=[4, "x"]),
-        ["tiny", "autoencoder", "cannot be built"],
+        ["tiny", "networks.autoencoder.channels[1]", "must be a whole number"],
     ),
 }
 

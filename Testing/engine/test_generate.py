@@ -252,8 +252,10 @@ def test_a_request_without_sense_is_refused(options, words):
     assert caught.value.code is Code.BAD_REQUEST
 
 
-def test_the_largest_seed_can_be_followed_by_another(shared):
-    assert len(images(shared, seed=2**63 - 1, samples=2, steps=1)) == 2
+def test_the_largest_seed_is_taken_and_cannot_be_followed_by_another(shared):
+    assert len(images(shared, seed=2**63 - 1, samples=1, steps=1)) == 1
+    with pytest.raises(VcmError, match="above the largest seed"):
+        images(shared, seed=2**63 - 1, samples=2, steps=1)
 
 
 def test_more_steps_than_the_model_knows_are_refused():

@@ -178,11 +178,11 @@ def test_a_link_out_of_the_folder_is_refused(tmp_path):
     [
         (b'{"format": 1,\n "kind": }', "line 2"),
         (b"", "not valid JSON"),
-        (b"\xff\xfe\x00", "not a text file"),
+        (b"\xff\xfe\x00", "no text in UTF-8"),
         (b'{"format": NaN}', "NaN is not a finite number"),
         (b'{"format": 1e999}', "1e999 is not a finite number"),
         (b"[" * 100_000, "cannot be used as JSON"),
-        (b"[1, 2]", "must be an object"),
+        (b"[1, 2]", "where an object {…} is expected"),
         (b"9" * 10_000, "cannot be used as JSON"),
     ],
 )

@@ -212,7 +212,8 @@ def test_the_command_refuses_what_is_no_head_and_leaves_no_transform(tmp_path, p
     assert ended.code == 1
     report = ended.json
     assert report["verdict"] == "failed" and report["scan_to_model_ras_mm"] is None
-    assert sorted(path.name for path in out.iterdir() if path.suffix) == ["overlay.png", "registration.json"]
+    left = sorted(path.name for path in out.iterdir() if path.suffix and not path.name.startswith("."))
+    assert left == ["overlay.png", "registration.json"]
 
 
 def test_files_of_the_user_and_the_scan_itself_are_never_replaced(tmp_path, phantom_pack):

@@ -171,6 +171,6 @@ def test_freesurfer_can_judge_the_embedded_pack(freesurfer):
 
 def test_a_manifest_whose_segmenter_cannot_be_built_is_told_in_a_sentence():
     pack = embedded(networks={**embedded().backbone.networks, "segmenter": {"spatial_dims": 3, "depth": 7}})
-    with pytest.raises(VcmError, match="describes a segmenter that cannot be built") as caught:
+    with pytest.raises(VcmError, match="describes a network for its segmenter that cannot be built") as caught:
         choose_segmenter(pack, "pack")
     assert caught.value.code is Code.PACK_INVALID

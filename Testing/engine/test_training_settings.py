@@ -52,7 +52,7 @@ def test_every_kind_has_settings_that_stand_by_themselves():
 
 @pytest.mark.parametrize("path", sorted((ROOT / "training").rglob("*.toml")), ids=lambda path: path.stem)
 def test_the_settings_that_the_repository_ships_are_settings(path):
-    kind = path.stem if path.stem in SETTINGS_OF else "control"
+    kind = next((kind for kind in SETTINGS_OF if kind in path.stem), "control")
     assert SETTINGS_OF[kind].read(path).steps > 0
 
 
