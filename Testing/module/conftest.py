@@ -50,3 +50,15 @@ else:
     start()
 
     from slicerStandIn.testing.fixtures import *  # noqa: F403
+
+
+@pytest.fixture(autouse=True)
+def sameCodeForEveryTest():
+    """Take back what a reload did: tests have imported the module's code at their top, and would use another copy."""
+    before = {name: code for name, code in sys.modules.items() if name.split(".")[0] == "VCMSlicerLib"}
+    yield
+    after = {name: code for name, code in sys.modules.items() if name.split(".")[0] == "VCMSlicerLib"}
+    if any(after.get(name) is not code for name, code in before.items()):
+        for name in after:
+            del sys.modules[name]
+        sys.modules.update(before)

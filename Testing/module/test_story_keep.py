@@ -30,6 +30,8 @@ def opened(home, monkeypatch, mainWindow, loadModule):  # noqa: F811
 @pytest.fixture
 def generated(opened):
     """An image made from a painted mask of the ventricles."""
+    opened.parameters.controlName = "brainldm-mini-ventricles"
+    opened.settle()
     opened.panel.conditions.startDemo()
     opened.settle()
     (node,) = opened.generate()

@@ -153,6 +153,8 @@ class Panel:
         self.context.parameters = self._observation = None
 
     def _onGenerated(self, job: Job) -> None:
+        if self.context.parameters is None:  # the panel has been put away, or the scene is just being closed
+            return
         self._lookAtPose(job)
         if job.state is JobState.DONE and job.nodes:
             self.conditions.registration.place(job.nodes)
