@@ -42,7 +42,7 @@ def whole(tmp_path_factory):
 def small(tmp_path_factory, whole):
     """A release that may only be so large that one pack, and no more, has to leave."""
     out = tmp_path_factory.mktemp("release") / "tree"
-    return out, release_tree.write_release(out, ROOT, release_tree.size_of(whole[0]) - 1, PACKS)
+    return out, release_tree.write_release(out, ROOT, release_tree.size_of(whole[0]) - 1_000_000, PACKS)
 
 
 def test_the_tree_is_one_commit_of_what_is_committed_here(whole):

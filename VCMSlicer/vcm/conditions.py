@@ -83,7 +83,8 @@ class Condition:
 
     The volume holds 0/1 for a mask, class values for labels, 0–1 for an image. `strength` scales what the condition
     changes; it acts from the fraction `start` of the sampling (0 is pure noise) to the fraction `end` (1 is the
-    finished image) and, where a `region` is given, by that weight at each place.
+    finished image) and, where a `region` is given, by that weight at each place. `source` and `region_source` are what
+    the findings call the files that both came from.
     """
 
     spec: ConditionSpec
@@ -93,6 +94,7 @@ class Condition:
     end: float = 1.0
     region: Volume | None = None
     source: str = ""
+    region_source: str = ""
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.start < self.end <= 1.0:

@@ -115,6 +115,7 @@ def build_report(
     """
     cost = cost or Cost()
     hidden = {condition.source: f"the {condition.spec.name} file" for condition in conditions if condition.source}
+    hidden |= {each.region_source: f"the region of {each.spec.name}" for each in conditions if each.region_source}
     about = {condition.spec.name for condition in conditions}
     report = {
         "format": FORMAT,

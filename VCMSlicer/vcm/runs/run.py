@@ -200,14 +200,21 @@ def _examine_one(file: ConditionFile, spec: ConditionSpec, backbone: Pack) -> Ex
     findings = list(examination.findings)
     region = None
     if file.region is not None:
-        # What is found is kept in the report, where the names of the user's files have no place.
-        weights = replace(read_volume_file(file.region), path=Path(f"The region file of {file.name}"))
+        # What is found is kept in the report, where the folders of the user's files have no place.
+        weights = replace(read_volume_file(file.region), path=Path(file.region.name))
         looked_at = examine_region(weights, grid, subject=f"region of {file.name}")
         findings.extend(looked_at.findings)
         region = looked_at.region
     condition = examination.condition
     if condition is not None:
-        condition = replace(condition, strength=file.strength, start=file.start, end=file.end, region=region)
+        condition = replace(
+            condition,
+            strength=file.strength,
+            start=file.start,
+            end=file.end,
+            region=region,
+            region_source=file.region.name if file.region is not None else "",
+        )
     return Examination(examination.name, condition, tuple(findings))
 
 
