@@ -13,6 +13,7 @@ def test_five_samples_are_five_rows_in_one_folder_and_a_sequence_that_shows_them
     opened.press(opened.ui.previewButton)
     opened.ui.samplesBox.value = 5
     opened.ui.seedBox.value = 40
+    opened.press(opened.ui.newSeedBox)
     processEvents(0.1)
     samples = opened.generate()
     assert [row.seed for row in opened.logic.results.rows()] == [40, 41, 42, 43, 44]
