@@ -23,10 +23,14 @@ from typing import Any
 import numpy as np
 import qt
 import slicer
+from vtk import vtkMatrix4x4
 from vtk.util.numpy_support import vtk_to_numpy
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULE = ROOT / "VCMSlicer"
+TEMPLATE_HEAD = MODULE / "Resources" / "Template" / "head.nii.gz"
+DEFAULT_PACK = "brainldm-mini"
+HEAD_CENTRE = (0.0, -11.5, 16.5)
 PATIENCE = 1800.0
 
 
@@ -82,6 +86,7 @@ class Rehearsal:
             ("The scene is saved, closed and opened again", self.reopen),
             ("The same scene gives the same image", self.regenerate),
             ("A result is removed", self.remove),
+            ("A tilted scan is registered and segmented", self.tiltedScan),
             ("The module's own tests pass", self.selfTest),
             ("The worker is gone when the module is left", self.shutDown),
         ]
@@ -217,6 +222,37 @@ class Rehearsal:
         assert left < nodes, "no volume left the scene"
         return {"volumes": f"{nodes} → {left}"}
 
+    def tiltedScan(self) -> dict[str, Any]:
+        """Lay the average head by 30 degrees and 40 mm, as a patient may lie; its registration takes that back."""
+        from VCMSlicerLib.scanRegistration import registrationOf
+
+        self.panel.context.parameters.packName = DEFAULT_PACK
+        self.settle()
+        volume = slicer.util.loadVolume(str(TEMPLATE_HEAD), properties={"name": "Tilted scan (synthetic)"})
+        tilt = _tilt()
+        matrix = vtkMatrix4x4()
+        volume.GetIJKToRASMatrix(matrix)
+        volume.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(tilt @ slicer.util.arrayFromVTKMatrix(matrix)))
+        self.panel.conditions.startT1w(volume)
+        self.wait(lambda: not self.client.state.busy, "the registration")
+        self.settle(0.5)
+        assert self.client.failure is None, self.client.failure
+        transform = registrationOf(volume)
+        assert transform is not None, "no registration was offered"
+        left = slicer.util.arrayFromTransformMatrix(transform) @ tilt
+        degrees = float(np.degrees(np.arccos(np.clip((np.trace(left[:3, :3]) - 1) / 2, -1, 1))))
+        millimetres = float(np.linalg.norm((left @ [*HEAD_CENTRE, 1])[:3] - HEAD_CENTRE))
+        assert degrees < 2 and millimetres < 2, f"{degrees:.2f} degrees and {millimetres:.2f} mm are left of the tilt"
+        picture = self.screenshot("registration-offered")
+        before = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode")
+        self.panel.conditions.registration.accept()
+        self.wait(lambda: not self.client.state.busy, "the segmentation of the scan")
+        self.settle(0.5)
+        assert self.client.failure is None, self.client.failure
+        assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == before + 1, "no segmentation"
+        assert registrationOf(self.segmentationNode()) is transform, "the segmentation does not lie with its scan"
+        return {"degrees left": round(degrees, 2), "mm left": round(millimetres, 2), "picture": picture}
+
     def selfTest(self) -> dict[str, Any]:
         """What Reload and Test runs."""
         from VCMSlicer import VCMSlicerTest
@@ -337,6 +373,17 @@ def _fillBall(labelmap: Any, radius: float) -> None:
     array[distance <= radius**2] = 1
     labelmap.GetPointData().GetScalars().Modified()
     labelmap.Modified()
+
+
+def _tilt() -> np.ndarray:
+    """30 degrees about an oblique axis, and 40 mm away."""
+    x, y, z = np.array([2.0, 1.0, -1.0]) / np.sqrt(6)
+    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    angle = np.radians(30)
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
+    matrix[:3, 3] = (24.0, -32.0, 0.0)
+    return matrix
 
 
 def _inOneOrder(one: np.ndarray, other: np.ndarray) -> bool:
