@@ -46,7 +46,7 @@ lint: $(VENV)/.development ## Check style and types
 	$(BIN)/mypy
 
 bench: $(VENV)/.development ## Measure the engine beside the released way
-	$(BIN)/vcm bench $(if $(shell command -v nvidia-smi),,--tiny)
+	$(BIN)/python tools/bench.py $(if $(shell command -v nvidia-smi),,--tiny)
 
 # The label maps' folder (labels.json and labelmaps/), and where trainings and their packs are kept.
 LABELMAPS ?=
@@ -96,7 +96,7 @@ $(call PART,$(1))
 endef
 
 kill-points: $(VENV)/.development ## Kill generate, batch, train, teach, import and export at many points and run each again
-	OMP_NUM_THREADS=1 $(BIN)/python Testing/engine/interruptions.py --points 50
+	OMP_NUM_THREADS=1 $(BIN)/python Testing/engine/faults/interruptions.py --points 50
 
 train-micro: $(VENV)/.development $(WORK)/.cohort ## Train the tests' micro packs, minutes on one core: LABELMAPS=folder
 	$(call MICRO,autoencoder,autoencoder,micro-autoencoder)

@@ -20,8 +20,8 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[1] / "VCMSlicer"))
 
 from fake_worker_faults import FAULTS, FOREVER, WIRES, whole
-from vcm.errors import Code, VcmError
-from vcm.findings import Finding, Level
+from vcm.core.errors import Code, VcmError
+from vcm.core.findings import Finding, Level
 from vcm.protocol import (
     AlignmentSummary,
     ClassScore,

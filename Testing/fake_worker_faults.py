@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-from vcm.errors import Code, VcmError
+from vcm.core.errors import Code, VcmError
 from vcm.protocol import Progress
 from vcm.worker.contract import Call
 

@@ -212,7 +212,7 @@ class Rehearsal:
 
     def remove(self) -> dict[str, Any]:
         """Remove the newest result as its button does, after the question that a person answers; all of it goes."""
-        from VCMSlicerLib.resultRemoval import removeResult
+        from VCMSlicerLib.results.resultRemoval import removeResult
 
         before, nodes = len(self.rows()), slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")
         removeResult(self.rows()[-1].node)
@@ -224,7 +224,7 @@ class Rehearsal:
 
     def tiltedScan(self) -> dict[str, Any]:
         """Lay the average head by 30 degrees and 40 mm, as a patient may lie; its registration takes that back."""
-        from VCMSlicerLib.scanRegistration import registrationOf
+        from VCMSlicerLib.conditions.scanRegistration import registrationOf
 
         self.panel.context.parameters.packName = DEFAULT_PACK
         self.settle()

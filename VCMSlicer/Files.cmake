@@ -4,120 +4,114 @@ set(MODULE_PYTHON_SCRIPTS
   VCMSlicer.py
   VCMSlicerLib/VCMSlicerSubjectHierarchyPlugin.py
   VCMSlicerLib/__init__.py
-  VCMSlicerLib/anatomy.py
-  VCMSlicerLib/belongings.py
-  VCMSlicerLib/commandSequence.py
-  VCMSlicerLib/comparison.py
-  VCMSlicerLib/conditionCheck.py
-  VCMSlicerLib/conditionSource.py
+  VCMSlicerLib/conditions/__init__.py
+  VCMSlicerLib/conditions/anatomy.py
+  VCMSlicerLib/conditions/conditionCheck.py
+  VCMSlicerLib/conditions/conditionSource.py
+  VCMSlicerLib/conditions/givenInputs.py
+  VCMSlicerLib/conditions/labelVolume.py
+  VCMSlicerLib/conditions/scanRegistration.py
+  VCMSlicerLib/conditions/startPoints.py
   VCMSlicerLib/diagnosticBundle.py
-  VCMSlicerLib/dicomExport.py
-  VCMSlicerLib/environment.py
-  VCMSlicerLib/formingImage.py
-  VCMSlicerLib/givenInputs.py
-  VCMSlicerLib/installPlan.py
-  VCMSlicerLib/installation.py
-  VCMSlicerLib/job.py
-  VCMSlicerLib/jobState.py
-  VCMSlicerLib/jobs.py
-  VCMSlicerLib/labelVolume.py
+  VCMSlicerLib/engine/__init__.py
+  VCMSlicerLib/engine/job.py
+  VCMSlicerLib/engine/jobState.py
+  VCMSlicerLib/engine/jobs.py
+  VCMSlicerLib/engine/processTree.py
+  VCMSlicerLib/engine/runFolder.py
+  VCMSlicerLib/engine/startWorker.py
+  VCMSlicerLib/engine/watchdog.py
+  VCMSlicerLib/engine/workerClient.py
+  VCMSlicerLib/engine/workerCommand.py
+  VCMSlicerLib/engine/workerConnection.py
+  VCMSlicerLib/engine/workerLog.py
+  VCMSlicerLib/engine/workerProcess.py
+  VCMSlicerLib/install/__init__.py
+  VCMSlicerLib/install/commandSequence.py
+  VCMSlicerLib/install/environment.py
+  VCMSlicerLib/install/installPlan.py
+  VCMSlicerLib/install/installation.py
+  VCMSlicerLib/install/nvidiaCards.py
+  VCMSlicerLib/install/packageFolder.py
+  VCMSlicerLib/install/torchBuild.py
+  VCMSlicerLib/install/userFolders.py
   VCMSlicerLib/logicFacade.py
-  VCMSlicerLib/measuredSegmentation.py
-  VCMSlicerLib/modelDownload.py
-  VCMSlicerLib/niftiFile.py
-  VCMSlicerLib/nvidiaCards.py
-  VCMSlicerLib/observers.py
-  VCMSlicerLib/overlay.py
-  VCMSlicerLib/packCatalogue.py
-  VCMSlicerLib/packInfo.py
-  VCMSlicerLib/packOffers.py
-  VCMSlicerLib/packageFolder.py
+  VCMSlicerLib/models/__init__.py
+  VCMSlicerLib/models/modelDownload.py
+  VCMSlicerLib/models/packCatalogue.py
+  VCMSlicerLib/models/packInfo.py
+  VCMSlicerLib/models/packOffers.py
   VCMSlicerLib/panels/__init__.py
   VCMSlicerLib/panels/conditionRow.py
   VCMSlicerLib/panels/conditionsPanel.py
   VCMSlicerLib/panels/context.py
+  VCMSlicerLib/panels/dialogs/__init__.py
+  VCMSlicerLib/panels/dialogs/getModelDialog.py
+  VCMSlicerLib/panels/dialogs/menus.py
+  VCMSlicerLib/panels/dialogs/nameDialog.py
+  VCMSlicerLib/panels/dialogs/scrollingPart.py
+  VCMSlicerLib/panels/dialogs/skullDialog.py
   VCMSlicerLib/panels/downloadPanel.py
   VCMSlicerLib/panels/editorPanel.py
   VCMSlicerLib/panels/errands.py
   VCMSlicerLib/panels/generatePanel.py
-  VCMSlicerLib/panels/getModelDialog.py
-  VCMSlicerLib/panels/menus.py
   VCMSlicerLib/panels/modelPanel.py
-  VCMSlicerLib/panels/nameDialog.py
   VCMSlicerLib/panels/panel.py
   VCMSlicerLib/panels/registrationPanel.py
-  VCMSlicerLib/panels/resultDetails.py
-  VCMSlicerLib/panels/resultsPanel.py
+  VCMSlicerLib/panels/results/__init__.py
+  VCMSlicerLib/panels/results/resultDetails.py
+  VCMSlicerLib/panels/results/resultsPanel.py
+  VCMSlicerLib/panels/results/scoreTables.py
   VCMSlicerLib/panels/samplingPanel.py
-  VCMSlicerLib/panels/scoreTables.py
-  VCMSlicerLib/panels/scrollingPart.py
-  VCMSlicerLib/panels/skullDialog.py
   VCMSlicerLib/panels/subjectPanel.py
-  VCMSlicerLib/parameters.py
   VCMSlicerLib/preflight.py
   VCMSlicerLib/problems.py
-  VCMSlicerLib/processTree.py
-  VCMSlicerLib/resultImport.py
-  VCMSlicerLib/resultRemoval.py
-  VCMSlicerLib/results.py
-  VCMSlicerLib/runFolder.py
-  VCMSlicerLib/sampleData.py
-  VCMSlicerLib/scanRegistration.py
-  VCMSlicerLib/scene.py
-  VCMSlicerLib/scoreCharts.py
-  VCMSlicerLib/scoreNodes.py
-  VCMSlicerLib/sliceViews.py
-  VCMSlicerLib/startPoints.py
-  VCMSlicerLib/startWorker.py
-  VCMSlicerLib/torchBuild.py
-  VCMSlicerLib/userFolders.py
-  VCMSlicerLib/watchdog.py
-  VCMSlicerLib/workerClient.py
-  VCMSlicerLib/workerCommand.py
-  VCMSlicerLib/workerConnection.py
-  VCMSlicerLib/workerLog.py
-  VCMSlicerLib/workerProcess.py
-  VCMSlicerLib/worldImages.py
+  VCMSlicerLib/results/__init__.py
+  VCMSlicerLib/results/belongings.py
+  VCMSlicerLib/results/comparison.py
+  VCMSlicerLib/results/dicomExport.py
+  VCMSlicerLib/results/formingImage.py
+  VCMSlicerLib/results/measuredSegmentation.py
+  VCMSlicerLib/results/overlay.py
+  VCMSlicerLib/results/resultImport.py
+  VCMSlicerLib/results/resultRemoval.py
+  VCMSlicerLib/results/results.py
+  VCMSlicerLib/results/scoreCharts.py
+  VCMSlicerLib/results/scoreNodes.py
+  VCMSlicerLib/scene/__init__.py
+  VCMSlicerLib/scene/niftiFile.py
+  VCMSlicerLib/scene/observers.py
+  VCMSlicerLib/scene/parameters.py
+  VCMSlicerLib/scene/sampleData.py
+  VCMSlicerLib/scene/scene.py
+  VCMSlicerLib/scene/sliceViews.py
+  VCMSlicerLib/scene/worldImages.py
   vcm/__init__.py
-  vcm/atomic_files.py
-  vcm/attributes.py
-  vcm/backbones/__init__.py
-  vcm/backbones/autoencoders.py
-  vcm/backbones/backbone.py
-  vcm/backbones/brain_hole.py
-  vcm/backbones/latent_diffusion.py
-  vcm/backbones/latents.py
-  vcm/backbones/local_autoencoder.py
-  vcm/backbones/noise_levels.py
-  vcm/backbones/published.py
-  vcm/backbones/schedule.py
-  vcm/backbones/slab_decoding.py
-  vcm/conditions.py
-  vcm/controls/__init__.py
-  vcm/controls/condition_encoder.py
-  vcm/controls/control.py
-  vcm/controls/folding.py
-  vcm/controls/patch_encoder.py
-  vcm/controls/patch_network.py
-  vcm/controls/published.py
-  vcm/controls/vcm_control.py
-  vcm/controls/vcm_networks.py
-  vcm/csv_tables.py
-  vcm/doctor/__init__.py
-  vcm/doctor/examination.py
-  vcm/doctor/intensities.py
-  vcm/doctor/labels.py
-  vcm/doctor/notebook.py
-  vcm/doctor/place.py
-  vcm/doctor/pose.py
-  vcm/doctor/regions.py
-  vcm/doctor/structures.py
-  vcm/errors.py
-  vcm/failures.py
-  vcm/findings.py
-  vcm/generate.py
-  vcm/grid.py
-  vcm/job.py
+  vcm/anatomy/__init__.py
+  vcm/anatomy/brain_hole.py
+  vcm/conditions/__init__.py
+  vcm/conditions/attributes.py
+  vcm/conditions/condition.py
+  vcm/conditions/doctor/__init__.py
+  vcm/conditions/doctor/examination.py
+  vcm/conditions/doctor/intensities.py
+  vcm/conditions/doctor/labels.py
+  vcm/conditions/doctor/notebook.py
+  vcm/conditions/doctor/place.py
+  vcm/conditions/doctor/pose.py
+  vcm/conditions/doctor/regions.py
+  vcm/conditions/doctor/structures.py
+  vcm/core/__init__.py
+  vcm/core/csv_tables.py
+  vcm/core/disk.py
+  vcm/core/errors.py
+  vcm/core/findings.py
+  vcm/core/grid.py
+  vcm/core/hashing.py
+  vcm/core/plain_text.py
+  vcm/core/progress.py
+  vcm/core/reading.py
+  vcm/core/volume.py
   vcm/judging/__init__.py
   vcm/judging/alignment.py
   vcm/judging/mean_interval.py
@@ -126,15 +120,37 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/judging/segmentation.py
   vcm/judging/surface_distances.py
   vcm/judging/synthseg.py
-  vcm/loading.py
   vcm/machine/__init__.py
   vcm/machine/local_device.py
-  vcm/machine/memory_plan.py
   vcm/machine/runtime.py
+  vcm/models/__init__.py
+  vcm/models/backbones/__init__.py
+  vcm/models/backbones/autoencoders.py
+  vcm/models/backbones/backbone.py
+  vcm/models/backbones/latent_diffusion.py
+  vcm/models/backbones/latents.py
+  vcm/models/backbones/local_autoencoder.py
+  vcm/models/backbones/published.py
+  vcm/models/backbones/slab_decoding.py
+  vcm/models/controls/__init__.py
+  vcm/models/controls/condition_encoder.py
+  vcm/models/controls/control.py
+  vcm/models/controls/folding.py
+  vcm/models/controls/patch_encoder.py
+  vcm/models/controls/patch_network.py
+  vcm/models/controls/published.py
+  vcm/models/controls/vcm_control.py
+  vcm/models/controls/vcm_networks.py
+  vcm/models/loading.py
+  vcm/models/noise_levels.py
+  vcm/models/preparers.py
+  vcm/models/schedule.py
   vcm/outputs/__init__.py
+  vcm/outputs/atomic_files.py
   vcm/outputs/claims.py
   vcm/outputs/folder_lock.py
   vcm/outputs/record.py
+  vcm/outputs/sealed_json.py
   vcm/outputs/swapped_folders.py
   vcm/packs/__init__.py
   vcm/packs/acquiring.py
@@ -142,9 +158,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/packs/catalogue.py
   vcm/packs/checkpoints.py
   vcm/packs/connection.py
-  vcm/packs/disk.py
   vcm/packs/download.py
-  vcm/packs/hashing.py
   vcm/packs/importing.py
   vcm/packs/installation.py
   vcm/packs/manifest.py
@@ -152,27 +166,13 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/packs/schema.py
   vcm/packs/signing.py
   vcm/packs/store.py
-  vcm/pictures/__init__.py
-  vcm/pictures/case_sheet.py
-  vcm/pictures/chart.py
-  vcm/pictures/evaluation_charts.py
-  vcm/pictures/learning_curves.py
-  vcm/pictures/lettering.py
-  vcm/pictures/montage.py
-  vcm/pictures/montage_columns.py
-  vcm/pictures/planes.py
-  vcm/pictures/registration_sheet.py
-  vcm/pictures/score_table.py
-  vcm/pictures/slice_pictures.py
-  vcm/plain_text.py
-  vcm/progress.py
   vcm/protocol/__init__.py
   vcm/protocol/answers.py
+  vcm/protocol/failures.py
   vcm/protocol/fields.py
   vcm/protocol/lines.py
   vcm/protocol/message.py
   vcm/protocol/requests.py
-  vcm/reading.py
   vcm/registration/__init__.py
   vcm/registration/likeness.py
   vcm/registration/optimising.py
@@ -181,31 +181,45 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/registration/scan.py
   vcm/registration/search.py
   vcm/registration/transform_file.py
-  vcm/report.py
+  vcm/reporting/__init__.py
+  vcm/reporting/case_sheet.py
+  vcm/reporting/chart.py
+  vcm/reporting/evaluation_charts.py
+  vcm/reporting/learning_curves.py
+  vcm/reporting/lettering.py
+  vcm/reporting/montage.py
+  vcm/reporting/montage_columns.py
+  vcm/reporting/planes.py
+  vcm/reporting/registration_sheet.py
+  vcm/reporting/report.py
+  vcm/reporting/score_table.py
+  vcm/reporting/slice_pictures.py
   vcm/runs/__init__.py
-  vcm/runs/batch_folder.py
-  vcm/runs/batch_run.py
-  vcm/runs/batch_summary.py
-  vcm/runs/case_table.py
+  vcm/runs/batches/__init__.py
+  vcm/runs/batches/case_table.py
+  vcm/runs/batches/folder.py
+  vcm/runs/batches/local_jobs.py
+  vcm/runs/batches/other_ranks.py
+  vcm/runs/batches/run.py
+  vcm/runs/batches/shards.py
+  vcm/runs/batches/summary.py
   vcm/runs/choice.py
   vcm/runs/condition_text.py
-  vcm/runs/local_jobs.py
-  vcm/runs/other_ranks.py
+  vcm/runs/job.py
   vcm/runs/record.py
   vcm/runs/registering.py
   vcm/runs/request_hash.py
   vcm/runs/results_folder.py
   vcm/runs/run.py
-  vcm/runs/shards.py
   vcm/runs/warm_models.py
   vcm/sampling/__init__.py
   vcm/sampling/cuda_graph.py
+  vcm/sampling/generator.py
   vcm/sampling/guidance.py
   vcm/sampling/image_matching.py
+  vcm/sampling/memory_plan.py
   vcm/sampling/noise_file.py
   vcm/sampling/samplers.py
-  vcm/sealed_json.py
-  vcm/volume.py
   vcm/volumes/__init__.py
   vcm/volumes/image_refusals.py
   vcm/volumes/label_values.py

@@ -18,12 +18,12 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleWidget,
 )
 from slicer.util import VTKObservationMixin
-from VCMSlicerLib.environment import Environment
+from VCMSlicerLib.engine.workerClient import WorkerClient
+from VCMSlicerLib.install.environment import Environment
 from VCMSlicerLib.logicFacade import LogicFacade
-from VCMSlicerLib.parameters import VCMParameters
-from VCMSlicerLib.resultRemoval import removeLeftBehind
-from VCMSlicerLib.results import ROLE, Results
-from VCMSlicerLib.workerClient import WorkerClient
+from VCMSlicerLib.results.resultRemoval import removeLeftBehind
+from VCMSlicerLib.results.results import ROLE, Results
+from VCMSlicerLib.scene.parameters import VCMParameters
 
 DOCUMENTATION = "https://github.com/ACCOUNT-TO-BE-SET/SlicerBrainMRISynthesis/blob/main/docs/slicer.md"
 MENU = Path(__file__).parent / "VCMSlicerLib" / "VCMSlicerSubjectHierarchyPlugin.py"
@@ -170,11 +170,11 @@ class VCMSlicerTest(ScriptedLoadableModuleTest):
         self.test_aBlankLiesOnTheModelsGrid()
 
     def test_theDemoCaseIsUsableForTheModelThatShips(self) -> None:
-        from VCMSlicerLib.conditionCheck import check
-        from VCMSlicerLib.conditionSource import ConditionChoice
-        from VCMSlicerLib.packCatalogue import findPack
-        from VCMSlicerLib.packInfo import ClassInfo, ConditionInfo
-        from VCMSlicerLib.startPoints import demoCase
+        from VCMSlicerLib.conditions.conditionCheck import check
+        from VCMSlicerLib.conditions.conditionSource import ConditionChoice
+        from VCMSlicerLib.conditions.startPoints import demoCase
+        from VCMSlicerLib.models.packCatalogue import findPack
+        from VCMSlicerLib.models.packInfo import ClassInfo, ConditionInfo
 
         point = demoCase()
         segment = point.segmentation.GetSegmentation().GetNthSegmentID(0)
@@ -185,8 +185,8 @@ class VCMSlicerTest(ScriptedLoadableModuleTest):
         self.assertEqual(found.lostVoxels, 0)
 
     def test_aBlankLiesOnTheModelsGrid(self) -> None:
-        from VCMSlicerLib.packCatalogue import findPack
-        from VCMSlicerLib.startPoints import blank
+        from VCMSlicerLib.conditions.startPoints import blank
+        from VCMSlicerLib.models.packCatalogue import findPack
 
         grid = findPack("brainldm-mini").grid
         point = blank(grid.shape, grid.affine, ["ventricles"])
@@ -196,6 +196,6 @@ class VCMSlicerTest(ScriptedLoadableModuleTest):
 
 def registerSampleData() -> None:
     """Offer the demo in Slicer's Sample Data module."""
-    from VCMSlicerLib import sampleData
+    from VCMSlicerLib.scene.scene import sampleData
 
     sampleData.register()

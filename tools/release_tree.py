@@ -96,7 +96,7 @@ def _check_out(repository: Path, out: Path) -> None:
 def _take_out(out: Path, name: str, assets_folder: Path) -> Asset:
     sys.path.insert(0, str(ROOT / "VCMSlicer"))
     from vcm.packs.archive import archive_pack
-    from vcm.packs.manifest import BackboneManifest, read_manifest
+    from vcm.packs.manifest import ControlManifest, read_manifest
 
     folder = out / EMBEDDED / name
     manifest = read_manifest(folder)
@@ -107,14 +107,13 @@ def _take_out(out: Path, name: str, assets_folder: Path) -> Asset:
     version = tomllib.loads((out / "pyproject.toml").read_text("utf-8"))["project"]["version"]
     asset = Asset(name, file, f"{address}/releases/download/v{version}/{file.name}")
 
-    backbone = isinstance(manifest, BackboneManifest)
     licence = manifest.licence
     entry = {
         "name": name,
         "title": manifest.title,
         "description": manifest.description or manifest.title,
-        "kind": "backbone" if backbone else "control",
-        **({} if backbone else {"backbone": manifest.backbone.name}),
+        "kind": manifest.kind,
+        **({"backbone": manifest.backbone.name} if isinstance(manifest, ControlManifest) else {}),
         "automatic": True,
         "page": f"{address}/releases",
         "licence": {

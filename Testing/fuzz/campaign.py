@@ -17,7 +17,14 @@ DRIVERS = ("images", "options", "packs", "worker", "faults", "batches", "privacy
 SHARE = dict(zip(DRIVERS, (30, 22, 10, 20, 3, 10, 1, 4), strict=True))
 """Of a hundred cases; a driver whose cases are whole processes has fewer."""
 
-PRELOADED = ("vcm.cli", "vcm.generate", "vcm.runs.run", "vcm.runs.batch_run", "vcm.loading", "vcm.doctor")
+PRELOADED = (
+    "vcm.cli",
+    "vcm.sampling.generator",
+    "vcm.runs.run",
+    "vcm.runs.batches.run",
+    "vcm.models.loading",
+    "vcm.conditions.doctor",
+)
 
 
 class Campaign:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from vcm.grid import Grid
-from vcm.volume import Volume
+from vcm.core.grid import Grid
+from vcm.core.volume import Volume
 from vcm.volumes.volume_files import write_volume
 
 PACKS = Path(__file__).parents[1] / "packs"

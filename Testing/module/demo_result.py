@@ -23,7 +23,7 @@ IMAGES = ("sample-0.nii.gz", "uncontrolled-0.nii.gz")
 
 def main() -> None:
     """Generate it and put the files in place."""
-    from vcm.job import ConditionFile, GenerateJob
+    from vcm.runs.job import ConditionFile, GenerateJob
     from vcm.runs.run import run_generate
 
     with tempfile.TemporaryDirectory() as folder:

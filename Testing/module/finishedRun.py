@@ -15,7 +15,7 @@ from vcm.protocol import (
     ImageScore,
     Label,
 )
-from VCMSlicerLib.niftiFile import WorldImage, writeNifti
+from VCMSlicerLib.scene.niftiFile import WorldImage, writeNifti
 
 SHAPE = (20, 26, 16)
 """k, j, i"""

@@ -109,7 +109,7 @@ def inWorldOrder(node: Any) -> np.ndarray:
 @pytest.fixture(scope="session")
 def tinyPacks(tmp_path_factory) -> Path:
     """A folder with a backbone and a control of random weights."""
-    sys.path.append(str(TESTING / "engine"))
+    sys.path.append(str(TESTING / "engine" / "support"))
     import tiny
 
     folder = tmp_path_factory.mktemp("tiny") / "packs"

@@ -12,8 +12,8 @@ ROOT = Path(__file__).resolve().parents[2]
 MODULE = ROOT / "VCMSlicer"
 LIST = MODULE / "Files.cmake"
 NOT_PACKAGED = re.compile(r"(^|/)(__pycache__|\.|CMakeLists\.txt$|Files\.cmake$)|\.egg-info/|\.pyc$|\.part$")
-# What the module's worker never imports: training, evaluation, benchmarks and the command line come with `pip install`.
-NOT_FOR_THE_MODULE = re.compile(r"vcm/((training|evaluation|benchmark|cli)/|(__main__|demo_case)\.py$)")
+# What the module's worker never imports: training, evaluation, cohorts and the command line come with `pip install`.
+NOT_FOR_THE_MODULE = re.compile(r"vcm/((training|teach|cohort|evaluation|cli)/|__main__\.py$)")
 
 
 def scripts() -> list[str]:

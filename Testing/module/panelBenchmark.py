@@ -21,7 +21,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-sys.path[:0] = [str(HERE), str(HERE.parent / "harness"), str(HERE.parent / "engine"), str(ROOT / "VCMSlicer")]
+SUPPORT = HERE.parent / "engine" / "support"
+sys.path[:0] = [str(HERE), str(HERE.parent / "harness"), str(SUPPORT), str(ROOT / "VCMSlicer")]
 ROUNDS = 3
 PATIENCE = 900
 MOST_MS, MOST_ADDED_S = 50, 0.3
@@ -118,7 +119,7 @@ def fineTemplate(opened: object) -> object:
     """The average head's structures on voxels of 1 mm, as one would draw them on a scan."""
     import numpy as np
     import slicer
-    from VCMSlicerLib.startPoints import StartPoint, newSegmentation, template
+    from VCMSlicerLib.conditions.startPoints import StartPoint, newSegmentation, template
 
     coarse = template(opened.panel.conditions.conditions())
     matrix = slicer.util.vtkMatrixFromArray(np.diag([1.0, 1, 1, 1]))

@@ -39,7 +39,7 @@ SEGMENTER = {
 
 def writeSeveralControls(tiny: Path, folder: Path) -> Path:
     """The tiny model of `tiny` with more controls, in a new packs' folder."""
-    sys.path.append(str(TESTING / "engine"))
+    sys.path.append(str(TESTING / "engine" / "support"))
     import torch
     from monai.networks.nets import UNet
     from safetensors.torch import save_file
@@ -73,8 +73,8 @@ def _writeControl(home: Path, title: str, conditions: list[dict], denoiser: str)
     import tiny
     import torch
     from safetensors.torch import save_file
-    from vcm.conditions import ConditionSpec
-    from vcm.loading import build_control
+    from vcm.conditions.condition import ConditionSpec
+    from vcm.models.loading import build_control
     from vcm.packs.manifest import write_manifest
 
     home.mkdir()

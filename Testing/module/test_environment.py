@@ -14,14 +14,14 @@ import stubWheels
 from logicSetup import waitUntil
 from opened import home  # noqa: F401
 from vcm.protocol import Device, Machine
-from VCMSlicerLib import installation, installPlan, packageFolder
-from VCMSlicerLib.commandSequence import CommandSequence, SequenceEnd, Step
 from VCMSlicerLib.diagnosticBundle import known, writeBundle
-from VCMSlicerLib.environment import Environment
-from VCMSlicerLib.installPlan import APPLE, CPU, NVIDIA
-from VCMSlicerLib.jobs import Failure, JobState, WorkerClient
-from VCMSlicerLib.jobState import NO_ENVIRONMENT
-from VCMSlicerLib.packCatalogue import findPack
+from VCMSlicerLib.engine.jobs import Failure, JobState, WorkerClient
+from VCMSlicerLib.engine.jobState import NO_ENVIRONMENT
+from VCMSlicerLib.install import installation, installPlan, packageFolder
+from VCMSlicerLib.install.commandSequence import CommandSequence, SequenceEnd, Step
+from VCMSlicerLib.install.environment import Environment
+from VCMSlicerLib.install.installPlan import APPLE, CPU, NVIDIA
+from VCMSlicerLib.models.packCatalogue import findPack
 from VCMSlicerLib.preflight import Level, worst
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -267,7 +267,7 @@ def test_the_check_names_a_missing_package_and_one_from_elsewhere(installed, tmp
 
 def test_a_worker_with_the_wrong_packages_says_so_and_the_client_hears_it(environment, tmp_path):
     (tmp_path / "empty").mkdir()
-    from VCMSlicerLib.workerCommand import WorkerCommand
+    from VCMSlicerLib.engine.workerCommand import WorkerCommand
 
     command = WorkerCommand(sys.executable, (str(START_WORKER), "--packages", str(tmp_path / "empty")))
     client = WorkerClient(lambda: command)

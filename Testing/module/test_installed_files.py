@@ -64,7 +64,7 @@ def test_the_worker_generates_from_the_installed_files_alone(installed, tmp_path
     assert (tmp_path / "labels.nii.gz").is_file() and (tmp_path / "out" / "montage.png").is_file()
 
 
-def test_training_evaluation_and_benchmarks_are_not_installed(installed):
+def test_training_evaluation_and_cohorts_are_not_installed(installed):
     found = {path.name for path in (installed / "vcm").iterdir()}
     assert {"worker", "packs", "sampling", "protocol"} <= found
-    assert not found & {"training", "evaluation", "benchmark", "cli", "__main__.py"}
+    assert not found & {"training", "teach", "cohort", "evaluation", "cli", "__main__.py"}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import qt
 from logicSetup import FAKE_WORKER, Gaps, let, waitUntil
-from vcm.errors import VcmError
+from vcm.core.errors import VcmError
 from vcm.protocol import (
     Cancelled,
     ConditionInput,
@@ -25,8 +25,8 @@ from vcm.protocol import (
     Segment,
     Segmented,
 )
-from VCMSlicerLib.jobs import Failure, JobState, WorkerClient, WorkerCommand
-from VCMSlicerLib.jobState import (
+from VCMSlicerLib.engine.jobs import Failure, JobState, WorkerClient, WorkerCommand
+from VCMSlicerLib.engine.jobState import (
     IMPORT_FAILED,
     NO_ENVIRONMENT,
     WORKER_CRASHED,
@@ -36,8 +36,8 @@ from VCMSlicerLib.jobState import (
     WORKER_SILENT,
     WORKER_VERSION,
 )
-from VCMSlicerLib.processTree import endTree, treeOf
-from VCMSlicerLib.watchdog import Patience
+from VCMSlicerLib.engine.processTree import endTree, treeOf
+from VCMSlicerLib.engine.watchdog import Patience
 
 IMPATIENCE = Patience(cancel=1.0, hello=1.5, ready=1.5, quiet=0.5, pong=1.0)
 

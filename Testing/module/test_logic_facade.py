@@ -22,15 +22,15 @@ from logicSetup import (
     worldPoints,
 )
 from opened import home, tinyPacks  # noqa: F401
-from vcm.errors import VcmError
+from vcm.core.errors import VcmError
 from vcm.protocol import Accepted, Examined, Generate, Generated
 from vcm.volumes.volume_files import read_volume
-from VCMSlicerLib.conditionSource import ConditionChoice
-from VCMSlicerLib.jobs import JobCancelled, JobFailed, JobState, WorkerClient, WorkerCommand
-from VCMSlicerLib.jobState import IMPORT_FAILED
+from VCMSlicerLib.conditions.conditionSource import ConditionChoice
+from VCMSlicerLib.engine.jobs import JobCancelled, JobFailed, JobState, WorkerClient, WorkerCommand
+from VCMSlicerLib.engine.jobState import IMPORT_FAILED
 from VCMSlicerLib.logicFacade import LogicFacade
-from VCMSlicerLib.niftiFile import WorldImage, writeNifti
-from VCMSlicerLib.packCatalogue import findPack
+from VCMSlicerLib.models.packCatalogue import findPack
+from VCMSlicerLib.scene.niftiFile import WorldImage, writeNifti
 
 pytestmark = pytest.mark.usefixtures("scene")
 START_WORKER = Path(__file__).resolve().parents[2] / "VCMSlicer" / "VCMSlicerLib" / "startWorker.py"
@@ -156,8 +156,8 @@ def test_the_panel_is_never_held_up_while_a_job_runs_and_ends(makeLogic):
 
 def test_large_images_are_read_in_pieces(fakeLogic, tmp_path, monkeypatch):
     """160 × 224 × 160 voxels take Slicer's reader a third of a second; nobody should wait for that at a stretch."""
-    from VCMSlicerLib.resultImport import Preloading
-    from VCMSlicerLib.scene import importVolume
+    from VCMSlicerLib.results.resultImport import Preloading
+    from VCMSlicerLib.scene.scene import importVolume
 
     array = np.random.default_rng(0).random((160, 224, 160), np.float32)
     path = writeNifti(tmp_path / "large.nii.gz", WorldImage(array, np.diag([-1.0, 1, 1, 1])))

@@ -13,12 +13,12 @@ import slicer
 from logicSetup import FAKE_WORKER
 from opened import home, opened, tinyPacks  # noqa: F401
 from slicerStandIn.testing.eventLoop import processEvents, waitUntil
-from VCMSlicerLib.job import Job
-from VCMSlicerLib.niftiFile import WorldImage
-from VCMSlicerLib.resultImport import Preloading
-from VCMSlicerLib.results import DIFFERENCE_REFERENCE, TWIN_REFERENCE
-from VCMSlicerLib.workerCommand import WorkerCommand
-from VCMSlicerLib.workerProcess import WorkerProcess
+from VCMSlicerLib.engine.job import Job
+from VCMSlicerLib.engine.workerCommand import WorkerCommand
+from VCMSlicerLib.engine.workerProcess import WorkerProcess
+from VCMSlicerLib.results.resultImport import Preloading
+from VCMSlicerLib.results.results import DIFFERENCE_REFERENCE, TWIN_REFERENCE
+from VCMSlicerLib.scene.niftiFile import WorldImage
 
 GENERATES = 20
 

@@ -10,9 +10,9 @@ from vcm.packs.store import default_backbone, packs_folder
 from vcm.protocol import ListPacks
 from vcm.runs.choice import choose_packs
 from vcm.worker.survey import survey_packs
-from VCMSlicerLib import userFolders
-from VCMSlicerLib.packCatalogue import DEFAULT_PACK, findPack, listPacks
-from VCMSlicerLib.packInfo import AVAILABLE, BROKEN, READY, AttributeInfo, ConditionInfo, ControlInfo, PackInfo
+from VCMSlicerLib.install import userFolders
+from VCMSlicerLib.models.packCatalogue import DEFAULT_PACK, findPack, listPacks
+from VCMSlicerLib.models.packInfo import AVAILABLE, BROKEN, READY, AttributeInfo, ConditionInfo, ControlInfo, PackInfo
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ def test_the_lists_hold_what_a_user_would_miss():
     for needed in (
         "VCMSlicer.py",
         "VCMSlicerLib/panels/panel.py",
-        "VCMSlicerLib/startWorker.py",
+        "VCMSlicerLib/engine/startWorker.py",
         "vcm/worker/__main__.py",
         "vcm/packs/embedded/brainldm-mini/denoiser.safetensors",
         "vcm/packs/manifest.schema.json",

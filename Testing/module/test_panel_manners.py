@@ -5,7 +5,7 @@ import pytest
 import slicer
 from opened import MODULE, home, opened, tinyPacks  # noqa: F401
 from slicerStandIn.testing.eventLoop import processEvents
-from VCMSlicerLib.jobState import Failure
+from VCMSlicerLib.engine.jobState import Failure
 from VCMSlicerLib.panels.editorPanel import editorNode
 
 NONE = slicer.vtkMRMLSegmentEditorNode.OverwriteNone
@@ -93,7 +93,7 @@ def test_start_points_are_no_files_of_the_users(opened):  # noqa: F811
 
 
 def test_the_average_head_lies_as_slicer_reads_its_file(scene):
-    from VCMSlicerLib.startPoints import TEMPLATE_HEAD, TEMPLATE_LABELS, template
+    from VCMSlicerLib.conditions.startPoints import TEMPLATE_HEAD, TEMPLATE_LABELS, template
 
     point, expected = template(), slicer.util.loadVolume(str(TEMPLATE_HEAD))
     labels = slicer.util.loadLabelVolume(str(TEMPLATE_LABELS))
@@ -157,7 +157,7 @@ def skullDialogs():
 @pytest.mark.parametrize("first, second", [("a.nrrd", "b.nii.gz"), ("a.nii", "b.nrrd"), ("head", "head.v2")])
 def test_each_export_has_the_format_of_its_own_name(scene, tmp_path, first, second):
     from finishedRun import finishedRun
-    from VCMSlicerLib.results import Results
+    from VCMSlicerLib.results.results import Results
 
     (node,) = Results().add(*finishedRun(tmp_path))
     for name in (first, second):

@@ -6,10 +6,10 @@ import pytest
 import slicer
 from opened import MODULE, home, opened, openedPlain, tinyPacks  # noqa: F401
 from slicerStandIn.testing.eventLoop import processEvents
-from vcm.errors import Code
-from VCMSlicerLib.jobState import WORKER_CODES
-from VCMSlicerLib.parameters import Quality
+from vcm.core.errors import Code
+from VCMSlicerLib.engine.jobState import WORKER_CODES
 from VCMSlicerLib.problems import Remedy, buttonText, buttonToolTip, remedyOf
+from VCMSlicerLib.scene.parameters import Quality
 
 
 @pytest.mark.parametrize("code", [*(code.value for code in Code), *WORKER_CODES, "SOMETHING_NEW"])
@@ -75,7 +75,7 @@ def test_the_volume_follows_the_mask_until_it_is_set(opened):  # noqa: F811
 
 
 def test_choosing_a_source_switches_the_condition_on_and_finds_its_segment(opened):  # noqa: F811
-    from VCMSlicerLib.startPoints import template
+    from VCMSlicerLib.conditions.startPoints import template
 
     point = template()
     opened.row("ventricles").sourceBox.setCurrentNode(point.segmentation)
@@ -110,7 +110,7 @@ def test_removing_the_source_from_the_scene_is_noticed(opened):  # noqa: F811
 
 
 def test_preferences_belong_to_the_user_and_not_to_the_scene(opened):  # noqa: F811
-    from VCMSlicerLib.parameters import preference
+    from VCMSlicerLib.scene.parameters import preference
 
     box = opened.ui.deviceBox
     box.setCurrentIndex(box.findData("cpu"))
@@ -167,9 +167,9 @@ def test_the_modules_own_test_passes(loadModule, scene):
     "measured, shown, words", [(52.7, 52.7, "Follows"), (120.0, 101.0, "beyond"), (None, 51.0, "average")]
 )
 def test_a_volume_beyond_what_the_model_was_trained_with_is_told(measured, shown, words):
-    from VCMSlicerLib.packInfo import AttributeInfo
+    from VCMSlicerLib.models.packInfo import AttributeInfo
     from VCMSlicerLib.panels.subjectPanel import followed, originWords
-    from VCMSlicerLib.parameters import AttributeSetting
+    from VCMSlicerLib.scene.parameters import AttributeSetting
 
     info = AttributeInfo("ventricular_volume", "Ventricular volume", "ml", 1, 101, structures=(4,))
     assert followed(info, measured) == shown
@@ -189,7 +189,7 @@ def test_a_start_point_changes_no_segmentation_that_was_there(opened):  # noqa: 
 def test_the_skulls_image_is_made_of_a_t1w_and_a_brain_and_chosen(opened):  # noqa: F811
     import numpy as np
     import qt
-    from VCMSlicerLib.startPoints import template
+    from VCMSlicerLib.conditions.startPoints import template
 
     point = template()
     opened.row("skull").makeButton.click()

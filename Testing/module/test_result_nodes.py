@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import slicer
-from vcm.errors import VcmError
-from VCMSlicerLib.belongings import belongings
-from VCMSlicerLib.measuredSegmentation import ASKED_REFERENCE, MEASURED_REFERENCE, comparables
-from VCMSlicerLib.overlay import COLORS, OVERLAY_REFERENCE, Overlay, overlayOf
-from VCMSlicerLib.results import Results, row
-from VCMSlicerLib.scoreCharts import scoreCharts, showChart
-from VCMSlicerLib.scoreNodes import exportScores, scoreTable
-from VCMSlicerLib.worldImages import segmentsImage
+from vcm.core.errors import VcmError
+from VCMSlicerLib.results.belongings import belongings
+from VCMSlicerLib.results.measuredSegmentation import ASKED_REFERENCE, MEASURED_REFERENCE, comparables
+from VCMSlicerLib.results.overlay import COLORS, OVERLAY_REFERENCE, Overlay, overlayOf
+from VCMSlicerLib.results.results import Results, row
+from VCMSlicerLib.results.scoreCharts import scoreCharts, showChart
+from VCMSlicerLib.results.scoreNodes import exportScores, scoreTable
+from VCMSlicerLib.scene.worldImages import segmentsImage
 
 sys.path.append(str(Path(__file__).resolve().parent))
 from finishedRun import AFFINE, asked, finishedRun, measured, scores, ventriclesOverlap

@@ -10,12 +10,12 @@ import pydicom
 import pytest
 import slicer
 from vcm.protocol import AlignmentSummary, ClassScore, ConditionInput, Generate, Generated, GeneratedSample, ImageScore
-from VCMSlicerLib import dicomExport
-from VCMSlicerLib.comparison import LAYOUT_ID, Comparison, difference, differenceColors
-from VCMSlicerLib.conditionSource import ConditionChoice
-from VCMSlicerLib.niftiFile import WorldImage, writeNifti
-from VCMSlicerLib.resultRemoval import removeResult
-from VCMSlicerLib.results import Results, alignmentOf, conditionNodes, sidecarOf
+from VCMSlicerLib.conditions.conditionSource import ConditionChoice
+from VCMSlicerLib.results import dicomExport
+from VCMSlicerLib.results.comparison import LAYOUT_ID, Comparison, difference, differenceColors
+from VCMSlicerLib.results.resultRemoval import removeResult
+from VCMSlicerLib.results.results import Results, alignmentOf, conditionNodes, sidecarOf
+from VCMSlicerLib.scene.niftiFile import WorldImage, writeNifti
 
 sys.path.append(str(Path(__file__).resolve().parent))
 from finishedRun import finishedRun
@@ -102,7 +102,7 @@ def manyScores(dices):
 def test_many_structures_are_one_row_of_means_and_a_table_with_the_weakest_in_bold(scene, run, request_):
     from dataclasses import replace
 
-    from VCMSlicerLib.panels.scoreTables import sampleCells, sampleHeaders, structureCells, structureHeaders
+    from VCMSlicerLib.panels.results.scoreTables import sampleCells, sampleHeaders, structureCells, structureHeaders
 
     first = replace(
         run.samples[0], alignment=manyScores((0.9, 0.3, None)), uncontrolled_alignment=manyScores((0.6, 0.2, 0.1))

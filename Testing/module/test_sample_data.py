@@ -8,10 +8,10 @@ import SampleData
 import slicer
 from opened import home, opened, openedPlain, tinyPacks  # noqa: F401
 from slicerStandIn.testing.eventLoop import processEvents
-from VCMSlicerLib.measuredSegmentation import comparables
-from VCMSlicerLib.overlay import overlayOf, partVolumes
-from VCMSlicerLib.results import Results, alignmentOf, conditionNodes, sidecarOf
-from VCMSlicerLib.sampleData import DEMO_RESULT, register
+from VCMSlicerLib.results.measuredSegmentation import comparables
+from VCMSlicerLib.results.overlay import overlayOf, partVolumes
+from VCMSlicerLib.results.results import Results, alignmentOf, conditionNodes, sidecarOf
+from VCMSlicerLib.scene.sampleData import DEMO_RESULT, register
 
 
 @pytest.fixture

@@ -7,10 +7,8 @@ import vtk
 from logicSetup import obliqueScan, scan, transformNode, turned
 from vcm.registration.pose import Pose
 from vcm.registration.transform_file import write_transform
-from VCMSlicerLib.conditionSource import ConditionChoice, conditionImage
-from VCMSlicerLib.packInfo import ClassInfo, ConditionInfo
-from VCMSlicerLib.results import CONDITION_REFERENCE, TWIN_REFERENCE
-from VCMSlicerLib.scanRegistration import (
+from VCMSlicerLib.conditions.conditionSource import ConditionChoice, conditionImage
+from VCMSlicerLib.conditions.scanRegistration import (
     REGISTRATION_REFERENCE,
     RegistrationKeeper,
     accept,
@@ -23,7 +21,9 @@ from VCMSlicerLib.scanRegistration import (
     showOwnSlices,
     undo,
 )
-from VCMSlicerLib.worldImages import arrayFromMatrix, volumeImage
+from VCMSlicerLib.models.packInfo import ClassInfo, ConditionInfo
+from VCMSlicerLib.results.results import CONDITION_REFERENCE, TWIN_REFERENCE
+from VCMSlicerLib.scene.worldImages import arrayFromMatrix, volumeImage
 
 VENTRICLES = ConditionInfo("ventricles", "mask", (ClassInfo(1, "ventricles"),))
 
@@ -159,7 +159,7 @@ def test_slicer_reads_the_commands_transform_as_the_move_of_the_scan(tmp_path, e
 
 
 def test_a_transform_that_bends_space_is_refused_in_a_sentence():
-    from vcm.errors import VcmError
+    from vcm.core.errors import VcmError
 
     volume, _ = obliqueScan()
     bending = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTransformNode")

@@ -8,12 +8,12 @@ import pytest
 import slicer
 import vtk
 from logicSetup import turned
-from vcm.errors import VcmError
-from vcm.grid import Grid
-from vcm.volume import Volume
+from vcm.core.errors import VcmError
+from vcm.core.grid import Grid
+from vcm.core.volume import Volume
 from vcm.volumes.volume_files import read_volume, write_volume
-from VCMSlicerLib.niftiFile import TYPES, WorldImage, readNifti, readNiftiInPieces, writeNifti
-from VCMSlicerLib.scene import importVolume
+from VCMSlicerLib.scene.niftiFile import TYPES, WorldImage, readNifti, readNiftiInPieces, writeNifti
+from VCMSlicerLib.scene.scene import importVolume
 
 AFFINE = turned(0, 21) @ turned(2, 7) @ np.diag([-1.5, 0.75, 2.25, 1])
 AFFINE[:3, 3] = (12.5, -7.25, 33.0)

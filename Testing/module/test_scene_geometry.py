@@ -15,12 +15,12 @@ from logicSetup import (
     worldPoints,
 )
 from scipy.spatial import cKDTree
-from vcm.errors import VcmError
+from vcm.core.errors import VcmError
 from vcm.volumes.volume_files import read_volume
-from VCMSlicerLib.conditionCheck import check, countLostVoxels
-from VCMSlicerLib.conditionSource import ConditionChoice, exportCondition
-from VCMSlicerLib.packInfo import ClassInfo, ConditionInfo, GridInfo
-from VCMSlicerLib.worldImages import segmentsImage, volumeImage
+from VCMSlicerLib.conditions.conditionCheck import check, countLostVoxels
+from VCMSlicerLib.conditions.conditionSource import ConditionChoice, exportCondition
+from VCMSlicerLib.models.packInfo import ClassInfo, ConditionInfo, GridInfo
+from VCMSlicerLib.scene.worldImages import segmentsImage, volumeImage
 
 pytestmark = pytest.mark.usefixtures("scene")
 
@@ -179,7 +179,7 @@ def test_segments_drawn_on_different_voxels_come_together(tmp_path):
     node = segmentation(volume, one=one)
     node.GetSegmentation().AddEmptySegment("block", "block")
     labelmap = slicer.vtkOrientedImageData()
-    from VCMSlicerLib.worldImages import WorldImage, orientedImage
+    from VCMSlicerLib.scene.worldImages import WorldImage, orientedImage
 
     labelmap = orientedImage(WorldImage(block.astype(np.uint8), volumeImage(fine).ijkToRas))
     node.GetSegmentation().GetSegment("block").AddRepresentation("Binary labelmap", labelmap)
@@ -276,7 +276,7 @@ def test_what_lies_entirely_elsewhere_cannot_be_used():
 
 @pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
 def test_lost_voxels_are_counted_alike_along_the_axes_and_across_them(axes):
-    from VCMSlicerLib.niftiFile import WorldImage
+    from VCMSlicerLib.scene.niftiFile import WorldImage
 
     grid = GridInfo((9, 12, 10), ((-2, 0, 0, 9.0), (0, 2, 0, -11), (0, 0, 2, -7), (0, 0, 0, 1)))
     array = np.random.default_rng(4).integers(0, 2, (13, 17, 11), np.uint8)
@@ -294,7 +294,7 @@ def test_a_half_voxel_at_the_border_is_not_lost():
     grid = GridInfo((4, 5, 6), ((1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1)))
     array = np.ones((6, 5, 4), np.uint8)
     move = np.eye(4)
-    from VCMSlicerLib.niftiFile import WorldImage
+    from VCMSlicerLib.scene.niftiFile import WorldImage
 
     move[0, 3] = 0.49
     assert countLostVoxels(WorldImage(array, move), grid) == 0
@@ -365,7 +365,7 @@ def test_segments_of_a_label_map_are_told_by_terminology_before_their_names(tmp_
     node = segmentation(volume, a=letterF(volume), b=letterF(volume, at=(40, 50, 3)))
     first, second = (node.GetSegmentation().GetSegment(id) for id in "ab")
     first.SetName("Ventrikel")
-    from VCMSlicerLib.anatomy import setStructure
+    from VCMSlicerLib.conditions.anatomy import setStructure
 
     setStructure(first, "ventricles")
     second.SetName("Gray_Matter left")
@@ -379,7 +379,7 @@ def test_segments_of_a_label_map_are_told_by_terminology_before_their_names(tmp_
 
 
 def test_a_part_of_a_structure_is_that_structure_and_a_code_counts_more_than_a_name():
-    from VCMSlicerLib.anatomy import classOf, setStructure
+    from VCMSlicerLib.conditions.anatomy import classOf, setStructure
 
     tissues = ConditionInfo(
         "tissues", "labels", (ClassInfo(2, "grey matter"), ClassInfo(3, "deep grey matter"), ClassInfo(4, "ventricles"))
@@ -396,7 +396,7 @@ def test_a_part_of_a_structure_is_that_structure_and_a_code_counts_more_than_a_n
 
 
 def test_a_mask_is_put_together_from_its_parts_only_where_all_are_drawn():
-    from VCMSlicerLib.anatomy import matchingSegments
+    from VCMSlicerLib.conditions.anatomy import matchingSegments
 
     brain = ConditionInfo("brain", "mask", (ClassInfo(1, "brain", (1, 2), ("white matter", "grey matter")),))
     node = segmentation(obliqueScan()[0], White_matter=None)
@@ -434,9 +434,9 @@ def test_of_a_label_map_volume_with_several_values_one_is_chosen_for_a_mask(tmp_
 
 
 def test_a_label_map_volume_is_read_by_the_numbers_that_explain_most_of_it_as_the_engine_does(tmp_path):
-    from vcm.conditions import ConditionSpec
-    from vcm.doctor.examination import examine
-    from vcm.grid import Grid
+    from vcm.conditions.condition import ConditionSpec
+    from vcm.conditions.doctor.examination import examine
+    from vcm.core.grid import Grid
 
     classes = [
         {"value": 1, "name": "white", "segmenter": [2, 41]},
@@ -462,7 +462,7 @@ def test_a_label_map_volume_is_read_by_the_numbers_that_explain_most_of_it_as_th
 
 def test_the_values_of_a_label_map_volume_are_known_by_its_colours(tmp_path):
     from VCMSlicerLib.panels.conditionRow import bestSegment, segmentEntries
-    from VCMSlicerLib.parameters import ConditionSetting
+    from VCMSlicerLib.scene.parameters import ConditionSetting
 
     node = labelVolume(blocks(v1=50, v2=70))
     colors = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLColorTableNode")
@@ -479,7 +479,7 @@ def test_the_values_of_a_label_map_volume_are_known_by_its_colours(tmp_path):
 
 def test_an_unknown_condition_node_raises_in_words():
     with pytest.raises(VcmError, match="Nothing is chosen"):
-        from VCMSlicerLib.conditionSource import conditionImage
+        from VCMSlicerLib.conditions.conditionSource import conditionImage
 
         conditionImage(ConditionChoice("skull", kind="image"), SKULL)
 

@@ -162,7 +162,7 @@ def test_the_demo_case_completes_a_label_map_from_the_average_head(several):
 
 
 def test_a_t1w_is_segmented_into_what_the_control_takes(several):
-    from VCMSlicerLib.startPoints import TEMPLATE_HEAD
+    from VCMSlicerLib.conditions.startPoints import TEMPLATE_HEAD
 
     choose(several, "tiny-anatomy")
     head = slicer.util.loadVolume(str(TEMPLATE_HEAD))

@@ -6,7 +6,7 @@ import pytest
 import slicer
 from opened import MODULE, Opened, home, openedPlain  # noqa: F401
 from slicerStandIn.testing.eventLoop import processEvents, waitUntil
-from VCMSlicerLib.jobState import JobState
+from VCMSlicerLib.engine.jobState import JobState
 
 
 def test_without_an_environment_generate_says_so_and_set_up_shows_what_and_how_much_first(openedPlain, monkeypatch):  # noqa: F811
@@ -54,7 +54,7 @@ def test_without_internet_setting_up_ends_with_a_sentence_and_can_be_pressed_aga
 def withStubs(openedPlain, tmp_path, monkeypatch):  # noqa: F811
     """The panel with wheels that are set up in seconds; `started` hears of what Generate would do then."""
     import stubWheels
-    from VCMSlicerLib import installPlan, packageFolder
+    from VCMSlicerLib.install import installPlan, packageFolder
 
     monkeypatch.setattr(installPlan, "REQUIREMENTS", packageFolder.REQUIREMENTS)
     stubWheels.makeWheels(tmp_path / "wheels")

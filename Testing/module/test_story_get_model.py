@@ -9,12 +9,13 @@ from opened import MODULE, TESTING, _open
 from slicerStandIn.testing.eventLoop import processEvents, waitUntil
 from slicerStandIn.testing.mouse import click
 from vcm.protocol import Transfer
-from VCMSlicerLib import environment, packOffers
-from VCMSlicerLib.jobState import JobState
+from VCMSlicerLib.engine.jobState import JobState
+from VCMSlicerLib.install import environment
+from VCMSlicerLib.models import packOffers
 from VCMSlicerLib.panels.downloadPanel import transferWords
-from VCMSlicerLib.parameters import Quality
+from VCMSlicerLib.scene.parameters import Quality
 
-sys.path.append(str(TESTING / "engine"))
+sys.path.append(str(TESTING / "engine" / "support"))
 from file_server import serve_files
 from own_catalogue import write_catalogue
 from sample_packs import make_checkpoints
@@ -163,7 +164,7 @@ def test_without_a_connection_a_sentence_says_what_helps_in_the_panel(opened, si
 
 
 def test_without_room_on_the_disk_it_is_not_begun(opened, site, monkeypatch):
-    from VCMSlicerLib.panels import getModelDialog
+    from VCMSlicerLib.panels.dialogs import getModelDialog
 
     monkeypatch.setattr(getModelDialog, "freeBytes", lambda: 1000)
     window = askFor(opened)

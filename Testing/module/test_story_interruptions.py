@@ -8,8 +8,8 @@ import pytest
 import slicer
 from opened import home, opened, tinyPacks  # noqa: F401
 from slicerStandIn.testing.eventLoop import processEvents, waitUntil
-from VCMSlicerLib.jobState import JobState
-from VCMSlicerLib.parameters import Quality
+from VCMSlicerLib.engine.jobState import JobState
+from VCMSlicerLib.scene.parameters import Quality
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import vtk
 from logicSetup import FAKE_WORKER
 from opened import MODULE, Opened, home  # noqa: F401
 from slicerStandIn.testing.eventLoop import processEvents
-from VCMSlicerLib import environment
+from VCMSlicerLib.install import environment
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import numpy as np
 import slicer
 from opened import home, inWorldOrder, openedPlain  # noqa: F401
 from slicerStandIn.testing.eventLoop import processEvents, waitUntil
-from VCMSlicerLib.packCatalogue import DEFAULT_PACK
-from VCMSlicerLib.startPoints import TEMPLATE_HEAD
+from VCMSlicerLib.conditions.startPoints import TEMPLATE_HEAD
+from VCMSlicerLib.models.packCatalogue import DEFAULT_PACK
 
 
 def test_the_model_that_ships_makes_a_head_in_the_place_of_the_average_head(openedPlain):  # noqa: F811

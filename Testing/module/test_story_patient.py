@@ -8,11 +8,11 @@ import slicer
 from logicSetup import FAKE_WORKER, transformNode, turned
 from opened import home, openedPlain  # noqa: F401
 from slicerStandIn.testing.eventLoop import processEvents, waitUntil
-from VCMSlicerLib.parameters import ResultSpace
-from VCMSlicerLib.scanRegistration import registrationOf, registrations
-from VCMSlicerLib.startPoints import TEMPLATE_HEAD
-from VCMSlicerLib.workerCommand import WorkerCommand
-from VCMSlicerLib.worldImages import volumeImage
+from VCMSlicerLib.conditions.scanRegistration import registrationOf, registrations
+from VCMSlicerLib.conditions.startPoints import TEMPLATE_HEAD
+from VCMSlicerLib.engine.workerCommand import WorkerCommand
+from VCMSlicerLib.scene.parameters import ResultSpace
+from VCMSlicerLib.scene.worldImages import volumeImage
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ def test_a_saved_scene_remembers_the_registration_and_where_results_go(patient):
 
 
 def test_a_wrong_pose_offers_the_button_that_registers(patient, monkeypatch):
-    from vcm.findings import Finding, Level
+    from vcm.core.findings import Finding, Level
 
     volume = loaded()
     start(patient, volume)

@@ -5,7 +5,7 @@ import pytest
 import slicer
 from opened import home, inWorldOrder, opened, tinyPacks  # noqa: F401
 from slicerStandIn.testing.eventLoop import processEvents
-from VCMSlicerLib.parameters import AttributeSetting, Quality
+from VCMSlicerLib.scene.parameters import AttributeSetting, Quality
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", (TESTING.parent / "docs" / "slicer
 def tinyIsDefault(home, tinyPacks, monkeypatch, scene, loadModule):  # noqa: F811
     monkeypatch.setenv("VCM_PACKS", str(tinyPacks))
     loadModule(MODULE)
-    monkeypatch.setattr("VCMSlicerLib.givenInputs.DEFAULT_PACK", "tiny")
-    from VCMSlicerLib.environment import Environment
+    monkeypatch.setattr("VCMSlicerLib.conditions.givenInputs.DEFAULT_PACK", "tiny")
+    from VCMSlicerLib.install.environment import Environment
 
     monkeypatch.setattr(Environment, "interpreter", sys.executable)
 

@@ -6,10 +6,10 @@ import slicer
 from finishedRun import finishedRun
 from opened import home, opened, tinyPacks  # noqa: F401
 from slicerStandIn.testing.eventLoop import processEvents
-from VCMSlicerLib.comparison import Comparison, outline, putLooksBack
-from VCMSlicerLib.conditionSource import ConditionChoice
-from VCMSlicerLib.results import Results
-from VCMSlicerLib.sliceViews import isInView, showInSlices
+from VCMSlicerLib.conditions.conditionSource import ConditionChoice
+from VCMSlicerLib.results.comparison import Comparison, outline, putLooksBack
+from VCMSlicerLib.results.results import Results
+from VCMSlicerLib.scene.sliceViews import isInView, showInSlices
 
 PLACE = (-14.0, -23.0, 11.0)
 

@@ -9,12 +9,12 @@ import pytest
 import stubWheels
 from opened import home  # noqa: F401
 from test_environment import START_WORKER, environment, few, index, install, run, wheels  # noqa: F401
-from VCMSlicerLib import installPlan, torchBuild
-from VCMSlicerLib.installPlan import APPLE, CPU, NVIDIA, makePlan
-from VCMSlicerLib.nvidiaCards import NvidiaCards, findNvidiaCards
-from VCMSlicerLib.packageFolder import PackageFolder
+from VCMSlicerLib.install import installPlan, torchBuild
+from VCMSlicerLib.install.installPlan import APPLE, CPU, NVIDIA, makePlan
+from VCMSlicerLib.install.nvidiaCards import NvidiaCards, findNvidiaCards
+from VCMSlicerLib.install.packageFolder import PackageFolder
+from VCMSlicerLib.install.torchBuild import InstalledTorch, chooseBuild, installedTorch, whyNone
 from VCMSlicerLib.preflight import Level
-from VCMSlicerLib.torchBuild import InstalledTorch, chooseBuild, installedTorch, whyNone
 
 GTX_1080 = NvidiaCards(("GeForce GTX 1080",), (6, 1), (12, 4))
 RTX_4090 = NvidiaCards(("GeForce RTX 4090",), (8, 9), (12, 6))
@@ -167,7 +167,7 @@ def test_slicers_torch_is_used_and_only_the_rest_is_installed(environment, wheel
 
 
 def test_what_needs_torch_is_taken_without_it_where_slicers_is_used(environment, monkeypatch, tmp_path):  # noqa: F811
-    from VCMSlicerLib import packageFolder
+    from VCMSlicerLib.install import packageFolder
 
     monkeypatch.setattr(installPlan, "REQUIREMENTS", packageFolder.REQUIREMENTS)
     steps = environment.plan(shared=InstalledTorch("2.8.0", tmp_path)).resolve("python")

@@ -13,19 +13,26 @@ from typing import Any, Protocol
 import qt
 import slicer
 from slicer.i18n import tr as _
-from vcm.errors import Code, VcmError
+from vcm.core.errors import Code, VcmError
 from vcm.protocol import Examine, Generate, Generated, Register, Segment
 
-from VCMSlicerLib.conditionSource import ConditionChoice
-from VCMSlicerLib.givenInputs import Conditions, controlOf, exportChoices, readyPack, splitAttributes, usableChoices
-from VCMSlicerLib.job import Job
-from VCMSlicerLib.jobState import IMPORT_FAILED, Failure
-from VCMSlicerLib.packCatalogue import listPacks
-from VCMSlicerLib.packInfo import PackInfo
-from VCMSlicerLib.resultImport import Preloading, imagePaths
-from VCMSlicerLib.runFolder import RunFolder, keptRuns
-from VCMSlicerLib.scene import forgetPreloaded, importVolume
-from VCMSlicerLib.workerClient import WorkerClient
+from VCMSlicerLib.conditions.conditionSource import ConditionChoice
+from VCMSlicerLib.conditions.givenInputs import (
+    Conditions,
+    controlOf,
+    exportChoices,
+    readyPack,
+    splitAttributes,
+    usableChoices,
+)
+from VCMSlicerLib.engine.job import Job
+from VCMSlicerLib.engine.jobState import IMPORT_FAILED, Failure
+from VCMSlicerLib.engine.runFolder import RunFolder, keptRuns
+from VCMSlicerLib.engine.workerClient import WorkerClient
+from VCMSlicerLib.models.packCatalogue import listPacks
+from VCMSlicerLib.models.packInfo import PackInfo
+from VCMSlicerLib.results.resultImport import Preloading, imagePaths
+from VCMSlicerLib.scene.scene import forgetPreloaded, importVolume
 
 
 class ResultsLike(Protocol):

@@ -11,9 +11,9 @@ from pathlib import Path
 from slicer.i18n import tr as _
 from vcm.protocol import Device, Machine
 
-from VCMSlicerLib.installPlan import freeDisk
-from VCMSlicerLib.nvidiaCards import hasNvidiaDriver
-from VCMSlicerLib.packInfo import READY, PackInfo
+from VCMSlicerLib.install.installPlan import freeDisk
+from VCMSlicerLib.install.nvidiaCards import hasNvidiaDriver
+from VCMSlicerLib.models.packInfo import READY, PackInfo
 
 GIGABYTE = 1e9
 # Main parts of what a run needs: weights and PyTorch itself, and the decoder's activations a voxel of the model's grid

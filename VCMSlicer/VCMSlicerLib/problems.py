@@ -7,9 +7,9 @@ from enum import Enum
 from typing import Any
 
 from slicer.i18n import tr as _
-from vcm.errors import Code
+from vcm.core.errors import Code
 
-from VCMSlicerLib import jobState
+from VCMSlicerLib.engine import jobState
 
 
 class Remedy(Enum):

@@ -13,7 +13,7 @@ import numpy as np
 from case import GRID, Case
 from mutation import bytes_damaged
 from process import complaints, forked
-from vcm.volume import Volume
+from vcm.core.volume import Volume
 from vcm.volumes.volume_files import write_volume
 
 MASK = np.zeros(GRID.shape, np.uint8)

@@ -11,8 +11,8 @@ import numpy as np
 from case import Case
 from mutation import HOSTILE_NUMBERS, HOSTILE_TEXT, bytes_damaged, json_damaged, json_text
 from process import complaints, forked
+from vcm.core.volume import Volume
 from vcm.packs.store import find_pack
-from vcm.volume import Volume
 from vcm.volumes.volume_files import write_volume
 
 SETTINGS = """steps = 4

@@ -12,7 +12,7 @@ from process import complaints, forked
 LONGEST = 100_000
 """Characters of one argument; the system itself takes no more than 128 KiB."""
 
-LEFT_OUT = {("bench",), ("packs", "get"), ("packs", "check-space")}
+LEFT_OUT = {("packs", "get"), ("packs", "check-space")}
 """Commands that take minutes, or ask the network, by what they are for."""
 
 

@@ -9,12 +9,12 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from VCMSlicerLib.anatomy import classOf, isNamed, matchingSegments, segmentIds
-from VCMSlicerLib.conditionCheck import Check
-from VCMSlicerLib.labelVolume import labelNames, labelsIn, labelWords
-from VCMSlicerLib.packInfo import ConditionInfo
+from VCMSlicerLib.conditions.anatomy import classOf, isNamed, matchingSegments, segmentIds
+from VCMSlicerLib.conditions.conditionCheck import Check
+from VCMSlicerLib.conditions.labelVolume import labelNames, labelsIn, labelWords
+from VCMSlicerLib.models.packInfo import ConditionInfo
 from VCMSlicerLib.panels.context import AMBER, GREEN, GREY, RED, dot
-from VCMSlicerLib.parameters import ConditionSetting
+from VCMSlicerLib.scene.parameters import ConditionSetting
 
 NODE_TYPES = {
     "mask": ["vtkMRMLSegmentationNode", "vtkMRMLLabelMapVolumeNode"],

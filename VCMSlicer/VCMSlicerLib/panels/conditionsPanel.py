@@ -8,25 +8,25 @@ from typing import Any
 import qt
 import slicer
 from slicer.i18n import tr as _
-from vcm.errors import Code
+from vcm.core.errors import Code
 
-from VCMSlicerLib import startPoints
-from VCMSlicerLib.anatomy import matchingSegments
-from VCMSlicerLib.conditionCheck import Check, check
-from VCMSlicerLib.conditionSource import ConditionChoice
-from VCMSlicerLib.givenInputs import notTaken
-from VCMSlicerLib.jobState import Failure
-from VCMSlicerLib.packInfo import AttributeInfo, ConditionInfo
+from VCMSlicerLib.conditions import startPoints
+from VCMSlicerLib.conditions.anatomy import matchingSegments
+from VCMSlicerLib.conditions.conditionCheck import Check, check
+from VCMSlicerLib.conditions.conditionSource import ConditionChoice
+from VCMSlicerLib.conditions.givenInputs import notTaken
+from VCMSlicerLib.conditions.scanRegistration import registrationOf, sourceVolume
+from VCMSlicerLib.engine.jobState import Failure
+from VCMSlicerLib.models.packInfo import AttributeInfo, ConditionInfo
 from VCMSlicerLib.panels.conditionRow import ConditionRow, bestSegment
 from VCMSlicerLib.panels.context import PanelContext
+from VCMSlicerLib.panels.dialogs.menus import fillMenu, makeMenu
+from VCMSlicerLib.panels.dialogs.skullDialog import SkullDialog
 from VCMSlicerLib.panels.editorPanel import EditorPanel
 from VCMSlicerLib.panels.errands import Errands
-from VCMSlicerLib.panels.menus import fillMenu, makeMenu
 from VCMSlicerLib.panels.registrationPanel import RegistrationPanel
-from VCMSlicerLib.panels.skullDialog import SkullDialog
-from VCMSlicerLib.parameters import ConditionSetting
-from VCMSlicerLib.scanRegistration import registrationOf, sourceVolume
-from VCMSlicerLib.sliceViews import showInSlices
+from VCMSlicerLib.scene.parameters import ConditionSetting
+from VCMSlicerLib.scene.sliceViews import showInSlices
 
 LOOK_AFTER_MS = 250
 

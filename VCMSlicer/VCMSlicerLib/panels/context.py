@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from VCMSlicerLib.observers import Observers
-from VCMSlicerLib.overlay import Overlay
-from VCMSlicerLib.packCatalogue import DEFAULT_PACK
-from VCMSlicerLib.packInfo import READY, ConditionInfo, ControlInfo, PackInfo
-from VCMSlicerLib.parameters import preference
+from VCMSlicerLib.models.packCatalogue import DEFAULT_PACK
+from VCMSlicerLib.models.packInfo import READY, ConditionInfo, ControlInfo, PackInfo
+from VCMSlicerLib.results.overlay import Overlay
+from VCMSlicerLib.scene.observers import Observers
+from VCMSlicerLib.scene.parameters import preference
 
 LAST_PACK = "pack"
 GREEN, AMBER, RED, GREY = "green", "amber", "red", "grey"

@@ -10,14 +10,14 @@ import slicer
 from slicer.i18n import tr as _
 from vcm.protocol import Transfer
 
-from VCMSlicerLib.jobState import Failure, JobState
-from VCMSlicerLib.modelDownload import DOWNLOADING, ModelDownload
-from VCMSlicerLib.packInfo import READY
-from VCMSlicerLib.packOffers import CONTROL, PackOffer, findOffer
+from VCMSlicerLib.engine.jobState import Failure, JobState
+from VCMSlicerLib.models.modelDownload import DOWNLOADING, ModelDownload
+from VCMSlicerLib.models.packInfo import READY
+from VCMSlicerLib.models.packOffers import CONTROL, PackOffer, findOffer
 from VCMSlicerLib.panels.context import LAST_PACK, PanelContext
+from VCMSlicerLib.panels.dialogs.getModelDialog import Agreement, GetModelDialog
 from VCMSlicerLib.panels.generatePanel import timeWords
-from VCMSlicerLib.panels.getModelDialog import Agreement, GetModelDialog
-from VCMSlicerLib.parameters import setPreference
+from VCMSlicerLib.scene.parameters import setPreference
 
 PROGRESS_STEPS = 1000
 

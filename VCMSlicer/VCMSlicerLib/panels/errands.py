@@ -9,20 +9,20 @@ from typing import Any
 
 import slicer
 from slicer.i18n import tr as _
-from vcm.errors import Code, VcmError
+from vcm.core.errors import Code, VcmError
 from vcm.protocol import Examined, Registered, Segmented
 
-from VCMSlicerLib.conditionSource import ConditionChoice
-from VCMSlicerLib.formingImage import FormingImage
-from VCMSlicerLib.job import Job
-from VCMSlicerLib.jobState import Failure
-from VCMSlicerLib.niftiFile import readNifti, writeNifti
+from VCMSlicerLib.conditions.conditionSource import ConditionChoice
+from VCMSlicerLib.conditions.startPoints import StartPoint, fromSegmentedT1w
+from VCMSlicerLib.engine.job import Job
+from VCMSlicerLib.engine.jobState import Failure
 from VCMSlicerLib.panels.context import PanelContext
-from VCMSlicerLib.parameters import VCMParameters
-from VCMSlicerLib.scene import addLabelVolume, addVolume
-from VCMSlicerLib.sliceViews import showInSlices
-from VCMSlicerLib.startPoints import StartPoint, fromSegmentedT1w
-from VCMSlicerLib.worldImages import volumeImage
+from VCMSlicerLib.results.formingImage import FormingImage
+from VCMSlicerLib.scene.niftiFile import readNifti, writeNifti
+from VCMSlicerLib.scene.parameters import VCMParameters
+from VCMSlicerLib.scene.scene import addLabelVolume, addVolume
+from VCMSlicerLib.scene.sliceViews import showInSlices
+from VCMSlicerLib.scene.worldImages import volumeImage
 
 PREVIEWS = 8
 SEEN = "VCMSlicer.Seen"

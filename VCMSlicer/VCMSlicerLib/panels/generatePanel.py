@@ -8,8 +8,8 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
-from VCMSlicerLib.jobState import JobState
-from VCMSlicerLib.packInfo import READY
+from VCMSlicerLib.engine.jobState import JobState
+from VCMSlicerLib.models.packInfo import READY
 from VCMSlicerLib.panels.context import PanelContext
 from VCMSlicerLib.problems import Problem, Remedy, buttonText, buttonToolTip, problem
 

@@ -13,17 +13,17 @@ import slicer
 from slicer.i18n import tr as _
 from vcm.protocol import Machine, Ready
 
-from VCMSlicerLib.jobState import Failure
-from VCMSlicerLib.nvidiaCards import hasNvidiaDriver
-from VCMSlicerLib.packCatalogue import listPacks
-from VCMSlicerLib.packInfo import AVAILABLE, BROKEN, READY, ControlInfo, PackInfo
-from VCMSlicerLib.packOffers import controlOffers, findOffer, gigabytes
+from VCMSlicerLib.engine.jobState import Failure
+from VCMSlicerLib.install.nvidiaCards import hasNvidiaDriver
+from VCMSlicerLib.install.torchBuild import CPU, InstalledTorch, installedTorch
+from VCMSlicerLib.install.userFolders import packsFolder
+from VCMSlicerLib.models.packCatalogue import listPacks
+from VCMSlicerLib.models.packInfo import AVAILABLE, BROKEN, READY, ControlInfo, PackInfo
+from VCMSlicerLib.models.packOffers import controlOffers, findOffer, gigabytes
 from VCMSlicerLib.panels.context import AMBER, GREEN, GREY, LAST_PACK, RED, PanelContext, dot
-from VCMSlicerLib.panels.menus import Entry, makeMenu
-from VCMSlicerLib.parameters import preference, setPreference
+from VCMSlicerLib.panels.dialogs.menus import Entry, makeMenu
 from VCMSlicerLib.preflight import Level, worst
-from VCMSlicerLib.torchBuild import CPU, InstalledTorch, installedTorch
-from VCMSlicerLib.userFolders import packsFolder
+from VCMSlicerLib.scene.parameters import preference, setPreference
 
 DEVICE, PACKS_FOLDER = "device", "packsFolder"
 PERCENT = 100

@@ -10,21 +10,21 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from VCMSlicerLib.comparison import Comparison, putLooksBack
-from VCMSlicerLib.job import Job
-from VCMSlicerLib.jobState import JobState
+from VCMSlicerLib.engine.job import Job
+from VCMSlicerLib.engine.jobState import JobState
 from VCMSlicerLib.panels.conditionsPanel import ConditionsPanel
 from VCMSlicerLib.panels.context import PanelContext
+from VCMSlicerLib.panels.dialogs.scrollingPart import ScrollingPart
 from VCMSlicerLib.panels.downloadPanel import DownloadPanel
 from VCMSlicerLib.panels.errands import Errands
 from VCMSlicerLib.panels.generatePanel import GeneratePanel
 from VCMSlicerLib.panels.modelPanel import ModelPanel
-from VCMSlicerLib.panels.resultsPanel import ResultsPanel
+from VCMSlicerLib.panels.results.resultsPanel import ResultsPanel
 from VCMSlicerLib.panels.samplingPanel import SamplingPanel
-from VCMSlicerLib.panels.scrollingPart import ScrollingPart
 from VCMSlicerLib.panels.subjectPanel import SubjectPanel
-from VCMSlicerLib.parameters import Quality, VCMParameters
 from VCMSlicerLib.problems import Problem, Remedy, problem
+from VCMSlicerLib.results.comparison import Comparison, putLooksBack
+from VCMSlicerLib.scene.parameters import Quality, VCMParameters
 
 
 class Panel:

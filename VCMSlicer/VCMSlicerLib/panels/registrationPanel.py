@@ -8,14 +8,10 @@ from typing import Any
 
 import qt
 from slicer.i18n import tr as _
-from vcm.errors import Code, VcmError
+from vcm.core.errors import Code, VcmError
 from vcm.protocol import Registered
 
-from VCMSlicerLib.jobState import Failure
-from VCMSlicerLib.panels.context import AMBER, GREEN, PanelContext, dot
-from VCMSlicerLib.panels.errands import Errands
-from VCMSlicerLib.parameters import ResultSpace
-from VCMSlicerLib.scanRegistration import (
+from VCMSlicerLib.conditions.scanRegistration import (
     OFFERED,
     REGISTRATION_REFERENCE,
     STATE,
@@ -32,7 +28,11 @@ from VCMSlicerLib.scanRegistration import (
     showOwnSlices,
     undo,
 )
-from VCMSlicerLib.sliceViews import showInSlices
+from VCMSlicerLib.engine.jobState import Failure
+from VCMSlicerLib.panels.context import AMBER, GREEN, PanelContext, dot
+from VCMSlicerLib.panels.errands import Errands
+from VCMSlicerLib.scene.parameters import ResultSpace
+from VCMSlicerLib.scene.sliceViews import showInSlices
 
 LITTLE_DEGREES, LITTLE_MM = 2.0, 2.0
 """A scan that is off by less lies right."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from VCMSlicerLib.panels.context import PanelContext
-from VCMSlicerLib.parameters import MAX_SEED, Quality
+from VCMSlicerLib.scene.parameters import MAX_SEED, Quality
 
 
 class SamplingPanel:

@@ -9,9 +9,9 @@ import ctk
 import qt
 from slicer.i18n import tr as _
 
-from VCMSlicerLib.packInfo import AttributeInfo
+from VCMSlicerLib.models.packInfo import AttributeInfo
 from VCMSlicerLib.panels.context import AMBER, GREEN, GREY, PanelContext, dot
-from VCMSlicerLib.parameters import AttributeSetting
+from VCMSlicerLib.scene.parameters import AttributeSetting
 
 
 class SubjectPanel:

@@ -9,12 +9,11 @@ import sys
 
 import typer
 
-from vcm.cli import benchmark as bench
 from vcm.cli import cohort, doctor, evaluate, generate, packs, register, space, teach, train
+from vcm.cli.display.terminal import OutputLostError, own_streams, say
 from vcm.cli.endings import EXIT_CODES, end
 from vcm.cli.limits import refuse_little_memory
-from vcm.cli.terminal import OutputLostError, own_streams, say
-from vcm.errors import Code
+from vcm.core.errors import Code
 
 EPILOG = (
     "Example: vcm generate --condition ventricles=mask.nii.gz --age 72 --sex F --seed 1 --out result\n\n"
@@ -43,7 +42,6 @@ app.command()(generate.generate)
 app.command()(doctor.doctor)
 app.command()(register.register)
 app.command()(evaluate.evaluate)
-app.command()(bench.bench)
 app.command()(teach.teach)
 packs.app.command("check-space", epilog="Example: vcm packs check-space brainldm-mini")(space.check_space_command)
 app.add_typer(packs.app, name="packs")
@@ -69,7 +67,12 @@ def options(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; every failure ends in one sentence and an exit code. `--debug` may stand anywhere."""
+    """Run the command line."""
+    run(app, "vcm", arguments)
+
+
+def run(commands: typer.Typer, name: str, arguments: list[str] | None = None) -> None:
+    """Run some commands; every failure ends in one sentence and an exit code. `--debug` may stand anywhere."""
     if arguments is None:
         arguments = sys.argv[1:]
         own_streams()
@@ -81,7 +84,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         refuse_little_memory()
         plain = [argument for argument in arguments if argument != "--debug"]
-        result = app(plain, prog_name="vcm", standalone_mode=False)
+        result = commands(plain, prog_name=name, standalone_mode=False)
         if result == INTERRUPTED:
             raise KeyboardInterrupt
         sys.stdout.flush()

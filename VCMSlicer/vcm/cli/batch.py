@@ -6,12 +6,12 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from vcm.cli.batch_display import BatchBars, BatchDisplay, BatchLines
-from vcm.errors import Code, VcmError
+from vcm.cli.display.batch import BatchBars, BatchDisplay, BatchLines
+from vcm.core.errors import Code, VcmError
 
 if TYPE_CHECKING:
-    from vcm.runs.batch_run import Batch, Tally
-    from vcm.runs.shards import Rank, Shard
+    from vcm.runs.batches.run import Batch, Tally
+    from vcm.runs.batches.shards import Rank, Shard
 
 MOST_JOBS = 256
 NAMES_TOLD = 5
@@ -19,8 +19,8 @@ NAMES_TOLD = 5
 
 def generate_cases(batch: Batch, *, shard: str | None, jobs: int, only_summary: bool, as_json: bool) -> None:
     """Make this process's share of the cases; whoever finds every case settled sums up."""
-    from vcm.runs.batch_summary import settled, summarise
-    from vcm.runs.shards import shard_of
+    from vcm.runs.batches.shards import shard_of
+    from vcm.runs.batches.summary import settled, summarise
 
     if not 1 <= jobs <= MOST_JOBS:
         raise VcmError(Code.BAD_REQUEST, f"The number of jobs must lie between 1 and {MOST_JOBS}, not {jobs}.")
@@ -39,15 +39,15 @@ def generate_cases(batch: Batch, *, shard: str | None, jobs: int, only_summary: 
         with batch.opened():
             display.summary(summarise(batch.folder, names))
     if rank is not None:
-        from vcm.runs.other_ranks import end_with_other_ranks
+        from vcm.runs.batches.other_ranks import end_with_other_ranks
 
         end_with_other_ranks(last=bool(tally.refused))
     _end_badly(batch, tally.refused, (), tally.before + tally.made + len(tally.refused))
 
 
 def _run(batch: Batch, shard: Shard, rank: Rank | None, jobs: int, display: BatchDisplay) -> Tally:
-    from vcm.runs.batch_run import run_shard
-    from vcm.runs.local_jobs import run_jobs
+    from vcm.runs.batches.local_jobs import run_jobs
+    from vcm.runs.batches.run import run_shard
 
     if jobs > 1:
         listeners = [display.listeners(shard.split(job, jobs)) for job in range(jobs)]

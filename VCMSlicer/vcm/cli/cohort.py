@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vcm.cli.terminal import SafeConsole, say
+from vcm.cli.display.terminal import SafeConsole, say
 
 if TYPE_CHECKING:
-    from vcm.grid import Grid
-    from vcm.training.cohort import CohortMaker
+    from vcm.cohort.making.heads import CohortMaker
+    from vcm.core.grid import Grid
 
 app = typer.Typer(no_args_is_help=True, help="Make cohorts to learn from.")
 
@@ -54,9 +54,9 @@ def make_command(
     """Make heads from label maps: image, labels, skull image and attributes of each, and cases.csv."""
     from rich.progress import track
 
-    from vcm.training.cohort_making import make_cohort
+    from vcm.cohort.making.making import make_cohort
 
-    maker = _maker(labelmaps, seed, heads, contrasts, grid, lesions, device)
+    maker = cohort_maker(labelmaps, seed, heads, contrasts, grid, lesions, device)
     bar = SafeConsole(stderr=True)
     for _ in track(make_cohort(maker, count, out, jobs), description="making heads", total=count, console=bar):
         pass
@@ -93,14 +93,14 @@ def from_folder_command(
     """See FROM_FOLDER_HELP."""
     from rich.progress import track
 
-    from vcm.cli.console import Console
-    from vcm.findings import Finding, Level
+    from vcm.cli.display.console import Console
+    from vcm.cohort.scans.folder import REFUSED, summary, take_in_folder
+    from vcm.cohort.scans.intake import prepare_intake
+    from vcm.cohort.scans.pairs import find_scans
+    from vcm.cohort.scans.registration import KINDS
+    from vcm.cohort.scans.sheet import write_sheets
+    from vcm.core.findings import Finding, Level
     from vcm.packs.store import default_backbone, find_pack
-    from vcm.training.registration import KINDS
-    from vcm.training.scan_folder import REFUSED, summary, take_in_folder
-    from vcm.training.scan_intake import prepare_intake
-    from vcm.training.scan_pairs import find_scans
-    from vcm.training.scan_sheet import write_sheets
 
     if registration not in KINDS:
         raise typer.BadParameter(f"{registration!r} is none of {', '.join(KINDS)}", param_hint="--registration")
@@ -142,9 +142,9 @@ def check_command(
     """
     from rich.progress import track
 
-    from vcm.training.cohort_check import hollow_heads, measure_head, summary
-    from vcm.training.cohort_files import read_cases
-    from vcm.training.processes import in_processes
+    from vcm.cohort.check import hollow_heads, measure_head, summary
+    from vcm.cohort.files import read_cases
+    from vcm.cohort.processes import in_processes
 
     entries = read_cases(cohort)
     bar = SafeConsole(stderr=True)
@@ -155,32 +155,13 @@ def check_command(
     return 1 if hollow_heads(heads) else 0
 
 
-@app.command("bench", epilog="Example: vcm cohort bench --labelmaps labelmaps --jobs 2")
-def bench_command(
-    labelmaps: LabelMapFolder,
-    count: Annotated[int, typer.Option(min=2, help="How many cases to make.")] = 40,
-    heads: Heads = None,
-    contrasts: Contrasts = "t1",
-    grid: GridName = "whole-head",
-    lesions: LesionShare = 0.5,
-    jobs: Jobs = 1,
-    device: Device = "cpu",
-) -> None:
-    """Measure how many heads a second are made, in memory and as files in a folder that is removed again."""
-    from vcm.training.cohort_speed import measure_speed
-
-    speed = measure_speed(_maker(labelmaps, 1, heads, contrasts, grid, lesions, device), count, jobs)
-    say(f"{speed.in_memory:6.2f} heads a second in memory")
-    say(f"{speed.as_files:6.2f} heads a second as files")
-    say(f"{speed.preparing_s:6.2f} seconds to prepare a label map, once in each process")
-
-
-def _maker(
+def cohort_maker(
     labelmaps: Path, seed: int, heads: str | None, contrasts: str, grid: str, lesions: float, device: str
 ) -> CohortMaker:
+    """What makes heads, as the command line describes it."""
+    from vcm.cohort.making.heads import CohortMaker
+    from vcm.cohort.making.label_maps import LabelMaps
     from vcm.machine.runtime import choose_runtime
-    from vcm.training.cohort import CohortMaker
-    from vcm.training.label_maps import LabelMaps
 
     maps = LabelMaps.open(labelmaps, parse_places(heads) if heads else None)
     return CohortMaker(
@@ -195,8 +176,8 @@ def _maker(
 
 def _grid(name: str) -> Grid | None:
     """The grid of this name; None for the label maps' own."""
+    from vcm.cohort.making.heads import WHOLE_HEAD
     from vcm.packs.store import find_pack
-    from vcm.training.cohort import WHOLE_HEAD
 
     if name == "labelmaps":
         return None

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from vcm.cli.display.terminal import say, say_json
 from vcm.cli.inputs import parse_conditions
-from vcm.cli.terminal import say, say_json
 
 HELP = """Check conditions before anything is sampled, and show what the model would see.
 
@@ -31,7 +31,7 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> int:
     """See HELP."""
-    from vcm.cli.console import Console
+    from vcm.cli.display.console import Console
     from vcm.runs.choice import choose_packs
     from vcm.runs.run import examine_conditions, write_seen
 

@@ -6,9 +6,9 @@ import traceback
 
 import typer
 
-from vcm.cli.terminal import OutputLostError, say_json, tell
-from vcm.errors import Code, VcmError
-from vcm.failures import in_words
+from vcm.cli.display.terminal import OutputLostError, say_json, tell
+from vcm.core.errors import Code, VcmError
+from vcm.protocol.failures import in_words
 
 EXIT_CODES = {Code.BAD_REQUEST: 2, Code.INTERNAL: 70, Code.OUT_OF_MEMORY: 71, Code.CANCELLED: 130}
 REFUSED = 1

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vcm.cli.console import Console
+from vcm.cli.display.console import Console
+from vcm.cli.display.terminal import say, say_json
 from vcm.cli.limits import use_threads
-from vcm.cli.terminal import say, say_json
-from vcm.errors import Code, VcmError
+from vcm.core.errors import Code, VcmError
 
 if TYPE_CHECKING:
     from vcm.evaluation.control_evaluation import Told
-    from vcm.generate import Generator
     from vcm.packs.store import Pack
+    from vcm.sampling.generator import Generator
 
 COMPARE = "compare"
 ON_CASES, ON_IMAGES, ON_VOLUMES = "A control on cases", "Images against references", "A backbone's volumes"
@@ -191,9 +191,9 @@ def _response(
 
 
 def _generator(backbone: Pack, control: Pack | None, where: tuple[str, str], told: Told) -> Generator:
-    from vcm.generate import Generator
-    from vcm.loading import load_backbone, load_control
     from vcm.machine.runtime import choose_runtime
+    from vcm.models.loading import load_backbone, load_control
+    from vcm.sampling.generator import Generator
 
     runtime = choose_runtime(*where)
     told.words(f"running on {runtime.words}")
@@ -237,7 +237,7 @@ def _files(entries: list[str]) -> dict[str, Path]:
 
 def _tell(data: Mapping[str, Any], as_json: bool, words: str) -> None:
     if as_json:
-        from vcm.atomic_files import without_nan
+        from vcm.outputs.atomic_files import without_nan
 
         say_json(without_nan(dict(data)))
         return

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from vcm.cli.console import Console
+from vcm.cli.display.console import Console
+from vcm.cli.display.terminal import say, say_json
 from vcm.cli.inputs import parse_acting, parse_conditions, parse_numbers
-from vcm.cli.terminal import say, say_json
-from vcm.errors import Code, VcmError
-from vcm.reading import read_json
+from vcm.core.errors import Code, VcmError
+from vcm.core.reading import read_json
 
 HELP = """Generate synthetic T1w brain MRI that obeys the conditions given.
 
@@ -100,7 +100,7 @@ def generate(
     ] = False,
 ) -> None:
     """See HELP."""
-    from vcm.job import GenerateJob
+    from vcm.runs.job import GenerateJob
     from vcm.runs.results_folder import REPORT
     from vcm.runs.run import run_generate
 
@@ -138,7 +138,7 @@ def generate(
     )
     if cases is not None:
         from vcm.cli.batch import generate_cases
-        from vcm.runs.batch_run import Batch
+        from vcm.runs.batches.run import Batch
 
         table = Batch(cases, job, parse_acting(*acting))
         generate_cases(table, shard=shard, jobs=jobs, only_summary=only_summary, as_json=as_json)

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
-from vcm.errors import Code, VcmError
-from vcm.job import ConditionFile
+from vcm.core.errors import Code, VcmError
 from vcm.runs.condition_text import Acting, read_window, split_label
+from vcm.runs.job import ConditionFile
 
 T = TypeVar("T")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from vcm.errors import Code, VcmError
+from vcm.core.errors import Code, VcmError
 
 LEAST_ADDRESS_SPACE, LITTLE_ADDRESS_SPACE = 3 << 29, 4 << 30
 """Below the first PyTorch can hardly be loaded, and image readers abort; below the second there is little to spare."""

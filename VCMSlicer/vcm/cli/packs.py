@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vcm.cli.pack_display import (
+from vcm.cli.display.packs import (
     available_facts,
     download_bars,
     how_to_get,
@@ -20,9 +20,9 @@ from vcm.cli.pack_display import (
     size_in_words,
     status_line,
 )
-from vcm.cli.terminal import say, say_json, tell
-from vcm.errors import Code, VcmError
-from vcm.plain_text import plain
+from vcm.cli.display.terminal import say, say_json, tell
+from vcm.core.errors import Code, VcmError
+from vcm.core.plain_text import plain
 
 if TYPE_CHECKING:
     from vcm.packs.acquiring import Consent

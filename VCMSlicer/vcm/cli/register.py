@@ -33,10 +33,10 @@ def register(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> int:
     """See HELP."""
-    from vcm.cli.console import Console
-    from vcm.cli.terminal import say, say_json
-    from vcm.job import RegisterJob
+    from vcm.cli.display.console import Console
+    from vcm.cli.display.terminal import say, say_json
     from vcm.registration.scan import Verdict
+    from vcm.runs.job import RegisterJob
     from vcm.runs.registering import OVERLAY, run_register
 
     with Console(quiet=as_json) as console:

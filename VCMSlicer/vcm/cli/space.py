@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vcm.cli.terminal import say, say_json
+from vcm.cli.display.terminal import say, say_json
 
 if TYPE_CHECKING:
     from vcm.judging.reference_space import SpaceCheck
@@ -33,13 +33,13 @@ def check_space_command(
     10°."""
     from dataclasses import asdict
 
-    from vcm.attributes import resolve
-    from vcm.generate import GenerateRequest, Generator
+    from vcm.conditions.attributes import resolve
     from vcm.judging.reference_space import TOLERANCE_MM, check_space
     from vcm.judging.segmentation import PackSegmenter
-    from vcm.loading import load_backbone
     from vcm.machine.runtime import choose_runtime
+    from vcm.models.loading import load_backbone
     from vcm.packs.store import default_backbone, find_pack
+    from vcm.sampling.generator import GenerateRequest, Generator
 
     pack = find_pack(name)
     judge = pack if "segmenter" in pack.backbone.files else find_pack(default_backbone())

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
+from vcm.cli.display.terminal import say, say_json
 from vcm.cli.limits import use_threads
-from vcm.cli.terminal import say, say_json
 
 HELP = """Teach a model a new condition from labelled cases.
 
@@ -55,11 +55,11 @@ def teach(
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
     """See HELP."""
-    from vcm.cli.console import Console
-    from vcm.training.taught_conditions import parse_taught
-    from vcm.training.teaching import TeachRequest, Told, teaching_as_dict
-    from vcm.training.teaching import teach as run_teaching
-    from vcm.training.team import Team
+    from vcm.cli.display.console import Console
+    from vcm.teach.conditions import parse_taught
+    from vcm.teach.teaching import TeachRequest, Told, teaching_as_dict
+    from vcm.teach.teaching import teach as run_teaching
+    from vcm.training.trainer.team import Team
 
     taught = parse_taught(condition or (), structure or ())
     use_threads(threads)

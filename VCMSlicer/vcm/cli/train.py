@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from vcm.cli.display.terminal import SafeConsole, say
 from vcm.cli.limits import use_threads
-from vcm.cli.terminal import SafeConsole, say
-from vcm.plain_text import plain
+from vcm.core.plain_text import plain
 
 if TYPE_CHECKING:
-    from vcm.training.settings import TrainingSettings
-    from vcm.training.trainer import Trainer
+    from vcm.training.trainer.settings import TrainingSettings
+    from vcm.training.trainer.trainer import Trainer
 
 app = typer.Typer(no_args_is_help=True, help="Train controls, denoisers, autoencoders and segmenters.")
 
@@ -63,9 +63,9 @@ def control_command(
     device: Device = "auto",
 ) -> None:
     """Train a control on a cohort, with the backbone frozen."""
-    from vcm.training.control_run import open_control_run
-    from vcm.training.control_settings import ControlSettings
-    from vcm.training.learning_cases import cohort_cases
+    from vcm.cohort.learning_cases import cohort_cases
+    from vcm.training.control.run import open_control_run
+    from vcm.training.control.settings import ControlSettings
 
     chosen = {"backbone": backbone, "steps": steps, "conditions": tuple(conditions.split(",")) if conditions else None}
     settings = _settings(ControlSettings, out, config, chosen)
@@ -102,9 +102,9 @@ def denoiser_command(
     device: Device = "auto",
 ) -> None:
     """Train the denoiser of a backbone on a cohort: go on with the pack's, or begin anew (scratch = true)."""
-    from vcm.training.denoiser_run import open_denoiser_run
-    from vcm.training.denoiser_settings import DenoiserSettings
-    from vcm.training.learning_cases import cohort_cases
+    from vcm.cohort.learning_cases import cohort_cases
+    from vcm.training.backbone.denoiser_run import open_denoiser_run
+    from vcm.training.backbone.denoiser_settings import DenoiserSettings
 
     settings = _settings(DenoiserSettings, out, config, {"backbone": backbone, "steps": steps})
     grid = _grid(settings.backbone)
@@ -137,8 +137,8 @@ def autoencoder_command(
     """Train an autoencoder for a new backbone on a cohort's images."""
     from functools import partial
 
-    from vcm.training.autoencoder_settings import AutoencoderSettings
-    from vcm.training.image_runs import open_autoencoder_run
+    from vcm.training.backbone.autoencoder_settings import AutoencoderSettings
+    from vcm.training.backbone.image_runs import open_autoencoder_run
 
     settings = _settings(AutoencoderSettings, out, config, {"backbone": backbone, "steps": steps})
     _train_on_images(
@@ -170,8 +170,8 @@ def segmenter_command(
     device: Device = "auto",
 ) -> None:
     """Train the segmenter that judges a backbone's samples."""
-    from vcm.training.image_runs import open_segmenter_run
-    from vcm.training.segmenter_settings import SegmenterSettings
+    from vcm.training.backbone.image_runs import open_segmenter_run
+    from vcm.training.backbone.segmenter_settings import SegmenterSettings
 
     settings = _settings(SegmenterSettings, out, config, {"backbone": backbone, "steps": steps})
     _train_on_images(
@@ -196,8 +196,8 @@ def export_command(
     force: Annotated[bool, typer.Option(help="Replace files of the pack that were changed by hand.")] = False,
 ) -> None:
     """Write what a training has learned as a pack, with its settings and a card."""
-    from vcm.training.export import export_run
-    from vcm.training.model_card import without_paths
+    from vcm.training.export.export import export_run
+    from vcm.training.export.model_card import without_paths
 
     export_run(
         run, out, hardware=hardware, command=without_paths(command), data=data, licence=licence, version=version,
@@ -212,7 +212,7 @@ class _Console:
     def __init__(self, device: str) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        from vcm.training.team import Team
+        from vcm.training.trainer.team import Team
 
         self.team = Team(device)
         console = SafeConsole(quiet=not self.team.first, soft_wrap=True)
@@ -231,12 +231,12 @@ class _Console:
 
     def claimed(self, run: Path) -> AbstractContextManager[object]:
         """Keep other processes out of the run's folder."""
-        from vcm.training.checkpoint import claim_run
+        from vcm.training.trainer.checkpoint import claim_run
 
         return claim_run(run) if self.team.first else nullcontext()
 
     def listeners(self) -> Any:
-        from vcm.training.trainer import Listeners
+        from vcm.training.trainer.trainer import Listeners
 
         return Listeners(say=self._say, row=self._row, step=self._step)
 
@@ -272,7 +272,7 @@ def _train_on_images(
     threads: int | None,
     device: str,
 ) -> None:
-    from vcm.training.cohort_files import read_cases
+    from vcm.cohort.files import read_cases
 
     use_threads(threads)
     with _Console(device) as console, console.claimed(out):
@@ -284,7 +284,7 @@ def _train_on_images(
 
 def _settings(kind: type[Settings], run: Path, config: Path | None, chosen: dict[str, Any]) -> Settings:
     """Options go before a file of settings, that before those of a training that was begun."""
-    from vcm.training.trainer import SETTINGS
+    from vcm.training.trainer.trainer import SETTINGS
 
     kept = run / SETTINGS
     if config is not None:

@@ -9,23 +9,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vcm.atomic_files import write_json, write_text
-from vcm.attributes import AttributeSpec, canonical_name
-from vcm.csv_tables import csv_text
-from vcm.errors import Code, VcmError
+from vcm.conditions.attributes import AttributeSpec, canonical_name
+from vcm.core.csv_tables import csv_text
+from vcm.core.errors import Code, VcmError
+from vcm.core.progress import ProgressMeter
 from vcm.evaluation.case_sampler import CaseSampler
 from vcm.evaluation.control_evaluation import FORMAT, Told
-from vcm.evaluation.measurement import UNCONTROLLED, Made, Measurement
+from vcm.evaluation.measures.measurement import UNCONTROLLED, Made, Measurement
+from vcm.evaluation.measures.statistics import correlation_of, mean_of
 from vcm.evaluation.result_store import CaseResult, ResultStore
-from vcm.evaluation.statistics import correlation_of, mean_of
 from vcm.judging.segmentation import choose_segmenter
+from vcm.outputs.atomic_files import write_json, write_text
 from vcm.packs.store import Pack
-from vcm.pictures.evaluation_charts import Scatter, scatter_chart
-from vcm.pictures.montage import contact_sheet, save_picture
-from vcm.progress import ProgressMeter
+from vcm.reporting.evaluation_charts import Scatter, scatter_chart
+from vcm.reporting.montage import contact_sheet, save_picture
 
 if TYPE_CHECKING:
-    from vcm.generate import Generator
+    from vcm.sampling.generator import Generator
 
 RESPONSE, RESPONSE_WORDS, RESPONSE_DATA, RESPONSE_PICTURE = (
     "response.csv",

@@ -7,16 +7,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vcm.atomic_files import write_text
+from vcm.cohort.files import read_cases
 from vcm.evaluation.control_evaluation import ControlEvaluation, Evaluation
 from vcm.evaluation.evaluated_case import read_case
-from vcm.evaluation.measurement import CONTROLLED, RECONSTRUCTION, UNCONTROLLED, Made
+from vcm.evaluation.measures.measurement import CONTROLLED, RECONSTRUCTION, UNCONTROLLED, Made
 from vcm.evaluation.summary import CORRELATION, SummaryRow
 from vcm.evaluation.tables import SUMMARY_WORDS, summary_words, write_cases, write_data, write_summary
-from vcm.pictures.case_sheet import SheetRow, case_sheet
-from vcm.pictures.evaluation_charts import Estimate, Scatter, interval_chart, scatter_chart
-from vcm.pictures.montage import save_picture
-from vcm.training.cohort_files import read_cases
+from vcm.outputs.atomic_files import write_text
+from vcm.reporting.case_sheet import SheetRow, case_sheet
+from vcm.reporting.evaluation_charts import Estimate, Scatter, interval_chart, scatter_chart
+from vcm.reporting.montage import save_picture
 
 DICE_PICTURE, VOLUMES_PICTURE, CASES_PICTURE = "dice.png", "volumes.png", "cases.png"
 

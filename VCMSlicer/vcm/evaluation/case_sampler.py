@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import torch
 
-from vcm.attributes import resolve
-from vcm.conditions import Condition
-from vcm.generate import GenerateRequest, Generator
-from vcm.volume import Volume
+from vcm.conditions.attributes import resolve
+from vcm.conditions.condition import Condition
+from vcm.core.volume import Volume
+from vcm.sampling.generator import GenerateRequest, Generator
 
 
 class CaseSampler:

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vcm.errors import MALFORMED, Code, VcmError
-from vcm.evaluation.measurement import CONTROLLED, KINDS, RECONSTRUCTION, UNCONTROLLED
+from vcm.core.errors import MALFORMED, Code, VcmError
+from vcm.core.reading import missing_as, read_json
+from vcm.evaluation.measures.measurement import CONTROLLED, KINDS, RECONSTRUCTION, UNCONTROLLED
 from vcm.evaluation.tables import SUMMARY_DATA
 from vcm.outputs.claims import claim_file
-from vcm.pictures.evaluation_charts import COLOURS, Curve, Estimate, curve_chart, interval_chart
-from vcm.pictures.montage import save_picture
-from vcm.pictures.montage_columns import STRUCTURE_COLOURS
-from vcm.reading import missing_as, read_json
+from vcm.reporting.evaluation_charts import COLOURS, Curve, Estimate, curve_chart, interval_chart
+from vcm.reporting.montage import save_picture
+from vcm.reporting.montage_columns import STRUCTURE_COLOURS
 
 
 @dataclass(frozen=True)

@@ -7,24 +7,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vcm.errors import Code, VcmError
-from vcm.evaluation.case_measures import CaseMeasurer, Features
+from vcm.cohort.files import CaseEntry, read_cases
+from vcm.core.errors import Code, VcmError
+from vcm.core.progress import OnProgress, ProgressMeter
+from vcm.core.volume import Volume
 from vcm.evaluation.case_sampler import CaseSampler
 from vcm.evaluation.evaluated_case import EvaluatedCase, fingerprint, read_case, require_known
-from vcm.evaluation.feature_networks import FeatureNetworks
-from vcm.evaluation.measurement import CONTROLLED, RECONSTRUCTION, UNCONTROLLED, Made, Measurement
+from vcm.evaluation.measures.cases import CaseMeasurer, Features
+from vcm.evaluation.measures.feature_networks import FeatureNetworks
+from vcm.evaluation.measures.measurement import CONTROLLED, RECONSTRUCTION, UNCONTROLLED, Made, Measurement
+from vcm.evaluation.measures.segmenter_features import WatchedSegmenter
 from vcm.evaluation.result_store import CaseResult, ResultStore
-from vcm.evaluation.segmenter_features import WatchedSegmenter
 from vcm.evaluation.summary import REFERENCE, SummaryRow, summarise
 from vcm.judging.segmentation import PackSegmenter, Segmenter, choose_segmenter
 from vcm.packs.manifest import ControlManifest
 from vcm.packs.store import Pack
-from vcm.progress import OnProgress, ProgressMeter
-from vcm.training.cohort_files import CaseEntry, read_cases
-from vcm.volume import Volume
 
 if TYPE_CHECKING:
-    from vcm.generate import Generator
+    from vcm.sampling.generator import Generator
 
 FORMAT = 1
 """Raised when what is measured changes, so that an old folder is not mixed with new numbers."""

@@ -6,14 +6,14 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from vcm.conditions import Condition, ConditionSpec, Kind
-from vcm.errors import Code, VcmError
-from vcm.grid import Grid
-from vcm.reading import read_bytes
-from vcm.training.case_conditions import CONDITION_SPECS, condition_array
-from vcm.training.cohort_files import PARTS, CaseEntry
-from vcm.training.learning_cases import CohortCase
-from vcm.volume import Volume
+from vcm.cohort.case_conditions import CONDITION_SPECS, condition_array
+from vcm.cohort.files import PARTS, CaseEntry
+from vcm.cohort.learning_cases import CohortCase
+from vcm.conditions.condition import Condition, ConditionSpec, Kind
+from vcm.core.errors import Code, VcmError
+from vcm.core.grid import Grid
+from vcm.core.reading import read_bytes
+from vcm.core.volume import Volume
 
 SKULL = ConditionSpec("skull", Kind.IMAGE)
 

@@ -9,21 +9,21 @@ from typing import Any
 
 import numpy as np
 
-from vcm.atomic_files import write_text
-from vcm.errors import Code, VcmError
+from vcm.core.errors import Code, VcmError
+from vcm.core.hashing import hash_file
+from vcm.core.progress import ProgressMeter
+from vcm.core.volume import Volume
 from vcm.evaluation.control_evaluation import FORMAT, Told, watched
-from vcm.evaluation.feature_networks import FeatureNetworks, why_not
-from vcm.evaluation.image_measures import image_measures
-from vcm.evaluation.measurement import WHOLE_IMAGE, Made, Measurement
+from vcm.evaluation.measures.feature_networks import FeatureNetworks, why_not
+from vcm.evaluation.measures.images import image_measures
+from vcm.evaluation.measures.measurement import WHOLE_IMAGE, Made, Measurement
+from vcm.evaluation.measures.segmenter_features import WatchedSegmenter
 from vcm.evaluation.result_store import CaseResult, ResultStore
-from vcm.evaluation.segmenter_features import WatchedSegmenter
 from vcm.evaluation.summary import REFERENCE, SummaryRow, summarise
 from vcm.evaluation.tables import SUMMARY_WORDS, summary_words, write_cases, write_data, write_summary
 from vcm.judging.segmentation import choose_segmenter
-from vcm.packs.hashing import hash_file
+from vcm.outputs.atomic_files import write_text
 from vcm.packs.store import Pack
-from vcm.progress import ProgressMeter
-from vcm.volume import Volume
 from vcm.volumes.volume_files import read_volume
 
 ENDINGS = (".nii", ".nii.gz", ".nrrd")

@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vcm.atomic_files import atomic_path
-from vcm.errors import MALFORMED, Code, VcmError
-from vcm.evaluation.measurement import Made, Measurement
+from vcm.core.errors import MALFORMED, Code, VcmError
+from vcm.core.reading import refuse_unordinary
+from vcm.core.volume import Volume
+from vcm.evaluation.measures.measurement import Made, Measurement
+from vcm.outputs.atomic_files import atomic_path
 from vcm.outputs.claims import Claim, entries_of
-from vcm.reading import refuse_unordinary
-from vcm.sealed_json import read_sealed, write_sealed
-from vcm.volume import Volume
+from vcm.outputs.sealed_json import read_sealed, write_sealed
 from vcm.volumes.volume_files import read_volume, write_volume
 
 SETTINGS = "evaluation.json"

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from vcm.evaluation.feature_networks import WANTED, why_not
-from vcm.evaluation.frechet import frechet_distance
-from vcm.evaluation.measurement import (
+from vcm.evaluation.measures.feature_networks import WANTED, why_not
+from vcm.evaluation.measures.frechet import frechet_distance
+from vcm.evaluation.measures.measurement import (
     CONTROLLED,
     KINDS,
     RECONSTRUCTION,
@@ -20,8 +20,8 @@ from vcm.evaluation.measurement import (
     MeasureKind,
     Measurement,
 )
+from vcm.evaluation.measures.statistics import Mean, correlation_of, mean_of
 from vcm.evaluation.result_store import CaseResult
-from vcm.evaluation.statistics import Mean, correlation_of, mean_of
 
 REFERENCE = "reference"
 CORRELATION = "volume_correlation"

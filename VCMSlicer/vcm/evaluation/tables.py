@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vcm.atomic_files import write_json, write_text
-from vcm.csv_tables import csv_text
-from vcm.evaluation.measurement import CONTROLLED, RECONSTRUCTION
+from vcm.core.csv_tables import csv_text
+from vcm.evaluation.measures.measurement import CONTROLLED, RECONSTRUCTION
 from vcm.evaluation.result_store import CaseResult
 from vcm.evaluation.summary import SummaryRow
+from vcm.outputs.atomic_files import write_json, write_text
 
 CASES, SUMMARY, SUMMARY_WORDS, SUMMARY_DATA = "cases.csv", "summary.csv", "summary.md", "summary.json"
 CASE_COLUMNS = ("case", "images", "conditions", "structure", "measure", "value", "remark")

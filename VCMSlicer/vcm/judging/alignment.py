@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vcm.conditions import ClassSpec, Condition, Kind
-from vcm.errors import Code, VcmError
+from vcm.conditions.condition import ClassSpec, Condition, Kind
+from vcm.core.errors import Code, VcmError
+from vcm.core.volume import Volume
 from vcm.judging.surface_distances import surface_distances
-from vcm.volume import Volume
 
 
 @dataclass(frozen=True)

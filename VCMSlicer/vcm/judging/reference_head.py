@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vcm.errors import Code, VcmError
+from vcm.core.errors import Code, VcmError
+from vcm.core.volume import Volume
 from vcm.judging.synthseg import STRUCTURES
 from vcm.packs.store import Pack, default_backbone, find_pack
 from vcm.registration.reference import Reference
-from vcm.volume import Volume
 from vcm.volumes.resampling import resample_image
 from vcm.volumes.volume_files import read_volume, write_volume
 
@@ -90,7 +90,7 @@ def _segmented(image: Volume, judge: Pack, source: str) -> Template:
 
 def _mean_head(pack: Pack) -> Volume:
     """What a whitened backbone decodes from the mean of its training latents."""
-    from vcm.loading import load_backbone
+    from vcm.models.loading import load_backbone
 
     backbone = load_backbone(pack)
     image = backbone.typical_image()

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vcm.conditions import ClassSpec
-from vcm.errors import Code, VcmError
-from vcm.volume import Volume
+from vcm.conditions.condition import ClassSpec
+from vcm.core.errors import Code, VcmError
+from vcm.core.volume import Volume
 
 Point = tuple[float, float, float]
 
@@ -62,7 +62,7 @@ class SpaceCheck:
 def check_space(segmentation: Volume, classes: tuple[ClassSpec, ...]) -> SpaceCheck:
     """Hold the centroids of a segmented image against `REFERENCE_MM`; classes are matched by name.
 
-    >>> from vcm.grid import Grid
+    >>> from vcm.core.grid import Grid
     >>> array = np.zeros((3, 4, 5)); array[1, 2, 3] = 1
     >>> grid = Grid(array.shape, [[1, 0, 0, -0.2], [0, 1, 0, -18.9], [0, 0, 1, 11.0], [0, 0, 0, 1]])
     >>> check_space(Volume(array, grid), (ClassSpec(1, "white matter"),)).shift_mm

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from vcm.conditions import ClassSpec
-from vcm.errors import Code, VcmError
-from vcm.grid import Grid
+from vcm.conditions.condition import ClassSpec
+from vcm.core.errors import Code, VcmError
+from vcm.core.grid import Grid
+from vcm.core.volume import Volume
 from vcm.judging.synthseg import STRUCTURES, SynthSeg
 from vcm.packs.store import Pack, open_weights
-from vcm.volume import Volume
 from vcm.volumes.resampling import resample_image, resample_labels
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class PackSegmenter:
         """The segmenter of a backbone pack, its weights checked against the manifest."""
         from monai.networks.nets import UNet
 
-        from vcm.loading import build, fill
+        from vcm.models.loading import build, fill
 
         manifest = pack.backbone
         if "segmenter" not in manifest.files:

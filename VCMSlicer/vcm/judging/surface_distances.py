@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vcm.errors import Code, VcmError
-from vcm.grid import Grid
+from vcm.core.errors import Code, VcmError
+from vcm.core.grid import Grid
 from vcm.volumes.resampling import filled_box
 
 

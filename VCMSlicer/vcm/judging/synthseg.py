@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vcm.conditions import ClassSpec
-from vcm.errors import Code, VcmError
+from vcm.conditions.condition import ClassSpec
+from vcm.core.errors import Code, VcmError
+from vcm.core.reading import read_bytes
+from vcm.core.volume import Volume
 from vcm.outputs.claims import Claim, Mode
-from vcm.reading import read_bytes
-from vcm.volume import Volume
 from vcm.volumes.resampling import resample_labels
 from vcm.volumes.volume_files import read_volume, write_volume
 

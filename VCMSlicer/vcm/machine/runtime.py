@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 
-from vcm.errors import Code, VcmError
-from vcm.reading import read_text
+from vcm.core.errors import Code, VcmError
+from vcm.core.reading import read_text
 
 CONTROL_GROUP = Path("/sys/fs/cgroup")
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}

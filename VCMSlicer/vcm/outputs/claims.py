@@ -1,7 +1,7 @@
 """A folder that the program may write into: locked, with the run's inputs and all that is not its own kept safe.
 
-`vcm.atomic_files` puts no file in place that the claim on its folder does not admit. Where a caller has claimed no
-folder, one is claimed for the moment of that write.
+`vcm.outputs.atomic_files` puts no file in place that the claim on its folder does not admit. Where a caller has claimed
+no folder, one is claimed for the moment of that write.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from enum import Enum
 from pathlib import Path
 from types import TracebackType
 
-from vcm.errors import Code, VcmError
+from vcm.core.errors import Code, VcmError
 from vcm.outputs.folder_lock import FolderLock
 from vcm.outputs.record import RECORD, Record
 

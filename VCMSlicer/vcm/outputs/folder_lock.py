@@ -11,8 +11,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from vcm.errors import Code, VcmError
-from vcm.reading import read_json
+from vcm.core.errors import Code, VcmError
+from vcm.core.reading import read_json
 
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 """What file systems answer that have no locks; there, folders are written without one."""

@@ -9,8 +9,8 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-from vcm.packs.hashing import hash_file
-from vcm.reading import read_bytes
+from vcm.core.hashing import hash_file
+from vcm.core.reading import read_bytes
 
 RECORD = ".vcm-written.jsonl"
 

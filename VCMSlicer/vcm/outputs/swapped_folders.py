@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from vcm.errors import VcmError
+from vcm.core.errors import VcmError
 from vcm.outputs.claims import SHORT_WAIT_S, Claim, Mode, entries_of
 from vcm.outputs.folder_lock import FolderLock
 

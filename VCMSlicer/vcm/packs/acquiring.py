@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from vcm.errors import Code, VcmError
+from vcm.core.disk import file_errors
+from vcm.core.errors import Code, VcmError
 from vcm.packs.archive import install_archive
 from vcm.packs.catalogue import WHOLE_PACK, CatalogueEntry, CatalogueFile
-from vcm.packs.disk import file_errors
 from vcm.packs.download import check_digest, download
 from vcm.packs.importing import import_control, import_published
 from vcm.packs.installation import check_name, installing

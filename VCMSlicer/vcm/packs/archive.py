@@ -7,14 +7,14 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from vcm.atomic_files import atomic_path
-from vcm.errors import Code, VcmError
+from vcm.core.disk import file_errors
+from vcm.core.errors import Code, VcmError
+from vcm.core.reading import read_bytes
+from vcm.outputs.atomic_files import atomic_path
 from vcm.outputs.claims import entries_of
-from vcm.packs.disk import file_errors
 from vcm.packs.installation import install_folder
 from vcm.packs.manifest import FILE_NAME, read_manifest
 from vcm.packs.store import Pack, find_pack, verify
-from vcm.reading import read_bytes
 
 CHUNK = 1 << 20
 MOST_WEIGHTS = 1 << 34

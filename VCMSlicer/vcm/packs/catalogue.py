@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vcm.errors import Code, VcmError
+from vcm.core.errors import Code, VcmError
 from vcm.packs.schema import check_schema, read_document
 
 CATALOGUE = Path(__file__).with_name("catalogue.json")

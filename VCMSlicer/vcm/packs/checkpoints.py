@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vcm.atomic_files import atomic_path
-from vcm.errors import Code, VcmError
-from vcm.reading import open_ordinary
+from vcm.core.errors import Code, VcmError
+from vcm.core.reading import open_ordinary
+from vcm.outputs.atomic_files import atomic_path
 
 if TYPE_CHECKING:
     import torch

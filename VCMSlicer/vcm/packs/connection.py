@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from email.message import Message
 from typing import Any
 
-from vcm.errors import Code, VcmError
+from vcm.core.errors import Code, VcmError
 
 PIECE = 1 << 20
 SLOWEST = 1000.0

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from vcm import __version__
-from vcm.errors import Code, VcmError
+from vcm.core.disk import file_errors
+from vcm.core.errors import Code, VcmError
+from vcm.core.hashing import hash_file
+from vcm.core.reading import read_json
 from vcm.packs.connection import Connection, Head, connected, refuse_if_cancelled, web_opener
-from vcm.packs.disk import file_errors
-from vcm.packs.hashing import hash_file
-from vcm.reading import read_json
 
 PASSING = (408, 425, 429, 500, 502, 503, 504)
 OFFLINE = "On a machine without internet, fetch the file elsewhere and give it with --from FILE."

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from vcm.errors import Code, VcmError
+from vcm.core.errors import Code, VcmError
 from vcm.packs.checkpoints import read_checkpoint, write_weights
 from vcm.packs.installation import check_name, install_folder
 from vcm.packs.manifest import write_manifest
@@ -86,13 +86,13 @@ def import_control(
 
 
 def _read_autoencoder(path: Path, config: PublishedConfig) -> Network:
-    from vcm.backbones.published import translate_autoencoder
+    from vcm.models.backbones.published import translate_autoencoder
 
     return _naming(path, translate_autoencoder, config.networks["autoencoder"], read_checkpoint(path))
 
 
 def _read_denoiser(path: Path, config: PublishedConfig) -> Network:
-    from vcm.backbones.published import translate_denoiser
+    from vcm.models.backbones.published import translate_denoiser
 
     return _naming(path, translate_denoiser, config.networks["diffusion"], read_checkpoint(path))
 
@@ -100,7 +100,7 @@ def _read_denoiser(path: Path, config: PublishedConfig) -> Network:
 def _read_control(
     path: Path, config: PublishedConfig, grid_shape: tuple[int, ...], latent_shape: tuple[int, ...]
 ) -> Network:
-    from vcm.controls.published import translate_control
+    from vcm.models.controls.published import translate_control
 
     channels, *sizes = latent_shape
     check_control_fits(config, grid_shape, tuple(sizes), channels)

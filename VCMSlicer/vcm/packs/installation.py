@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from vcm.errors import Code, VcmError
+from vcm.core.disk import file_errors
+from vcm.core.errors import Code, VcmError
 from vcm.outputs.swapped_folders import alone_with, put_in_order, remove_folder, swapped_folder
-from vcm.packs.disk import file_errors
 from vcm.packs.manifest import read_manifest
 from vcm.packs.store import EMBEDDED, find_pack, packs_folder, subfolders
 

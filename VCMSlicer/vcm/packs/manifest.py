@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vcm.atomic_files import write_text
-from vcm.attributes import AttributeSpec
-from vcm.conditions import ClassSpec, ConditionSpec, Kind
-from vcm.errors import Code, VcmError
-from vcm.grid import Grid
-from vcm.packs.hashing import hash_file
+from vcm.conditions.attributes import AttributeSpec
+from vcm.conditions.condition import ClassSpec, ConditionSpec, Kind
+from vcm.core.errors import Code, VcmError
+from vcm.core.grid import Grid
+from vcm.core.hashing import hash_file
+from vcm.outputs.atomic_files import write_text
 from vcm.packs.schema import check_schema, read_document
 
 FORMAT = 1

@@ -12,11 +12,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from vcm.errors import Code, VcmError
-from vcm.grid import Grid
+from vcm.core.errors import Code, VcmError
+from vcm.core.grid import Grid
+from vcm.core.reading import read_json
 from vcm.packs.manifest import read_conditions
 from vcm.packs.schema import check_schema
-from vcm.reading import read_json
 
 SCHEMA = "published.schema.json"
 NETWORKS = ("autoencoder", "diffusion", "vcm_encoder", "vcm_unet")
@@ -52,7 +52,7 @@ def read_config(given: Mapping[str, Any] | None = None, source: str = "the confi
     ((160, 224, 160), (20, 28, 20), 0.5)
     >>> read_config({"latent_shape": [20, 28]})
     Traceback (most recent call last):
-    vcm.errors.VcmError: In the configuration, “latent_shape” must be three whole numbers, not [20, 28]. Correct ...
+    vcm.core.errors.VcmError: In the configuration, “latent_shape” must be three whole numbers, not [20, 28]. ...
     """
     given = {} if given is None else given
     check_schema(given, SCHEMA, source)

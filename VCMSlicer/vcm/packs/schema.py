@@ -7,8 +7,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vcm.errors import Code, VcmError
-from vcm.reading import read_json
+from vcm.core.errors import Code, VcmError
+from vcm.core.reading import read_json
 
 if TYPE_CHECKING:
     from jsonschema import Draft202012Validator, ValidationError

@@ -7,12 +7,12 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vcm.atomic_files import atomic_path
-from vcm.errors import Code, VcmError
+from vcm.core.errors import Code, VcmError
+from vcm.core.reading import read_bytes
+from vcm.outputs.atomic_files import atomic_path
 from vcm.outputs.claims import WORK
 from vcm.outputs.record import RECORD
 from vcm.packs.store import Pack, verify
-from vcm.reading import read_bytes
 
 if TYPE_CHECKING:
     from model_signing.hashing import Config

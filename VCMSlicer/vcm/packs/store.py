@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vcm.errors import Code, VcmError
+from vcm.core.errors import Code, VcmError
+from vcm.core.hashing import hash_file
+from vcm.core.plain_text import plain
 from vcm.packs.catalogue import read_catalogue
 from vcm.packs.checkpoints import not_finite
-from vcm.packs.hashing import hash_file
 from vcm.packs.manifest import FILE_NAME, BackboneManifest, ControlManifest, PackFile, read_manifest
-from vcm.plain_text import plain
 
 if TYPE_CHECKING:
     import torch

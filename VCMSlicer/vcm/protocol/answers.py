@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from vcm.errors import Code
-from vcm.findings import Finding
+from vcm.core.errors import Code
+from vcm.core.findings import Finding
 from vcm.protocol.message import Message, Record
 
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vcm.errors import Code, VcmError
-from vcm.plain_text import plain
+from vcm.core.errors import Code, VcmError
+from vcm.core.plain_text import plain
 from vcm.protocol.answers import FROM_WORKER, Ending, Failed, Said
 from vcm.protocol.fields import FieldError, as_json, is_readable, read_fields
 from vcm.protocol.message import Message

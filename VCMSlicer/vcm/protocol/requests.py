@@ -19,7 +19,7 @@ class Request(Message):
 class ConditionInput(Record):
     """A condition by file: `label` picks a structure by value or by name, `region_path` is a weight map in 0–1.
 
-    `strength`, `start` and `end` mean what they mean in `vcm.conditions.Condition`.
+    `strength`, `start` and `end` mean what they mean in `vcm.conditions.condition.Condition`.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Generate(Request):
 
     `attributes` are in human units, `raw_attributes` the network's 0–1 inputs. A preview is written into
     `preview_dir` after every `preview_every` steps; 0 means none. `batch`, `memory`, `segmenter` and `force` mean
-    what they mean in `vcm.job.GenerateJob`.
+    what they mean in `vcm.runs.job.GenerateJob`.
     """
 
     type: ClassVar[str] = "generate"

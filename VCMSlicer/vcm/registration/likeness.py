@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from vcm.core.volume import Volume
 from vcm.registration.optimising import box_around
 from vcm.registration.pose import Pose
 from vcm.registration.reference import Reference
-from vcm.volume import Volume
 from vcm.volumes.resampling import resample_image
 
 SPACING_MM = 4.0

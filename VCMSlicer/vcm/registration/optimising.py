@@ -9,11 +9,11 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
-from vcm.errors import Code, VcmError
-from vcm.grid import Grid
+from vcm.core.errors import Code, VcmError
+from vcm.core.grid import Grid
+from vcm.core.volume import Volume
 from vcm.registration.pose import Pose
 from vcm.registration.reference import Reference
-from vcm.volume import Volume
 from vcm.volumes.resampling import resample_image
 from vcm.volumes.volume_files import LPS, to_image
 

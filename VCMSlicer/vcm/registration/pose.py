@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vcm.grid import Grid
-from vcm.volume import Volume
+from vcm.core.grid import Grid
+from vcm.core.volume import Volume
 
 
 @dataclass(frozen=True, eq=False)

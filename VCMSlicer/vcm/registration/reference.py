@@ -9,7 +9,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
-from vcm.volume import Volume
+from vcm.core.volume import Volume
 
 MARGIN_MM, MARGIN_OF_A_SKULL_MM = 8.0, 20.0
 """How far around the brain images are compared: skull included, face and neck not."""

@@ -8,12 +8,12 @@ from enum import Enum
 
 import numpy as np
 
+from vcm.core.volume import Volume
 from vcm.registration.likeness import Judge
 from vcm.registration.optimising import COARSE, FINE, MIDDLE, Cancelled, Found, Levels, Optimiser, stop_if
 from vcm.registration.pose import Pose
 from vcm.registration.reference import Reference
 from vcm.registration.search import likely_poses
-from vcm.volume import Volume
 
 STARTS, FINALISTS = 7, 3
 APART_DEGREES, APART_MM = 10.0, 10.0

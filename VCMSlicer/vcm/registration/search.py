@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from vcm.grid import Grid
+from vcm.core.grid import Grid
+from vcm.core.volume import Volume
 from vcm.registration.optimising import box_around
 from vcm.registration.pose import Pose
 from vcm.registration.reference import Reference
-from vcm.volume import Volume
 from vcm.volumes.resampling import resample_image
 
 COARSE_MM = 10.0

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import SimpleITK as sitk  # noqa: N813
 
-from vcm.atomic_files import atomic_path
+from vcm.outputs.atomic_files import atomic_path
 from vcm.registration.optimising import itk_affine
 from vcm.registration.pose import Pose
 

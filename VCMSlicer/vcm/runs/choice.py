@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from vcm.errors import Code, VcmError
+from vcm.core.errors import Code, VcmError
 from vcm.packs.store import Pack, controls_for, default_backbone, find_pack
 
 

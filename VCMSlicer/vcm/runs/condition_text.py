@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from vcm.errors import Code, VcmError
+from vcm.core.errors import Code, VcmError
 
 IMAGE_ENDINGS = (".nii", ".nii.gz", ".nrrd", ".nhdr")
 

@@ -11,20 +11,20 @@ from pathlib import Path
 
 import numpy as np
 
-from vcm.conditions import Kind
-from vcm.errors import VcmError
-from vcm.findings import Finding
-from vcm.generate import GenerateRequest, Sample
+from vcm.conditions.condition import Kind
+from vcm.core.errors import VcmError
+from vcm.core.findings import Finding
+from vcm.core.volume import Volume
 from vcm.judging.alignment import Alignment, align
 from vcm.judging.segmentation import Choice
-from vcm.machine.memory_plan import MemoryPlan
 from vcm.machine.runtime import Runtime
 from vcm.outputs.claims import remove
 from vcm.packs.store import Pack
-from vcm.pictures.montage import save_montage
-from vcm.report import Cost, SampleRecord, SamplingRecord, TwinRecord, build_report, write_report
+from vcm.reporting.montage import save_montage
+from vcm.reporting.report import Cost, SampleRecord, SamplingRecord, TwinRecord, build_report, write_report
 from vcm.runs.results_folder import CONDITION, MONTAGE, REPORT, ResultsFolder
-from vcm.volume import Volume
+from vcm.sampling.generator import GenerateRequest, Sample
+from vcm.sampling.memory_plan import MemoryPlan
 from vcm.volumes.volume_files import write_volume
 
 SYNTHETIC = "synthetic T1w by VCMSlicer, research only"

@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from vcm.atomic_files import write_json
-from vcm.errors import Code, VcmError
-from vcm.findings import Finding, raise_first_error
-from vcm.job import RegisterJob
+from vcm.core.errors import Code, VcmError
+from vcm.core.findings import Finding, raise_first_error
+from vcm.core.progress import OnProgress, ProgressMeter
+from vcm.core.volume import Volume
+from vcm.outputs.atomic_files import write_json
 from vcm.outputs.claims import Claim
-from vcm.progress import OnProgress, ProgressMeter
 from vcm.registration.scan import ALIGN, SEARCH, Registration, register_scan
 from vcm.registration.transform_file import write_transform
 from vcm.runs.choice import choose_packs
-from vcm.volume import Volume
+from vcm.runs.job import RegisterJob
 from vcm.volumes.volume_files import read_volume_file, write_volume
 
 TRANSFORM, TRANSFORM_H5 = "scan-to-model.tfm", "scan-to-model.h5"
@@ -59,9 +59,9 @@ def _register(
     finding: Callable[[Finding], None],
     cancelled: Callable[[], bool],
 ) -> RegisterResult:
-    from vcm.doctor.intensities import check_finite
-    from vcm.doctor.notebook import Notebook
-    from vcm.doctor.place import placed
+    from vcm.conditions.doctor.intensities import check_finite
+    from vcm.conditions.doctor.notebook import Notebook
+    from vcm.conditions.doctor.place import placed
 
     started = time.perf_counter()
     pack, _ = choose_packs(job.pack, None, ())
@@ -74,7 +74,7 @@ def _register(
     raise_first_error(notes.findings)
 
     from vcm.judging.reference_head import template_of
-    from vcm.pictures.registration_sheet import registration_sheet, save_registration_sheet
+    from vcm.reporting.registration_sheet import registration_sheet, save_registration_sheet
 
     meter = ProgressMeter([(SEARCH, 1.0, 100), (ALIGN, 2.0, 100)], progress)
     done = {SEARCH: 0, ALIGN: 0}

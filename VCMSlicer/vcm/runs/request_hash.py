@@ -6,9 +6,9 @@ import hashlib
 import json
 from pathlib import Path
 
-from vcm.job import GenerateJob
-from vcm.packs.hashing import hash_file
+from vcm.core.hashing import hash_file
 from vcm.packs.store import Pack
+from vcm.runs.job import GenerateJob
 
 
 def hash_request(job: GenerateJob, backbone: Pack, control: Pack | None) -> str | None:

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
-from vcm.atomic_files import NO_ROOM
-from vcm.errors import MALFORMED, Code, VcmError
+from vcm.core.errors import MALFORMED, Code, VcmError
+from vcm.core.reading import read_json
+from vcm.outputs.atomic_files import NO_ROOM
 from vcm.outputs.claims import Claim
-from vcm.reading import read_json
 
 REPORT = "report.json"
 MONTAGE = "montage.png"

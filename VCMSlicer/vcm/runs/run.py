@@ -9,26 +9,26 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vcm.attributes import resolve
-from vcm.conditions import Condition, ConditionSpec, Kind
-from vcm.doctor import Examination, examine, examine_region
-from vcm.errors import Code, VcmError
-from vcm.findings import Finding, raise_first_error
-from vcm.job import ConditionFile, GenerateJob
+from vcm.conditions.attributes import resolve
+from vcm.conditions.condition import Condition, ConditionSpec, Kind
+from vcm.conditions.doctor import Examination, examine, examine_region
+from vcm.core.errors import Code, VcmError
+from vcm.core.findings import Finding, raise_first_error
 from vcm.outputs.claims import SHORT_WAIT_S, Claim
 from vcm.packs.store import Pack
 from vcm.runs.choice import choose_packs
+from vcm.runs.job import ConditionFile, GenerateJob
 from vcm.runs.request_hash import hash_request
 from vcm.runs.results_folder import REPORT, ResultsFolder
 from vcm.sampling.noise_file import read_noise
 from vcm.volumes.volume_files import read_volume_file, write_volume
 
 if TYPE_CHECKING:
-    from vcm.generate import GenerateRequest, Generator, OnPreview
+    from vcm.core.progress import OnProgress
     from vcm.judging.segmentation import Choice
-    from vcm.progress import OnProgress
     from vcm.registration.reference import Reference
-    from vcm.report import SampleRecord
+    from vcm.reporting.report import SampleRecord
+    from vcm.sampling.generator import GenerateRequest, Generator, OnPreview
 
 Load = Callable[[Pack, "Pack | None", GenerateJob], "Generator"]
 
@@ -116,9 +116,9 @@ def examine_conditions(files: Iterable[ConditionFile], backbone: Pack, control: 
 
 def load_generator(backbone: Pack, control: Pack | None, job: GenerateJob) -> Generator:
     """Load the networks of both packs onto the device the job asks for."""
-    from vcm.generate import Generator
-    from vcm.loading import load_backbone, load_control
     from vcm.machine.runtime import choose_runtime
+    from vcm.models.loading import load_backbone, load_control
+    from vcm.sampling.generator import Generator
 
     runtime = choose_runtime(job.device, job.precision)
     return Generator(load_backbone(backbone), load_control(control) if control else None, runtime, job.memory)
@@ -153,7 +153,7 @@ def _files_of(conditions: Iterable[ConditionFile]) -> list[Path]:
 
 
 def _request(job: GenerateJob, backbone: Pack, conditions: tuple[Condition, ...]) -> GenerateRequest:
-    from vcm.generate import GenerateRequest
+    from vcm.sampling.generator import GenerateRequest
 
     manifest = backbone.backbone
     return GenerateRequest(

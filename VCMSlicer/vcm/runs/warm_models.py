@@ -6,16 +6,16 @@ import gc
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from vcm.job import GenerateJob
-from vcm.packs.hashing import hash_file
+from vcm.core.hashing import hash_file
 from vcm.packs.manifest import FILE_NAME
 from vcm.packs.store import Pack
+from vcm.runs.job import GenerateJob
 
 if TYPE_CHECKING:
-    from vcm.backbones.latent_diffusion import LatentDiffusion
-    from vcm.controls.vcm_control import VcmControl
-    from vcm.generate import Generator
     from vcm.machine.runtime import Runtime
+    from vcm.models.backbones.latent_diffusion import LatentDiffusion
+    from vcm.models.controls.vcm_control import VcmControl
+    from vcm.sampling.generator import Generator
 
 Key = tuple[str, str, str]
 
@@ -34,9 +34,9 @@ class WarmModels:
         self, backbone: Pack, control: Pack | None, job: GenerateJob, on_loading: Callable[[str], None]
     ) -> Generator:
         """A Generator for a job; `on_loading` hears the name of each pack that has to be loaded."""
-        from vcm.generate import Generator
-        from vcm.loading import load_backbone, load_control
         from vcm.machine.runtime import choose_runtime
+        from vcm.models.loading import load_backbone, load_control
+        from vcm.sampling.generator import Generator
 
         runtime = choose_runtime(job.device, job.precision)
         if self._backbone is None or self._backbone[0] != _key(backbone, runtime):

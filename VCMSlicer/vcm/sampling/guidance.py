@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vcm.backbones.backbone import Backbone
-from vcm.backbones.brain_hole import with_brain
-from vcm.conditions import Condition, Kind
-from vcm.controls.control import Control
-from vcm.grid import Grid
+from vcm.conditions.condition import Condition, Kind
+from vcm.core.grid import Grid
+from vcm.models.backbones.backbone import Backbone
+from vcm.models.controls.control import Control
+from vcm.models.preparers import with_brain
 from vcm.volumes.resampling import resample_image
 
 _HELD_AS = {"b1": np.bool_, "u1": np.uint8, "f4": np.float32, "i2": np.int16, "i4": np.int32}

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from vcm.backbones.backbone import Backbone
-from vcm.backbones.brain_hole import BRIDGE, FAINT, brain_hole
-from vcm.conditions import Condition
-from vcm.controls.control import Control
+from vcm.anatomy.brain_hole import BRIDGE, FAINT, brain_hole
+from vcm.conditions.condition import Condition
+from vcm.models.backbones.backbone import Backbone
+from vcm.models.controls.control import Control
 from vcm.volumes.resampling import resample_image
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vcm.errors import Code, VcmError
-from vcm.reading import missing_as, read_bytes
+from vcm.core.errors import Code, VcmError
+from vcm.core.reading import missing_as, read_bytes
 
 LARGEST_NUMBER, MOST_HEADER = 16, 1 << 16
 """Bytes of a number, and of what a NumPy file says about its array."""

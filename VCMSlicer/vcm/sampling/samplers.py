@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vcm.backbones.schedule import Schedule
+from vcm.models.schedule import Schedule
 
 Denoise = Callable[[Tensor, float], Tensor]
 

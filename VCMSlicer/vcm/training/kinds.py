@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vcm.errors import Code, VcmError
-from vcm.training.autoencoder_settings import AutoencoderSettings
-from vcm.training.control_settings import ControlSettings
-from vcm.training.denoiser_settings import DenoiserSettings
-from vcm.training.segmenter_settings import SegmenterSettings
-from vcm.training.settings import TrainingSettings, read_entries
+from vcm.core.errors import Code, VcmError
+from vcm.training.backbone.autoencoder_settings import AutoencoderSettings
+from vcm.training.backbone.denoiser_settings import DenoiserSettings
+from vcm.training.backbone.segmenter_settings import SegmenterSettings
+from vcm.training.control.settings import ControlSettings
+from vcm.training.trainer.settings import TrainingSettings, read_entries
 
 SETTINGS_OF: dict[str, type[TrainingSettings]] = {
     cls.kind: cls for cls in (AutoencoderSettings, DenoiserSettings, ControlSettings, SegmenterSettings)

@@ -17,17 +17,17 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from vcm.backbones.autoencoders import build_autoencoder
-from vcm.backbones.latent_diffusion import LatentDiffusion, build_denoiser
-from vcm.backbones.schedule import Schedule
-from vcm.conditions import ConditionSpec, Kind
-from vcm.machine.memory_plan import RESERVE, STEP_FACTOR
+from vcm.cohort.learning_cases import condition_specs
+from vcm.conditions.condition import ConditionSpec, Kind
 from vcm.machine.runtime import choose_runtime, free_memory
+from vcm.models.backbones.autoencoders import build_autoencoder
+from vcm.models.backbones.latent_diffusion import LatentDiffusion, build_denoiser
+from vcm.models.schedule import Schedule
 from vcm.packs.manifest import BackboneManifest
 from vcm.packs.store import find_pack
-from vcm.training.control_networks import network_config, new_network
-from vcm.training.control_settings import ControlSettings
-from vcm.training.learning_cases import condition_specs
+from vcm.sampling.memory_plan import RESERVE, STEP_FACTOR
+from vcm.training.control.networks import network_config, new_network
+from vcm.training.control.settings import ControlSettings
 
 CARD = 24e9
 """The memory of the graphics card that a full-size control should be content with, in bytes."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from vcm.errors import Code, VcmError
-from vcm.plain_text import plain
-from vcm.reading import open_ordinary
+from vcm.core.errors import Code, VcmError
+from vcm.core.plain_text import plain
+from vcm.core.reading import open_ordinary
 
 NIFTI = (".nii", ".nii.gz")
 NRRD = (".nrrd", ".nhdr")

@@ -19,8 +19,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from vcm.errors import Code, VcmError
-from vcm.reading import open_ordinary
+from vcm.core.errors import Code, VcmError
+from vcm.core.reading import open_ordinary
 from vcm.volumes.image_refusals import damaged, not_one_number
 from vcm.volumes.voxel_filling import BROKEN, MOST_DEFLATED, PART, Stored, check_promise, read_voxels
 

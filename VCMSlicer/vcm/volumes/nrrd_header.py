@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from vcm.errors import Code, VcmError
+from vcm.core.errors import Code, VcmError
 from vcm.volumes.image_refusals import damaged, not_one_number, several_layers
 
 MOST_HEADER = 1 << 22

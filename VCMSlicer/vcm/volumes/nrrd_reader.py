@@ -18,8 +18,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from vcm.errors import Code, VcmError
-from vcm.reading import open_ordinary
+from vcm.core.errors import Code, VcmError
+from vcm.core.reading import open_ordinary
 from vcm.volumes.image_refusals import damaged, three_sizes
 from vcm.volumes.nrrd_header import NrrdHeader, read_nrrd_header
 from vcm.volumes.voxel_filling import (

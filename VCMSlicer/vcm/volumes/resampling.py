@@ -14,8 +14,8 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
-from vcm.grid import Grid
-from vcm.volume import Volume
+from vcm.core.grid import Grid
+from vcm.core.volume import Volume
 from vcm.volumes.label_values import replaced, values_and_counts
 
 # How far, in voxels, two grids may be apart and still count as lying on each other's voxels.

@@ -12,10 +12,10 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
-from vcm.atomic_files import atomic_path
-from vcm.errors import Code, VcmError
-from vcm.grid import Grid
-from vcm.volume import Volume
+from vcm.core.errors import Code, VcmError
+from vcm.core.grid import Grid
+from vcm.core.volume import Volume
+from vcm.outputs.atomic_files import atomic_path
 from vcm.volumes.image_refusals import NIFTI, image_format, three_sizes
 from vcm.volumes.nifti_reader import read_nifti_header, read_nifti_voxels
 from vcm.volumes.nrrd_reader import read_nrrd, read_nrrd_segment_names

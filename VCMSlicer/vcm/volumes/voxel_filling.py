@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from vcm.errors import Code, VcmError
+from vcm.core.errors import Code, VcmError
 from vcm.volumes.image_refusals import damaged
 
 FREE_LABELS = 2**27

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from vcm.errors import Code, VcmError
-from vcm.findings import Finding
+from vcm.core.errors import Code, VcmError
+from vcm.core.findings import Finding
 from vcm.protocol import (
     Examine,
     Examined,

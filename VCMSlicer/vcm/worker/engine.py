@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vcm.errors import Code, VcmError
-from vcm.findings import raise_first_error
+from vcm.core.errors import Code, VcmError
+from vcm.core.findings import raise_first_error
 from vcm.protocol import (
     Examine,
     Examined,
@@ -32,13 +32,13 @@ from vcm.protocol import (
 from vcm.worker.contract import Call
 
 if TYPE_CHECKING:
-    from vcm.generate import Generator, OnPreview
-    from vcm.job import GenerateJob
+    from vcm.core.progress import OnProgress
+    from vcm.core.volume import Volume
     from vcm.outputs.claims import Claim
     from vcm.packs.store import Pack
-    from vcm.progress import OnProgress
+    from vcm.runs.job import GenerateJob
     from vcm.runs.warm_models import WarmModels
-    from vcm.volume import Volume
+    from vcm.sampling.generator import Generator, OnPreview
 
 
 class LocalEngine:
@@ -47,7 +47,7 @@ class LocalEngine:
     _models: WarmModels
 
     def start(self) -> Ready:
-        import vcm.generate  # noqa: F401 - the import that takes seconds, before the first request asks for it
+        import vcm.sampling.generator  # noqa: F401 - the import that takes seconds, before the first request asks for it
         from vcm.machine.runtime import choose_runtime
         from vcm.runs.warm_models import WarmModels
 
@@ -118,7 +118,7 @@ class LocalEngine:
         return Segmented(request.id, request.out, tuple(structures))
 
     def register(self, request: Register, call: Call) -> Registered:
-        from vcm.job import RegisterJob
+        from vcm.runs.job import RegisterJob
         from vcm.runs.registering import run_register
         from vcm.worker.translation import registered
 
@@ -143,8 +143,8 @@ class LocalEngine:
         return survey_machine(request)
 
     def warm(self, request: Warm, call: Call) -> Warmed:
-        from vcm.job import GenerateJob
         from vcm.runs.choice import choose_packs
+        from vcm.runs.job import GenerateJob
 
         job = GenerateJob(Path(), device=request.device, precision=request.precision)
         generator = self._load(*choose_packs(request.pack, request.control, ()), job, call)
@@ -189,8 +189,8 @@ def _preview_writer(folder: Path, call: Call) -> OnPreview:
 
 def _examined_image(path: Path, backbone: Pack, call: Call) -> Volume:
     """A T1w image in 0–1 on the backbone's Grid, or the doctor's first error."""
-    from vcm.conditions import ConditionSpec, Kind
-    from vcm.doctor import examine
+    from vcm.conditions.condition import ConditionSpec, Kind
+    from vcm.conditions.doctor import examine
     from vcm.runs.run import reference_of
     from vcm.volumes.volume_files import read_volume_file
 

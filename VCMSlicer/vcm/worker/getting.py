@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vcm.core.progress import TransferMeter
 from vcm.packs.acquiring import Consent, acquire
 from vcm.packs.catalogue import CatalogueEntry, find_entry
-from vcm.progress import TransferMeter
 from vcm.protocol import GetPack, PackObtained
 from vcm.worker.contract import Call
 

@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-from vcm.errors import Code, VcmError
+from vcm.core.errors import Code, VcmError
 from vcm.protocol import Request
 
 MAX_WAITING = 32

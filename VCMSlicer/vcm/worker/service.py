@@ -11,8 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import vcm
-from vcm.errors import Code, VcmError
-from vcm.failures import failed, in_words
+from vcm.core.errors import Code, VcmError
 from vcm.protocol import (
     Accepted,
     Cancel,
@@ -35,6 +34,7 @@ from vcm.protocol import (
     Shutdown,
     Warm,
 )
+from vcm.protocol.failures import failed, in_words
 from vcm.worker.contract import Call, Engine
 from vcm.worker.jobs import Job, JobQueue
 from vcm.worker.lifeline import end_by_force

@@ -13,7 +13,7 @@ import psutil
 import torch
 
 import vcm
-from vcm.errors import VcmError
+from vcm.core.errors import VcmError
 from vcm.machine.runtime import choose_runtime, free_memory
 from vcm.packs.catalogue import CatalogueEntry, read_catalogue
 from vcm.packs.manifest import FILE_NAME

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vcm.job import ConditionFile, GenerateJob
 from vcm.protocol import (
     AlignmentSummary,
     ConditionInput,
@@ -19,6 +18,7 @@ from vcm.protocol import (
     Registered,
 )
 from vcm.protocol.fields import read_fields
+from vcm.runs.job import ConditionFile, GenerateJob
 from vcm.runs.registering import OVERLAY, TRANSFORM
 from vcm.runs.results_folder import MONTAGE, REPORT
 

@@ -1,0 +1,1 @@
+"""What conditions are drawn in, and what is given to the worker."""

@@ -1,0 +1,153 @@
+"""Whether what was chosen for a condition can be used, in words for its row, and what the model will not see of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from slicer.i18n import tr as _
+from vcm.core.errors import VcmError
+
+from VCMSlicerLib.conditions.anatomy import segmentIds
+from VCMSlicerLib.conditions.conditionSource import ConditionChoice, conditionImage, readingOf
+from VCMSlicerLib.conditions.labelVolume import labelCounts
+from VCMSlicerLib.models.packInfo import ConditionInfo, GridInfo
+from VCMSlicerLib.scene.niftiFile import WorldImage
+
+NOTHING_LOST = 0
+# More than this share outside, and the engine refuses a structure.
+MOST_LOST = 0.5
+# Up to this share outside is told, and nothing to worry about.
+NEXT_TO_NOTHING = 0.001
+MOST_NAMED = 6
+PARALLEL = 1e-9
+
+
+class Check(NamedTuple):
+    """`words` say whether the choice can be used, and if not, why; `remarks` are what should be known of a usable one.
+
+    `empty` tells that only nothing is drawn yet. `millilitres` hold the volume of each class, by its value.
+    """
+
+    usable: bool
+    words: str
+    lostVoxels: int = NOTHING_LOST
+    empty: bool = False
+    remarks: tuple[str, ...] = ()
+    millilitres: Mapping[int, float] = {}
+
+
+def check(choice: ConditionChoice, condition: ConditionInfo, grid: GridInfo, image: WorldImage | None = None) -> Check:
+    """Look at a choice without writing anything; `image` are its voxels, where they are at hand."""
+    try:
+        image = image or conditionImage(choice, condition)
+    except VcmError as error:
+        return Check(False, str(error), empty=bool(error.details.get("empty")))
+    lost, drawn = countLostVoxels(image, grid), int(np.count_nonzero(image.array))
+    if drawn and lost == drawn:
+        words = _("It lies entirely outside the model's field of view, about {distance:.0f} mm from its centre.")
+        return Check(False, words.format(distance=_distance(image, grid)), lost)
+    outside = _("{lost} of {drawn} voxels lie outside the model's field of view and will be lost.")
+    lostWords = outside.format(lost=f"{lost:,}", drawn=f"{drawn:,}") if lost else ""
+    if condition.isDrawn and lost > MOST_LOST * drawn:
+        return Check(False, " ".join([lostWords, _("Align it to MNI space, where the model's heads lie.")]), lost)
+    if condition.kind == "image":
+        # Of a head the neck always lies outside; that is nothing to look into.
+        return Check(True, " ".join(filter(None, [_("Ready."), lostWords])), lost)
+    millilitres = _millilitres(condition, image)
+    remarks = [*_missing(condition, millilitres), *_leftOut(choice, condition)] if condition.kind == "labels" else []
+    words = " ".join(filter(None, [_size(condition, millilitres), lostWords, *remarks]))
+    if lost > NEXT_TO_NOTHING * drawn:
+        remarks.append(lostWords)
+    return Check(True, words, lost, remarks=tuple(remarks), millilitres=millilitres)
+
+
+def countLostVoxels(image: WorldImage, grid: GridInfo) -> int:
+    """How many of the voxels that are not 0 have their centre outside the grid."""
+    image = image.cropped()
+    toGrid = np.linalg.inv(np.array(grid.affine)) @ image.ijkToRas
+    if not image.array.size or _allInside(toGrid, image.array.shape, grid):
+        return 0
+    if (np.count_nonzero(np.abs(toGrid[:3, :3]) > PARALLEL, axis=0) == 1).all():
+        return int(np.count_nonzero(image.array) - np.count_nonzero(image.array[_boxInside(toGrid, image, grid)]))
+    lost = 0
+    for k, layer in enumerate(image.array):
+        j, i = np.nonzero(layer)
+        index = toGrid[:3, :3] @ np.stack([i, j, np.full_like(i, k)]) + toGrid[:3, 3:]
+        lost += int(i.size - _inside(index, grid).sum())
+    return lost
+
+
+def listed(names: list[str]) -> str:
+    """Names for a sentence, the first few of many.
+
+    >>> listed(["amygdala"]), listed(list("abcdefgh"))
+    ('amygdala', 'a, b, c, d, e, f and 2 more')
+    """
+    if len(names) <= MOST_NAMED:
+        return ", ".join(names)
+    shown = ", ".join(names[:MOST_NAMED])
+    return _("{names} and {count} more").format(names=shown, count=len(names) - MOST_NAMED)
+
+
+def _millilitres(condition: ConditionInfo, image: WorldImage) -> dict[int, float]:
+    """Of a mask the whole under its class's value; of a label map each class."""
+    if condition.kind == "mask":
+        value = condition.classes[0].value if condition.classes else 1
+        return {value: np.count_nonzero(image.array) * image.voxelMl}
+    return {value: count * image.voxelMl for value, count in labelCounts(image.array).items()}
+
+
+def _size(condition: ConditionInfo, millilitres: Mapping[int, float]) -> str:
+    total = sum(millilitres.values())
+    if condition.kind == "mask":
+        return _("Ready: {ml:.1f} ml.").format(ml=total)
+    words = _("Ready: {found} of {count} structures, {ml:,.0f} ml.")
+    return words.format(found=len(millilitres), count=len(condition.classes), ml=total)
+
+
+def _missing(condition: ConditionInfo, millilitres: Mapping[int, float]) -> list[str]:
+    names = [entry.name for entry in condition.classes if not millilitres.get(entry.value)]
+    words = _("Not drawn, so the model is told there is none: {names}.")
+    return [words.format(names=listed(names))] if names else []
+
+
+def _leftOut(choice: ConditionChoice, condition: ConditionInfo) -> list[str]:
+    """What is in the source and no structure of the model."""
+    if choice.segmentationNode is None:
+        values = [str(value) for value in readingOf(choice, condition).unknown]
+        words = _("Values that the model does not know count as background: {names}.")
+        return [words.format(names=listed(values))] if values else []
+    segmentation = choice.segmentationNode.GetSegmentation()
+    names = [segmentation.GetSegment(id).GetName() for id in segmentIds(segmentation) if id not in choice.segmentIds]
+    words = _("Left out, as the model has no such structure: {names}.")
+    return [words.format(names=listed(names))] if names else []
+
+
+def _distance(image: WorldImage, grid: GridInfo) -> float:
+    affine = np.array(grid.affine)
+    centre = affine[:3, :3] @ ((np.array(grid.shape) - 1) / 2) + affine[:3, 3]
+    own = image.ijkToRas[:3, :3] @ ((np.array(image.array.shape[::-1]) - 1) / 2) + image.ijkToRas[:3, 3]
+    return float(np.linalg.norm(own - centre))
+
+
+def _allInside(toGrid: np.ndarray, shape: tuple[int, ...], grid: GridInfo) -> bool:
+    corners = np.stack(np.meshgrid(*[(0, n - 1) for n in shape[::-1]], indexing="ij")).reshape(3, -1)
+    return bool(_inside(toGrid[:3, :3] @ corners + toGrid[:3, 3:], grid).all())
+
+
+def _boxInside(toGrid: np.ndarray, image: WorldImage, grid: GridInfo) -> tuple[slice, ...]:
+    """The box of voxels inside, where the axes of both are parallel; for `array[k, j, i]`."""
+    slices = []
+    for axis, size in enumerate(image.array.shape[::-1]):
+        along = int(np.abs(toGrid[:3, axis]).argmax())
+        index = toGrid[along, axis] * np.arange(size) + toGrid[along, 3]
+        inside = np.flatnonzero((index >= -0.5) & (index <= grid.shape[along] - 0.5))
+        slices.append(slice(int(inside[0]), int(inside[-1]) + 1) if inside.size else slice(0))
+    return tuple(reversed(slices))
+
+
+def _inside(index: np.ndarray, grid: GridInfo) -> np.ndarray:
+    high = np.array(grid.shape)[:, None] - 0.5
+    return ((index >= -0.5) & (index <= high)).all(axis=0)

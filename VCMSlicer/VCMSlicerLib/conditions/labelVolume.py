@@ -1,0 +1,105 @@
+"""Label map volumes: which values one holds, what they are called, and which structure of a model each is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from slicer.i18n import tr as _
+
+from VCMSlicerLib.conditions.anatomy import isNamed
+from VCMSlicerLib.models.packInfo import ClassInfo, ConditionInfo
+from VCMSlicerLib.scene.worldImages import voxels
+
+MOST_COUNTED = 100_000
+
+
+@dataclass(frozen=True)
+class LabelReading:
+    """`table` leads from a volume's values to the classes' values; `unknown` are its values that are no class."""
+
+    table: Mapping[int, int] = field(default_factory=dict)
+    unknown: tuple[int, ...] = ()
+
+    def applied(self, array: np.ndarray) -> np.ndarray:
+        """The class values of an array of the volume's values; what is unknown becomes 0."""
+        result = np.zeros(array.shape, np.int16)
+        for value, target in self.table.items():
+            result[array == value] = target
+        return result
+
+
+def readLabels(condition: ConditionInfo, array: np.ndarray, names: Mapping[int, str]) -> LabelReading:
+    """How a label map is to be understood: the numbers of the classes, those of the model's segmenter, or names.
+
+    That reading is taken which explains the most voxels, as the engine does.
+    """
+    counts = labelCounts(array)
+    byNumber = {entry.value: entry.value for entry in condition.classes if entry.value in counts}
+    bySegmenter = {value: entry.value for entry in condition.classes for value in entry.segmenter if value in counts}
+    byName = {
+        value: entry.value
+        for value, name in names.items()
+        if value in counts and (entry := _classNamed(name, condition))
+    }
+    table = max((byNumber, bySegmenter, byName), key=lambda reading: sum(counts[value] for value in reading))
+    return LabelReading(table, tuple(value for value in counts if value not in table))
+
+
+def labelCounts(array: np.ndarray) -> dict[int, int]:
+    """How many voxels each value has, but for 0.
+
+    >>> labelCounts(np.array([0, 4, 4, 43]))
+    {4: 2, 43: 1}
+    """
+    if not array.size:
+        return {}
+    if array.dtype.kind in "iub" and array.min() >= 0 and array.max() < MOST_COUNTED:
+        counted = np.bincount(array.ravel())
+        return {int(value): int(counted[value]) for value in np.flatnonzero(counted) if value}
+    values, counts = np.unique(array, return_counts=True)
+    return {int(value): int(count) for value, count in zip(values, counts, strict=True) if value}
+
+
+def labelNames(node: Any) -> dict[int, str]:
+    """What a volume's colour table calls its values."""
+    display = node.GetDisplayNode()
+    colors = display.GetColorNode() if display is not None else None
+    if colors is None:
+        return {}
+    return {
+        index: name
+        for index in range(1, colors.GetNumberOfColors())
+        if (name := str(colors.GetColorName(index) or "")) and name != "(none)"
+    }
+
+
+def labelsIn(node: Any) -> list[int]:
+    """The values of a label map volume, without 0; each volume is looked through once until it changes."""
+    image = node.GetImageData()
+    if image is None or image.GetPointData().GetScalars() is None:
+        return []
+    stamp = (node.GetID(), image.GetMTime())
+    if _lookedThrough.get("stamp") != stamp:
+        _lookedThrough.update(stamp=stamp, values=list(labelCounts(voxels(image))))
+    return list(_lookedThrough["values"])
+
+
+_lookedThrough: dict[str, Any] = {}
+
+
+def labelWords(value: int, names: Mapping[int, str]) -> str:
+    """A value as the panel writes it.
+
+    >>> labelWords(4, {4: "Left-Lateral-Ventricle"}), labelWords(5, {})
+    ('4 Left-Lateral-Ventricle', 'Label 5')
+    """
+    return f"{value} {names[value]}" if value in names else _("Label {value}").format(value=value)
+
+
+def _classNamed(name: str, condition: ConditionInfo) -> ClassInfo | None:
+    itself = (entry for entry in condition.classes if isNamed(name, entry.name))
+    part = (entry for entry in condition.classes if any(isNamed(name, p) for p in entry.parts))
+    return next(itself, None) or next(part, None)

@@ -1,0 +1,1 @@
+"""Which models there are, what they accept, and getting more."""

@@ -1,0 +1,1 @@
+"""Dialogs and small parts of the panel."""

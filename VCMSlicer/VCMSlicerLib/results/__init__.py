@@ -1,0 +1,1 @@
+"""Samples in the scene, and what is made of them."""

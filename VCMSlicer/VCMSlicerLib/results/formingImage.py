@@ -1,0 +1,63 @@
+"""The image of a Sample while it forms: one volume in the slice views, replaced step by step, gone at the end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+from vcm.core.errors import VcmError
+
+from VCMSlicerLib.scene.niftiFile import readNifti
+from VCMSlicerLib.scene.scene import addVolume
+
+
+class FormingImage:
+    """Shows previews; whatever was in the views before comes back when it is put away."""
+
+    def __init__(self) -> None:
+        self._nodeId = ""
+        self._backgroundsBefore: dict[str, str] = {}
+
+    def show(self, path: str | Path, _sample: int = 0, step: int = 0) -> None:
+        """Show the preview in that file, and remove the file. One that cannot be read is passed over."""
+        try:
+            image = readNifti(path)
+        except VcmError:
+            return
+        Path(path).unlink(missing_ok=True)
+        before = slicer.mrmlScene.GetNodeByID(self._nodeId) if self._nodeId else None
+        node = addVolume(image, _("Forming image, step {step} (synthetic)").format(step=step))
+        node.SetSaveWithScene(False)
+        node.SetAttribute("VCMSlicer.Synthetic", "true")
+        node.GetDisplayNode().SetSaveWithScene(False)
+        node.GetDisplayNode().SetWindowLevelMinMax(0.0, 1.0)
+        self._nodeId = node.GetID()
+        for composite in _composites():
+            self._backgroundsBefore.setdefault(composite.GetID(), composite.GetBackgroundVolumeID() or "")
+            composite.SetBackgroundVolumeID(node.GetID())
+        _remove(before)
+
+    def putAway(self) -> None:
+        """Remove the preview and put the former backgrounds back."""
+        node = slicer.mrmlScene.GetNodeByID(self._nodeId) if self._nodeId else None
+        for compositeId, background in self._backgroundsBefore.items():
+            composite = slicer.mrmlScene.GetNodeByID(compositeId)
+            if composite is not None and composite.GetBackgroundVolumeID() == self._nodeId:
+                composite.SetBackgroundVolumeID(background or None)
+        self._nodeId = ""
+        self._backgroundsBefore.clear()
+        _remove(node)
+
+
+def _composites() -> list[Any]:
+    return list(slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"))
+
+
+def _remove(node: Any) -> None:
+    if node is not None:
+        display = node.GetDisplayNode()
+        slicer.mrmlScene.RemoveNode(node)
+        if display is not None:
+            slicer.mrmlScene.RemoveNode(display)

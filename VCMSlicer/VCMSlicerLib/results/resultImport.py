@@ -1,0 +1,69 @@
+"""Brings the images of a run into the scene without holding up the panel: files are read in pieces between events."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+
+import qt
+from vcm.protocol import Generated
+
+from VCMSlicerLib.scene.niftiFile import WorldImage, isNifti, readNiftiInPieces
+from VCMSlicerLib.scene.scene import preload
+
+SLICE_SECONDS = 0.015
+
+
+def imagePaths(generated: Generated) -> list[str]:
+    """The files of a run that come into the scene."""
+    paths = [condition.path for condition in generated.conditions]
+    for sample in generated.samples:
+        paths += [path for path in (sample.path, sample.uncontrolled_path, sample.segmentation_path) if path]
+    return paths
+
+
+class Preloading:
+    """Reads files for `scene.takeImage`, a little at each turn of the event loop, then calls `onReady(error)`.
+
+    Each turn asks for the next: a timer connected to a method would hold this, the job and its images for ever.
+    """
+
+    def __init__(self, paths: list[str], onReady: Callable[[Exception | None], None]) -> None:
+        self._work = _readAll(paths)
+        self._onReady: Callable[[Exception | None], None] | None = onReady
+        qt.QTimer.singleShot(0, self._goOn)
+
+    def stop(self) -> None:
+        """Read no further; `onReady` is not called."""
+        self._onReady = None
+
+    def _goOn(self) -> None:
+        if self._onReady is None:
+            return
+        end = time.perf_counter() + SLICE_SECONDS
+        error: Exception | None = None
+        try:
+            while time.perf_counter() < end:
+                next(self._work)
+            qt.QTimer.singleShot(0, self._goOn)
+            return
+        except StopIteration:
+            pass
+        except Exception as problem:
+            error = problem
+        onReady, self._onReady = self._onReady, None
+        onReady(error)
+
+
+def _readAll(paths: list[str]) -> Iterator[None]:
+    for path in filter(isNifti, paths):
+        pieces: Generator[float, None, WorldImage] = readNiftiInPieces(Path(path))
+        while True:
+            try:
+                next(pieces)
+            except StopIteration as end:
+                preload(path, end.value)
+                break
+            yield
+        yield

@@ -1,0 +1,289 @@
+"""The Samples in the scene: volume nodes that say what they are, in a folder a run, found again when a scene opens."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+from vcm.protocol import AlignmentSummary, Generate, Generated, GeneratedSample
+from vcm.protocol.fields import read_fields
+
+from VCMSlicerLib.results.measuredSegmentation import (
+    ASKED_REFERENCE,
+    ASKED_ROLE,
+    MEASURED_REFERENCE,
+    MEASURED_ROLE,
+    addAsked,
+    addMeasured,
+)
+from VCMSlicerLib.scene.scene import importVolume
+
+SYNTHETIC = "VCMSlicer.Synthetic"
+ROLE = "VCMSlicer.Role"
+RUN = "VCMSlicer.Run"
+SEED = "VCMSlicer.Seed"
+ALIGNMENT = "VCMSlicer.Alignment"
+PROVENANCE = "VCMSlicer.Provenance"
+SAMPLE_ROLE, TWIN_ROLE, DIFFERENCE_ROLE, SLIDER_ROLE = "sample", "uncontrolled", "difference", "slider"
+TWIN_REFERENCE = "VCMSlicer.uncontrolled"
+DIFFERENCE_REFERENCE = "VCMSlicer.difference"
+CONDITION_REFERENCE = "VCMSlicer.condition"
+VOLUME_ENDINGS = (".nii.gz", ".nii", ".nrrd")
+
+
+@dataclass(frozen=True)
+class ResultRow:
+    """One Sample: its node, its seed, and per structure how well it obeys. `hd95` is in millimetres.
+
+    `alignment` holds all that was measured, `alignmentWithout` the same of its twin.
+    """
+
+    node: Any
+    seed: int | None
+    dice: dict[str, float | None] = field(default_factory=dict)
+    hd95: dict[str, float | None] = field(default_factory=dict)
+    diceWithout: dict[str, float | None] = field(default_factory=dict)
+    summary: str = ""
+    alignment: AlignmentSummary | None = None
+    alignmentWithout: AlignmentSummary | None = None
+
+    @property
+    def twin(self) -> Any:
+        """The volume from the same noise without control, or None."""
+        return self.node.GetNodeReference(TWIN_REFERENCE)
+
+
+class Results:
+    """All Samples of the scene. Nothing is kept here that is not in the scene, so a reopened scene has them all."""
+
+    def add(self, run: Generated, request: Generate, conditions: Iterable[Any] = ()) -> list[Any]:
+        """Load the files of a finished run; returns the node of each Sample.
+
+        `conditions` are the ConditionChoices the run was asked with: their nodes are remembered for the outline.
+        """
+        # Several conditions may be drawn in one segmentation.
+        sources = {node.GetID(): node for node in map(sourceNode, conditions) if node is not None}.values()
+        provenance = _provenance(run, request)
+        folder = self._folder(run)
+        asked = self._addAsked(run, provenance)
+        nodes = []
+        for number, sample in enumerate(run.samples, start=1):
+            node = self._addSample(run, sample, provenance, _title(sample, number, len(run.samples)))
+            for source in sources:
+                node.AddNodeReferenceID(CONDITION_REFERENCE, source.GetID())
+            if asked is not None:
+                node.SetNodeReferenceID(ASKED_REFERENCE, asked.GetID())
+            nodes.append(node)
+            for placed in (node, *filter(None, map(node.GetNodeReference, (TWIN_REFERENCE, MEASURED_REFERENCE)))):
+                _place(folder, placed)
+        if asked is not None:
+            _place(folder, asked)
+        if len(nodes) > 1:
+            self._addSequence(folder, nodes, run)
+        return nodes
+
+    def rows(self) -> list[ResultRow]:
+        """A row a Sample, oldest first."""
+        return [row(node) for node in nodesWithRole(SAMPLE_ROLE)]
+
+    def rename(self, node: Any, name: str) -> None:
+        """Give a result a name of the user's; it goes on saying that it is synthetic."""
+        node.SetName(name if "synthetic" in name.lower() else _("{name} (synthetic)").format(name=name))
+
+    def exportVolume(self, node: Any, path: str | Path) -> Path:
+        """Write NIfTI or NRRD by the ending of `path`, and beside it a JSON file that says how it was made; returns the
+        path of the JSON file. Without a known ending `.nii.gz` is appended."""
+        path = Path(path)
+        if not path.name.lower().endswith(VOLUME_ENDINGS):
+            path = path.with_name(path.name + VOLUME_ENDINGS[0])
+        # Not without `properties`: Slicer keeps the format of the first export in its default for all later ones.
+        if not slicer.util.exportNode(node, str(path), properties={}):
+            raise OSError(_("The volume could not be written to {path}.").format(path=path))
+        sidecar = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii").removesuffix(".nrrd") + ".json")
+        partial = sidecar.with_name(sidecar.name + ".part")
+        partial.write_text(json.dumps(sidecarOf(node), indent=1, ensure_ascii=False), "utf-8")
+        partial.replace(sidecar)
+        return sidecar
+
+    def _addSample(self, run: Generated, sample: GeneratedSample, provenance: str, title: str) -> Any:
+        node = importVolume(sample.path, title, _attributes(run, sample, provenance, SAMPLE_ROLE, sample.alignment))
+        _display(node)
+        if sample.uncontrolled_path is not None:
+            name = _("{title}, without conditions").format(title=title)
+            attributes = _attributes(run, sample, provenance, TWIN_ROLE, sample.uncontrolled_alignment)
+            twin = importVolume(sample.uncontrolled_path, name, attributes)
+            _display(twin)
+            node.SetNodeReferenceID(TWIN_REFERENCE, twin.GetID())
+        if sample.segmentation_path is not None:
+            name = _("{title}, segmented").format(title=title)
+            attributes = _attributes(run, sample, provenance, MEASURED_ROLE, None)
+            measured = addMeasured(sample.segmentation_path, sample.labels, name, attributes)
+            node.SetNodeReferenceID(MEASURED_REFERENCE, measured.GetID())
+        return node
+
+    def _addAsked(self, run: Generated, provenance: str) -> Any:
+        """What the run was asked for, as the model was given it; None where that is no mask and no label map."""
+        if not run.conditions:
+            return None
+        name = _("Asked of the synthetic run, {words}").format(words=_runWords(run))
+        attributes = {SYNTHETIC: "true", ROLE: ASKED_ROLE, RUN: run.id, PROVENANCE: provenance}
+        return addAsked(run.conditions, name, attributes)
+
+    def _folder(self, run: Generated) -> int:
+        hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
+        name = _("Synthetic run, {words}").format(words=_runWords(run))
+        return hierarchy.CreateFolderItem(hierarchy.GetSceneItemID(), name)
+
+    def _addSequence(self, folder: int, nodes: Sequence[Any], run: Generated) -> None:
+        """The Samples once more as a sequence, which shares their voxels, so that a slider walks through them."""
+        title = slicer.mrmlScene.GenerateUniqueName(_("Synthetic T1w samples"))
+        sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", title)
+        sequence.SetIndexName("sample")
+        sequence.SetIndexUnit("")
+        sequence.SetIndexType(slicer.vtkMRMLSequenceNode.NumericIndex)
+        for number, node in enumerate(nodes, start=1):
+            sequence.SetDataNodeAtValue(node, str(number))
+            copy = sequence.GetDataNodeAtValue(str(number))
+            copy.SetAndObserveImageData(node.GetImageData())
+            copy.SetAttribute(ROLE, SLIDER_ROLE)
+        browser = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", f"{title} browser")
+        browser.AddSynchronizedSequenceNode(sequence)
+        browser.SetSelectedItemNumber(0)
+        slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+        proxy = browser.GetProxyNode(sequence)
+        if proxy is not None:
+            proxy.SetName(_("{title} (slider)").format(title=title))
+            _place(folder, proxy)
+        for node in (sequence, browser):
+            node.SetAttribute(SYNTHETIC, "true")
+            node.SetAttribute(RUN, run.id)
+
+
+def row(node: Any) -> ResultRow:
+    """What a Sample's node says about itself."""
+    seed, summary = node.GetAttribute(SEED), alignmentOf(node)
+    classes = summary.classes if summary else ()
+    twin = node.GetNodeReference(TWIN_REFERENCE)
+    without = alignmentOf(twin) if twin is not None else None
+    return ResultRow(
+        node,
+        int(seed) if seed else None,
+        {score.name: score.dice for score in classes},
+        {score.name: score.hd95_mm for score in classes},
+        {score.name: score.dice for score in without.classes} if without else {},
+        summary.summary if summary else "",
+        summary,
+        without,
+    )
+
+
+def alignmentOf(node: Any) -> AlignmentSummary | None:
+    """How well a result obeys its conditions, as it was measured; None where it was not."""
+    text = node.GetAttribute(ALIGNMENT)
+    try:
+        summary: AlignmentSummary = read_fields(AlignmentSummary, json.loads(text)) if text else None
+        return summary
+    except ValueError:
+        return None
+
+
+def sidecarOf(node: Any) -> dict[str, Any]:
+    """What a reader of an exported file should know: that it is synthetic, and all it was made from."""
+    provenance = json.loads(node.GetAttribute(PROVENANCE) or "{}")
+    alignment = alignmentOf(node)
+    seed = node.GetAttribute(SEED)
+    return {
+        "synthetic": True,
+        "notice": "SYNTHETIC: made by VCMSlicer, not an image of a person. For research only.",
+        "role": node.GetAttribute(ROLE),
+        "name": node.GetName(),
+        "seed": int(seed) if seed else None,
+        "alignment": asdict(alignment) if alignment else None,
+        "provenance": provenance,
+    }
+
+
+def nodesWithRole(role: str) -> Iterator[Any]:
+    """The volumes of the scene that play this part."""
+    for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
+        if node.GetAttribute(ROLE) == role:
+            yield node
+
+
+def conditionNodes(node: Any) -> list[Any]:
+    """The segmentations and volumes a result was asked with, as far as they are still in the scene."""
+    found = (
+        node.GetNthNodeReference(CONDITION_REFERENCE, i)
+        for i in range(node.GetNumberOfNodeReferences(CONDITION_REFERENCE))
+    )
+    return [source for source in found if source is not None]
+
+
+def sourceNode(choice: Any) -> Any:
+    """The node that a ConditionChoice takes its voxels from, or None."""
+    return choice.segmentationNode if choice.segmentationNode is not None else choice.volumeNode
+
+
+def removeRunFolder(run: Generated) -> None:
+    """Remove the files of a run whose volumes are in the scene now."""
+    shutil.rmtree(run.out, ignore_errors=True)
+
+
+def _runWords(run: Generated) -> str:
+    seeds = [sample.seed for sample in run.samples if sample.seed is not None]
+    return _("seed {seed}").format(seed=seeds[0]) if seeds else run.id
+
+
+def _title(sample: GeneratedSample, number: int, count: int) -> str:
+    words = _("seed {seed}").format(seed=sample.seed) if sample.seed is not None else _("sample {n}").format(n=number)
+    return slicer.mrmlScene.GenerateUniqueName(_("Synthetic T1w, {words}").format(words=words))
+
+
+def _attributes(
+    run: Generated, sample: GeneratedSample, provenance: str, role: str, alignment: AlignmentSummary | None
+) -> dict[str, str]:
+    attributes = {SYNTHETIC: "true", ROLE: role, RUN: run.id, PROVENANCE: provenance}
+    if sample.seed is not None:
+        attributes[SEED] = str(sample.seed)
+    if alignment is not None:
+        attributes[ALIGNMENT] = json.dumps(asdict(alignment), allow_nan=False)
+    return attributes
+
+
+def _provenance(run: Generated, request: Generate) -> str:
+    """The report of the run where it can be read; else what was asked for."""
+    try:
+        report = json.loads(Path(run.report_path).read_text("utf-8"))
+    except (OSError, ValueError):
+        report = {}
+    asked = {name: value for name, value in asdict(request).items() if name not in {"out", "preview_dir", "conditions"}}
+    asked["conditions"] = [
+        {name: value for name, value in asdict(entry).items() if not name.endswith("path")}
+        for entry in request.conditions
+    ]
+    return json.dumps({"request": asked, "report": report}, ensure_ascii=False)
+
+
+def _display(node: Any) -> None:
+    node.CreateDefaultDisplayNodes()
+    display = node.GetDisplayNode()
+    display.SetAutoWindowLevel(False)
+    low, high = displayRange(node)
+    display.SetWindowLevelMinMax(low, high)
+
+
+def displayRange(node: Any) -> tuple[float, float]:
+    """From black to a little above the brightest tissue, so that twins are shown alike."""
+    low, high = node.GetImageData().GetScalarRange()
+    return (0.0, 1.0) if low >= -0.5 and high <= 1.5 else (low, high)
+
+
+def _place(folder: int, node: Any) -> None:
+    hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
+    hierarchy.SetItemParent(hierarchy.GetItemByDataNode(node), folder)

@@ -1,0 +1,1 @@
+"""Images and nodes of the scene."""

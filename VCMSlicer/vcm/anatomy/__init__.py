@@ -1,0 +1,1 @@
+"""What is known about heads and brains."""

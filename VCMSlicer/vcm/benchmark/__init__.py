@@ -1,1 +1,0 @@
-"""`vcm bench`: the released way and the engine, side by side."""

@@ -1,0 +1,1 @@
+"""Cases to learn from: made, or brought in from scans."""

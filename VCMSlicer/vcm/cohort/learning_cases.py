@@ -1,0 +1,125 @@
+"""Cases to learn from, on the grid of what learns: a cohort's, or anyone's that offers the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from vcm.cohort.case_conditions import CONDITION_SPECS, condition_arrays
+from vcm.cohort.files import CaseEntry, read_cases
+from vcm.conditions.condition import ConditionSpec
+from vcm.core.errors import Code, VcmError
+from vcm.core.grid import Grid
+
+
+class LearningCase(Protocol):
+    """One case. `attributes` are raw (0–1); `stamp` changes when its files do."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def attributes(self) -> Mapping[str, float]: ...
+
+    @property
+    def stamp(self) -> str: ...
+
+    def image(self) -> NDArray[np.float32]:
+        """Intensities in 0–1 on the grid."""
+        ...
+
+    def conditions(self, names: Iterable[str]) -> dict[str, NDArray[Any]]:
+        """On the grid: masks as uint8 0/1, label maps as uint8 class values, images as float32 in 0–1."""
+        ...
+
+
+@dataclass(frozen=True)
+class CohortCase:
+    """A cohort's case on `grid`, which is the cohort's own or a whole number of times coarser."""
+
+    entry: CaseEntry
+    grid: Grid
+
+    @property
+    def name(self) -> str:
+        return self.entry.name
+
+    @property
+    def attributes(self) -> Mapping[str, float]:
+        return self.entry.attributes
+
+    @property
+    def stamp(self) -> str:
+        files = sorted(self.entry.folder.glob("*.nii.gz"))
+        return " ".join(f"{file.name}:{file.stat().st_size}:{file.stat().st_mtime_ns}" for file in files)
+
+    def image(self) -> NDArray[np.float32]:
+        return self._intensities("image")
+
+    def labels(self) -> NDArray[np.uint8]:
+        """The segmenter's classes; on a coarser grid the commonest of each block."""
+        volume = self.entry.read("labels")
+        factor = self._factor(volume.grid)
+        array = np.asarray(volume.array, np.uint8)
+        if factor == 1:
+            return array
+        blocks = torch.stack(
+            [
+                functional.avg_pool3d(torch.from_numpy((array == n).astype(np.float32))[None], factor)[0]
+                for n in range(int(array.max()) + 1)
+            ]
+        )
+        return blocks.argmax(0).numpy().astype(np.uint8)
+
+    def skull(self) -> NDArray[np.float32]:
+        """The image without what lies inside the skull."""
+        return self._intensities("skull")
+
+    def conditions(self, names: Iterable[str]) -> dict[str, NDArray[Any]]:
+        names = tuple(names)
+        images = any(CONDITION_SPECS.get(name, {}).get("kind") == "image" for name in names)
+        return condition_arrays(self.labels(), self.skull() if images else None, names)
+
+    def _intensities(self, part: str) -> NDArray[np.float32]:
+        volume = self.entry.read(part)
+        factor = self._factor(volume.grid)
+        array = np.asarray(volume.array, np.float32)
+        if not np.isfinite(array).all():
+            raise VcmError(Code.FILE_UNREADABLE, f"The {part} of case {self.name} holds values that are not numbers.")
+        return functional.avg_pool3d(torch.from_numpy(array)[None], factor)[0].numpy() if factor > 1 else array
+
+    def _factor(self, found: Grid) -> int:
+        factor = round(found.shape[0] / self.grid.shape[0])
+        whole = factor >= 1 and tuple(factor * n for n in self.grid.shape) == tuple(found.shape)
+        if not whole or not found.downsampled(self.grid.shape).same_as(self.grid):
+            raise VcmError(
+                Code.GEOMETRY,
+                f"Case {self.name} lies on a grid of {found.shape} voxels, the backbone's has {self.grid.shape} "
+                "or lies elsewhere.",
+                "Make the cohort from label maps on the backbone's grid at twice its resolution.",
+            )
+        return factor
+
+
+def cohort_cases(folder: Path, grid: Grid, count: int | None = None) -> list[CohortCase]:
+    """The cases of a cohort's folder, or the first `count` of them, on a backbone's grid."""
+    return [CohortCase(entry, grid) for entry in read_cases(folder)[:count]]
+
+
+def condition_specs(names: Sequence[str]) -> tuple[ConditionSpec, ...]:
+    """What a cohort's conditions are; a name that a cohort does not have is refused."""
+    unknown = [name for name in names if name not in CONDITION_SPECS]
+    if unknown:
+        raise VcmError(
+            Code.BAD_REQUEST,
+            f"A cohort's cases have no condition {', '.join(unknown)}.",
+            f"They have: {', '.join(CONDITION_SPECS)}.",
+        )
+    return tuple(ConditionSpec.from_dict({"name": name, **CONDITION_SPECS[name]}) for name in names)

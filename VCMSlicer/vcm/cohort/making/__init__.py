@@ -1,0 +1,1 @@
+"""Heads made from label maps."""

@@ -1,0 +1,190 @@
+"""Heads made from label maps: as many as wanted, each with its labels, skull image and attributes.
+
+In the way of SynthSeg's generator (Billot et al., Medical Image Analysis 2023), with a warp that gives the lateral
+ventricles any volume from 5 to 85 ml whatever the head they lie in. T1w-like, and T2- and FLAIR-like of the same head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vcm.cohort.making.contrasts import FURTHER_CONTRASTS, T1, Contrast, further_contrasts
+from vcm.cohort.making.head_image import Blocks, Look, labels_of, millilitres, paint
+from vcm.cohort.making.head_maps import Head
+from vcm.cohort.making.head_shape import Shape, View, source_of
+from vcm.cohort.making.label_maps import EXTRAVENTRICULAR_CSF, LESION, SEGMENTER_CLASSES, VENTRICLES, LabelMaps
+from vcm.cohort.making.lesions import Lesions, require_lesion_labels
+from vcm.core.grid import Grid
+from vcm.core.volume import Volume
+
+WHOLE_HEAD = Grid(
+    (88, 112, 88),
+    [[-2.0, 0.0, 0.0, 87.0], [0.0, 2.0, 0.0, -125.5], [0.0, 0.0, 2.0, -75.5], [0.0, 0.0, 0.0, 1.0]],
+)
+"""2 mm, LAS: a head of MNI's size from the cerebellum's lower edge to the scalp, with room for larger ones."""
+
+LESION_STREAM = 100
+"""Lesions have randomness of their own, so that a case's head is the same with and without them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One made head on the backbone's Grid.
+
+    `image` holds intensities in 0–1, `labels` the segmenter's classes, `skull` the image without what lies inside the
+    skull, `further` the images of other contrasts by name. `attributes` are raw (0–1). `ventricles_ml` and `brain_ml`
+    are measured on the 1 mm parts of the voxels.
+    """
+
+    name: str
+    head: str
+    image: Volume
+    labels: Volume
+    skull: Volume
+    attributes: Mapping[str, float]
+    ventricles_ml: float
+    brain_ml: float
+    further: Mapping[str, Volume] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> dict[str, Volume]:
+        """All volumes of the case by the names of their files."""
+        return {"image": self.image, "labels": self.labels, "skull": self.skull, **self.further}
+
+
+@dataclass(frozen=True, eq=False)
+class _Underway:
+    """A case on its way from the device: its volumes are copied while the next one is computed."""
+
+    number: int
+    sex: float
+    age: float
+    grid: Grid
+    volumes: Mapping[str, Tensor]
+    counts: Tensor
+    arrived: torch.cuda.Event | None
+
+
+class CohortMaker:
+    """Makes cases from label maps. The same seed and number make the same case, bit for bit, on the same device.
+
+    `contrasts` names what is made beside T1. Each has its own randomness: a case is the same with and without them.
+    `grid` is where the heads lie, twice as coarse as the label maps; without it, on all of these. A share `lesions` of
+    the heads is given lesions that its label map does not have.
+    """
+
+    def __init__(
+        self,
+        maps: LabelMaps,
+        seed: int,
+        device: str | torch.device = "cpu",
+        deformation: float = 1.0,
+        contrasts: Iterable[str] = (),
+        grid: Grid | None = None,
+        lesions: float = 0.0,
+    ) -> None:
+        self.maps, self.seed, self.deformation = maps, seed, deformation
+        self.grid, self.lesions = grid, lesions
+        if lesions:
+            require_lesion_labels(maps.table)
+        self.device = torch.device(device)
+        self.contrasts = further_contrasts(contrasts)
+        self._looks = {name: Contrast.of(maps.table, name) for name in (T1, *self.contrasts)}
+        self._heads: dict[int, tuple[Head, View, Grid]] = {}
+
+    def make(self, number: int) -> Case:
+        """Case `number`, from 0; the heads take turns."""
+        return self._fetch(self._start(number))
+
+    def make_all(self, numbers: Iterable[int]) -> Iterator[Case]:
+        """Cases one after the other. A GPU is given the next one before it has finished the one before."""
+        before: _Underway | None = None
+        for number in numbers:
+            underway = self._start(number)
+            if before is not None:
+                yield self._fetch(before)
+            before = underway
+        if before is not None:
+            yield self._fetch(before)
+
+    def head_of(self, number: int) -> str:
+        """The name of the label map that case `number` is made from."""
+        return self.maps.files[number % len(self.maps.files)].name.split(".")[0]
+
+    def prepare(self) -> None:
+        """Make all label maps ready, which otherwise happens when each is first needed."""
+        for number in range(len(self.maps.files)):
+            self._head(number)
+
+    @torch.no_grad()
+    def _start(self, number: int) -> _Underway:
+        rng = np.random.default_rng([self.seed, number])
+        which = number % len(self.maps.files)
+        head, view, grid = self._head(which)
+        lender, *_ = self._head(int(rng.integers(len(self.maps.files))))
+        sex, age = float(rng.integers(2)), float(rng.random())
+        shape = Shape.draw(rng, sex, age, self.deformation)
+        lesions = Lesions.draw(np.random.default_rng([self.seed, number, LESION_STREAM]), self.lesions)
+        look = Look.draw(rng, self._looks[T1]).with_class(self.maps.table, LESION, lesions.brightness)
+        fine = labels_of(head, source_of(shape, head, lender, view))
+        blocks = Blocks.of(lesions.put_into(fine, self.maps.table))
+        labels, counts = blocks.count_classes(self.maps.table)
+        image = paint(look, blocks)
+        volumes = {"image": image, "labels": labels}
+        volumes["skull"] = torch.where(blocks.outside_skull(self.maps.table), image, 0.0)
+        for name in self.contrasts:
+            own = np.random.default_rng([self.seed, number, 1 + FURTHER_CONTRASTS.index(name)])
+            volumes[name] = paint(Look.draw(own, self._looks[name]), blocks)
+        arrived = None
+        there = {name: volume.to("cpu", non_blocking=True) for name, volume in volumes.items()}
+        counts = counts.to("cpu", non_blocking=True)
+        if self.device.type == "cuda":
+            arrived = torch.cuda.Event()
+            arrived.record()
+        return _Underway(number, sex, age, grid, there, counts, arrived)
+
+    def _fetch(self, underway: _Underway) -> Case:
+        if underway.arrived is not None:
+            underway.arrived.synchronize()
+        ml = millilitres(underway.counts)
+        ventricles = ml[VENTRICLES]
+        brain = sum(ml[value] for value in SEGMENTER_CLASSES if value != EXTRAVENTRICULAR_CSF)
+        volumes = {name: Volume(volume.numpy(), underway.grid) for name, volume in underway.volumes.items()}
+        return Case(
+            name=f"{underway.number:05d}",
+            head=self.head_of(underway.number),
+            image=volumes["image"],
+            labels=volumes["labels"],
+            skull=volumes["skull"],
+            attributes=attributes(underway.sex, underway.age, ventricles, brain),
+            ventricles_ml=ventricles,
+            brain_ml=brain,
+            further={name: volumes[name] for name in self.contrasts},
+        )
+
+    def _head(self, number: int) -> tuple[Head, View, Grid]:
+        if number not in self._heads:
+            positions, whole = self.maps.read(number)
+            grid = self.grid or whole.downsampled([n // 2 for n in whole.shape])
+            view = View.on(grid, whole)
+            self._heads[number] = Head.prepare(positions, self.maps.table, self.device, view.slices), view, grid
+        return self._heads[number]
+
+
+def attributes(sex: float, age: float, ventricles_ml: float, brain_ml: float) -> dict[str, float]:
+    """The raw scalars of a made head: its sex and age as they were drawn, its volumes as they were measured.
+
+    >>> attributes(1.0, 0.5, 37.0, 1150.0)
+    {'sex': 1.0, 'age': 0.5, 'ventricular_volume': 0.4, 'brain_volume': 0.5}
+    """
+    return {
+        "sex": sex,
+        "age": age,
+        "ventricular_volume": float(np.clip((ventricles_ml - 5) / 80, 0, 1)),
+        "brain_volume": float(np.clip((brain_ml - 850) / 600, 0, 1)),
+    }

@@ -1,0 +1,1 @@
+"""Real scans with their segmentations, brought in as cases."""

@@ -1,0 +1,1 @@
+"""What a model accepts, and what was given to it."""

@@ -1,0 +1,177 @@
+"""The scalars of a backbone: human units outside, the network's 0–1 inside."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from vcm.conditions.condition import Condition, Kind
+from vcm.core.errors import Code, VcmError
+
+ALIASES = {
+    "gender": "sex",
+    "ventricles": "ventricular_volume",
+    "ventricle_volume": "ventricular_volume",
+    "ventricular": "ventricular_volume",
+    "brain": "brain_volume",
+}
+
+
+def canonical_name(name: str) -> str:
+    """The name an attribute goes by, however it was written.
+
+    >>> canonical_name("Ventricular-Volume"), canonical_name("brain")
+    ('ventricular_volume', 'brain_volume')
+    """
+    plain = name.strip().lower().replace("-", "_").replace(" ", "_")
+    return ALIASES.get(plain, plain)
+
+
+@dataclass(frozen=True)
+class AttributeSpec:
+    """One scalar input of a backbone.
+
+    `low` and `high` are the human values at which the network reads 0 and 1; without them only the raw number can be
+    given. `choices` maps words to raw numbers. `structures` are the segmenter labels whose joint volume it measures.
+
+    >>> age = AttributeSpec("age", "Age", "years", low=44, high=82)
+    >>> round(age.to_raw(76), 4), age.to_human(0.5)
+    (0.8421, 63.0)
+    """
+
+    name: str
+    title: str
+    unit: str = ""
+    low: float | None = None
+    high: float | None = None
+    choices: Mapping[str, float] = field(default_factory=dict)
+    default: float = 0.5
+    structures: tuple[int, ...] = ()
+
+    @classmethod
+    def from_dict(cls, entry: Mapping[str, Any]) -> AttributeSpec:
+        return cls(
+            name=entry["name"],
+            title=entry.get("title", entry["name"]),
+            unit=entry.get("unit", ""),
+            low=entry.get("low"),
+            high=entry.get("high"),
+            choices=dict(entry.get("choices", {})),
+            default=float(entry.get("default", 0.5)),
+            structures=tuple(entry.get("structures", ())),
+        )
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether human units are known for it."""
+        return bool(self.choices) or (self.low is not None and self.high is not None)
+
+    def to_raw(self, human: float | str) -> float:
+        """The network's number for a human value; outside the trained range it is refused."""
+        if self.choices:
+            for word, raw in self.choices.items():
+                if str(human).strip().lower() == word.lower():
+                    return raw
+            raise VcmError(
+                Code.ATTRIBUTE,
+                f"{self.title} must be one of {', '.join(self.choices)}, not {human!r}.",
+            )
+        if self.low is None or self.high is None:
+            raise VcmError(
+                Code.ATTRIBUTE,
+                f"{self.title} has no published scale for this model, so {human} {self.unit} cannot be translated.",
+                f"Give its raw input between 0 and 1: --attribute {self.name}=0.5.",
+            )
+        number = _finite(self.title, human)
+        raw = (number - self.low) / (self.high - self.low)
+        if not -1e-9 <= raw <= 1 + 1e-9:
+            raise VcmError(
+                Code.ATTRIBUTE,
+                f"{self.title} must lie between {self.low:g} and {self.high:g} {self.unit}, where the model was "
+                f"trained; {number:g} was given.",
+                f"To go beyond it knowingly, give the raw input: --attribute {self.name}={raw:.3f}.",
+            )
+        return raw
+
+    def to_human(self, raw: float) -> float | str | None:
+        """The human value of the network's number, or None where no scale is known."""
+        if self.choices:
+            return min(self.choices, key=lambda word: abs(self.choices[word] - raw))
+        if self.low is None or self.high is None:
+            return None
+        return self.low + raw * (self.high - self.low)
+
+
+@dataclass(frozen=True)
+class AttributeValue:
+    """A resolved scalar: the raw number, and whether it was `given`, taken from a `condition`, or a `default`."""
+
+    spec: AttributeSpec
+    raw: float
+    origin: str
+
+    def as_dict(self) -> dict[str, Any]:
+        human = self.spec.to_human(self.raw)
+        return {
+            "name": self.spec.name,
+            "raw": self.raw,
+            "value": round(human, 6) if isinstance(human, float) else human,
+            "unit": self.spec.unit,
+            "origin": self.origin,
+        }
+
+
+def resolve(
+    specs: Iterable[AttributeSpec],
+    human: Mapping[str, float | str] | None = None,
+    raw: Mapping[str, float] | None = None,
+    conditions: Iterable[Condition] = (),
+) -> tuple[AttributeValue, ...]:
+    """Settle every scalar of a backbone: given, else measured on the conditions, else the pack's default."""
+    specs, conditions = tuple(specs), tuple(conditions)
+    by_human = {canonical_name(name): value for name, value in (human or {}).items()}
+    by_raw = {canonical_name(name): value for name, value in (raw or {}).items()}
+    known = {spec.name for spec in specs}
+    for name in [*by_human, *by_raw]:
+        if name not in known:
+            raise VcmError(
+                Code.ATTRIBUTE,
+                f"This model has no attribute {name}; it has {', '.join(sorted(known)) or 'none'}.",
+            )
+    values = []
+    for spec in specs:
+        if spec.name in by_human and spec.name in by_raw:
+            raise VcmError(Code.ATTRIBUTE, f"{spec.title} was given twice: in {spec.unit or 'words'} and raw.")
+        if spec.name in by_raw:
+            values.append(AttributeValue(spec, _finite(spec.title, by_raw[spec.name]), "given raw"))
+        elif spec.name in by_human:
+            values.append(AttributeValue(spec, spec.to_raw(by_human[spec.name]), "given"))
+        else:
+            values.append(_follow(spec, conditions))
+    return tuple(values)
+
+
+def _follow(spec: AttributeSpec, conditions: tuple[Condition, ...]) -> AttributeValue:
+    wanted = set(spec.structures)
+    for condition in conditions:
+        if condition.spec.kind is Kind.IMAGE or not wanted or spec.low is None or spec.high is None:
+            continue
+        inside = [c for c in condition.spec.classes if c.segmenter and set(c.segmenter) <= wanted]
+        if {label for c in inside for label in c.segmenter} == wanted:
+            voxels = sum(int(condition.structure(c.name).sum()) for c in inside)
+            ml = voxels * condition.volume.grid.voxel_ml
+            raw = (ml - spec.low) / (spec.high - spec.low)
+            return AttributeValue(spec, min(max(raw, 0.0), 1.0), f"measured on {condition.spec.name}: {ml:.1f} ml")
+    return AttributeValue(spec, spec.default, "default")
+
+
+def _finite(title: str, value: float | str) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise VcmError(Code.ATTRIBUTE, f"{title} must be a number, not {value!r}.")
+    return number

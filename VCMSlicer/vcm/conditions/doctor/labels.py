@@ -1,0 +1,179 @@
+"""Finds the wanted structures in a file's label values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vcm.conditions.condition import ConditionSpec
+from vcm.conditions.doctor.notebook import Notebook
+from vcm.volumes.label_values import replaced, values_and_counts
+
+MOST_LISTED = 12
+
+
+def whole_labels(array: NDArray[np.generic], notes: Notebook) -> NDArray[np.integer] | None:
+    """The array as integers; None, with an error, where it holds fractions.
+
+    Integers keep their type, so that a large map of small numbers stays small.
+    """
+    if array.dtype.kind == "b":
+        return array.view(np.uint8)
+    if array.dtype.kind in "iu":
+        return array  # type: ignore[return-value]
+    fractions = int((array != np.rint(array)).sum())
+    if fractions or float(np.abs(array).max()) >= 2**53:
+        low, high = float(array.min()), float(array.max())
+        notes.error(
+            "NOT_LABELS",
+            f"{notes.who} holds {fractions:,} voxels that are not whole numbers (from {low:g} to {high:g}); a mask or "
+            "label map has one whole number a voxel.",
+            "If it is a probability map, threshold it at half its maximum; if it is an image, segment it first.",
+        )
+        return None
+    return array.astype(np.int64)
+
+
+def label_counts(labels: NDArray[np.integer]) -> dict[int, int]:
+    """How many voxels each non-zero label has."""
+    values, counts = values_and_counts(labels)
+    return {int(v): int(n) for v, n in zip(values, counts, strict=True) if v != 0}
+
+
+def pick_mask(
+    spec: ConditionSpec,
+    labels: NDArray[np.integer],
+    names: Mapping[int, str],
+    label: int | str | None,
+    notes: Notebook,
+) -> NDArray[np.uint8] | None:
+    """The one structure of a mask condition as 0/1: the labels asked for, or the only one there is."""
+    counts = label_counts(labels)
+    if not counts:
+        return labels.astype(np.uint8)
+    if label is None and len(counts) > 1:
+        label = _named_like(spec, counts, names)
+        if label is None:
+            _ask_which(spec, counts, names, notes)
+            return None
+        notes.note(
+            "MATCHED_BY_NAME",
+            f"Of the segments in {notes.who}, {names[label]} was taken for {spec.name} by its name.",
+            f"To take another one, name it: {spec.name}=FILE:LABEL.",
+        )
+    wanted = _numbers(label, names) if label is not None else {value: value for value in counts}
+    missing = [str(part) for part, value in wanted.items() if value not in counts]
+    if missing:
+        notes.error(
+            "LABEL_MISSING",
+            f"{notes.who} holds no label {' or '.join(missing)}; it holds {listed(counts, names)}.",
+            f"Give one of these: {spec.name}=FILE:{next(iter(counts))}.",
+        )
+        return None
+    chosen = np.array(sorted({value for value in wanted.values() if value is not None}))
+    return replaced(labels, chosen, np.ones(len(chosen), np.uint8))
+
+
+def map_classes(
+    spec: ConditionSpec, labels: NDArray[np.integer], names: Mapping[int, str], notes: Notebook
+) -> NDArray[np.integer] | None:
+    """The labels of a label map condition as the model's class values; what the model does not know becomes 0."""
+    counts = label_counts(labels)
+    if not counts:
+        return labels
+    table = _reading(spec, counts, names, notes)
+    unknown = {value: n for value, n in counts.items() if value not in table}
+    known = ", ".join(f"{c.value} {c.name}" for c in spec.classes)
+    if len(unknown) == len(counts):
+        notes.error(
+            "NO_KNOWN_LABEL",
+            f"{notes.who} holds no label that the model knows: it has {listed(counts, names)}; the model knows "
+            f"{known}.",
+            "Change the label values, or name the segments as the model's classes are named.",
+        )
+        return None
+    if unknown:
+        notes.warning(
+            "UNKNOWN_LABELS",
+            f"{notes.who} holds labels that the model does not know, which count as background: "
+            f"{listed(unknown, names)}.",
+            f"The model knows {known}.",
+        )
+    read, targets = (np.array(column) for column in zip(*sorted(table.items()), strict=True))
+    return replaced(labels, read, targets)
+
+
+def listed(counts: Mapping[int, int], names: Mapping[int, str]) -> str:
+    """Labels with their names and voxel counts, for a sentence.
+
+    >>> listed({4: 1200, 43: 1100}, {4: "left ventricle"})
+    '4 left ventricle (1,200 voxels), 43 (1,100 voxels)'
+    """
+    parts = [f"{v}{' ' + names[v] if v in names else ''} ({n:,} voxels)" for v, n in counts.items()]
+    more = f" and {len(parts) - MOST_LISTED} more" if len(parts) > MOST_LISTED else ""
+    return ", ".join(parts[:MOST_LISTED]) + more
+
+
+def _ask_which(spec: ConditionSpec, counts: Mapping[int, int], names: Mapping[int, str], notes: Notebook) -> None:
+    structures = {value for c in spec.classes for value in c.segmenter} & set(counts)
+    example = ",".join(str(value) for value in sorted(structures)) or str(max(counts, key=lambda value: counts[value]))
+    notes.error(
+        "WHICH_LABEL",
+        f"{notes.who} holds {len(counts)} labels, and {spec.name} is one structure: {listed(counts, names)}.",
+        f"Say which one is meant, by number or segment name: {spec.name}=FILE:{example} (several: 4,43).",
+    )
+
+
+def _named_like(spec: ConditionSpec, counts: Mapping[int, int], names: Mapping[int, str]) -> int | None:
+    titles = {_plain(spec.name), *(_plain(c.name) for c in spec.classes)}
+    like = [value for value, name in names.items() if value in counts and _plain(name) in titles]
+    return like[0] if len(like) == 1 else None
+
+
+def _numbers(label: int | str, names: Mapping[int, str]) -> dict[str, int | None]:
+    """What was asked for and the label value it means, or None where no segment has that name."""
+    by_name = {_plain(name): value for value, name in names.items()}
+    text = str(label)
+    parts = [text] if _plain(text) in by_name else [part.strip() for part in text.split(",")]
+    numbers: dict[str, int | None] = {}
+    for part in parts:
+        named = by_name.get(_plain(part))
+        numbers[part] = int(part) if named is None and part.removeprefix("-").isdecimal() else named
+    return numbers
+
+
+def _reading(
+    spec: ConditionSpec, counts: Mapping[int, int], names: Mapping[int, str], notes: Notebook
+) -> dict[int, int]:
+    """The file's label values and the model's: by segment names, by number, or by the segmenter's numbers."""
+    by_title = {_plain(c.name): c.value for c in spec.classes}
+    by_name = {v: by_title[_plain(n)] for v, n in names.items() if v in counts and _plain(n) in by_title}
+    if by_name:
+        if any(value != target for value, target in by_name.items()):
+            notes.note(
+                "MATCHED_BY_NAME",
+                f"The segments of {notes.who} were matched to the model's classes by their names.",
+                "Nothing needs to be done; look at what the model sees.",
+            )
+        return by_name
+    by_number = {c.value: c.value for c in spec.classes if c.value in counts}
+    by_segmenter = {value: c.value for c in spec.classes for value in c.segmenter if value in counts}
+    if _voxels(by_segmenter, counts) > _voxels(by_number, counts):
+        notes.warning(
+            "SEGMENTER_LABELS",
+            f"{notes.who} was read as labels of the model's segmenter rather than as its classes, as that explains "
+            "more of it.",
+            "Look at what the model sees; give class values if that was meant.",
+        )
+        return by_segmenter
+    return by_number
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.lower().replace("_", " ").split())
+
+
+def _voxels(table: Mapping[int, int], counts: Mapping[int, int]) -> int:
+    return sum(counts[value] for value in table)

@@ -1,0 +1,1 @@
+"""What everything rests on: errors, grids, volumes, reading."""

@@ -1,0 +1,45 @@
+"""What the disk refuses, told as a sentence."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from vcm.core.errors import Code, VcmError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+@contextmanager
+def file_errors(path: Path) -> Iterator[None]:
+    """Turn an `OSError` while `path` is written, moved or removed into a `VcmError`.
+
+    >>> with file_errors(Path("/proc/pack")):
+    ...     Path("/proc/pack").mkdir()
+    Traceback (most recent call last):
+    vcm.core.errors.VcmError: ...
+    """
+    try:
+        yield
+    except OSError as error:
+        raise disk_error(error, path) from error
+
+
+def disk_error(error: OSError, path: Path) -> VcmError:
+    """The sentence for one `OSError` on `path`."""
+    if error.errno in _FULL:
+        return VcmError(
+            Code.DISK_FULL,
+            f"There is no room to write {path}.",
+            "Free some space, or move the packs' folder with the environment variable VCM_PACKS.",
+        )
+    if error.errno in _FORBIDDEN:
+        return VcmError(
+            Code.NO_PERMISSION,
+            f"You may not write {path}.",
+            "Ask for permission, or move the packs' folder with the environment variable VCM_PACKS.",
+        )
+    return VcmError(Code.FILE_UNREADABLE, f"{path} cannot be written: {error.strerror or error}.")

@@ -1,0 +1,50 @@
+"""What the input doctor says: one sentence, how serious it is, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from vcm.core.errors import Code, VcmError
+
+
+class Level(str, Enum):
+    """`ERROR` stops a run, `WARNING` is reported and recorded, `NOTE` is told for the record."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing found about an input.
+
+    >>> Finding(Level.WARNING, "VOXELS_LOST", "ventricles", "12 voxels lie outside the grid.").as_dict()["level"]
+    'warning'
+    """
+
+    level: Level
+    code: str
+    subject: str
+    sentence: str
+    remedy: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "level": self.level.value,
+            "code": self.code,
+            "subject": self.subject,
+            "sentence": self.sentence,
+            "remedy": self.remedy,
+        }
+
+
+def raise_first_error(findings: Iterable[Finding], code: Code = Code.CONDITION) -> None:
+    """Stop at the first `ERROR`; the others travel in the error's details."""
+    errors = [finding for finding in findings if finding.level is Level.ERROR]
+    if errors:
+        first = errors[0]
+        raise VcmError(code, first.sentence, first.remedy, findings=[finding.as_dict() for finding in errors])

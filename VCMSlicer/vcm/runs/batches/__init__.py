@@ -1,0 +1,1 @@
+"""Tables of cases, made one after the other and in several processes."""

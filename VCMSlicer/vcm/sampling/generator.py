@@ -1,0 +1,312 @@
+"""The one loop everything goes through: conditions and attributes in, Samples out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vcm.conditions.attributes import AttributeValue
+from vcm.conditions.condition import Condition
+from vcm.core.errors import Code, VcmError
+from vcm.core.progress import OnProgress, ProgressMeter
+from vcm.core.volume import Volume
+from vcm.machine.runtime import Runtime, fix_results, free_memory
+from vcm.models.backbones.latent_diffusion import LatentDiffusion
+from vcm.models.controls.vcm_control import VcmControl
+from vcm.sampling.cuda_graph import GraphedDenoiser
+from vcm.sampling.guidance import GuidedDenoiser
+from vcm.sampling.image_matching import ImageMatcher, conditions_to_match
+from vcm.sampling.memory_plan import MemoryPlan, out_of_memory, plan_memory
+from vcm.sampling.noise_file import fitted_noise
+from vcm.sampling.samplers import DEFAULT_STEPS, SAMPLERS, Denoise, Step
+
+OnPreview = Callable[[int, int, Volume], None]
+"""Called with the sample's index, the step and the image foreseen so far."""
+
+
+MATCHING = "matching"
+"""The stage in which a finished sample is brought to what image conditions show."""
+
+
+LARGEST_SEED = 2**63 - 1
+
+
+@dataclass(frozen=True, eq=False)
+class GenerateRequest:
+    """What to make. `noise` is `[samples, *latent_shape]` and takes the place of the seeds' own."""
+
+    attributes: tuple[AttributeValue, ...]
+    conditions: tuple[Condition, ...] = ()
+    seed: int = 0
+    samples: int = 1
+    sampler: str = "dpm++"
+    steps: int | None = None
+    noise: NDArray[np.floating] | None = None
+    uncontrolled: bool = False
+    preview_every: int = 0
+    batch: int = 1
+
+    def __post_init__(self) -> None:
+        if self.sampler not in SAMPLERS:
+            raise VcmError(Code.BAD_REQUEST, f"The sampler must be {' or '.join(SAMPLERS)}, not {self.sampler!r}.")
+        for name, value, low, high in (
+            ("number of samples", self.samples, 1, 10_000),
+            ("number of steps", self.step_count, 1, 1000),
+            ("batch", self.batch, 1, 1024),
+            ("seed", self.seed, 0, LARGEST_SEED),
+            ("interval of previews", self.preview_every, 0, 1000),
+        ):
+            if not low <= value <= high:
+                raise VcmError(Code.BAD_REQUEST, f"The {name} must lie between {low} and {high}, not {value}.")
+        if self.noise is None and self.seed + self.samples - 1 > LARGEST_SEED:
+            raise VcmError(
+                Code.BAD_REQUEST,
+                f"Sample n uses seed + n, and {self.seed} + {self.samples - 1} is above the largest seed, "
+                f"{LARGEST_SEED}.",
+                "Choose a smaller seed.",
+            )
+
+    @property
+    def step_count(self) -> int:
+        """The steps asked for, or the sampler's usual number."""
+        return self.steps if self.steps is not None else DEFAULT_STEPS[self.sampler]
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One generated volume, and its twin from the same noise without control where that was asked for.
+
+    `seconds` is its share, by stage, of the time its batch took.
+    """
+
+    index: int
+    seed: int
+    volume: Volume
+    noise: NDArray[np.float32]
+    uncontrolled: Volume | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """One way to sample: steered, or the backbone alone; `name` goes before its stages.
+
+    `match` moves the finished latent to what image conditions show, where there are some.
+    """
+
+    name: str
+    denoise: Denoise
+    scale_factor: float | None
+    match: ImageMatcher | None
+
+
+@dataclass(frozen=True, eq=False)
+class _Batch:
+    """Samples made together, and whom to tell about them."""
+
+    request: GenerateRequest
+    first: int
+    noise: Tensor
+    plan: MemoryPlan
+    meter: ProgressMeter
+    on_preview: OnPreview | None
+    cancelled: Callable[[], bool]
+
+    def stop_if_cancelled(self) -> None:
+        """Raise where the user has had enough."""
+        if self.cancelled():
+            raise VcmError(Code.CANCELLED, "The generation was cancelled.")
+
+
+class Generator:
+    """A backbone, and a control if wanted, loaded on a device and ready to generate again and again."""
+
+    def __init__(
+        self, backbone: LatentDiffusion, control: VcmControl | None, runtime: Runtime, memory: str = "auto"
+    ) -> None:
+        self.backbone, self.control, self.runtime, self.memory = backbone, control, runtime, memory
+        fix_results(runtime.device)
+        self._place()
+
+    def plan(self, batch: int = 1) -> MemoryPlan:
+        """How the memory will do for one batch, before anything is sampled."""
+        device = self.runtime.device
+        free = free_memory(device)
+        if device.type == "cuda":
+            # What PyTorch keeps for its next tensors is free to us, and the plan counts weights that lie there already.
+            free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+            free += sum(p.numel() * p.element_size() for p in self._parameters() if p.is_cuda)
+        return plan_memory(self.backbone, self.control, self.runtime.dtype, batch, free, self.memory)
+
+    @torch.no_grad()
+    def generate(
+        self,
+        request: GenerateRequest,
+        on_progress: OnProgress | None = None,
+        on_preview: OnPreview | None = None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> Iterator[Sample]:
+        """Yield the Samples of a request one by one, each as soon as it is finished.
+
+        Sample n starts from the noise of seed + n. `cancelled` is asked after every step.
+        """
+        if request.step_count > (known := self.backbone.schedule.timesteps - self.backbone.schedule.last):
+            raise VcmError(Code.BAD_REQUEST, f"This model knows {known} steps; {request.step_count} were asked for.")
+        plan = self.plan(request.batch)
+        self.backbone.slab_bytes = plan.slab_bytes
+        given = request.noise
+        if given is not None:
+            given = fitted_noise(given, request.samples, self.backbone.latent_shape)
+        shown = conditions_to_match(self.control, request.conditions)
+        meter = self._meter(request, bool(shown), on_progress)
+        with self._told(plan, request.batch):
+            with self.runtime.autocast():
+                runs = self._runs(request, shown)
+            for first in range(0, request.samples, request.batch):
+                members = range(first, min(first + request.batch, request.samples))
+                noise = torch.stack([self._noise(request.seed, index, given) for index in members])
+                yield from self._batch(_Batch(request, first, noise, plan, meter, on_preview, cancelled), runs)
+
+    def _runs(self, request: GenerateRequest, shown: Sequence[Condition]) -> list[_Run]:
+        """The controlled run and, where asked for, its uncontrolled twin; conditions are encoded here, once."""
+        raw = torch.tensor([[value.raw for value in request.attributes]], dtype=torch.float32)
+        attributes = raw.to(self.runtime.device)
+        control = self.control if request.conditions else None
+        twins = [("", control), ("uncontrolled ", None)] if request.uncontrolled and control else [("", control)]
+        runs = []
+        for name, steering in twins:
+            denoiser = GuidedDenoiser(self.backbone, attributes, steering, request.conditions)
+            graphed = GraphedDenoiser(denoiser) if self.runtime.has_graphs else denoiser
+            match = ImageMatcher(self.backbone, shown, self.runtime.device) if steering and shown else None
+            runs.append(_Run(name, graphed, steering.scale_factor if steering else None, match))
+        return runs
+
+    def _batch(self, job: _Batch, runs: list[_Run]) -> Iterator[Sample]:
+        seconds: dict[str, float] = {}
+        volumes: list[list[Volume]] = []
+        for run in runs:
+            with self._timed(seconds, f"{run.name}sampling"), self.runtime.autocast():
+                latent = SAMPLERS[job.request.sampler](
+                    run.denoise,
+                    job.noise.to(self.runtime.device),
+                    self.backbone.schedule,
+                    job.request.step_count,
+                    partial(self._after_step, job, run),
+                )
+            with self._out_of_the_way(job.plan, runs):
+                if run.match is not None:
+                    with self._timed(seconds, MATCHING), self.runtime.autocast():
+                        latent = run.match(latent, run.scale_factor)
+                    job.meter.advance(MATCHING)
+                    job.stop_if_cancelled()
+                with self._timed(seconds, f"{run.name}decoding"):
+                    volumes.append(self._decode(latent, run.scale_factor))
+            self._refuse_broken(volumes[-1])
+            job.meter.advance(f"{run.name}decoding")
+        each = {stage: value / len(job.noise) for stage, value in seconds.items()}
+        twins: list[Volume] | list[None] = volumes[1] if len(volumes) > 1 else [None] * len(job.noise)
+        for offset, (volume, twin) in enumerate(zip(volumes[0], twins, strict=True)):
+            index = job.first + offset
+            yield Sample(index, job.request.seed + index, volume, job.noise[offset].numpy(), twin, each)
+
+    def _after_step(self, job: _Batch, run: _Run, step: Step) -> None:
+        job.stop_if_cancelled()
+        job.meter.advance(f"{run.name}sampling")
+        every = job.request.preview_every
+        if job.on_preview and every and not run.name and step.index % every == 0 and step.index < step.total:
+            for offset, volume in enumerate(self._decode(step.foreseen, run.scale_factor)):
+                job.on_preview(job.first + offset, step.index, volume)
+
+    def _noise(self, seed: int, index: int, given: NDArray[np.floating] | None) -> Tensor:
+        if given is not None:
+            return torch.from_numpy(given[index])
+        return seeded_noise(seed + index, self.backbone.latent_shape)
+
+    def _decode(self, latent: Tensor, scale: float | None) -> list[Volume]:
+        with self.runtime.autocast():
+            images = [self.backbone.decode(z[None], scale)[0, 0].cpu().numpy() for z in latent]
+        return [Volume(image, self.backbone.grid) for image in images]
+
+    def _refuse_broken(self, volumes: list[Volume]) -> None:
+        if not all(np.isfinite(volume.array).all() for volume in volumes):
+            raise VcmError(
+                Code.INTERNAL,
+                f"The model made an image that holds values which are not numbers, in {self.runtime.precision}.",
+                "Use --precision fp32, and raw attributes within 0 and 1.",
+            )
+
+    def _meter(self, request: GenerateRequest, matching: bool, on_progress: OnProgress | None) -> ProgressMeter:
+        batches = -(-request.samples // request.batch)
+        names = [""] + (["uncontrolled "] if request.uncontrolled and self.control and request.conditions else [])
+        stages = []
+        for name in names:
+            stages.append((f"{name}sampling", float(request.step_count), batches * request.step_count))
+            if matching and not name:
+                stages.append((MATCHING, 60.0, batches))
+            stages.append((f"{name}decoding", 20.0, batches))
+        return ProgressMeter(stages, on_progress)
+
+    def _parameters(self) -> Iterator[torch.nn.Parameter]:
+        yield from self.backbone.parameters()
+        if self.control is not None:
+            yield from self.control.parameters()
+
+    def _place(self) -> None:
+        self.backbone.to(self.runtime.device)
+        self.backbone.autoencoder.to(self.runtime.dtype)
+        self.backbone.denoiser.to(self.runtime.dtype)
+        if self.control is not None:
+            self.control.to(self.runtime.device, self.runtime.dtype)
+
+    @contextmanager
+    def _timed(self, seconds: dict[str, float], stage: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.runtime.synchronise()
+        seconds[stage] = time.perf_counter() - started
+
+    @contextmanager
+    def _out_of_the_way(self, plan: MemoryPlan, runs: list[_Run]) -> Iterator[None]:
+        """While decoding, keep the denoiser in main memory if the plan says so."""
+        if not plan.offload or self.runtime.device.type == "cpu":
+            yield
+            return
+        modules = [self.backbone.denoiser, *([self.control] if self.control else [])]
+        for run in runs:
+            if isinstance(run.denoise, GraphedDenoiser):
+                run.denoise.forget()
+        for module in modules:
+            module.to("cpu")
+        if self.runtime.device.type == "cuda":
+            torch.cuda.empty_cache()
+        try:
+            yield
+        finally:
+            for module in modules:
+                module.to(self.runtime.device)
+
+    @contextmanager
+    def _told(self, plan: MemoryPlan, batch: int) -> Iterator[None]:
+        try:
+            yield
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            if self.runtime.device.type == "cuda":
+                torch.cuda.empty_cache()
+            raise out_of_memory(plan, batch) from error
+        except RuntimeError as error:
+            if "alloc" in str(error) and "memory" in str(error):
+                raise out_of_memory(plan, batch) from error
+            raise
+
+
+def seeded_noise(seed: int, shape: tuple[int, ...]) -> Tensor:
+    """Unit Gaussian noise of a seed, made on the CPU so that it is the same for every device."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))

@@ -1,0 +1,52 @@
+"""The settings of a denoiser's training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from vcm.cohort.case_conditions import CONDITION_SPECS
+from vcm.training.trainer.settings import TrainingSettings
+
+PREDICTIONS = ("v", "epsilon")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenoiserSettings(TrainingSettings):
+    """How the denoiser of a backbone's pack is trained: its latent, its packing and its attributes are the pack's.
+
+    scratch     begin with fresh weights and whiten the latents anew, by the mean and spread of the training's; else go
+                on with the pack's denoiser and its whitening.
+    atlas       show the denoiser the mean latent; where the pack's denoiser has not seen it, these channels begin at 0.
+    network     overrides single parts of the pack's network (only from scratch), such as `channels`.
+    packing, prediction  stand in for the pack's own (only from scratch).
+    emphasis    how much more the error counts around the places where a condition of the cases usually lies, such as
+                `{ventricles = 3}`. The weights are the same for every case, so they change what is learned first and
+                not what is learned: a volume asked for by number moves a fiftieth of the latent.
+    """
+
+    kind: ClassVar[str] = "denoiser"
+
+    scratch: bool = False
+    atlas: bool = True
+    network: dict[str, Any] = field(default_factory=dict)
+    packing: int | None = None
+    prediction: str | None = None
+    flip: float = 0.5
+    sampling_steps: int = 20
+    emphasis: dict[str, float] = field(default_factory=dict)
+
+    steps: int = 4000
+    learning_rate: float = 6e-4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require(0 <= self.flip <= 1, "flip", "within 0 and 1")
+        self.require(self.sampling_steps >= 1, "sampling_steps", "at least 1")
+        self.require(self.packing is None or self.packing >= 1, "packing", "at least 1")
+        known = set(self.emphasis) <= set(CONDITION_SPECS) and all(weight >= 0 for weight in self.emphasis.values())
+        self.require(known, "emphasis", f"a number from 0 for some of {', '.join(CONDITION_SPECS)}")
+        if self.prediction is not None:
+            self.one_of("prediction", PREDICTIONS)
+        for name in ("network", "packing", "prediction"):
+            self.require(self.scratch or not getattr(self, name), name, "left out unless scratch is true")

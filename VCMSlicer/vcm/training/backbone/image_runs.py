@@ -1,0 +1,141 @@
+"""The trainings of autoencoders and segmenters from cases to weights: their folders made or found again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.networks.nets import UNet
+
+from vcm.cohort.files import CaseEntry
+from vcm.cohort.learning_cases import CohortCase
+from vcm.cohort.making.label_maps import SEGMENTER_CLASSES
+from vcm.core.errors import Code, VcmError
+from vcm.core.grid import Grid
+from vcm.models.backbones.autoencoders import build_autoencoder, latent_shape
+from vcm.models.loading import load_backbone
+from vcm.packs.manifest import BackboneManifest
+from vcm.packs.store import Pack, default_backbone, find_pack
+from vcm.training.backbone.autoencoder_lesson import AutoencoderLesson
+from vcm.training.backbone.autoencoder_settings import AutoencoderSettings
+from vcm.training.backbone.segmenter_features import SegmenterFeatures
+from vcm.training.backbone.segmenter_lesson import SegmenterLesson
+from vcm.training.backbone.segmenter_settings import SegmenterSettings
+from vcm.training.data.image_cache import ImageCache
+from vcm.training.data.latent_store import latent_fingerprint
+from vcm.training.trainer.checkpoint import CHECKPOINT
+from vcm.training.trainer.run_about import write_about
+from vcm.training.trainer.taking_over import take_over
+from vcm.training.trainer.team import Team
+from vcm.training.trainer.trainer import Listeners, Trainer
+
+
+@dataclass(frozen=True, eq=False)
+class ImageRun:
+    """A training that stands ready: `trainer.train()` teaches."""
+
+    pack: Pack
+    trainer: Trainer
+
+
+def open_autoencoder_run(
+    settings: AutoencoderSettings,
+    cases: Sequence[CaseEntry],
+    folder: Path,
+    *,
+    team: Team,
+    unseen: Sequence[CaseEntry] = (),
+    listeners: Listeners | None = None,
+    start: Path | None = None,
+) -> ImageRun:
+    """Begin a training in `folder`, or take up the one that was begun there; the cases' own grid, made coarser, is
+    the new backbone's. A new one begins with what another one in `start` has learned."""
+    listeners = listeners or Listeners()
+    pack = find_pack(settings.backbone)
+    grid = _coarser(cases[0].read("image").grid, settings.coarsen)
+    cache, held = _images(cases, unseen, grid, False, listeners)
+    usual = {} if "kind" in settings.network else pack.backbone.networks["autoencoder"]
+    config = {**usual, **settings.network}
+    judge = SegmenterFeatures.of(find_pack(settings.judge), team.device) if settings.features else None
+    torch.manual_seed(settings.seed)
+    network = build_autoencoder(config)
+    if start is not None and not (folder / CHECKPOINT).is_file():
+        take_over(start, network, listeners)
+    lesson = AutoencoderLesson(settings, network, cache, grid, team.device, identity={}, unseen=held, judge=judge)
+    trainer = Trainer(settings, lesson, folder, team, listeners)
+    if team.first:
+        write_about(folder, len(cache), changes=_autoencoder_changes(pack.backbone, config, grid))
+    return ImageRun(pack, trainer)
+
+
+def open_segmenter_run(
+    settings: SegmenterSettings,
+    cases: Sequence[CaseEntry],
+    folder: Path,
+    *,
+    team: Team,
+    unseen: Sequence[CaseEntry] = (),
+    listeners: Listeners | None = None,
+) -> ImageRun:
+    """Begin a training in `folder`, or take up the one that was begun there."""
+    listeners = listeners or Listeners()
+    pack = find_pack(settings.backbone)
+    backbone = load_backbone(pack).requires_grad_(False).to(team.device)
+    cache, held = _images(cases, unseen, backbone.grid, True, listeners)
+    usual = find_pack(default_backbone()).backbone.networks["segmenter"]
+    config = {**pack.backbone.networks.get("segmenter", usual), **settings.network}
+    config["out_channels"] = len(SEGMENTER_CLASSES) + 1
+    torch.manual_seed(settings.seed)
+    network = UNet(**config)
+    identity = {"autoencoder": latent_fingerprint(pack)}
+    lesson = SegmenterLesson(settings, network, backbone, cache, identity=identity, unseen=held)
+    trainer = Trainer(settings, lesson, folder, team, listeners)
+    classes = [{"value": value, "name": name} for value, (name, _) in SEGMENTER_CLASSES.items()]
+    if team.first:
+        changes = {"networks": {"segmenter": config}, "segmenter_classes": classes}
+        write_about(folder, len(cache), changes=changes)
+    return ImageRun(pack, trainer)
+
+
+def _images(
+    cases: Sequence[CaseEntry], unseen: Sequence[CaseEntry], grid: Grid, labelled: bool, listeners: Listeners
+) -> tuple[ImageCache, ImageCache | None]:
+    """The images to learn from, and those to try it on where there are such, on one grid."""
+
+    def cached(entries: Sequence[CaseEntry]) -> ImageCache:
+        return ImageCache([CohortCase(case, grid) for case in entries], labelled, listeners.say)
+
+    return cached(cases), cached(unseen) if unseen else None
+
+
+def _coarser(grid: Grid, factor: int) -> Grid:
+    if any(size % factor for size in grid.shape):
+        raise VcmError(Code.BAD_REQUEST, f"A grid of {grid.shape} voxels cannot be made {factor} times coarser.")
+    return grid.downsampled([size // factor for size in grid.shape]) if factor > 1 else grid
+
+
+def _autoencoder_changes(manifest: BackboneManifest, config: dict[str, Any], grid: Grid) -> dict[str, Any]:
+    """A pack with a new autoencoder has other latents, and so no whitening, no segmenter and no denoiser yet."""
+    made = latent_shape(config, grid.shape)
+    if any(size % 1 for size in made):
+        raise VcmError(
+            Code.BAD_REQUEST,
+            f"The autoencoder cannot make latents of a grid of {grid.shape} voxels: it would need a part of one.",
+            "Make the cohort on another grid (--grid), or choose fewer levels.",
+        )
+    channels, *sizes = (int(size) for size in made)
+    denoiser = {
+        **manifest.networks["denoiser"],
+        "in_channels": channels + len(manifest.attributes),
+        "out_channels": channels,
+    }
+    return {
+        "grid": grid.as_dict(),
+        "latent": {"shape": [channels, *sizes], "scale_factor": 1.0, "packing": 1, "whitened": False, "atlas": False},
+        "networks": {"autoencoder": config, "denoiser": denoiser},
+        "trained": {"autoencoder": True, "denoiser": False},
+        "without": ["segmenter"],
+    }

@@ -1,0 +1,36 @@
+"""The settings of a segmenter's training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from vcm.training.trainer.settings import TrainingSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmenterSettings(TrainingSettings):
+    """How the segmenter of a backbone's pack is trained: Dice and cross entropy, on images as they are.
+
+    A share `reconstructed` of the items is first sent through the pack's autoencoder, whose images are what it will
+    judge. An item shows a cube of `crop` voxels along each edge (0: the whole image). `network` overrides single
+    parts of the pack's network, or of brainldm-mini's where the pack has none.
+    """
+
+    kind: ClassVar[str] = "segmenter"
+
+    network: dict[str, Any] = field(default_factory=dict)
+    reconstructed: float = 0.5
+    flip: float = 0.5
+    crop: int = 0
+
+    steps: int = 2000
+    batch: int = 4
+    learning_rate: float = 2e-3
+    warmup: int = 50
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require(self.crop >= 0, "crop", "0 or more")
+        for name in ("flip", "reconstructed"):
+            self.require(0 <= getattr(self, name) <= 1, name, "within 0 and 1")

@@ -1,0 +1,184 @@
+"""How well a control obeys on cases it has not seen, while it is trained: what was asked for, and what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vcm.cohort.learning_cases import LearningCase
+from vcm.conditions.condition import Condition, ConditionSpec, Kind
+from vcm.core.volume import Volume
+from vcm.judging.alignment import dice
+from vcm.judging.segmentation import Segmenter
+from vcm.models.backbones.latent_diffusion import LatentDiffusion
+from vcm.models.controls.control import Control
+from vcm.sampling.guidance import GuidedDenoiser
+from vcm.sampling.image_matching import ImageMatcher, conditions_to_match
+from vcm.sampling.samplers import dpm_solver_pp_2m
+from vcm.training.control.trial_sheet import row_of
+
+
+@dataclass(frozen=True, eq=False)
+class Obedience:
+    """One case. `figures` holds `controlled`, `uncontrolled` (the same noise without the control) and `reconstructed`
+    (the autoencoder's own image of the case, the ceiling): the mean Dice over the structures asked for (those that are
+    neither asked for nor found do not count), or minus the mean squared error where only images were. Errors of images
+    follow as `<condition>_mse`, with the same endings.
+
+    `asked_ml` and `got_ml` are the volumes of each structure in the conditions and in the controlled sample.
+    """
+
+    case: str
+    figures: Mapping[str, float]
+    asked_ml: Mapping[str, float]
+    got_ml: Mapping[str, float]
+    sample: Volume
+    twin: Volume
+
+
+class Examiner:
+    """Samples held-out cases with and without a control, from the same noise each time, and measures the difference.
+
+    `specs` are the conditions that are given, all together. What does not depend on the control is computed once.
+    """
+
+    def __init__(
+        self,
+        backbone: LatentDiffusion,
+        segmenter: Segmenter | None,
+        specs: Sequence[ConditionSpec],
+        cases: Sequence[LearningCase],
+        steps: int = 20,
+        scale_factor: float | None = None,
+    ) -> None:
+        self.backbone, self.segmenter, self.specs, self.cases = backbone, segmenter, tuple(specs), cases
+        self.steps, self.scale_factor = steps, scale_factor
+        self.device = next(backbone.parameters()).device
+        self._without: dict[str, tuple[Volume, dict[str, float], dict[str, float]]] = {}
+
+    def examine(self, control: Control) -> list[Obedience]:
+        """Every case once."""
+        return [self.examine_one(control, place) for place in range(len(self.cases))]
+
+    def examine_one(self, control: Control, place: int) -> Obedience:
+        """The case of this place, which is also the seed of its noise."""
+        case = self.cases[place]
+        conditions = self.conditions(case)
+        sample = self._sample(case, place, control, conditions)
+        controlled, got = self._measure(sample, conditions)
+        if case.name not in self._without:
+            twin = self._sample(case, place, None, [])
+            again = self._decode(self._encode(case), None)
+            self._without[case.name] = twin, self._measure(twin, conditions)[0], self._measure(again, conditions)[0]
+        twin, uncontrolled, reconstructed = self._without[case.name]
+        figures: dict[str, float] = {}
+        for way, found in (
+            ("controlled", controlled),
+            ("uncontrolled", uncontrolled),
+            ("reconstructed", reconstructed),
+        ):
+            figures |= {way if name == "score" else f"{name}_{way}": value for name, value in found.items()}
+        ml = self.backbone.grid.voxel_ml
+        asked = {name: float(mask.sum() * ml) for name, mask in _structures(conditions).items()}
+        return Obedience(case.name, figures, asked, got, sample, twin)
+
+    def conditions(self, case: LearningCase) -> list[Condition]:
+        """What a case asks for."""
+        arrays = case.conditions([spec.name for spec in self.specs])
+        return [Condition(spec, Volume(arrays[spec.name], self.backbone.grid)) for spec in self.specs]
+
+    def picture(self, place: int, result: Obedience) -> NDArray[np.uint8]:
+        """The controlled sample in three planes, again with what was asked for outlined, its twin without control."""
+        mask = telling_mask(self.conditions(self.cases[place]))
+        images = [result.sample.array, result.sample.array, result.twin.array]
+        return row_of(images, self.backbone.grid, mask, outlined=(1,))
+
+    def _measure(self, image: Volume, conditions: Sequence[Condition]) -> tuple[dict[str, float], dict[str, float]]:
+        errors = {}
+        for condition in conditions:
+            if condition.spec.kind is Kind.IMAGE:
+                wanted = np.asarray(condition.volume.array, np.float32)
+                there = wanted > 0
+                error = (
+                    np.square(np.asarray(image.array, np.float32)[there] - wanted[there]).mean() if there.any() else 0.0
+                )
+                errors[f"{condition.spec.name}_mse"] = float(error)
+        overlaps, got = [], {}
+        if self.segmenter is not None:
+            labels = self.segmenter.segment(image).array
+            for name, mask in _structures(conditions).items():
+                found = np.isin(labels, _segmenter_labels(conditions, name))
+                overlap = dice(found, mask)
+                overlaps += [] if overlap is None else [overlap]
+                got[name] = float(found.sum() * self.backbone.grid.voxel_ml)
+        score = float(np.mean(overlaps)) if overlaps else -float(np.mean(list(errors.values()) or [np.nan]))
+        return {"score": score, **errors}, got
+
+    @torch.no_grad()
+    def _sample(self, case: LearningCase, place: int, control: Control | None, conditions: list[Condition]) -> Volume:
+        attributes = torch.tensor([[case.attributes[spec.name] for spec in self.backbone.attributes]])
+        noise = torch.randn((1, *self.backbone.latent_shape), generator=torch.Generator().manual_seed(place))
+        with torch.autocast(self.device.type, torch.bfloat16):
+            denoise = GuidedDenoiser(self.backbone, attributes.to(self.device), control, conditions)
+            latent = dpm_solver_pp_2m(denoise, noise.to(self.device), self.backbone.schedule, self.steps)
+            scale_factor = self.scale_factor if control else None
+            if shown := conditions_to_match(control, conditions):
+                latent = ImageMatcher(self.backbone, shown, self.device)(latent, scale_factor)
+        return self._decode(latent, scale_factor)
+
+    @torch.no_grad()
+    def _encode(self, case: LearningCase) -> Tensor:
+        image = torch.from_numpy(case.image())[None, None].to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            return self.backbone.encode(image)
+
+    @torch.no_grad()
+    def _decode(self, latent: Tensor, scale_factor: float | None) -> Volume:
+        with torch.autocast(self.device.type, torch.bfloat16):
+            image = self.backbone.decode(latent, scale_factor)
+        return Volume(image[0, 0].float().cpu().numpy(), self.backbone.grid)
+
+
+def _structures(conditions: Iterable[Condition]) -> dict[str, NDArray[np.bool_]]:
+    """Each structure that is asked for and can be measured, by `condition` or `condition: class`."""
+    return {
+        _key(condition, structure.name): condition.structure(structure.name)
+        for condition in conditions
+        for structure in condition.spec.classes
+        if structure.segmenter
+    }
+
+
+def _key(condition: Condition, structure: str) -> str:
+    name = condition.spec.name
+    return name if condition.spec.kind is Kind.MASK else f"{name}: {structure}"
+
+
+def _segmenter_labels(conditions: Iterable[Condition], key: str) -> tuple[int, ...]:
+    return next(
+        structure.segmenter
+        for condition in conditions
+        for structure in condition.spec.classes
+        if _key(condition, structure.name) == key
+    )
+
+
+def telling_mask(conditions: Sequence[Condition]) -> NDArray[np.bool_]:
+    """What a picture outlines: the only structure; where more is asked for the smallest structure of a mask, else the
+    ventricles of the semantics, else what an image shows."""
+    structures = list(_structures(conditions).values())
+    if len(structures) == 1:
+        return structures[0]
+    masks = [c.structure(c.spec.classes[0].name) for c in conditions if c.spec.kind is Kind.MASK]
+    if masks:
+        return min(masks, key=lambda mask: int(mask.sum()))
+    first = conditions[0]
+    if first.spec.kind is Kind.IMAGE:
+        return np.asarray(first.volume.array, np.float32) > 0
+    named = [structure.value for structure in first.spec.classes if "ventricle" in structure.name]
+    return np.isin(first.volume.array, named or [first.spec.classes[0].value])

@@ -1,0 +1,158 @@
+"""A control's training from cases to weights: its folder made or found again, and what a pack will say of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vcm.cohort.learning_cases import LearningCase, condition_specs
+from vcm.conditions.condition import ConditionSpec, Kind
+from vcm.core.errors import Code, VcmError
+from vcm.judging.segmentation import choose_segmenter
+from vcm.models.loading import load_backbone
+from vcm.packs.store import Pack, find_pack
+from vcm.training.control.lesson import ControlLesson
+from vcm.training.control.networks import network_config, new_network
+from vcm.training.control.obedience import Examiner
+from vcm.training.control.settings import ControlSettings
+from vcm.training.data.latent_cache import LatentCache
+from vcm.training.data.latent_store import latent_fingerprint, open_latents
+from vcm.training.trainer.checkpoint import CHECKPOINT
+from vcm.training.trainer.run_about import write_about
+from vcm.training.trainer.taking_over import take_over
+from vcm.training.trainer.team import Team
+from vcm.training.trainer.trainer import Listeners, Trainer
+
+
+@dataclass(frozen=True, eq=False)
+class ControlRun:
+    """A training that stands ready: `trainer.train()` teaches, `entries` are the manifest's conditions."""
+
+    settings: ControlSettings
+    pack: Pack
+    trainer: Trainer
+    lesson: ControlLesson
+    entries: list[dict[str, Any]]
+
+
+def open_control_run(
+    settings: ControlSettings,
+    cases: Sequence[LearningCase],
+    folder: Path,
+    *,
+    latents: Path,
+    team: Team,
+    unseen: Sequence[LearningCase] = (),
+    specs: Sequence[ConditionSpec] | None = None,
+    start: Path | None = None,
+    listeners: Listeners | None = None,
+) -> ControlRun:
+    """Begin a training in `folder`, or take up the one that was begun there.
+
+    A training that begins has random weights, or those that the run in the folder `start` has learned. `latents` is the
+    folder of cached latents. `specs` describe the conditions that the cases offer; without them, they are a cohort's.
+    The unseen cases are for the validation.
+    """
+    listeners = listeners or Listeners()
+    specs = tuple(specs) if specs is not None else condition_specs(settings.conditions)
+    if tuple(spec.name for spec in specs) != settings.conditions:
+        raise VcmError(Code.BAD_REQUEST, f"The settings are for the conditions {', '.join(settings.conditions)}.")
+    pack = find_pack(settings.backbone)
+    backbone = load_backbone(pack).requires_grad_(False).to(team.device)
+    config = network_config(pack.backbone, settings, specs)
+    cache = open_latents(pack, backbone, cases, specs, latents, team, listeners, config.get("as_latents", ()))
+    network = _new_network(settings, config, cache)
+    if start is not None and not (folder / CHECKPOINT).is_file():
+        take_over(start, network, listeners)
+    examiner = None
+    if unseen:
+        judge = choose_segmenter(pack, device=team.device).segmenter
+        if judge is None and not any(spec.kind is Kind.IMAGE for spec in specs):
+            raise VcmError(
+                Code.BAD_REQUEST,
+                f"{pack.name} has no segmenter, so that obedience cannot be measured while training.",
+                "Train without unseen cases (--held-out), or give the backbone a segmenter: vcm train segmenter",
+            )
+        examiner = Examiner(backbone, judge, specs, unseen, settings.sampling_steps, settings.scale_factor)
+    identity = {"backbone": pack.backbone.files["denoiser"].sha256, "autoencoder": latent_fingerprint(pack)}
+    lesson = ControlLesson(settings, backbone, network.to(team.device), cache, identity=identity, examiner=examiner)
+    trainer = Trainer(settings, lesson, folder, team, listeners)
+    findable = [entry.value for entry in pack.backbone.segmenter_classes]
+    entries = condition_entries(specs, cache, backbone.grid, findable)
+    if team.first:
+        write_about(folder, len(cache), conditions=entries)
+    return ControlRun(settings, pack, trainer, lesson, entries)
+
+
+def _new_network(settings: ControlSettings, config: Mapping[str, Any], cache: LatentCache) -> Any:
+    if settings.regression_steps and config["variant"] != "patches":
+        raise VcmError(
+            Code.BAD_REQUEST,
+            "A first phase (regression_steps) needs a network that says what the conditions alone let expect.",
+            'Choose variant = "small", or leave regression_steps out.',
+        )
+    torch.manual_seed(settings.seed)
+    network = new_network(config, cache.specs)
+    buffers = dict(network.named_buffers())
+    for spec in cache.specs:
+        if (typical := buffers.get(f"typical_{spec.name}")) is not None:
+            i, j, k = typical.shape[1:]
+            typical.copy_(cache.typical(spec, (i, j, k)))
+    return network
+
+
+def condition_entries(
+    specs: Sequence[ConditionSpec], cache: LatentCache, grid: Any, findable: Sequence[int] = ()
+) -> list[dict[str, Any]]:
+    """The manifest's entries of conditions, with volumes (2nd to 98th percentile) and centroids seen in training.
+
+    `findable` are the labels that the backbone's segmenter can find, of which alone the entries speak; none means any.
+    """
+    entries = []
+    for spec in specs:
+        entry: dict[str, Any] = {"name": spec.name, "kind": spec.kind.value, "description": spec.description}
+        if spec.kind is not Kind.IMAGE:
+            found = [_sizes_and_middles(cache.voxels(spec, [item])[0]) for item in range(len(cache))]
+            entry["classes"] = [
+                {
+                    "value": structure.value,
+                    "name": structure.name,
+                    **({"segmenter": labels} if (labels := _findable(structure.segmenter, findable)) else {}),
+                    **_typical([(one[0] * grid.voxel_ml, grid.to_world(one[1:])) for one in each if one[0]]),
+                }
+                for structure, each in zip(spec.classes, np.stack(found, axis=1), strict=True)
+            ]
+        entries.append(entry)
+    return entries
+
+
+def _findable(labels: Sequence[int], findable: Sequence[int]) -> list[int]:
+    return [label for label in labels if not findable or label in findable]
+
+
+def _sizes_and_middles(masks: Tensor) -> NDArray[np.float64]:
+    """The number of voxels of each mask `[C, i, j, k]` and their mean index, `[C, 4]`."""
+    columns = [masks.sum((1, 2, 3), dtype=torch.float64)]
+    for axis in (1, 2, 3):
+        along = masks.sum([other for other in (1, 2, 3) if other != axis], dtype=torch.float64)
+        places = torch.arange(along.shape[1], dtype=torch.float64, device=masks.device)
+        columns.append(along @ places / columns[0])
+    return torch.stack(columns, dim=1).cpu().numpy()
+
+
+def _typical(seen: Sequence[tuple[float, Any]]) -> dict[str, Any]:
+    if not seen:
+        return {}
+    low, high = np.percentile([ml for ml, _ in seen], (2, 98))
+    centroid = np.mean([place for _, place in seen], axis=0)
+    return {
+        "typical_ml": [round(float(low), 1), round(float(high), 1)],
+        "centroid_mm": [round(float(mm), 1) for mm in centroid],
+    }

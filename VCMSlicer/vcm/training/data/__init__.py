@@ -1,0 +1,1 @@
+"""What is learned from: latents, images and conditions, kept ready."""

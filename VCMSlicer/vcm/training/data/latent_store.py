@@ -1,0 +1,42 @@
+"""Where a cohort's latents lie, and for which backbone they were made."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from vcm.cohort.learning_cases import LearningCase
+from vcm.conditions.condition import ConditionSpec
+from vcm.models.backbones.latent_diffusion import LatentDiffusion
+from vcm.packs.store import Pack
+from vcm.training.data.latent_cache import LatentCache, cache_cases
+from vcm.training.trainer.team import Team
+from vcm.training.trainer.trainer import Listeners
+
+LATENTS = "latents"
+
+
+def latent_fingerprint(pack: Pack) -> str:
+    """Everything that a latent of this pack depends on, in one word."""
+    files, latent = pack.backbone.files, pack.backbone.latent
+    parts = [files[role].sha256 for role in ("autoencoder", "whitening") if role in files]
+    return hashlib.sha256(" ".join([*parts, repr(latent.scale_factor)]).encode()).hexdigest()
+
+
+def open_latents(
+    pack: Pack,
+    backbone: LatentDiffusion,
+    cases: Sequence[LearningCase],
+    specs: Sequence[ConditionSpec],
+    folder: Path,
+    team: Team,
+    listeners: Listeners,
+    as_latents: Sequence[str] = (),
+) -> LatentCache:
+    """The cases' latents and conditions, where the team computes; those that `folder` lacks are made. Each backbone has
+    a part of it."""
+    fingerprint = latent_fingerprint(pack)
+    place = folder / fingerprint[:12]
+    usable = cache_cases(backbone, fingerprint, cases, specs, place, team, listeners.say, as_latents)
+    return LatentCache(place, usable, fingerprint, specs, backbone.grid.shape, as_latents, team.device)

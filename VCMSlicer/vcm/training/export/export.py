@@ -1,0 +1,129 @@
+"""From a run's folder to a pack, whatever was trained in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vcm.core.errors import Code, VcmError
+from vcm.core.reading import read_json
+from vcm.models.backbones.latent_diffusion import build_denoiser
+from vcm.packs.checkpoints import read_checkpoint
+from vcm.packs.installation import pack_folder
+from vcm.packs.manifest import FILE_NAME as MANIFEST
+from vcm.packs.store import find_pack
+from vcm.training.backbone.denoiser_run import WHITENING
+from vcm.training.control.settings import ControlSettings
+from vcm.training.export.backbone import write_backbone_pack
+from vcm.training.export.control import write_control_pack
+from vcm.training.export.model_card import Provenance, read_figures
+from vcm.training.kinds import read_settings
+from vcm.training.trainer.checkpoint import BEST, load_checkpoint, load_last
+from vcm.training.trainer.run_about import read_about
+from vcm.training.trainer.settings import TrainingSettings
+from vcm.training.trainer.trainer import SETTINGS
+
+
+def export_run(
+    run: Path,
+    out: Path,
+    *,
+    hardware: str = "a CPU",
+    command: str = "",
+    data: str = "",
+    licence: str = "",
+    version: str = "",
+    figures: Path | None = None,
+    force: bool = False,
+) -> None:
+    """Write the best averaged weights of a run as the pack `out`; a pack that lies there stays until it is whole.
+
+    Nothing is needed but the run's folder and the pack it began with. `figures` is the summary of an evaluation, for
+    the card. Files in `out` that are not a pack's are kept; those that were changed are refused unless `force` is set.
+    """
+    if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
+        raise VcmError(Code.BAD_REQUEST, f"{out} holds something that is no pack.", "Choose another folder.")
+    with pack_folder(out, force=force, inputs=[figures] if figures else []) as folder:
+        write_run_pack(
+            run, folder, hardware=hardware, command=command, data=data, licence=licence, version=version,
+            figures=figures,
+        )  # fmt: skip
+
+
+def write_run_pack(
+    run: Path,
+    out: Path,
+    *,
+    hardware: str = "a CPU",
+    command: str = "",
+    data: str = "",
+    licence: str = "",
+    version: str = "",
+    figures: Path | None = None,
+) -> None:
+    """Write the pack into the empty folder `out`, as `export_run` does."""
+    settings = read_settings(run / SETTINGS)
+    state = load_last(run, lambda words: None, _check_named)
+    if state is None:
+        raise VcmError(Code.FILE_MISSING, f"There is no checkpoint in {run}.", "Give the folder of a training.")
+    about, pack = read_about(run), find_pack(settings.backbone)
+    step, weights = _best(run, state)
+    provenance = Provenance(
+        command=command or f"vcm train {settings.kind}",
+        hardware=hardware,
+        minutes=state["seconds"] / 60,
+        steps=state["step"],
+        cases=about.cases,
+        data=data,
+        licence=licence,
+        version=version,
+    )
+    words = read_figures(figures, _validated(run, step))
+    origin = state["identity"].get("backbone")
+    if origin not in (None, pack.backbone.files["denoiser"].sha256):
+        raise VcmError(
+            Code.BAD_REQUEST,
+            f"The pack {pack.name} is not the one this training began with: its denoiser has changed since.",
+            "Give the pack it was trained for back its name.",
+        )
+    if isinstance(settings, ControlSettings):
+        write_control_pack(out, weights, pack, settings, about.conditions, provenance, words)
+    else:
+        roles = _roles(run, settings, weights, about.changes)
+        write_backbone_pack(out, pack, roles, about.changes, settings, provenance, words)
+
+
+def _roles(
+    run: Path, settings: TrainingSettings, weights: Mapping[str, Tensor], changes: Mapping[str, Any]
+) -> dict[str, Mapping[str, Tensor]]:
+    """The files of the new pack that this training has made, by their role."""
+    roles: dict[str, Mapping[str, Tensor]] = {settings.kind: weights}
+    if (run / WHITENING).is_file():
+        roles["whitening"] = read_checkpoint(run / WHITENING)
+    if settings.kind == "autoencoder":
+        # A denoiser of the latents there were before would paint noise: the new pack waits for one of its own.
+        torch.manual_seed(settings.seed)
+        roles["denoiser"] = build_denoiser(changes["networks"]["denoiser"]).state_dict()
+    return roles
+
+
+def _best(run: Path, state: dict[str, Any]) -> tuple[int, dict[str, Tensor]]:
+    """The step and the averaged weights that did best on unseen cases; the last ones where none were tried."""
+    if (run / BEST).is_file():
+        best = load_checkpoint(run / BEST)
+        return int(best["step"]), dict(best["average"])
+    return state["step"], state["average"]
+
+
+def _check_named(state: Mapping[str, Any]) -> None:
+    """Touch all that an export takes from a checkpoint."""
+    float(state["seconds"]), dict(state["identity"]), dict(state["average"])
+
+
+def _validated(run: Path, step: int) -> dict[str, Any] | None:
+    path = run / f"validated-{step:06d}.json"
+    return read_json(path) if path.is_file() else None

@@ -1,0 +1,52 @@
+"""What diffusion adds to a step of training: a time and a noise for each slot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vcm.models.noise_levels import NoiseLevels
+from vcm.training.trainer.lesson import Slot
+
+
+@dataclass(frozen=True, eq=False)
+class Noisy:
+    """Latents `[B, *latent_shape]` at timesteps `t` `[B]`, with the noise that is in them and their ᾱ."""
+
+    latent: Tensor
+    noise: Tensor
+    t: Tensor
+    alpha_bar: Tensor
+
+
+def make_noisy(clean: Tensor, slots: Sequence[Slot], levels: NoiseLevels) -> Noisy:
+    """Each slot has a time in its own part of the schedule: less chance in the gradient than with independent times.
+
+    Times that sampling never comes to are not drawn.
+    """
+    first, last = len(levels.half_log_snr) - 1, levels.last
+    t = torch.tensor([last + (slot.place + slot.uniform()) / slot.of * (first - last) for slot in slots])
+    t = t.to(clean.device)
+    noise = normal_like(clean, slots)
+    alpha_bar = levels(t)
+    return Noisy(alpha_bar.sqrt() * clean + (1 - alpha_bar).sqrt() * noise, noise, t, alpha_bar)
+
+
+def normal_like(clean: Tensor, slots: Sequence[Slot]) -> Tensor:
+    """Standard normal numbers, each slot's from its own generator; on an NVIDIA GPU from one that follows from it."""
+    if clean.device.type != "cuda":
+        return torch.stack([torch.randn(clean.shape[1:], generator=slot.generator) for slot in slots]).to(clean.device)
+    numbers = []
+    for slot in slots:
+        seed = int(torch.randint(2**62, (), generator=slot.generator))
+        there = torch.Generator(clean.device).manual_seed(seed)
+        numbers.append(torch.randn(clean.shape[1:], generator=there, device=clean.device))
+    return torch.stack(numbers)
+
+
+def v_error(eps: Tensor, noisy: Noisy) -> Tensor:
+    """The mean squared error of v, to which an error of ε belongs."""
+    return ((eps - noisy.noise).square() / noisy.alpha_bar).mean()

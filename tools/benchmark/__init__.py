@@ -1,0 +1,1 @@
+"""The released way and the engine, side by side."""

@@ -1,0 +1,70 @@
+"""Make the demo's mask: the ventricles of the model's average head, painted larger on the left than on the right.
+
+    python tools/demo_case.py VCMSlicer/Resources/DemoCase/ventricles.nii.gz
+
+No person's image or segmentation is in it: the head is the small model's own average, decoded from the latent zero.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from vcm.core.grid import Grid
+from vcm.core.volume import Volume
+
+LEFT_MM, RIGHT_MM, SEPTUM_MM = 6.0, 2.5, 2.5
+LATERAL_VENTRICLES = 4
+INSIDE_THE_BRAIN = (1, 2, 3, 4, 5, 9)
+
+
+def average_head() -> tuple[Volume, Volume]:
+    """The embedded model's average head, and the labels its segmenter finds in it."""
+    import torch
+    from vcm.judging.segmentation import PackSegmenter
+    from vcm.models.loading import load_backbone
+    from vcm.packs.store import default_backbone, find_pack
+
+    pack = find_pack(default_backbone())
+    backbone = load_backbone(pack)
+    with torch.no_grad():
+        image = backbone.decode(torch.zeros(1, *backbone.latent_shape))[0, 0].numpy()
+    head = Volume(image, backbone.grid)
+    return head, PackSegmenter.from_pack(pack).segment(head)
+
+
+def paint_larger(ventricles: NDArray[np.bool_], within: NDArray[np.bool_], grid: Grid) -> NDArray[np.bool_]:
+    """The mask grown by `LEFT_MM` on the patient's left and `RIGHT_MM` on the right, the septum between left alone."""
+    from scipy import ndimage
+
+    def largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        pieces, count = ndimage.label(mask)
+        sizes = ndimage.sum_labels(mask, pieces, range(1, count + 1))
+        return np.asarray(pieces == 1 + int(np.argmax(sizes)))
+
+    spacing = grid.spacing
+    core = largest(ventricles)
+    outside = ndimage.distance_transform_edt(~core, sampling=spacing)
+    inside = ndimage.distance_transform_edt(core, sampling=spacing)
+    distance = ndimage.gaussian_filter(outside - inside, sigma=0.8)
+    right = grid.to_world(np.moveaxis(np.indices(grid.shape), 0, -1))[..., 0]
+    grown = (distance < np.where(right < 0, LEFT_MM, RIGHT_MM)) & within & (np.abs(right) > SEPTUM_MM)
+    smooth = ndimage.gaussian_filter((grown | core).astype(np.float32), sigma=0.7) > 0.5
+    return largest(ndimage.binary_fill_holes(smooth))
+
+
+def main(target: Path) -> None:
+    """Write the mask as a NIfTI file."""
+    from vcm.volumes.volume_files import write_volume
+
+    _, labels = average_head()
+    within = np.isin(labels.array, INSIDE_THE_BRAIN)
+    mask = paint_larger(np.asarray(labels.array == LATERAL_VENTRICLES), within, labels.grid)
+    write_volume(target, Volume(mask.astype(np.uint8), labels.grid), description="synthetic ventricles, painted larger")
+    print(f"{target}: {mask.sum() * labels.grid.voxel_ml:.1f} ml")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
