@@ -49,6 +49,12 @@ def test_a_schedule_may_say_where_sampling_ends(tmp_path, given, last):
     assert parse_manifest(content, tmp_path).schedule.last == last
 
 
+@pytest.mark.parametrize("given", ["T1w", "FLAIR", "T2*"])
+def test_a_backbone_may_say_which_contrast_its_images_have(tmp_path, given):
+    assert parse_manifest(complete(BACKBONE), tmp_path).contrast == ""
+    assert parse_manifest(complete({**BACKBONE, "contrast": given}), tmp_path).contrast == given
+
+
 def test_a_schedule_without_a_way_to_go_is_refused(tmp_path):
     content = complete(BACKBONE)
     content["schedule"]["last"] = 899
@@ -103,6 +109,9 @@ def test_writing_names_a_file_that_is_not_there(tmp_path):
         ("grid", ..., "lacks the field “grid”"),
         ("surprise", 1, "a field “surprise” that is not known"),
         ("name", "Tiny", "small letters"),
+        ("contrast", "", "a contrast such as T1w"),
+        ("contrast", "T1w\n, of me", "a contrast such as T1w"),
+        ("contrast", "T" * 17, "at most 16 letters"),
         ("name", "tiny\n", "small letters"),
         ("grid.affine.2.1", None, "must be a number, not null"),
         ("grid.affine", [[0] * 4] * 4, "invertible"),

@@ -1,9 +1,18 @@
 """The full-size VCM begins where its backbone stands, and every part of it can learn from there."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 import tiny
 import torch
+from vcm.conditions.condition import ConditionSpec
+from vcm.core.errors import VcmError
+from vcm.core.grid import Grid
 from vcm.models.loading import build_control
+from vcm.packs.manifest import LatentSpec, ScheduleSpec
+from vcm.training.control.networks import network_config
+from vcm.training.control.settings import ControlSettings
 
 LATENT = (2, *tiny.LATENT)
 
@@ -44,3 +53,34 @@ def test_every_part_of_a_new_control_learns_within_a_few_steps(timed):
         optimiser.step()
     asleep = [name for name, p in net.named_parameters() if torch.equal(p, before[name])]
     assert not [name for name in asleep if name.startswith(("encoders", "heads", "unet.out", "unet.conv_in"))]
+
+
+SPECS = (ConditionSpec.from_dict({"name": "ventricles", "kind": "mask"}),)
+
+
+def a_manifest(shape, latent, packing=2):
+    schedule = ScheduleSpec(1000, "scaled_linear", 0.0015, 0.0205, "epsilon")
+    grid, spec = Grid(shape, tiny.GRID.affine), LatentSpec((3, *latent), 1.0, packing)
+    return SimpleNamespace(name="flat", grid=grid, latent=spec, schedule=schedule)
+
+
+def test_a_small_network_is_made_for_three_different_sizes():
+    config = network_config(a_manifest((32, 48, 64), (8, 12, 16)), ControlSettings(), SPECS)
+    assert config["places"] == [4, 6, 8]
+    assert config["condition_packing"] * config["condition_pooling"] == 8
+
+
+@pytest.mark.parametrize(
+    ("latent", "said"), [((8, 12, 8), "8 × 8 × 16 voxels"), ((8, 24, 16), "8 × 4 × 8"), ((4, 12, 16), "16 × 8 × 8")]
+)
+def test_a_small_network_refuses_patches_of_several_sizes_on_any_axis(latent, said):
+    with pytest.raises(VcmError, match=said):
+        network_config(a_manifest((32, 48, 64), latent), ControlSettings(), SPECS)
+
+
+@pytest.mark.parametrize(("latent", "said"), [((4, 6, 4), "8 × 8 × 16 times"), ((4, 12, 8), "8 × 4 × 8 times")])
+def test_a_full_network_refuses_a_latent_that_is_not_equally_smaller_on_every_axis(latent, said):
+    settings = replace(ControlSettings(), variant="paper")
+    network_config(a_manifest((32, 48, 64), (4, 6, 8), 1), settings, SPECS)
+    with pytest.raises(VcmError, match=said):
+        network_config(a_manifest((32, 48, 64), latent, 1), settings, SPECS)

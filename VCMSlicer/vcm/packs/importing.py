@@ -132,6 +132,7 @@ def _install_backbone(
         "name": name,
         "version": "1",
         "description": "Imported from published checkpoints.",
+        "contrast": config.contrast,
         "licence": OWN_LICENCE,
         **about,
         "files": {role: {"path": f"{role}.safetensors"} for role in parts},

@@ -106,8 +106,9 @@ class Manifest:
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneManifest(Manifest):
-    """A pretrained latent diffusion model."""
+    """A pretrained latent diffusion model. `contrast` is what its images show, such as `T1w`; empty where not known."""
 
+    contrast: str = ""
     grid: Grid
     latent: LatentSpec
     schedule: ScheduleSpec
@@ -187,6 +188,7 @@ def _backbone(content: Mapping[str, Any]) -> BackboneManifest:
     latent, grid = content["latent"], content["grid"]
     manifest = BackboneManifest(
         **_shared(content),
+        contrast=content.get("contrast", ""),
         grid=Grid(grid["shape"], grid["affine"]),
         latent=LatentSpec(
             shape=tuple(int(n) for n in latent["shape"]),

@@ -31,6 +31,7 @@ class PublishedConfig:
     """
 
     networks: Mapping[str, Mapping[str, Any]]
+    contrast: str
     grid: Grid
     latent_shape: tuple[int, int, int]
     scale_factor: float
@@ -67,6 +68,7 @@ def read_config(given: Mapping[str, Any] | None = None, source: str = "the confi
         raise VcmError(Code.PACK_INVALID, f"In {source}: {error.sentence}", error.remedy) from error
     return PublishedConfig(
         networks=networks,
+        contrast=given.get("contrast", full["contrast"]),
         grid=grid,
         latent_shape=latent_shape,
         scale_factor=float(full["scale_factor"] if factor is None else factor),

@@ -39,7 +39,15 @@ def _small(manifest: BackboneManifest, specs: Sequence[ConditionSpec]) -> dict[s
     """A network whose work is all done on the packed latent's grid: 1.4 M parameters for brainldm-mini's ventricles."""
     latent, packing = manifest.latent, manifest.latent.packing
     places = [size // packing for size in latent.shape[1:]]
-    patch = manifest.grid.shape[0] // places[0]
+    patches = [size // count for size, count in zip(manifest.grid.shape, places, strict=True)]
+    patch = patches[0]
+    if len(set(patches)) > 1:
+        raise VcmError(
+            Code.BAD_REQUEST,
+            f"The network of the variant small needs patches of one size, but a place of {manifest.name}'s packed "
+            f"latent covers {' × '.join(map(str, patches))} voxels.",
+            "Choose a backbone whose autoencoder shrinks all three axes alike.",
+        )
     pooling = 2 if patch % 2 == 0 and patch >= FINEST_PATCH // 2 else 1
     width = 48 if len(specs) == 1 else 32
     return {
@@ -81,13 +89,13 @@ def _full(manifest: BackboneManifest, settings: ControlSettings, specs: Sequence
     encoder = {**{name: encoder[name] for name in kept}, "time_embedding": not released}
     unet = core_config(published.networks["vcm_unet"])
     encoders, channels = 1 if released else len(specs), manifest.latent.shape[0]
-    halvings = manifest.grid.shape[0] / manifest.latent.shape[1]
+    halvings = [size / count for size, count in zip(manifest.grid.shape, manifest.latent.shape[1:], strict=True)]
     depth = len(settings.network.get("encoder", {}).get("channels", encoder["channels"]))
-    if halvings != 2**depth:
+    if set(halvings) != {2**depth}:
         raise VcmError(
             Code.BAD_REQUEST,
             f"The network of the variant {settings.variant} makes a condition {2**depth} times smaller, but the latent "
-            f"of {manifest.name} is {halvings:g} times smaller than its grid.",
+            f"of {manifest.name} is {' × '.join(f'{n:g}' for n in halvings)} times smaller than its grid.",
             'Choose variant = "small" for this backbone.',
         )
     width = settings.network.get("encoder", {}).get("channels", encoder["channels"])[-1]
