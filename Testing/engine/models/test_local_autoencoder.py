@@ -127,12 +127,12 @@ def test_one_is_trained_on_crops_and_becomes_a_pack(packs, tmp_path):
 def test_its_crops_are_not_air(packs, tmp_path):
     cases = write_cohort(tmp_path / "cohort")
     settings = AutoencoderSettings(backbone="tiny", network=SMALL, crop=8, steps=1, batch=2, adversary=0.0)
-    lesson = open_autoencoder_run(settings, cases, tmp_path / "run", team=Team("cpu")).trainer.lesson
-    from vcm.training.trainer.lesson import slots_of
+    task = open_autoencoder_run(settings, cases, tmp_path / "run", team=Team("cpu")).trainer.task
+    from vcm.training.trainer.task import slots_of
 
     means, sizes = [], set()
     for step in range(40):
-        for part in lesson._crops(slots_of(1, step, 2, 3, (0, 1)), (False, True)):
+        for part in task._crops(slots_of(1, step, 2, 3, (0, 1)), (False, True)):
             means.append(float(part.mean()))
             sizes.add(tuple(part.shape))
     assert sizes == {(1, 8, 8, 8)}

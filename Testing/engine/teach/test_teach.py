@@ -225,7 +225,7 @@ def test_a_disk_that_fills_up_while_it_learns_costs_no_checkpoint(cohort, tmp_pa
     told(ended, "could not be written", "disk is full")
     assert checkpoint.read_bytes() == before and "mine" not in vcm("packs", "list").out
     again = teach(cohort, steps=6)
-    assert again.code == 0 and "going on from step" in again.err and find_pack("mine").control.conditions
+    assert again.code == 0 and "resuming from step" in again.err and find_pack("mine").control.conditions
 
 
 def test_the_plan_teaches_nothing(cohort):
@@ -287,7 +287,7 @@ def test_what_was_learned_before_it_was_stopped_is_kept(cohort, tmp_path, number
     reached = load_checkpoint(checkpoint)["step"]
     assert 0 < reached < 100_000
     again = teach(cohort, steps=reached + 2)
-    assert again.code == 0 and f"going on from step {reached}" in again.err, words(again)
+    assert again.code == 0 and f"resuming from step {reached}" in again.err, words(again)
     assert find_pack("mine").control.conditions
 
 

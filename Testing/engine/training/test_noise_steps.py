@@ -4,8 +4,8 @@ import pytest
 import torch
 from vcm.models.noise_levels import NoiseLevels
 from vcm.models.schedule import Schedule
-from vcm.training.trainer.lesson import Slot
 from vcm.training.trainer.noise_steps import make_noisy
+from vcm.training.trainer.task import Slot
 
 BATCH = 8
 

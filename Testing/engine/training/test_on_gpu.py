@@ -18,9 +18,9 @@ from vcm.models.loading import build_control, load_backbone, load_control
 from vcm.models.schedule import Schedule
 from vcm.packs.store import find_pack
 from vcm.sampling.generator import GenerateRequest, Generator
-from vcm.training.control.lesson import ControlLesson
 from vcm.training.control.networks import channels_of, network_config
 from vcm.training.control.settings import ControlSettings
+from vcm.training.control.task import ControlTask
 from vcm.training.data.latent_cache import Batch
 from vcm.training.plan import CARD, reckon
 from vcm.training.trainer.graphed_loss import GraphedLoss
@@ -55,8 +55,8 @@ def test_a_training_on_the_gpu_goes_on_where_it_was_ended(tmp_path):
         torch.manual_seed(0)
         network = build_control(NETWORK, {"ventricles": 1}).cuda()
         cache = cache_on("cuda", tmp_path, ("ventricles",))
-        lesson = ControlLesson(settings, backbone, network, cache, identity={})
-        return Trainer(settings, lesson, folder, Team("cuda"))
+        task = ControlTask(settings, backbone, network, cache, identity={})
+        return Trainer(settings, task, folder, Team("cuda"))
 
     whole = trainer(tmp_path / "whole")
     losses = [whole.take_step()["loss"] for _ in range(30)]
@@ -84,12 +84,12 @@ def test_a_captured_training_step_learns_what_a_launched_one_does(tmp_path, monk
         backbone = tiny.backbone(prediction="v").cuda().requires_grad_(False)
         torch.manual_seed(0)
         network = build_control(NETWORK, dict.fromkeys(names, 1)).cuda()
-        lesson = ControlLesson(settings, backbone, network, cache_on("cuda", tmp_path, names), identity={})
-        trainer = Trainer(settings, lesson, folder, Team("cuda"))
-        return lesson, [trainer.take_step()["loss"] for _ in range(30)]
+        task = ControlTask(settings, backbone, network, cache_on("cuda", tmp_path, names), identity={})
+        trainer = Trainer(settings, task, folder, Team("cuda"))
+        return task, [trainer.take_step()["loss"] for _ in range(30)]
 
-    lesson, captured = losses(tmp_path / "captured")
-    assert all(lesson._made[1]._captured.values()), "the step was not captured"
+    task, captured = losses(tmp_path / "captured")
+    assert all(task._made[1]._captured.values()), "the step was not captured"
     monkeypatch.setattr(GraphedLoss, "_try_to_capture", lambda self, tensors: None)
     launched = losses(tmp_path / "launched")[1]
     assert captured == pytest.approx(launched, rel=0.05)
@@ -153,8 +153,8 @@ def test_a_full_size_control_of_three_conditions_learns_within_24_gb(tmp_path, c
     torch.cuda.set_per_process_memory_fraction(min(1.0, CARD / whole))
     torch.cuda.reset_peak_memory_stats()
     try:
-        lesson = ControlLesson(settings, backbone, network, Cache(), identity={})
-        trainer = Trainer(settings, lesson, tmp_path, Team("cuda"))
+        task = ControlTask(settings, backbone, network, Cache(), identity={})
+        trainer = Trainer(settings, task, tmp_path, Team("cuda"))
         trainer.take_step()
         start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         start.record()

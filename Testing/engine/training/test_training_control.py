@@ -1,4 +1,4 @@
-"""The trainer, and the lesson of a control: it learns, it can be killed, it loses nothing."""
+"""The trainer, and the task of a control: it learns, it can be killed, it loses nothing."""
 
 import os
 import pickle
@@ -12,9 +12,9 @@ import tiny
 import torch
 from small_cohort import new_network, write_cohort, write_latents
 from vcm.core.errors import Code, VcmError
-from vcm.training.control.lesson import ControlLesson
 from vcm.training.control.losses import focus_on
 from vcm.training.control.settings import ControlSettings
+from vcm.training.control.task import ControlTask
 from vcm.training.trainer.checkpoint import (
     CHECKPOINT,
     FORMER,
@@ -23,8 +23,8 @@ from vcm.training.trainer.checkpoint import (
     save_checkpoint,
     save_in_turn,
 )
-from vcm.training.trainer.lesson import item_at, slots_of
 from vcm.training.trainer.run_log import LOG
+from vcm.training.trainer.task import item_at, slots_of
 from vcm.training.trainer.team import Team
 from vcm.training.trainer.trainer import Listeners, Trainer
 
@@ -43,8 +43,8 @@ def trainer(cases, run, listeners=None, identity=None, network=None, names=("ven
     cache = write_latents(backbone, cases, cases[0].folder.parents[1] / "latents", names)
     chosen = ControlSettings(**{**USUAL, "conditions": names, **settings})
     identity = identity or {"backbone": "1"}
-    lesson = ControlLesson(chosen, backbone, network or new_network(), cache, identity=identity)
-    return Trainer(chosen, lesson, run, Team("cpu"), listeners)
+    task = ControlTask(chosen, backbone, network or new_network(), cache, identity=identity)
+    return Trainer(chosen, task, run, Team("cpu"), listeners)
 
 
 def weights(network):
@@ -70,9 +70,9 @@ def test_it_learns(cases, tmp_path):
 
 def test_the_backbone_is_left_as_it_was(cases, tmp_path):
     learner = trainer(cases, tmp_path)
-    before = weights(learner.lesson.backbone.denoiser)
+    before = weights(learner.task.backbone.denoiser)
     learner.train()
-    assert torch.equal(weights(learner.lesson.backbone.denoiser), before)
+    assert torch.equal(weights(learner.task.backbone.denoiser), before)
 
 
 def test_each_epoch_takes_every_item_once_in_another_order():
@@ -169,13 +169,13 @@ def test_the_first_phase_teaches_the_latent_from_the_condition_alone(cases, tmp_
 
 def asked(learner):
     """How many latents the backbone is asked to denoise from now on; the list grows."""
-    counts, denoise = [], learner.lesson.backbone.denoise
+    counts, denoise = [], learner.task.backbone.denoise
 
     def counting(latent, t, attributes):
         counts.append(len(latent))
         return denoise(latent, t, attributes)
 
-    learner.lesson.backbone.denoise = counting
+    learner.task.backbone.denoise = counting
     return counts
 
 
@@ -191,7 +191,7 @@ def test_and_teaches_what_asking_each_time_would_teach(cases, tmp_path):
     kept, forgetful = trainer(cases, tmp_path / "a", **settings), trainer(cases, tmp_path / "b", **settings)
     counts = asked(kept)
     for _ in range(12):
-        forgetful.lesson._frozen.clear()
+        forgetful.task._frozen.clear()
         assert kept.take_step() == forgetful.take_step()
     assert torch.equal(weights(kept.network), weights(forgetful.network))
     assert sum(counts) < 24
@@ -219,20 +219,20 @@ def test_killed_among_them_it_goes_on_bit_for_bit(cases, tmp_path):
 
 
 def test_where_the_focus_lies_is_mirrored_with_its_item(cases, tmp_path):
-    lesson = trainer(cases, tmp_path, focus=7.0).lesson
-    slots = slots_of(1, 0, 4, len(lesson), range(4))
+    task = trainer(cases, tmp_path, focus=7.0).task
+    slots = slots_of(1, 0, 4, len(task), range(4))
     for flip in (False, True):
-        batch = lesson.cache.batch([slot.item for slot in slots], [flip] * 4)
-        expected = focus_on(batch.conditions, lesson.classes, tiny.LATENT[1:], 7.0)
-        assert torch.equal(lesson._focus(slots, [flip] * 4, tiny.LATENT[1:]), expected)
+        batch = task.cache.batch([slot.item for slot in slots], [flip] * 4)
+        expected = focus_on(batch.conditions, task.classes, tiny.LATENT[1:], 7.0)
+        assert torch.equal(task._focus(slots, [flip] * 4, tiny.LATENT[1:]), expected)
         assert not torch.equal(expected, expected.flip(2))
 
 
 def test_a_gradient_that_is_no_number_is_told_and_the_checkpoint_stays(cases, tmp_path):
     trainer(cases, tmp_path).train()
     again = trainer(cases, tmp_path, steps=9)
-    again.lesson.cache.latents[:] = float("nan")
-    with pytest.raises(VcmError, match="came apart at step 6"):
+    again.task.cache.latents[:] = float("nan")
+    with pytest.raises(VcmError, match="diverged at step 6"):
         again.train()
     assert load_checkpoint(tmp_path / CHECKPOINT)["step"] == 6
     assert torch.isfinite(weights(trainer(cases, tmp_path, steps=9).network)).all()
@@ -346,4 +346,4 @@ def test_a_batch_smaller_than_the_team_is_refused(cases, tmp_path):
     team = Team("cpu")
     team.size = 8
     with pytest.raises(VcmError, match="cannot be shared by 8 processes"):
-        Trainer(learner.settings, learner.lesson, tmp_path, team)
+        Trainer(learner.settings, learner.task, tmp_path, team)

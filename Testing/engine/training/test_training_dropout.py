@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 from vcm.training.data.condition_dropout import kept_conditions
-from vcm.training.trainer.lesson import slots_of
+from vcm.training.trainer.task import slots_of
 
 
 def shares(dropout, names, count=4000):

@@ -1,4 +1,4 @@
-"""From a cohort to a pack: measuring obedience, writing the pack, and the commands that do it."""
+"""From a cohort to a pack: measuring adherence, writing the pack, and the commands that do it."""
 
 import json
 from dataclasses import replace
@@ -16,9 +16,9 @@ from vcm.core.volume import Volume
 from vcm.models.controls.vcm_control import VcmControl
 from vcm.models.loading import load_backbone, load_control
 from vcm.packs.store import find_pack
-from vcm.training.control.obedience import Examiner
 from vcm.training.control.run import condition_entries
 from vcm.training.control.settings import ControlSettings
+from vcm.training.control.validation import ControlValidator
 from vcm.training.export.control import write_control_pack
 from vcm.training.export.model_card import Provenance, read_figures
 
@@ -48,23 +48,23 @@ def packs(tmp_path, monkeypatch):
     return tmp_path / "packs"
 
 
-def examiner(cases, names=("ventricles",)):
+def validator(cases, names=("ventricles",)):
     learned = [CohortCase(case, tiny.GRID) for case in cases[:2]]
-    return Examiner(tiny.backbone(prediction="v"), DarkIsVentricle(), condition_specs(names), learned, steps=3)
+    return ControlValidator(tiny.backbone(prediction="v"), DarkIsVentricle(), condition_specs(names), learned, steps=3)
 
 
-def examined(cases, network, names=("ventricles",)):
-    return examiner(cases, names).examine(VcmControl(network, condition_specs(names)))
+def validated(cases, network, names=("ventricles",)):
+    return validator(cases, names).validate(VcmControl(network, condition_specs(names)))
 
 
 def test_a_control_that_does_nothing_is_measured_as_its_twin(cases):
-    for result in examined(cases, new_network()):
+    for result in validated(cases, new_network()):
         assert np.array_equal(result.sample.array, result.twin.array)
         assert result.figures["controlled"] == result.figures["uncontrolled"]
 
 
 def test_what_was_asked_for_is_measured_on_the_case(cases):
-    for case, result in zip(cases, examined(cases, new_network()), strict=False):
+    for case, result in zip(cases, validated(cases, new_network()), strict=False):
         assert result.asked_ml["ventricles"] == pytest.approx(case.ventricles_ml)
         assert result.got_ml["ventricles"] == pytest.approx(
             np.prod(tiny.GRID.shape) * 0.1 * tiny.GRID.voxel_ml, rel=0.03
@@ -73,7 +73,7 @@ def test_what_was_asked_for_is_measured_on_the_case(cases):
 
 def test_a_control_that_does_something_is_measured_from_the_same_noise(cases):
     network = tiny.randomised(new_network())
-    first, again = examined(cases, network), examined(cases, network)
+    first, again = validated(cases, network), validated(cases, network)
     assert not np.array_equal(first[0].sample.array, first[0].twin.array)
     assert np.array_equal(first[0].sample.array, again[0].sample.array)
 
@@ -82,7 +82,9 @@ def test_several_conditions_are_measured_each_in_its_own_way(cases):
     control = tiny.control()
     specs = condition_specs(["ventricles", "skull"])
     learned = [CohortCase(cases[0], tiny.GRID)]
-    result = Examiner(tiny.backbone(prediction="v"), DarkIsVentricle(), specs, learned, steps=2).examine(control)[0]
+    result = ControlValidator(tiny.backbone(prediction="v"), DarkIsVentricle(), specs, learned, steps=2).validate(
+        control
+    )[0]
     skull = cases[0].read("skull").array
     there = skull > 0
     expected = np.square(result.sample.array[there] - skull[there]).mean()
@@ -207,7 +209,7 @@ def test_the_commands_train_continue_and_export_a_control(cases, packs, tmp_path
     assert "step 4 of 4" in begun and "The training is complete" in begun and "skull_mse_controlled" in begun
     assert (folder / "validated-000004.png").is_file() and list((folder / "tensorboard").iterdir())
     more = run("control", "--steps", 6, "--out", folder, *shared)
-    assert "going on from step 4" in more and "step 6 of 6" in more
+    assert "resuming from step 4" in more and "step 6 of 6" in more
     run("export", "--run", folder, "--out", pack, "--data", "blocks.")
     control = find_pack("tiny-mine").control
     assert [spec.name for spec in control.conditions] == ["ventricles", "skull"] and control.subsets
@@ -253,7 +255,7 @@ def test_a_training_can_begin_with_what_another_one_learned(cases, packs, tmp_pa
     assert torch.allclose(taken, learned, atol=1e-6) and not torch.allclose(untaught, learned, atol=1e-2)
     # Taken up again, it goes on with its own.
     _, told = averaged(second, "--start", first, seed=7, rate=1e-9, steps=2)
-    assert "going on from step 1" in told
+    assert "resuming from step 1" in told
 
 
 def test_it_cannot_begin_with_another_network_s_weights_or_with_none(cases, packs, tmp_path):
@@ -261,7 +263,7 @@ def test_it_cannot_begin_with_another_network_s_weights_or_with_none(cases, pack
     config.write_text('backbone = "tiny"\nprecision = "fp32"\nsteps = 1\n')
     shared = ["control", "--config", config, "--cases", cohort, "--device", "cpu", "--out"]
     run(*shared, tmp_path / "first")
-    with pytest.raises(VcmError, match="is of another network") as caught:
+    with pytest.raises(VcmError, match="is of a different network") as caught:
         run(*shared, tmp_path / "second", "--conditions", "brain", "--start", tmp_path / "first")
     assert "same conditions" in str(caught.value)
     with pytest.raises(VcmError, match="no checkpoint"):
@@ -322,7 +324,7 @@ def test_a_pack_gets_the_atlas_without_changing_what_its_denoiser_says(cases, pa
     plain = load_backbone(find_pack("plain"))
     settings = DenoiserSettings(backbone="plain", steps=2, batch=2, precision="fp32")
     again = open_denoiser_run(settings, learned, tmp_path / "more", latents=tmp_path / "l", team=Team("cpu"))
-    shown = again.lesson.backbone
+    shown = again.task.backbone
     assert not plain.atlas.shape[1] and shown.atlas.shape[1]
     latent, t, attributes = torch.randn(1, *tiny.LATENT), torch.tensor([400.0]), torch.rand(1, 4)
     with torch.no_grad():
@@ -347,9 +349,7 @@ def test_emphasis_weighs_the_places_where_a_structure_usually_lies_and_is_the_sa
 
     learned = [CohortCase(case, tiny.GRID) for case in cases]
     settings = DenoiserSettings(backbone="tiny", emphasis={"ventricles": 5.0}, precision="fp32")
-    place = open_denoiser_run(
-        settings, learned, tmp_path / "run", latents=tmp_path / "l", team=Team("cpu")
-    ).lesson.place
+    place = open_denoiser_run(settings, learned, tmp_path / "run", latents=tmp_path / "l", team=Team("cpu")).task.place
     assert place.shape == (1, 1, *tiny.LATENT[1:]) and place.mean().item() == pytest.approx(1, abs=1e-5)
     # The ventricles are voxels 5–8, 6–10, 9–16 of 16×24×32: the latent's places 1–2, 1–2, 2–4, and those next to them.
     far = place[0, 0, :, 5, 7]

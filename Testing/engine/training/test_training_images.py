@@ -1,4 +1,4 @@
-"""The lessons that learn from images: autoencoder and segmenter, from a cohort to a pack."""
+"""The tasks that learn from images: autoencoder and segmenter, from a cohort to a pack."""
 
 import pytest
 import tiny
@@ -45,7 +45,7 @@ def autoencoder(cases, folder, listeners=None, start=None, **settings):
 
 def test_an_autoencoder_learns_to_give_images_back_and_meets_an_adversary_in_the_second_half(cases, packs, tmp_path):
     run = autoencoder(cases, tmp_path / "run")
-    critic = run.trainer.lesson.adversary.network
+    critic = run.trainer.task.adversary.network
     before = torch.cat([p.detach().flatten() for p in critic.parameters()])
     assert run.trainer.train() == "finished"
     assert column(run, "l1")[-1] < 0.8 * column(run, "l1")[0]
@@ -97,7 +97,7 @@ def test_a_corrupt_image_is_told_and_left_out(packs, tmp_path):
     (own[2].folder / "image.nii.gz").write_bytes(b"nothing")
     said = []
     run = autoencoder(own, tmp_path / "run", Listeners(say=said.append), steps=1)
-    assert len(run.trainer.lesson) == 2
+    assert len(run.trainer.task) == 2
     assert any("Case 00002 is left out" in words for words in said)
 
 
@@ -108,7 +108,7 @@ def test_a_segmenter_learns_on_crops_with_their_labels(cases, packs, tmp_path):
     )
     run = open_segmenter_run(chosen, cases, tmp_path / "run", team=Team("cpu"), unseen=cases[:2])
     assert run.trainer.train() == "finished"
-    assert run.trainer.lesson.cache.images.shape[1:] == (16, 24, 32)
+    assert run.trainer.task.cache.images.shape[1:] == (16, 24, 32)
     assert run.trainer.validate()["dice"] > 0.3
 
 
@@ -128,12 +128,12 @@ def test_an_autoencoder_is_taught_by_what_a_segmenter_sees(cases, packs, tmp_pat
     export_run(tmp_path / "judge", packs / "judge")
     told = {"features": 0.5, "judge": "judge", "adversary": 0.0, "steps": 2, "crop": 8}
     run = autoencoder(cases, tmp_path / "run", **told)
-    weights = [p.clone() for p in run.trainer.lesson.judge.network.parameters()]
+    weights = [p.clone() for p in run.trainer.task.judge.network.parameters()]
     run.trainer.train()
     assert column(run, "seen")[-1] > 0
-    assert all(torch.equal(a, b) for a, b in zip(weights, run.trainer.lesson.judge.network.parameters(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(weights, run.trainer.task.judge.network.parameters(), strict=True))
     same = torch.rand(1, 1, 8, 8, 8, generator=torch.Generator().manual_seed(1))
-    seen = run.trainer.lesson.judge.difference
+    seen = run.trainer.task.judge.difference
     assert float(seen(same, same)) == 0 < float(seen(same.flip(2), same))
 
 

@@ -87,7 +87,7 @@ def test_two_processes_learn_what_one_does_and_a_killed_one_is_made_good(worksho
     assert reached < long
     end = reached + 4
     # The learning rate's course follows from the number of steps, so it is named anew for both.
-    assert f"going on from step {reached}" in train(workshop, "killed", 2, end)
+    assert f"resuming from step {reached}" in train(workshop, "killed", 2, end)
     assert len(rows(workshop, "killed")) == end
 
 

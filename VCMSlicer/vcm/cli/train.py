@@ -244,7 +244,7 @@ class _Console:
         """Teach, and say how it ended."""
         endings = {
             "finished": "The training is complete.",
-            "settled": "Nothing became better any more: the training is complete.",
+            "stopped early": "Validation no longer improved: the training stopped early and is complete.",
             "paused": "The time is used up; run the same command to go on.",
         }
         self._say(endings[trainer.train(minutes)])

@@ -15,7 +15,7 @@ from vcm.models.controls.vcm_control import ControlNetwork, VcmControl
 from vcm.teach.conditions import TaughtCase
 from vcm.training.control.run import open_control_run
 from vcm.training.control.settings import ControlSettings
-from vcm.training.trainer.lesson import slots_of
+from vcm.training.trainer.task import slots_of
 from vcm.training.trainer.team import Team
 
 LONGEST_H = 10
@@ -61,31 +61,31 @@ def measure_pace(
     few = learned[:2]
     with tempfile.TemporaryDirectory(prefix="vcm-pace-") as folder:
         run = open_control_run(settings, few, Path(folder), latents=latents, team=team, unseen=[held_out], specs=specs)
-        network, lesson = run.trainer.network, run.lesson
+        network, task = run.trainer.network, run.task
 
         @torch.no_grad()
         def encode() -> None:
             image = torch.from_numpy(held_out.image())[None, None].to(team.device)
             with torch.autocast(team.device.type, torch.bfloat16):
-                float(lesson.backbone.encode(image).sum())
+                float(task.backbone.encode(image).sum())
 
         encode()
         encoding = _seconds(encode)
         mine = len(team.share(settings.batch))
-        slots = slots_of(settings.seed, 0, settings.batch, len(lesson), range(min(mine, settings.micro_batch or mine)))
+        slots = slots_of(settings.seed, 0, settings.batch, len(task), range(min(mine, settings.micro_batch or mine)))
 
         def learn() -> None:
             with torch.autocast(team.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
-                outcome = lesson.outcome(network, slots, 0)
+                outcome = task.outcome(network, slots, 0)
             outcome.loss.backward()
             float(outcome.loss.detach())  # waits for the device
 
         learn()
         step = _seconds(learn) * mine / len(slots)
-        examiner = lesson.examiner
-        assert examiner is not None and isinstance(network, ControlNetwork)
-        control = VcmControl(network, examiner.specs, settings.scale_factor)
-        trial = _seconds(lambda: examiner.examine_one(control, 0))
+        validator = task.validator
+        assert validator is not None and isinstance(network, ControlNetwork)
+        control = VcmControl(network, validator.specs, settings.scale_factor)
+        trial = _seconds(lambda: validator.validate_case(control, 0))
         weights = sum(p.numel() for p in network.parameters())
     return Pace(2 * encoding, step, trial, 16 * weights)
 

@@ -70,7 +70,7 @@ class TeachReport:
 
 def report_page(report: TeachReport) -> str:
     """The page."""
-    taught = ", ".join(spec.description or spec.name for spec in report.run.lesson.cache.specs)
+    taught = ", ".join(spec.description or spec.name for spec in report.run.task.cache.specs)
     split = report.record.split
     body = [
         f"<h1>Teaching {_text(report.run.pack.name)}: {_text(taught)}</h1>",
@@ -165,8 +165,8 @@ def _measures(report: TeachReport) -> str:
     return (
         f"<table><tr><th></th>{head}</tr>{rows}</table><p class='soft'>Mean over {cases} held-out "
         f"case{'s' if cases > 1 else ''}{interval}; Dice: 1 is perfect overlap. The reconstruction is the case's real "
-        "image sent through the autoencoder and is the best this backbone can show. The moment to stop was chosen on "
-        f"the first {min(report.run.lesson.trials, cases)} of these cases, which flatters the figures a little.</p>"
+        "image sent through the autoencoder and is the best this backbone can show. The checkpoint was chosen on the "
+        f"first {min(report.run.task.validation_size, cases)} of them, so the figures are slightly optimistic.</p>"
     )
 
 
@@ -230,7 +230,8 @@ def _cases_table(results: Sequence[HeldOutResult]) -> str:
 
 def _course(report: TeachReport) -> str:
     trainer = report.run.trainer
-    ended = "it stopped as nothing became better" if report.how == "settled" else "all steps were done"
+    early = report.how == "stopped early"
+    ended = "it stopped early, as validation no longer improved" if early else "all steps were done"
     return f"{trainer.step} steps in {duration(trainer.seconds)} on {report.hardware}; {ended}."
 
 

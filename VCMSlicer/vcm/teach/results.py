@@ -12,17 +12,17 @@ from PIL import Image
 
 from vcm.judging.mean_interval import mean_with_interval
 from vcm.models.controls.vcm_control import ControlNetwork, VcmControl
-from vcm.training.control.obedience import telling_mask
 from vcm.training.control.run import ControlRun
-from vcm.training.control.trial_sheet import row_of
+from vcm.training.control.validation import outlined_mask
 from vcm.training.trainer.checkpoint import BEST, load_checkpoint
+from vcm.training.trainer.validation_sheet import row_of
 
 WAYS = ("controlled", "uncontrolled", "reconstructed")
 
 
 @dataclass(frozen=True)
 class HeldOutResult:
-    """One case: figures as of `Obedience`, volumes in ml by structure, and PNGs by what they show."""
+    """One case: figures as of `ValidatedCase`, volumes in ml by structure, and PNGs by what they show."""
 
     case: str
     head: str
@@ -47,18 +47,18 @@ def try_best(
     run: ControlRun, heads: Mapping[str, str], on_case: Callable[[int, int], object]
 ) -> tuple[int, list[HeldOutResult]]:
     """The step of the best weights, and what they make of every held-out case; the processes share the cases."""
-    trainer, examiner = run.trainer, run.lesson.examiner
-    assert examiner is not None and isinstance(trainer.network, ControlNetwork)
+    trainer, validator = run.trainer, run.task.validator
+    assert validator is not None and isinstance(trainer.network, ControlNetwork)
     best = load_checkpoint(trainer.folder / BEST)
     network = trainer.average.network
     assert isinstance(network, ControlNetwork)
     network.load_state_dict(best["average"])
-    control = VcmControl(network, examiner.specs, run.settings.scale_factor)
-    mine = trainer.team.share(len(examiner.cases))
+    control = VcmControl(network, validator.specs, run.settings.scale_factor)
+    mine = trainer.team.share(len(validator.cases))
     results = []
     for done, place in enumerate(mine, 1):
-        case, found = examiner.cases[place], examiner.examine_one(control, place)
-        mask = telling_mask(examiner.conditions(case))
+        case, found = validator.cases[place], validator.validate_case(control, place)
+        mask = outlined_mask(validator.conditions(case))
         images = {"real": case.image(), "controlled": found.sample.array, "uncontrolled": found.twin.array}
         pictures = {
             way: _png(row_of([array], run.pack.backbone.grid, mask, outlined=(0,))) for way, array in images.items()

@@ -146,7 +146,8 @@ def _teach(request: TeachRequest, pack: Pack, team: Team, told: Told) -> Outcome
         how = run.trainer.train(request.minutes)
         if how == "paused":
             return Outcome("paused")
-        told.words("Nothing became better any more." if how == "settled" else "All steps are done.")
+        early = how == "stopped early"
+        told.words("Validation no longer improved: the training stopped early." if early else "All steps are done.")
         return _finish(request, run, record, checked, how, told)
 
 
@@ -240,7 +241,7 @@ def _open(request: TeachRequest, record: TeachRecord, checked: CheckedCases, tea
         latents=request.latents, team=team, unseen=[cases[name] for name in record.split.held_out], specs=specs,
         listeners=Listeners(say=told.words, step=step),
     )  # fmt: skip
-    run.lesson.trials = min(TRIALS, run.lesson.trials)
+    run.task.validation_size = min(TRIALS, run.task.validation_size)
     return run
 
 
@@ -268,7 +269,7 @@ def _write(
     step: int,
     results: list[HeldOutResult],
 ) -> None:
-    judged = any(spec.kind is not Kind.IMAGE for spec in run.lesson.cache.specs)
+    judged = any(spec.kind is not Kind.IMAGE for spec in run.task.cache.specs)
     rows = summarise(results, judged)
     write_text(request.folder / SUMMARY, summary_words(rows, len(results), step))
     hardware = _hardware(request.device, run.trainer.team.size)

@@ -17,11 +17,11 @@ from vcm.models.loading import load_backbone
 from vcm.models.schedule import Schedule
 from vcm.packs.checkpoints import read_checkpoint, write_weights
 from vcm.packs.store import Pack, find_pack
-from vcm.training.backbone.denoiser_lesson import DenoiserLesson
 from vcm.training.backbone.denoiser_settings import DenoiserSettings
+from vcm.training.backbone.denoiser_task import DenoiserTask
 from vcm.training.data.latent_cache import LatentCache
 from vcm.training.data.latent_store import latent_fingerprint, open_latents
-from vcm.training.trainer.run_about import write_about
+from vcm.training.trainer.run_info import write_run_info
 from vcm.training.trainer.team import Team
 from vcm.training.trainer.trainer import Listeners, Trainer
 
@@ -35,7 +35,7 @@ class DenoiserRun:
     settings: DenoiserSettings
     pack: Pack
     trainer: Trainer
-    lesson: DenoiserLesson
+    task: DenoiserTask
 
 
 def open_denoiser_run(
@@ -64,11 +64,11 @@ def open_denoiser_run(
     identity = {"autoencoder": latent_fingerprint(pack)}
     if not settings.scratch:
         identity["backbone"] = pack.backbone.files["denoiser"].sha256
-    lesson = DenoiserLesson(settings, backbone, cache, identity=identity, unseen=held, shift=shift, stretch=stretch)
-    trainer = Trainer(settings, lesson, folder, team, listeners)
+    task = DenoiserTask(settings, backbone, cache, identity=identity, unseen=held, shift=shift, stretch=stretch)
+    trainer = Trainer(settings, task, folder, team, listeners)
     if team.first:
-        write_about(folder, len(cache), changes=changes)
-    return DenoiserRun(settings, pack, trainer, lesson)
+        write_run_info(folder, len(cache), changes=changes)
+    return DenoiserRun(settings, pack, trainer, task)
 
 
 def _begin(

@@ -19,18 +19,18 @@ from vcm.models.backbones.autoencoders import build_autoencoder, latent_shape
 from vcm.models.loading import load_backbone
 from vcm.packs.manifest import BackboneManifest
 from vcm.packs.store import Pack, default_backbone, find_pack
-from vcm.training.backbone.autoencoder_lesson import AutoencoderLesson
 from vcm.training.backbone.autoencoder_settings import AutoencoderSettings
+from vcm.training.backbone.autoencoder_task import AutoencoderTask
 from vcm.training.backbone.segmenter_features import SegmenterFeatures
-from vcm.training.backbone.segmenter_lesson import SegmenterLesson
 from vcm.training.backbone.segmenter_settings import SegmenterSettings
+from vcm.training.backbone.segmenter_task import SegmenterTask
 from vcm.training.data.image_cache import ImageCache
 from vcm.training.data.latent_store import latent_fingerprint
 from vcm.training.trainer.checkpoint import CHECKPOINT
-from vcm.training.trainer.run_about import write_about
-from vcm.training.trainer.taking_over import take_over
+from vcm.training.trainer.run_info import write_run_info
 from vcm.training.trainer.team import Team
 from vcm.training.trainer.trainer import Listeners, Trainer
+from vcm.training.trainer.warm_start import start_from
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,11 +63,11 @@ def open_autoencoder_run(
     torch.manual_seed(settings.seed)
     network = build_autoencoder(config)
     if start is not None and not (folder / CHECKPOINT).is_file():
-        take_over(start, network, listeners)
-    lesson = AutoencoderLesson(settings, network, cache, grid, team.device, identity={}, unseen=held, judge=judge)
-    trainer = Trainer(settings, lesson, folder, team, listeners)
+        start_from(start, network, listeners)
+    task = AutoencoderTask(settings, network, cache, grid, team.device, identity={}, unseen=held, judge=judge)
+    trainer = Trainer(settings, task, folder, team, listeners)
     if team.first:
-        write_about(folder, len(cache), changes=_autoencoder_changes(pack.backbone, config, grid))
+        write_run_info(folder, len(cache), changes=_autoencoder_changes(pack.backbone, config, grid))
     return ImageRun(pack, trainer)
 
 
@@ -91,12 +91,12 @@ def open_segmenter_run(
     torch.manual_seed(settings.seed)
     network = UNet(**config)
     identity = {"autoencoder": latent_fingerprint(pack)}
-    lesson = SegmenterLesson(settings, network, backbone, cache, identity=identity, unseen=held)
-    trainer = Trainer(settings, lesson, folder, team, listeners)
+    task = SegmenterTask(settings, network, backbone, cache, identity=identity, unseen=held)
+    trainer = Trainer(settings, task, folder, team, listeners)
     classes = [{"value": value, "name": name} for value, (name, _) in SEGMENTER_CLASSES.items()]
     if team.first:
         changes = {"networks": {"segmenter": config}, "segmenter_classes": classes}
-        write_about(folder, len(cache), changes=changes)
+        write_run_info(folder, len(cache), changes=changes)
     return ImageRun(pack, trainer)
 
 

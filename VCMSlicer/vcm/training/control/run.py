@@ -1,4 +1,4 @@
-"""A control's training from cases to weights: its folder made or found again, and what a pack will say of it."""
+"""A control's training from cases to weights: opens or resumes its folder, and writes the entries of its manifest."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from vcm.core.errors import Code, VcmError
 from vcm.judging.segmentation import choose_segmenter
 from vcm.models.loading import load_backbone
 from vcm.packs.store import Pack, find_pack
-from vcm.training.control.lesson import ControlLesson
 from vcm.training.control.networks import network_config, new_network
-from vcm.training.control.obedience import Examiner
 from vcm.training.control.settings import ControlSettings
+from vcm.training.control.task import ControlTask
+from vcm.training.control.validation import ControlValidator
 from vcm.training.data.latent_cache import LatentCache
 from vcm.training.data.latent_store import latent_fingerprint, open_latents
 from vcm.training.trainer.checkpoint import CHECKPOINT
-from vcm.training.trainer.run_about import write_about
-from vcm.training.trainer.taking_over import take_over
+from vcm.training.trainer.run_info import write_run_info
 from vcm.training.trainer.team import Team
 from vcm.training.trainer.trainer import Listeners, Trainer
+from vcm.training.trainer.warm_start import start_from
 
 
 @dataclass(frozen=True, eq=False)
 class ControlRun:
-    """A training that stands ready: `trainer.train()` teaches, `entries` are the manifest's conditions."""
+    """A training that is ready to run: `trainer.train()` runs it, `entries` are the manifest's conditions."""
 
     settings: ControlSettings
     pack: Pack
     trainer: Trainer
-    lesson: ControlLesson
+    task: ControlTask
     entries: list[dict[str, Any]]
 
 
@@ -54,11 +54,11 @@ def open_control_run(
     start: Path | None = None,
     listeners: Listeners | None = None,
 ) -> ControlRun:
-    """Begin a training in `folder`, or take up the one that was begun there.
+    """Start a training in `folder`, or resume the one that is there.
 
-    A training that begins has random weights, or those that the run in the folder `start` has learned. `latents` is the
+    A new training has random weights, or those of the run in the folder `start`. `latents` is the
     folder of cached latents. `specs` describe the conditions that the cases offer; without them, they are a cohort's.
-    The unseen cases are for the validation.
+    The unseen cases are for validation.
     """
     listeners = listeners or Listeners()
     specs = tuple(specs) if specs is not None else condition_specs(settings.conditions)
@@ -70,25 +70,25 @@ def open_control_run(
     cache = open_latents(pack, backbone, cases, specs, latents, team, listeners, config.get("as_latents", ()))
     network = _new_network(settings, config, cache)
     if start is not None and not (folder / CHECKPOINT).is_file():
-        take_over(start, network, listeners)
-    examiner = None
+        start_from(start, network, listeners)
+    validator = None
     if unseen:
         judge = choose_segmenter(pack, device=team.device).segmenter
         if judge is None and not any(spec.kind is Kind.IMAGE for spec in specs):
             raise VcmError(
                 Code.BAD_REQUEST,
-                f"{pack.name} has no segmenter, so that obedience cannot be measured while training.",
-                "Train without unseen cases (--held-out), or give the backbone a segmenter: vcm train segmenter",
+                f"{pack.name} has no segmenter, so adherence cannot be measured during training.",
+                "Train without held-out cases (--held-out), or give the backbone a segmenter: vcm train segmenter",
             )
-        examiner = Examiner(backbone, judge, specs, unseen, settings.sampling_steps, settings.scale_factor)
+        validator = ControlValidator(backbone, judge, specs, unseen, settings.sampling_steps, settings.scale_factor)
     identity = {"backbone": pack.backbone.files["denoiser"].sha256, "autoencoder": latent_fingerprint(pack)}
-    lesson = ControlLesson(settings, backbone, network.to(team.device), cache, identity=identity, examiner=examiner)
-    trainer = Trainer(settings, lesson, folder, team, listeners)
+    task = ControlTask(settings, backbone, network.to(team.device), cache, identity=identity, validator=validator)
+    trainer = Trainer(settings, task, folder, team, listeners)
     findable = [entry.value for entry in pack.backbone.segmenter_classes]
     entries = condition_entries(specs, cache, backbone.grid, findable)
     if team.first:
-        write_about(folder, len(cache), conditions=entries)
-    return ControlRun(settings, pack, trainer, lesson, entries)
+        write_run_info(folder, len(cache), conditions=entries)
+    return ControlRun(settings, pack, trainer, task, entries)
 
 
 def _new_network(settings: ControlSettings, config: Mapping[str, Any], cache: LatentCache) -> Any:

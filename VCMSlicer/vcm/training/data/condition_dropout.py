@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from vcm.training.trainer.lesson import Slot
+from vcm.training.trainer.task import Slot
 
 ALL_TOGETHER = 0.4
 """The paper's probability of all conditions at once; the rest is shared by each of them alone."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from vcm.training.trainer.lesson import Slot
+from vcm.training.trainer.task import Slot
 
 LEAST_BRIGHT, TRIES = 0.05, 8
 """A part darker than this in the mean is air, and another one is looked for so many times."""

@@ -23,7 +23,7 @@ from vcm.training.export.control import write_control_pack
 from vcm.training.export.model_card import Provenance, read_figures
 from vcm.training.kinds import read_settings
 from vcm.training.trainer.checkpoint import BEST, load_checkpoint, load_last
-from vcm.training.trainer.run_about import read_about
+from vcm.training.trainer.run_info import read_run_info
 from vcm.training.trainer.settings import TrainingSettings
 from vcm.training.trainer.trainer import SETTINGS
 
@@ -70,7 +70,7 @@ def write_run_pack(
     state = load_last(run, lambda words: None, _check_named)
     if state is None:
         raise VcmError(Code.FILE_MISSING, f"There is no checkpoint in {run}.", "Give the folder of a training.")
-    about, pack = read_about(run), find_pack(settings.backbone)
+    about, pack = read_run_info(run), find_pack(settings.backbone)
     step, weights = _best(run, state)
     provenance = Provenance(
         command=command or f"vcm train {settings.kind}",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vcm.models.noise_levels import NoiseLevels
-from vcm.training.trainer.lesson import Slot
+from vcm.training.trainer.task import Slot
 
 
 @dataclass(frozen=True, eq=False)

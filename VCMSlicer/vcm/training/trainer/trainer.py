@@ -1,7 +1,7 @@
-"""The one trainer: it turns a lesson into weights, whatever is taught, and can be stopped at any moment.
+"""The trainer that all kinds of training share. It can be stopped at any moment and resumes from its checkpoint.
 
 All that is random in a step follows from the seed, the step and an item's place in the batch. A training that was
-killed therefore goes on bit for bit, and several processes learn what one would have learned.
+killed therefore resumes bit for bit, and several processes compute what one would have computed.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from torch import nn
 from vcm.core.errors import Code, VcmError
 from vcm.outputs.atomic_files import write_json
 from vcm.outputs.sealed_json import write_sealed
-from vcm.training.control.trial_sheet import save_sheet
 from vcm.training.trainer.checkpoint import BEST, claim_run, load_checkpoint, load_last, save_checkpoint, save_in_turn
 from vcm.training.trainer.learning_rate import rate_factor
-from vcm.training.trainer.lesson import Lesson, slots_of
 from vcm.training.trainer.moving_average import MovingAverage
 from vcm.training.trainer.run_log import RunLog
 from vcm.training.trainer.settings import MAY_CHANGE, TrainingSettings
+from vcm.training.trainer.task import TrainingTask, slots_of
 from vcm.training.trainer.team import Team
+from vcm.training.trainer.validation_sheet import save_sheet
 
 SETTINGS = "settings.json"
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training stands: its last step, of how many, the seconds used, and the figures of its last row."""
+    """The last step, the number of steps, the seconds used, and the figures of the last row of the log."""
 
     step: int
     steps: int
@@ -46,7 +46,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Listeners:
-    """Whom the trainer tells: words for people, each row of the log, each validation's figures, each step."""
+    """Callbacks of the trainer: messages for people, each row of the log, each validation's figures, each step."""
 
     say: Callable[[str], object] = lambda words: None
     row: Callable[[Progress], object] = lambda progress: None
@@ -55,12 +55,17 @@ class Listeners:
 
 
 class Trainer:
-    """Teaches a lesson in a run's folder. Made again on the same folder, it stands where it was saved."""
+    """Runs a training task in a folder. Made again on the same folder, it resumes from the last checkpoint."""
 
     def __init__(
-        self, settings: TrainingSettings, lesson: Lesson, folder: Path, team: Team, listeners: Listeners | None = None
+        self,
+        settings: TrainingSettings,
+        task: TrainingTask,
+        folder: Path,
+        team: Team,
+        listeners: Listeners | None = None,
     ) -> None:
-        self.settings, self.lesson, self.folder, self.team = settings, lesson, folder, team
+        self.settings, self.task, self.folder, self.team = settings, task, folder, team
         self.listeners = listeners or Listeners()
         if settings.batch < team.size:
             raise VcmError(
@@ -69,21 +74,21 @@ class Trainer:
                 "Start fewer processes or choose a larger batch.",
             )
         torch.backends.cudnn.benchmark = True  # a training's shapes stay the same
-        self.network = lesson.network.to(team.device)
+        self.network = task.network.to(team.device)
         self.average = MovingAverage(self.network, settings.ema)
         # The usual 0.999 remembers a thousand quiet steps when a steep one comes, and then overshoots.
         self.optimiser = _adamw(self.network, settings.learning_rate, settings)
-        self.opposing = lesson.adversary and _adamw(lesson.adversary.network, lesson.adversary.learning_rate, settings)
+        self.opposing = task.adversary and _adamw(task.adversary.network, task.adversary.learning_rate, settings)
         self.step, self.seconds = 0, 0.0
         self.best: float | None = None
         self.waited = 0
         self.sums: dict[str, float] = {}
-        self.log = RunLog(folder, ("step", "seconds", "loss", *lesson.columns, "rate", "gradient"))
+        self.log = RunLog(folder, ("step", "seconds", "loss", *task.columns, "rate", "gradient"))
         self._resume()
 
     def train(self, minutes: float = math.inf) -> str:
-        """Train until the last step (`finished`), until nothing becomes better (`settled`) or the time is used up
-        (`paused`). Meanwhile no other process may train in the folder."""
+        """Train to the last step (`finished`), until validation no longer improves (`stopped early`) or until the time
+        is used up (`paused`). Meanwhile no other process may train in the folder."""
         with claim_run(self.folder) if self.team.first else nullcontext():
             return self._train(minutes)
 
@@ -93,8 +98,8 @@ class Trainer:
             self.listeners.say("TensorBoard is not installed, so there are no curves for it; log.csv has the figures.")
         over = self.step >= self.settings.steps
         while not over:
-            if self._settled():
-                return self._end("settled")
+            if self._stops_early():
+                return self._end("stopped early")
             late = self.team.first and time.monotonic() - started >= minutes * 60
             if self.team.total(torch.tensor(float(late), device=self.team.device)) > 0:
                 self.save()
@@ -108,7 +113,7 @@ class Trainer:
     def take_step(self) -> dict[str, float]:
         """One step of the optimiser; returns what the log wants to know, over all processes."""
         settings, step = self.settings, self.step
-        slots = slots_of(settings.seed, step, settings.batch, len(self.lesson), self.team.share(settings.batch))
+        slots = slots_of(settings.seed, step, settings.batch, len(self.task), self.team.share(settings.batch))
         rate = settings.learning_rate * rate_factor(step, settings)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
@@ -118,7 +123,7 @@ class Trainer:
         for piece in _pieces(slots, settings.micro_batch or len(slots)):
             share = len(piece) / settings.batch
             with self._autocast():
-                outcome = self.lesson.outcome(self.network, piece, step)
+                outcome = self.task.outcome(self.network, piece, step)
             (outcome.loss * (share * self.team.size)).backward()
             shown.append((share, outcome.shown))
             for name, value in {"loss": outcome.loss.detach(), **outcome.figures}.items():
@@ -128,7 +133,7 @@ class Trainer:
         names = sorted(sums)
         totals = self.team.total(torch.tensor([sums[name] for name in names], device=self.team.device))
         if not (math.isfinite(float(gradient)) and bool(torch.isfinite(totals).all())):
-            raise self._came_apart()
+            raise self._diverged()
         self.optimiser.step()
         self._oppose(shown)
         self.step += 1
@@ -136,21 +141,21 @@ class Trainer:
         return {**dict(zip(names, totals.tolist(), strict=True)), "rate": rate, "gradient": float(gradient)}
 
     def validate(self) -> dict[str, float]:
-        """Try the averaged weights on the held-out cases; the figures' means over these, and the best is kept."""
-        lesson, mine = self.lesson, self.team.share(self.lesson.trials)
+        """Validate the averaged weights on the held-out cases; returns mean figures and keeps the best checkpoint."""
+        task, mine = self.task, self.team.share(self.task.validation_size)
         with self._autocast():
-            trials = list(lesson.examine(self.average.network, mine))
-        rows = sorted(self.team.gather([(trial.place, dict(trial.figures)) for trial in trials]))
+            cases = list(task.validate(self.average.network, mine))
+        rows = sorted(self.team.gather([(case.place, dict(case.figures)) for case in cases]))
         figures = {name: _mean([row[name] for _, row in rows]) for name in rows[0][1]}
-        score = figures[lesson.score]
-        better = self.best is None or (score >= self.best if lesson.rising else score <= self.best)
+        score = figures[task.score]
+        better = self.best is None or (score >= self.best if task.rising else score <= self.best)
         self.waited = 0 if better else self.waited + 1
         if better:
             self.best = score
         if self.team.first:
             if better:
                 save_checkpoint(self.folder / BEST, {"step": self.step, "average": _on_cpu(self.average.network)})
-            self._tell(figures, [trial.picture for trial in trials if trial.picture is not None], len(rows))
+            self._report(figures, [case.picture for case in cases if case.picture is not None], len(rows))
         return figures
 
     def save(self) -> None:
@@ -162,7 +167,7 @@ class Trainer:
         state = {
             "kind": self.settings.kind,
             "settings": self.settings.as_dict(),
-            "identity": dict(self.lesson.identity),
+            "identity": dict(self.task.identity),
             "step": self.step,
             "seconds": self.seconds,
             "best": self.best,
@@ -173,27 +178,27 @@ class Trainer:
             "average": self.average.network.state_dict(),
             "optimiser": self.optimiser.state_dict(),
         }
-        if self.lesson.adversary and self.opposing:
-            state["adversary"] = self.lesson.adversary.network.state_dict()
+        if self.task.adversary and self.opposing:
+            state["adversary"] = self.task.adversary.network.state_dict()
             state["opposing"] = self.opposing.state_dict()
         save_in_turn(self.folder, state)
 
     def _resume(self) -> None:
         say = self.listeners.say if self.team.first else lambda words: None
-        if load_last(self.folder, say, self._take_up) is None:
+        if load_last(self.folder, say, self._restore) is None:
             return
         if self.best is not None and not self._best_is_whole(say):
             self.best = None
-        say(f"going on from step {self.step}")
+        say(f"resuming from step {self.step}")
 
-    def _take_up(self, state: Mapping[str, Any]) -> None:
-        """Stand where a checkpoint was written."""
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        """Restore the state of a checkpoint."""
         self._check_origin(state)
         self.network.load_state_dict(state["network"])
         self.average.network.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
-        if self.lesson.adversary and self.opposing:
-            self.lesson.adversary.network.load_state_dict(state["adversary"])
+        if self.task.adversary and self.opposing:
+            self.task.adversary.network.load_state_dict(state["adversary"])
             self.opposing.load_state_dict(state["opposing"])
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
         self.sums = {name: float(value) for name, value in state["sums"].items()}
@@ -205,7 +210,7 @@ class Trainer:
         try:
             load_checkpoint(self.folder / BEST)
         except VcmError as error:
-            say(f"{error.sentence} The next validation makes it anew.")
+            say(f"{error.sentence} The next validation writes it again.")
             return False
         return True
 
@@ -227,7 +232,7 @@ class Trainer:
                 f"The training in {self.folder} was begun with other settings: {words}.",
                 f"Give the same again, or choose another folder. Only {', '.join(sorted(MAY_CHANGE))} may change.",
             )
-        for name, value in self.lesson.identity.items():
+        for name, value in self.task.identity.items():
             if state["identity"].get(name) == value:
                 continue
             if name == "cases":
@@ -245,13 +250,13 @@ class Trainer:
 
     def _oppose(self, shown: Sequence[tuple[float, Any]]) -> None:
         """A step of the adversary on what the network has shown."""
-        adversary = self.lesson.adversary
+        adversary = self.task.adversary
         if not adversary or not self.opposing or self.step < adversary.start:
             return
         self.opposing.zero_grad(set_to_none=True)
         for share, one in shown:
             with self._autocast():
-                loss = self.lesson.opposing(adversary.network, one)
+                loss = self.task.opposing(adversary.network, one)
             (loss * (share * self.team.size)).backward()
         self.team.average_gradients(adversary.network)
         torch.nn.utils.clip_grad_norm_(adversary.network.parameters(), self.settings.clip)
@@ -273,13 +278,13 @@ class Trainer:
     def _keep(self, over: bool) -> None:
         """Validate and save where it is time to. What follows from the step alone happens after a resume too."""
         every = self.settings.validate_every
-        if self.lesson.trials and (over or (every and self.step % every == 0)):
+        if self.task.validation_size and (over or (every and self.step % every == 0)):
             self.validate()
             self.save()
         elif over or self.step % self.settings.save_every == 0:
             self.save()
 
-    def _settled(self) -> bool:
+    def _stops_early(self) -> bool:
         return 0 < self.settings.patience <= self.waited
 
     def _end(self, how: str) -> str:
@@ -287,24 +292,24 @@ class Trainer:
         self.team.wait()
         return how
 
-    def _tell(self, figures: Mapping[str, float], pictures: Sequence[NDArray[np.uint8]], count: int) -> None:
+    def _report(self, figures: Mapping[str, float], pictures: Sequence[NDArray[np.uint8]], count: int) -> None:
         words = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
-        self.listeners.say(f"step {self.step}, {count} unseen cases: {words}")
+        self.listeners.say(f"step {self.step}, {count} held-out cases: {words}")
         self.listeners.validated(self.step, figures)
         self.log.plot(self.step, {f"validation/{name}": value for name, value in figures.items()})
         name = f"validated-{self.step:06d}"
         write_json(self.folder / f"{name}.json", {"step": self.step, "cases": count, **figures})
         if pictures:
-            self.log.show(self.step, "samples", save_sheet(self.folder / f"{name}.png", pictures, self.lesson.pictured))
+            self.log.show(self.step, "samples", save_sheet(self.folder / f"{name}.png", pictures, self.task.pictured))
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.team.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16")
 
-    def _came_apart(self) -> VcmError:
+    def _diverged(self) -> VcmError:
         return VcmError(
             Code.INTERNAL,
-            f"The training came apart at step {self.step}: its loss or its gradient is not a number.",
-            f"Its last checkpoint is whole. Lower learning_rate, or go on in fp32; {self.settings.precision} was used.",
+            f"The training diverged at step {self.step}: the loss or its gradient is not finite.",
+            f"The last checkpoint is intact. Use a lower learning_rate, or fp32 (now {self.settings.precision}).",
         )
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import tiny
 from PIL import Image
 from vcm.core.grid import Grid
-from vcm.training.control.trial_sheet import STRIP, TILE, row_of, save_sheet
+from vcm.training.trainer.validation_sheet import STRIP, TILE, row_of, save_sheet
 
 
 def test_a_sheet_has_a_title_over_each_image_and_says_that_all_is_synthetic(tmp_path):

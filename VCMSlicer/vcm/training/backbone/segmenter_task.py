@@ -12,13 +12,13 @@ from torch.nn import functional
 from vcm.models.backbones.latent_diffusion import LatentDiffusion
 from vcm.models.backbones.local_autoencoder import LocalAutoencoder
 from vcm.training.backbone.segmenter_settings import SegmenterSettings
-from vcm.training.control.trial_sheet import row_of
 from vcm.training.data.crops import crops_of
 from vcm.training.data.image_cache import ImageCache
-from vcm.training.trainer.lesson import Lesson, Outcome, Slot, Trial
+from vcm.training.trainer.task import Outcome, Slot, TrainingTask, ValidationCase
+from vcm.training.trainer.validation_sheet import row_of
 
 
-class SegmenterLesson(Lesson):
+class SegmenterTask(TrainingTask):
     """Images and labels in memory, the backbone whose images will be judged, and the network that learns to."""
 
     columns = ("dice_ce",)
@@ -38,7 +38,7 @@ class SegmenterLesson(Lesson):
         self.settings, self.network, self.backbone = settings, network, backbone
         self.cache, self.unseen, self.identity = cache, unseen, identity
         self.device = next(backbone.parameters()).device
-        self.trials = len(unseen) if unseen else 0
+        self.validation_size = len(unseen) if unseen else 0
         self._loss = DiceCELoss(to_onehot_y=True, softmax=True, include_background=False)
         self.multiple = 1
         for stride in getattr(network, "strides", ()):
@@ -64,7 +64,7 @@ class SegmenterLesson(Lesson):
         return Outcome(loss, {"dice_ce": loss.detach()})
 
     @torch.no_grad()
-    def examine(self, network: nn.Module, places: Sequence[int]) -> Iterator[Trial]:
+    def validate(self, network: nn.Module, places: Sequence[int]) -> Iterator[ValidationCase]:
         """The mean Dice over the classes of unseen images, and of the autoencoder's reconstructions of them."""
         assert self.unseen is not None
         for place in places:
@@ -76,7 +76,7 @@ class SegmenterLesson(Lesson):
                 found = network(self._padded(seen))[0, :, :i, :j, :k].argmax(0)
                 figures[name] = _mean_dice(found, target)
             shown = [image[0, 0].cpu().numpy(), found.cpu().numpy() / max(int(target.max()), 1)]
-            yield Trial(place, figures, row_of(shown, self.backbone.grid))
+            yield ValidationCase(place, figures, row_of(shown, self.backbone.grid))
 
     def _seen(self, image: Tensor, place: tuple[slice, ...], through_autoencoder: bool) -> Tensor:
         """The part of an image `[1, i, j, k]` that a step sees, as it is or as the autoencoder gives it back."""

@@ -15,11 +15,11 @@ from vcm.models.backbones.autoencoders import Autoencoder
 from vcm.training.backbone.autoencoder_settings import AutoencoderSettings
 from vcm.training.backbone.segmenter_features import SegmenterFeatures
 from vcm.training.backbone.spectral_power import power_share
-from vcm.training.control.trial_sheet import row_of
 from vcm.training.data.crops import crops_of
 from vcm.training.data.image_cache import ImageCache
-from vcm.training.trainer.lesson import Adversary, Lesson, Outcome, Slot, Trial
 from vcm.training.trainer.noise_steps import normal_like
+from vcm.training.trainer.task import Adversary, Outcome, Slot, TrainingTask, ValidationCase
+from vcm.training.trainer.validation_sheet import row_of
 
 BAND_MM = (7.5, 9.0)
 """The wavelengths of the folds that a latent of a quarter of the resolution can just hold."""
@@ -27,7 +27,7 @@ SHAKEN = 0.2
 """How much noise a validation adds to the latents, as a share of their spread: a denoiser's small errors."""
 
 
-class AutoencoderLesson(Lesson):
+class AutoencoderTask(TrainingTask):
     """Images in memory and the network that learns to give them back."""
 
     columns = ("l1", "edges", "kl", "off_standard", "seen", "deceived")
@@ -49,7 +49,7 @@ class AutoencoderLesson(Lesson):
         self.settings, self.cache, self.unseen, self.grid, self.device = settings, cache, unseen, grid, device
         self.network: nn.Module = network
         self.identity, self.judge = identity, judge
-        self.trials = len(unseen) if unseen else 0
+        self.validation_size = len(unseen) if unseen else 0
         self.adversary: Adversary | None = None
         if settings.adversary and settings.adversary_from < 1:
             critic = PatchDiscriminator(
@@ -106,7 +106,7 @@ class AutoencoderLesson(Lesson):
         return loss
 
     @torch.no_grad()
-    def examine(self, network: nn.Module, places: Sequence[int]) -> Iterator[Trial]:
+    def validate(self, network: nn.Module, places: Sequence[int]) -> Iterator[ValidationCase]:
         """L1, PSNR (in dB, of intensities in 0–1) and, on a fine grid, the share of fine detail's power, from the
         posterior's mean; and the PSNR with a little noise in the latents."""
         assert self.unseen is not None
@@ -124,7 +124,7 @@ class AutoencoderLesson(Lesson):
             if 2 * max(self.grid.spacing) <= min(BAND_MM):
                 figures["power"] = power_share(made[0, 0], real[0, 0], self.grid.spacing, BAND_MM)
             pair = [real[0, 0].cpu().numpy(), made[0, 0].cpu().numpy()]
-            yield Trial(place, figures, row_of(pair, self.grid))
+            yield ValidationCase(place, figures, row_of(pair, self.grid))
 
     def _crops(self, slots: Sequence[Slot], mirrored: Sequence[bool]) -> Tensor:
         """The images of these slots, or a part of each that is not air."""

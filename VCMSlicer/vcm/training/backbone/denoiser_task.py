@@ -14,16 +14,16 @@ from vcm.models.backbones.latent_diffusion import LatentDiffusion
 from vcm.models.noise_levels import NoiseLevels
 from vcm.sampling.samplers import dpm_solver_pp_2m
 from vcm.training.backbone.denoiser_settings import DenoiserSettings
-from vcm.training.control.trial_sheet import row_of
 from vcm.training.data.latent_cache import LatentCache
-from vcm.training.trainer.lesson import Lesson, Outcome, Slot, Trial, slots_of
 from vcm.training.trainer.noise_steps import make_noisy, v_error
+from vcm.training.trainer.task import Outcome, Slot, TrainingTask, ValidationCase, slots_of
+from vcm.training.trainer.validation_sheet import row_of
 
 NOISE_LEVELS = 8
 """At so many noise levels each unseen case is tried."""
 
 
-class DenoiserLesson(Lesson):
+class DenoiserTask(TrainingTask):
     """Cached cases and the backbone whose denoiser learns; with unseen cases, its error on them and samples to look at.
 
     Where the backbone's whitening is not the one the cases were cached with, `shift` and `stretch` `[*latent_shape]`
@@ -50,7 +50,7 @@ class DenoiserLesson(Lesson):
         self.device = next(backbone.parameters()).device
         self.levels = NoiseLevels(backbone.schedule).to(self.device)
         self.identity = {**identity, "cases": cache.identity}
-        self.trials = len(unseen) if unseen else 0
+        self.validation_size = len(unseen) if unseen else 0
         self.shift = torch.zeros((), device=self.device) if shift is None else shift.to(self.device)
         self.stretch = torch.ones((), device=self.device) if stretch is None else stretch.to(self.device)
         self.place = usual_places(cache, settings.emphasis, backbone.latent_shape[1:]).to(self.device)
@@ -65,7 +65,7 @@ class DenoiserLesson(Lesson):
         return Outcome(loss, {"v_error": error.detach()})
 
     @torch.no_grad()
-    def examine(self, network: nn.Module, places: Sequence[int]) -> Iterator[Trial]:
+    def validate(self, network: nn.Module, places: Sequence[int]) -> Iterator[ValidationCase]:
         """The error on unseen cases over all noise levels, and a sample with each one's attributes."""
         assert self.unseen is not None
         for place in places:
@@ -74,7 +74,7 @@ class DenoiserLesson(Lesson):
                 for slot in slots_of(self.settings.seed, place, NOISE_LEVELS, 1, range(NOISE_LEVELS))
             ]
             _, error = self._errors(network, self.unseen, slots, [False] * NOISE_LEVELS)
-            yield Trial(place, {"v_error": float(error)}, row_of([self._sample(place)], self.backbone.grid))
+            yield ValidationCase(place, {"v_error": float(error)}, row_of([self._sample(place)], self.backbone.grid))
 
     def _errors(
         self,

@@ -1,4 +1,4 @@
-"""What a run's folder tells of itself beside its settings: how many cases, and what of a manifest follows from it."""
+"""What a run's folder keeps beside its settings: the number of cases, and entries of the manifest of its pack."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from typing import Any
 from vcm.core.errors import MALFORMED, Code, VcmError
 from vcm.outputs.sealed_json import read_sealed, write_sealed
 
-ABOUT = "about.json"
+RUN_INFO = "about.json"
 
 
 @dataclass(frozen=True)
-class About:
-    """`conditions` are the manifest's entries of a control; `changes` what a backbone's manifest says otherwise than
-    that of the pack the training began with."""
+class RunInfo:
+    """`conditions` are the manifest's entries of a control; `changes` what differs in a backbone's manifest from
+    that of the pack the training started from."""
 
     cases: int
     conditions: list[dict[str, Any]] = field(default_factory=list)
     changes: dict[str, Any] = field(default_factory=dict)
 
 
-def write_about(
+def write_run_info(
     folder: Path, cases: int, *, conditions: list[dict[str, Any]] | None = None, changes: dict[str, Any] | None = None
 ) -> None:
-    """Put it in place."""
-    write_sealed(folder / ABOUT, {"cases": cases, "conditions": conditions or [], "changes": changes or {}})
+    """Write it."""
+    write_sealed(folder / RUN_INFO, {"cases": cases, "conditions": conditions or [], "changes": changes or {}})
 
 
-def read_about(folder: Path) -> About:
+def read_run_info(folder: Path) -> RunInfo:
     """Read it."""
     try:
-        return About(**read_sealed(folder / ABOUT))
+        return RunInfo(**read_sealed(folder / RUN_INFO))
     except (VcmError, *MALFORMED) as error:
         raise VcmError(
             Code.FILE_UNREADABLE,
-            f"{folder} lacks a readable {ABOUT}, which every training writes.",
+            f"{folder} lacks a readable {RUN_INFO}, which every training writes.",
             "Give the folder of a training; running its command once more writes the file again.",
         ) from error

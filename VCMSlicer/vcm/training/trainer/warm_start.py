@@ -1,4 +1,4 @@
-"""A training that begins with what another one has learned."""
+"""Initial weights from another run's checkpoint."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from vcm.training.trainer.checkpoint import load_last
 from vcm.training.trainer.trainer import Listeners
 
 
-def take_over(start: Path, network: nn.Module, listeners: Listeners) -> None:
-    """Begin with another run's averaged weights."""
+def start_from(start: Path, network: nn.Module, listeners: Listeners) -> None:
+    """Initialise `network` with the averaged weights of the run in the folder `start`."""
     state = load_last(start, listeners.say, lambda state: _shapes(state["average"]))
     if state is None:
         raise VcmError(Code.FILE_MISSING, f"There is no checkpoint in {start}.", "Give the folder of a training.")
@@ -22,7 +22,7 @@ def take_over(start: Path, network: nn.Module, listeners: Listeners) -> None:
     if _shapes(own) != _shapes(theirs):
         raise VcmError(
             Code.BAD_REQUEST,
-            f"The training in {start} is of another network than this one.",
+            f"The checkpoint in {start} is of a different network.",
             "Give both the same conditions, variant and network.",
         )
     network.load_state_dict(theirs)

@@ -1,4 +1,4 @@
-"""Teaching a control to correct a frozen backbone: VCM's Eq. 4 on cached latents."""
+"""Training of a control on a frozen backbone: VCM's Eq. 4 on cached latents."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from vcm.models.controls.patch_network import PatchNetwork
 from vcm.models.controls.vcm_control import ControlNetwork, VcmControl
 from vcm.models.noise_levels import NoiseLevels
 from vcm.training.control.losses import focus_on
-from vcm.training.control.obedience import Examiner
 from vcm.training.control.objective import ControlObjective, encode
 from vcm.training.control.settings import ControlSettings
+from vcm.training.control.validation import ControlValidator
 from vcm.training.data.condition_dropout import kept_conditions
 from vcm.training.data.latent_cache import FLIP_AXIS, Batch, LatentCache
 from vcm.training.trainer.graphed_loss import GraphedLoss
-from vcm.training.trainer.lesson import Lesson, Outcome, Slot, Trial, generator_of
 from vcm.training.trainer.noise_steps import Noisy, make_noisy, normal_like, v_error
+from vcm.training.trainer.task import Outcome, Slot, TrainingTask, ValidationCase, generator_of
 
 Objective = Callable[[Mapping[str, Tensor]], tuple[Tensor, Tensor]]
 """Loss and error of v, from a batch's table (`ControlObjective`)."""
 
 
-class ControlLesson(Lesson):
-    """Cached cases, a frozen backbone and a control's network; with an examiner, unseen cases to validate on."""
+class ControlTask(TrainingTask):
+    """Cached cases, a frozen backbone and a control's network; with a validator, held-out cases for validation."""
 
     columns = ("v_error", "v_error_uncontrolled")
     pictured = ("with the control", "with it: what was asked for outlined", "without it, same noise")
@@ -42,14 +42,14 @@ class ControlLesson(Lesson):
         cache: LatentCache,
         *,
         identity: Mapping[str, str],
-        examiner: Examiner | None = None,
+        validator: ControlValidator | None = None,
     ) -> None:
-        self.settings, self.backbone, self.cache, self.examiner = settings, backbone, cache, examiner
+        self.settings, self.backbone, self.cache, self.validator = settings, backbone, cache, validator
         self.network: nn.Module = network
         self.device = next(backbone.parameters()).device
         self.levels = NoiseLevels(backbone.schedule).to(self.device)
         self.identity = {**identity, "cases": cache.identity}
-        self.trials = len(examiner.cases) if examiner else 0
+        self.validation_size = len(validator.cases) if validator else 0
         self._places: dict[int, Tensor] = {}
         self._frozen: dict[int, tuple[int, Tensor]] = {}
         self._made: tuple[nn.Module, Objective] | None = None
@@ -83,17 +83,17 @@ class ControlLesson(Lesson):
         """The values of each condition's classes, in its channels' order."""
         return {spec.name: [structure.value for structure in spec.classes] for spec in self.cache.specs}
 
-    def examine(self, network: nn.Module, places: Sequence[int]) -> Iterator[Trial]:
-        """Sample unseen cases with this network and measure how it obeys."""
-        assert self.examiner is not None
+    def validate(self, network: nn.Module, places: Sequence[int]) -> Iterator[ValidationCase]:
+        """Sample held-out cases with this network and measure adherence."""
+        assert self.validator is not None
         assert isinstance(network, ControlNetwork)
-        control = VcmControl(network, self.examiner.specs, self.settings.scale_factor)
+        control = VcmControl(network, self.validator.specs, self.settings.scale_factor)
         for place in places:
-            result = self.examiner.examine_one(control, place)
-            yield Trial(place, result.figures, self.examiner.picture(place, result))
+            result = self.validator.validate_case(control, place)
+            yield ValidationCase(place, result.figures, self.validator.picture(place, result))
 
     def _focus(self, slots: Sequence[Slot], mirrored: Sequence[bool], shape: Sequence[int]) -> Tensor:
-        """How much each place of the latent counts, for each slot; reckoned once for each item."""
+        """How much each place of the latent counts, for each slot; computed once for each item."""
         for item in {slot.item for slot in slots} - self._places.keys():
             voxels = {spec.name: self.cache.voxels(spec, [item]) for spec in self.cache.specs}
             self._places[item] = focus_on(voxels, self.classes, shape, self.settings.focus)[0]

@@ -1,4 +1,4 @@
-"""How well a control obeys on cases it has not seen, while it is trained: what was asked for, and what came out."""
+"""Validation of a control on held-out cases: samples drawn during training, and their adherence to the conditions."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from vcm.models.controls.control import Control
 from vcm.sampling.guidance import GuidedDenoiser
 from vcm.sampling.image_matching import ImageMatcher, conditions_to_match
 from vcm.sampling.samplers import dpm_solver_pp_2m
-from vcm.training.control.trial_sheet import row_of
+from vcm.training.trainer.validation_sheet import row_of
 
 
 @dataclass(frozen=True, eq=False)
-class Obedience:
+class ValidatedCase:
     """One case. `figures` holds `controlled`, `uncontrolled` (the same noise without the control) and `reconstructed`
     (the autoencoder's own image of the case, the ceiling): the mean Dice over the structures asked for (those that are
     neither asked for nor found do not count), or minus the mean squared error where only images were. Errors of images
@@ -41,7 +41,7 @@ class Obedience:
     twin: Volume
 
 
-class Examiner:
+class ControlValidator:
     """Samples held-out cases with and without a control, from the same noise each time, and measures the difference.
 
     `specs` are the conditions that are given, all together. What does not depend on the control is computed once.
@@ -61,11 +61,11 @@ class Examiner:
         self.device = next(backbone.parameters()).device
         self._without: dict[str, tuple[Volume, dict[str, float], dict[str, float]]] = {}
 
-    def examine(self, control: Control) -> list[Obedience]:
+    def validate(self, control: Control) -> list[ValidatedCase]:
         """Every case once."""
-        return [self.examine_one(control, place) for place in range(len(self.cases))]
+        return [self.validate_case(control, place) for place in range(len(self.cases))]
 
-    def examine_one(self, control: Control, place: int) -> Obedience:
+    def validate_case(self, control: Control, place: int) -> ValidatedCase:
         """The case of this place, which is also the seed of its noise."""
         case = self.cases[place]
         conditions = self.conditions(case)
@@ -85,16 +85,16 @@ class Examiner:
             figures |= {way if name == "score" else f"{name}_{way}": value for name, value in found.items()}
         ml = self.backbone.grid.voxel_ml
         asked = {name: float(mask.sum() * ml) for name, mask in _structures(conditions).items()}
-        return Obedience(case.name, figures, asked, got, sample, twin)
+        return ValidatedCase(case.name, figures, asked, got, sample, twin)
 
     def conditions(self, case: LearningCase) -> list[Condition]:
         """What a case asks for."""
         arrays = case.conditions([spec.name for spec in self.specs])
         return [Condition(spec, Volume(arrays[spec.name], self.backbone.grid)) for spec in self.specs]
 
-    def picture(self, place: int, result: Obedience) -> NDArray[np.uint8]:
+    def picture(self, place: int, result: ValidatedCase) -> NDArray[np.uint8]:
         """The controlled sample in three planes, again with what was asked for outlined, its twin without control."""
-        mask = telling_mask(self.conditions(self.cases[place]))
+        mask = outlined_mask(self.conditions(self.cases[place]))
         images = [result.sample.array, result.sample.array, result.twin.array]
         return row_of(images, self.backbone.grid, mask, outlined=(1,))
 
@@ -168,7 +168,7 @@ def _segmenter_labels(conditions: Iterable[Condition], key: str) -> tuple[int, .
     )
 
 
-def telling_mask(conditions: Sequence[Condition]) -> NDArray[np.bool_]:
+def outlined_mask(conditions: Sequence[Condition]) -> NDArray[np.bool_]:
     """What a picture outlines: the only structure; where more is asked for the smallest structure of a mask, else the
     ventricles of the semantics, else what an image shows."""
     structures = list(_structures(conditions).values())

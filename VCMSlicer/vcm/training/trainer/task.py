@@ -1,4 +1,4 @@
-"""What the trainer asks of a kind of training: what a step's items are, what they cost, and how good the network is."""
+"""The interface between the trainer and a kind of training: items, loss and validation."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Slot:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """The mean loss of some slots, what the log wants to know (means too), and what an adversary is shown."""
+    """The mean loss of some slots, figures for the log (means too), and what an adversary is given."""
 
     loss: Tensor
     figures: Mapping[str, Tensor | float] = field(default_factory=dict)
@@ -42,7 +42,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, eq=False)
-class Trial:
+class ValidationCase:
     """One case of a validation: its place among them, its figures, and a picture `[row, column, RGB]` of it."""
 
     place: int
@@ -59,13 +59,13 @@ class Adversary:
     learning_rate: float
 
 
-class Lesson(ABC):
-    """One kind of training. A lesson knows nothing of optimisers, processes or files.
+class TrainingTask(ABC):
+    """One kind of training. A task knows nothing of optimisers, processes or files.
 
     `network` is what learns. `identity` names what must be the same for a checkpoint to fit (hashes of the backbone's
     files); `cases` in it may differ. `columns` are the figures of an `Outcome`; `score` names the figure of a
-    validation that tells the better network, the higher the better where it is `rising`. `trials` counts the cases of a
-    validation; `pictured` says what its images are, from the left.
+    validation by which checkpoints are compared, the higher the better where it is `rising`. `validation_size` is the
+    number of validation cases; `pictured` says what its images are, from the left.
     """
 
     columns: tuple[str, ...]
@@ -74,7 +74,7 @@ class Lesson(ABC):
     rising: bool
     network: nn.Module
     identity: Mapping[str, str]
-    trials: int
+    validation_size: int
     adversary: Adversary | None = None
 
     @abstractmethod
@@ -86,12 +86,12 @@ class Lesson(ABC):
         """The loss of `network` on these slots at a step, counted from 0."""
 
     @abstractmethod
-    def examine(self, network: nn.Module, places: Sequence[int]) -> Iterator[Trial]:
-        """Try `network` on the validation's cases of these places."""
+    def validate(self, network: nn.Module, places: Sequence[int]) -> Iterator[ValidationCase]:
+        """Evaluate `network` on the validation cases of these places."""
 
     def opposing(self, adversary: nn.Module, shown: Any) -> Tensor:
         """The adversary's own loss on what an outcome has shown."""
-        raise NotImplementedError("this lesson has no adversary")
+        raise NotImplementedError("this task has no adversary")
 
 
 def slots_of(seed: int, step: int, batch: int, items: int, places: Sequence[int]) -> list[Slot]:
