@@ -2,9 +2,20 @@
 
 import numpy as np
 import pytest
-from vcm.anatomy.brain_hole import GREY, brain_hole, fill_hole
+from phantoms import ALL_ORIENTATIONS, grid_in, tilted, world_of
+from vcm.anatomy import brain_hole as module
+from vcm.anatomy.brain_hole import GREY
 
 SHAPE = (34, 40, 32)
+LAS = grid_in("LAS", SHAPE, (2, 2, 2))
+
+
+def brain_hole(image, grid=LAS):
+    return module.brain_hole(image, grid)
+
+
+def fill_hole(image, head, grid=LAS):
+    return module.fill_hole(image, grid, head)
 
 
 def skull(way_out=np.s_[:0]):
@@ -112,3 +123,40 @@ def test_an_image_without_a_hole_and_an_empty_one_stay_as_they_are():
     assert np.array_equal(fill_hole(image, typical()), image)
     nothing = np.zeros((6, 7, 8), np.float32)
     assert np.array_equal(fill_hole(nothing, nothing), nothing)
+
+
+def seen_in(orientation, image, hole):
+    """A grid of this orientation over the same field of view, and both arrays of the LAS grid on it, looked up by their
+    millimetres."""
+    order = [next(n for n, pair in enumerate(("RL", "AP", "SI")) if letter in pair) for letter in orientation]
+    grid = grid_in(orientation, [image.shape[n] for n in order], (2, 2, 2))
+    index = np.rint(grid_in("LAS", image.shape, (2, 2, 2)).to_voxel(world_of(grid))).astype(int)
+    at = tuple(np.moveaxis(index, -1, 0))
+    return grid, image[at], hole[at]
+
+
+def cut_skull(way):
+    """A skull that fills the field of view but for the air in front, with a hole that is cut off at the side."""
+    image, hole = skull(way)
+    return image[5:, :, :28], hole[5:, :, :28]
+
+
+BESIDE_THE_NECK = np.s_[:17, 15:25, :15]
+BESIDE_THE_CROWN = np.s_[:17, 15:25, 15:]
+
+
+@pytest.mark.parametrize("orientation", ALL_ORIENTATIONS)
+@pytest.mark.parametrize(("way", "is_hole"), [(BESIDE_THE_NECK, True), (BESIDE_THE_CROWN, False)])
+def test_in_every_orientation_a_hole_may_reach_the_edges_below_and_no_others(orientation, way, is_hole):
+    image, hole = cut_skull(way)
+    las = brain_hole(image)
+    grid, turned, expected = seen_in(orientation, image, las)
+    assert np.array_equal(brain_hole(turned, grid), expected)
+    assert las.any() == is_hole and (not is_hole or overlap(las, hole) > 0.98)
+
+
+@pytest.mark.parametrize("orientation", ["LAS", "PIR", "IRA"])
+def test_on_a_tilted_grid_the_nearest_face_counts(orientation):
+    image, _ = cut_skull(BESIDE_THE_NECK)
+    grid, turned, expected = seen_in(orientation, image, brain_hole(image))
+    assert np.array_equal(brain_hole(turned, tilted(grid, 30)), expected) and expected.any()

@@ -65,6 +65,21 @@ def test_a_small_tilt_keeps_the_name_and_is_measured(orientation):
     assert 5 < grid.obliqueness < 12.01
 
 
+@pytest.mark.parametrize("orientation", ALL_ORIENTATIONS)
+@pytest.mark.parametrize("degrees", [0, 25])
+def test_the_axis_from_left_to_right_and_the_face_towards_the_feet_are_found(orientation, degrees):
+    grid = tilted(grid_in(orientation, (5, 7, 11), (2.0, 3.0, 1.5)), degrees)
+    ends = np.diag(np.array(grid.shape) - 1)
+    across = [
+        abs(grid.to_world(end) - grid.to_world((0, 0, 0)))[0] / np.linalg.norm(end * grid.spacing) for end in ends
+    ]
+    assert grid.left_right == int(np.argmax(across))
+    axis, side = grid.lower_face
+    low, high = np.full(3, 2), np.full(3, 2)
+    low[axis], high[axis] = (0, 4) if side == 0 else (4, 0)
+    assert grid.to_world(high)[2] - grid.to_world(low)[2] > 4 * grid.spacing[axis] * 0.8
+
+
 def test_the_first_index_grows_to_the_left_in_a_las_grid():
     grid = grid_in("LAS", (5, 7, 11), (2, 3, 4), centre=(0, 0, 0))
     assert np.allclose(grid.to_world((0, 0, 0)), (4, -9, -20))

@@ -61,7 +61,7 @@ def test_the_encoder_sees_the_latent_that_the_backbone_makes_of_the_image(backbo
     control = control_of("skull")
     denoiser = GuidedDenoiser(backbone, ATTRIBUTES, control, [skull(lopsided())])
     (seen,) = denoiser.state.conditions.values()
-    image = fill_hole(lopsided(), None)
+    image = fill_hole(lopsided(), tiny.GRID, None)
     assert np.median(image[4:9, 6:17, 8:25]) == np.float32(GREY)
     expected = backbone.encode(torch.from_numpy(image)[None, None])
     others = torch.stack([torch.from_numpy(image).flip(0), torch.from_numpy(lopsided())])
@@ -76,7 +76,7 @@ def test_a_backbone_that_knows_a_mean_latent_puts_its_brain_into_the_hole():
     (seen,) = GuidedDenoiser(whitened, ATTRIBUTES, control_of("skull"), [skull(lopsided())]).state.conditions.values()
     hole = np.s_[4:9, 6:17, 8:25]
     mean = whitened.decode(torch.zeros(1, *tiny.LATENT))
-    image = fill_hole(image, mean[0, 0].numpy())
+    image = fill_hole(image, tiny.GRID, mean[0, 0].numpy())
     assert np.array_equal(np.median(image[hole] - mean[0, 0].numpy()[hole]), np.float32(0))
     assert torch.allclose(seen, whitened.encode(torch.from_numpy(image)[None, None]), atol=1e-5)
     assert torch.equal(whitened.typical_image(), mean) and tiny.backbone().typical_image() is None

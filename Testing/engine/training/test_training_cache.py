@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from phantoms import ALL_ORIENTATIONS, grid_in, head_labels, ramp, world_of
 from small_cohort import write_cohort, write_latents
 from vcm.cohort.learning_cases import CohortCase, condition_specs
 from vcm.core.errors import Code, VcmError
 from vcm.core.grid import Grid
 from vcm.training.data import latent_cache
+from vcm.training.data.image_cache import ImageCache
 from vcm.training.data.latent_cache import cache_cases
 from vcm.training.trainer.team import Team
 
@@ -167,7 +169,74 @@ def test_a_file_that_goes_bad_after_it_was_looked_at_is_no_silent_gap(backbone, 
     learned = [CohortCase(case, backbone.grid) for case in cases]
     (tmp_path / "00001.safetensors").write_bytes(b"nothing")
     with pytest.raises(VcmError, match="case 00001"):
-        latent_cache.LatentCache(tmp_path, learned, "a" * 64, cache.specs, tiny.GRID.shape)
+        latent_cache.LatentCache(tmp_path, learned, "a" * 64, cache.specs, tiny.GRID)
+
+
+class Plain:
+    """A backbone whose latent is the image itself."""
+
+    attributes = ()
+
+    def __init__(self, grid):
+        self.grid = grid
+
+    def parameters(self):
+        return iter([torch.zeros(1)])
+
+    def posterior(self, image):
+        return image, torch.zeros_like(image)
+
+    def typical_image(self):
+        return None
+
+
+class OneHead:
+    """The phantom head as a case, painted by its millimetres, with everything that a case can be asked for."""
+
+    name, stamp, attributes = "one", "", {}
+
+    def __init__(self, grid):
+        self.grid, self._labels = grid, head_labels(grid, np.uint8).array
+
+    def image(self):
+        return ramp(self.grid, dtype=np.float32).array / 100
+
+    def labels(self):
+        return self._labels
+
+    def conditions(self, names):
+        return {"ventricles": self._labels == 2, "skull": self.image()}
+
+
+@pytest.mark.parametrize("orientation", ALL_ORIENTATIONS)
+def test_in_every_orientation_the_mirrored_item_is_the_head_with_left_and_right_exchanged(orientation, tmp_path):
+    grid = grid_in(orientation, (12, 16, 20), (4.0, 5.0, 6.0))
+    case, specs = OneHead(grid), condition_specs(["ventricles", "skull"])
+    mirrored = world_of(grid)
+    mirrored[..., 0] = 2 * grid.centre[0] - mirrored[..., 0]
+    index = np.rint(grid.to_voxel(mirrored)).astype(int)
+    assert np.allclose(grid.to_world(index), mirrored)
+    at = tuple(np.moveaxis(index, -1, 0))
+
+    latent_cache.write_case(tmp_path, case, "a", latent_cache.encode_case(Plain(grid), case, specs))
+    cache = latent_cache.LatentCache(tmp_path, [case], "a", specs, grid)
+    batch = cache.batch([0, 0], [False, True])
+    typical = cache.typical(specs[0], grid.shape)[0].numpy()
+    images = ImageCache([case], True, print)
+    seen = {
+        "latents": (batch.latent[:, 0], case.image(), 1e-3),
+        "image": (batch.conditions["skull"][:, 0], case.image(), 1 / 255),
+        "mask": (batch.conditions["ventricles"][:, 0], case.labels() == 2, 0),
+        "cached image": (images.image([0, 0], [False, True], "cpu")[:, 0], case.image(), 1e-3),
+        "cached labels": (images.label([0, 0], [False, True], "cpu")[:, 0], case.labels(), 0),
+    }
+    for what, (found, wanted, within) in seen.items():
+        expected = np.asarray(wanted, np.float32).clip(*((0, 1) if what == "image" else (-9, 9)))
+        assert np.abs(found[0].numpy() - expected).max() <= within, what
+        assert np.array_equal(found[1].numpy(), found[0].numpy()[at]), what
+        assert not np.array_equal(expected, expected[at]), what
+    mask = (case.labels() == 2).astype(np.float32)
+    assert np.allclose(typical, (mask + mask[at]) / 2)
 
 
 def _offset(mm):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
+from phantoms import grid_in
 from small_cohort import new_network, write_cohort, write_latents
 from vcm.core.errors import Code, VcmError
 from vcm.training.control.losses import focus_on
@@ -218,8 +219,10 @@ def test_killed_among_them_it_goes_on_bit_for_bit(cases, tmp_path):
     assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
 
 
-def test_where_the_focus_lies_is_mirrored_with_its_item(cases, tmp_path):
+@pytest.mark.parametrize("orientation", ["LAS", "ALS", "SPR"])
+def test_where_the_focus_lies_is_mirrored_with_its_item(cases, tmp_path, orientation):
     task = trainer(cases, tmp_path, focus=7.0).task
+    task.cache.grid = grid_in(orientation, tiny.GRID.shape)
     slots = slots_of(1, 0, 4, len(task), range(4))
     for flip in (False, True):
         batch = task.cache.batch([slot.item for slot in slots], [flip] * 4)

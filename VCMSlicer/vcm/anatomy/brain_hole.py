@@ -7,6 +7,8 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from vcm.core.grid import Grid
+
 FAINT = 1 / 255
 """Nothing, but for rounding."""
 
@@ -19,18 +21,15 @@ BRIDGE = 2
 GRAIN, GRAIN_BELOW = 0.16, 5
 """How much brighter and darker the grain within a brain is, and how many voxels below the hole's surface it begins."""
 
-LOWER = 2
-"""The array axis that runs from the feet to the head; a hole may reach its first face, through the neck."""
-
 LEAST = 0.03
 """The part of an image that a hole fills at least: a brain fills a fifth of a head's, its sinuses a hundredth."""
 
 
-def brain_hole(image: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Where an image `[i, j, k]` is empty because a brain was removed; nowhere if none was.
+def brain_hole(image: NDArray[np.float32], grid: Grid) -> NDArray[np.bool_]:
+    """Where an image `[i, j, k]` on `grid` is empty because a brain was removed; nowhere if none was.
 
-    That is the largest dark space that comes to no edge of the image. To a face it may come: a wide head is cut off
-    there, and the brain with it.
+    That is the largest dark space that comes to no edge of the image but those of the face towards the feet, which it
+    reaches through the neck. To any face it may come: a wide head is cut off there, and the brain with it.
     """
     from scipy import ndimage
 
@@ -38,7 +37,7 @@ def brain_hole(image: NDArray[np.float32]) -> NDArray[np.bool_]:
     cores, _ = ndimage.label(ndimage.binary_erosion(empty, iterations=BRIDGE, border_value=True))
     sizes = np.bincount(cores.ravel())
     sizes[0] = 0
-    faces = [(axis, side) for axis in range(image.ndim) for side in (0, -1) if (axis, side) != (LOWER, 0)]
+    faces = [(axis, side) for axis in range(image.ndim) for side in (0, -1) if (axis, side) != grid.lower_face]
     for (first, near), (second, far) in combinations(faces, 2):
         if first != second:
             sizes[np.unique(np.take(np.take(cores, far, second), near, first))] = 0
@@ -47,7 +46,7 @@ def brain_hole(image: NDArray[np.float32]) -> NDArray[np.bool_]:
     return hole if hole.sum() >= LEAST * image.size else np.zeros(image.shape, bool)
 
 
-def fill_hole(image: NDArray[np.float32], typical: NDArray[np.float32] | None) -> NDArray[np.float32]:
+def fill_hole(image: NDArray[np.float32], grid: Grid, typical: NDArray[np.float32] | None) -> NDArray[np.float32]:
     """An image of a skull, the hole in it filled from a `typical` head, or with grey; without a hole as it is.
 
     An autoencoder's latent of a skull around nothing is far from that of the same skull around a brain, also where both
@@ -57,7 +56,7 @@ def fill_hole(image: NDArray[np.float32], typical: NDArray[np.float32] | None) -
     """
     from scipy import ndimage
 
-    hole = brain_hole(image)
+    hole = brain_hole(image, grid)
     if not hole.any():
         return image
     brain = np.full(image.shape, GREY, np.float32) if typical is None else typical.copy()

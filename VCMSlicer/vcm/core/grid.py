@@ -61,6 +61,17 @@ class Grid:
         return "".join(letters)
 
     @property
+    def left_right(self) -> int:
+        """The array axis nearest to the line from left to right: an image is mirrored by flipping it."""
+        return next(axis for axis, letter in enumerate(self.orientation) if letter in "LR")
+
+    @property
+    def lower_face(self) -> tuple[int, int]:
+        """The face of the field of view towards the feet: its array axis, and the first index (0) or the last (-1)."""
+        axis = next(axis for axis, letter in enumerate(self.orientation) if letter in "SI")
+        return axis, 0 if self.orientation[axis] == "S" else -1
+
+    @property
     def obliqueness(self) -> float:
         """The largest angle, in degrees, between an array axis and its nearest anatomical direction."""
         directions = np.abs(self.affine[:3, :3] / np.asarray(self.spacing))

@@ -12,4 +12,4 @@ from vcm.models.backbones.backbone import Backbone
 def with_brain(image: NDArray[np.float32], backbone: Backbone) -> NDArray[np.float32]:
     """An image of a skull on the backbone's Grid with the backbone's typical brain in it."""
     typical = backbone.typical_image()
-    return fill_hole(image, None if typical is None else typical[0, 0].float().numpy())
+    return fill_hole(image, backbone.grid, None if typical is None else typical[0, 0].float().numpy())

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from vcm.anatomy.brain_hole import BRIDGE, FAINT, brain_hole
 from vcm.conditions.condition import Condition
+from vcm.core.grid import Grid
 from vcm.models.backbones.backbone import Backbone
 from vcm.models.controls.control import Control
 from vcm.volumes.resampling import resample_image
@@ -25,7 +26,7 @@ def conditions_to_match(control: Control | None, conditions: Sequence[Condition]
     """
     wanted = control.as_latents if control is not None else frozenset()
     lasting = [c for c in conditions if c.spec.name in wanted and c.strength > 0 and c.end >= 1]
-    return [c for c in lasting if brain_hole(c.as_channels()[0]).any()]
+    return [c for c in lasting if brain_hole(c.as_channels()[0], c.volume.grid).any()]
 
 
 class ImageMatcher:
@@ -45,7 +46,7 @@ class ImageMatcher:
         hidden = np.ones(backbone.grid.shape, bool)
         for condition in conditions:
             channels = condition.as_channels()
-            shown = _is_shown(channels[0])
+            shown = _is_shown(channels[0], backbone.grid)
             hidden &= ~shown
             weight = torch.from_numpy(shown * _strength(condition, backbone))[None, None].to(device)
             self._given.append((torch.from_numpy(channels)[None].to(device), weight))
@@ -74,10 +75,11 @@ def _strength(condition: Condition, backbone: Backbone) -> NDArray[np.float32]:
     return strength
 
 
-def _is_shown(image: NDArray[np.float32]) -> NDArray[np.bool_]:
+def _is_shown(image: NDArray[np.float32], grid: Grid) -> NDArray[np.bool_]:
     """Where the image of a head without its brain says what is there: all bright voxels, and the air around it."""
     from scipy import ndimage
 
     bright = image > FAINT
     # What `brain_hole` leaves of the hole's corners is no air.
-    return np.asarray(bright | ~ndimage.binary_dilation(brain_hole(image), iterations=2 * BRIDGE, mask=~bright))
+    hole = ndimage.binary_dilation(brain_hole(image, grid), iterations=2 * BRIDGE, mask=~bright)
+    return np.asarray(bright | ~hole)

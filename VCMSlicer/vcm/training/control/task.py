@@ -18,7 +18,7 @@ from vcm.training.control.objective import ControlObjective, encode
 from vcm.training.control.settings import ControlSettings
 from vcm.training.control.validation import ControlValidator
 from vcm.training.data.condition_dropout import kept_conditions
-from vcm.training.data.latent_cache import FLIP_AXIS, Batch, LatentCache
+from vcm.training.data.latent_cache import Batch, LatentCache
 from vcm.training.trainer.graphed_loss import GraphedLoss
 from vcm.training.trainer.noise_steps import Noisy, make_noisy, normal_like, v_error
 from vcm.training.trainer.task import Outcome, Slot, TrainingTask, ValidationCase, generator_of
@@ -99,7 +99,7 @@ class ControlTask(TrainingTask):
             self._places[item] = focus_on(voxels, self.classes, shape, self.settings.focus)[0]
         places = torch.stack([self._places[slot.item] for slot in slots]).to(self.device)
         turned = torch.tensor(mirrored, device=self.device).view(-1, 1, 1, 1, 1)
-        return torch.where(turned, places.flip(2 + FLIP_AXIS), places)
+        return torch.where(turned, places.flip(2 + self.cache.grid.left_right), places)
 
     def _objective(self, network: ControlNetwork) -> Objective:
         """The objective of this network; a small one's is replayed as a CUDA graph."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vcm.cohort.learning_cases import CohortCase
 from vcm.core.errors import Code, VcmError
-from vcm.training.data.latent_cache import CASE_FAULTS, FLIP_AXIS
+from vcm.training.data.latent_cache import CASE_FAULTS
 
 
 class ImageCache:
@@ -33,22 +33,22 @@ class ImageCache:
         if not images:
             raise VcmError(Code.BAD_REQUEST, f"Of the {len(cases)} cases none can be learned from.")
         self.images, self.labels, self.names = torch.stack(images), torch.stack(labels), tuple(names)
+        self.left_right = cases[0].grid.left_right
 
     def __len__(self) -> int:
         return len(self.images)
 
     def image(self, items: Sequence[int], mirrored: Sequence[bool], device: torch.device | str) -> Tensor:
         """`[B, 1, i, j, k]` in fp32."""
-        return _turned(self.images, items, mirrored).to(device).float()[:, None]
+        return self._turned(self.images, items, mirrored).to(device).float()[:, None]
 
     def label(self, items: Sequence[int], mirrored: Sequence[bool], device: torch.device | str) -> Tensor:
         """`[B, 1, i, j, k]` of whole numbers."""
-        return _turned(self.labels, items, mirrored).to(device).long()[:, None]
+        return self._turned(self.labels, items, mirrored).to(device).long()[:, None]
 
-
-def _turned(stored: Tensor, items: Sequence[int], mirrored: Sequence[bool]) -> Tensor:
-    turned = stored[list(items)]
-    for place, flip in enumerate(mirrored):
-        if flip:
-            turned[place] = turned[place].flip(FLIP_AXIS)
-    return turned
+    def _turned(self, stored: Tensor, items: Sequence[int], mirrored: Sequence[bool]) -> Tensor:
+        turned = stored[list(items)]
+        for place, flip in enumerate(mirrored):
+            if flip:
+                turned[place] = turned[place].flip(self.left_right)
+        return turned

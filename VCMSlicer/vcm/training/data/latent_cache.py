@@ -27,6 +27,7 @@ from torch.nn import functional
 from vcm.cohort.learning_cases import LearningCase
 from vcm.conditions.condition import ConditionSpec, Kind
 from vcm.core.errors import Code, VcmError
+from vcm.core.grid import Grid
 from vcm.core.reading import refuse_unordinary
 from vcm.machine.runtime import free_memory
 from vcm.models.backbones.latent_diffusion import LatentDiffusion
@@ -34,9 +35,6 @@ from vcm.models.preparers import with_brain
 from vcm.outputs.atomic_files import atomic_path
 from vcm.outputs.claims import Claim, Mode, is_unfinished
 from vcm.training.trainer.team import Team
-
-FLIP_AXIS = 0
-"""The array axis that runs left to right on the backbones' LAS grids."""
 
 SHARE_OF_MEMORY = 0.25
 """How much of a GPU's free memory the cache may take."""
@@ -170,11 +168,11 @@ class LatentCache:
         cases: Sequence[LearningCase],
         fingerprint: str,
         specs: Sequence[ConditionSpec],
-        shape: tuple[int, int, int],
+        grid: Grid,
         as_latents: Sequence[str] = (),
         device: torch.device | str = "cpu",
     ) -> None:
-        self.specs, self.shape, self.names = tuple(specs), shape, tuple(case.name for case in cases)
+        self.specs, self.grid, self.names = tuple(specs), grid, tuple(case.name for case in cases)
         needed = needed_tensors(specs, as_latents)
         kept = ("latents", "spreads", "attributes", *sorted(needed))
 
@@ -225,11 +223,11 @@ class LatentCache:
         turned = torch.tensor([n for n, flip in enumerate(mirrored or ()) if flip], dtype=torch.long, device=self.home)
         if spec.kind is Kind.MASK:
             bits = self._bits.index_select(0, stored.flatten().int())
-            array = bits.view(len(items), -1)[:, : math.prod(self.shape)].view(len(items), 1, *self.shape)
+            array = bits.view(len(items), -1)[:, : math.prod(self.grid.shape)].view(len(items), 1, *self.grid.shape)
         else:
             array = stored[:, None]
         if len(turned):
-            array[turned] = array[turned].flip(2 + FLIP_AXIS)
+            array[turned] = array[turned].flip(2 + self.grid.left_right)
         if spec.kind is Kind.LABELS:
             values = torch.tensor([structure.value for structure in spec.classes], device=self.home)
             return (array == values.to(array.dtype).view(1, -1, 1, 1, 1)).float()
@@ -240,7 +238,7 @@ class LatentCache:
         total = torch.zeros(spec.channels, *shape, device=self.home)
         for item in range(len(self)):
             total += functional.adaptive_avg_pool3d(self.voxels(spec, [item])[0], shape)
-        return ((total + total.flip(1 + FLIP_AXIS)) / (2 * len(self))).cpu()
+        return ((total + total.flip(1 + self.grid.left_right)) / (2 * len(self))).cpu()
 
 
 def _room_for(size: int, device: torch.device) -> torch.device:
@@ -254,7 +252,7 @@ def _both_sides(backbone: LatentDiffusion, array: NDArray[np.float32]) -> tuple[
     device = next(backbone.parameters()).device
     plain = torch.from_numpy(array).to(device)[None, None]
     means, spreads = [], []
-    for image in (plain, plain.flip(2 + FLIP_AXIS)):
+    for image in (plain, plain.flip(2 + backbone.grid.left_right)):
         with torch.autocast(device.type, torch.bfloat16):
             mean, spread = backbone.posterior(image)
         means.append(mean)

@@ -39,4 +39,4 @@ def open_latents(
     fingerprint = latent_fingerprint(pack)
     place = folder / fingerprint[:12]
     usable = cache_cases(backbone, fingerprint, cases, specs, place, team, listeners.say, as_latents)
-    return LatentCache(place, usable, fingerprint, specs, backbone.grid.shape, as_latents, team.device)
+    return LatentCache(place, usable, fingerprint, specs, backbone.grid, as_latents, team.device)
