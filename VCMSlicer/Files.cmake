@@ -223,7 +223,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/volumes/__init__.py
   vcm/volumes/image_refusals.py
   vcm/volumes/label_values.py
-  vcm/volumes/nifti_reader.py
+  vcm/volumes/nibabel_reader.py
   vcm/volumes/nrrd_header.py
   vcm/volumes/nrrd_reader.py
   vcm/volumes/resampling.py

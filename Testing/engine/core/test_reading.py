@@ -180,32 +180,35 @@ def test_state_of_an_earlier_version_is_taken_as_it_is(tmp_path):
 
 # One door
 
-READERS = {"read_text", "read_bytes", "ReadImage", "ImageFileReader", "ImageSeriesReader", "fromfile", "memmap"}
+READERS = {"read_text", "read_bytes", "ReadImage", "ImageFileReader", "ImageSeriesReader", "fromfile", "memmap"} | {
+    "from_filename", "from_file_map", "from_fileobj", "from_stream",
+}  # fmt: skip
 """Attributes that open a file by its path."""
 
 OF_MODULES = {
     ("json", "load"): set(),
+    ("nibabel", "load"): set(),
     ("np", "load"): set(),
     ("np", "loadtxt"): set(),
     ("np", "genfromtxt"): set(),
-    ("torch", "load"): {"packs/checkpoints.py", "training/checkpoint.py"},
-    ("jit", "load"): {"evaluation/feature_networks.py"},
+    ("torch", "load"): {"packs/checkpoints.py", "training/trainer/checkpoint.py"},
+    ("jit", "load"): {"evaluation/measures/feature_networks.py"},
     ("os", "open"): {
-        "reading.py",
-        "atomic_files.py",
+        "core/reading.py",
+        "outputs/atomic_files.py",
         "worker/streams.py",
-        "cli/terminal.py",
+        "cli/display/terminal.py",
         "outputs/folder_lock.py",
         "outputs/record.py",
     },
-    ("zipfile", "ZipFile"): {"packs/checkpoints.py", "training/checkpoint.py", "packs/archive.py"},
+    ("zipfile", "ZipFile"): {"packs/checkpoints.py", "training/trainer/checkpoint.py", "packs/archive.py"},
     ("tarfile", "open"): set(),
     ("Image", "open"): set(),
 }
 BY_NAME = {
     "load_file": {"packs/checkpoints.py", "packs/store.py", "evaluation/result_store.py"},
-    "safe_open": {"training/latent_cache.py"},
-    "open": {"reading.py"},
+    "safe_open": {"training/data/latent_cache.py"},
+    "open": {"core/reading.py"},
 }
 """Who may: each looks first whether it is an ordinary file, or writes."""
 
@@ -247,7 +250,7 @@ def test_the_door_is_watched():
     program = (
         "import json, numpy as np, torch\nfrom pathlib import Path\n"
         "Path('a').read_text()\nopen('a')\nPath('a').open('rb')\nPath('a').open(encoding='utf-8')\n"
-        "json.load(x)\nnp.load('a')\ntorch.load('a')\nsitk.ReadImage('a')\nload_file('a')\n"
+        "json.load(x)\nnibabel.load('a')\nMGHImage.from_filename('a')\nnp.load('a')\ntorch.load('a')\nsitk.ReadImage('a')\nload_file('a')\n"
         "Path('a').open('wb')\nfolder.open()\n"
     )
     place = ENGINE / "watched.py"
@@ -256,7 +259,7 @@ def test_the_door_is_watched():
         def read_text(self, *_, **__):
             return program
 
-    assert len(list(reading_calls(Source(place)))) == 9
+    assert len(list(reading_calls(Source(place)))) == 11
 
 
 # From outside

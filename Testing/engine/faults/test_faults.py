@@ -57,7 +57,7 @@ BAD_FILES = {
     "text as nifti": ("notes.nii.gz", lambda path: path.write_text("patient seen\n" * 99), ["does not hold one"]),
     "text as nrrd": ("notes.nrrd", lambda path: path.write_text("patient seen\n" * 99), ["does not hold one"]),
     "gzipped text": ("notes.nii.gz", lambda path: path.write_bytes(gzip.compress(b"x" * 999)), ["does not hold one"]),
-    "picture": ("photo.png", lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n"), ["not a NIfTI or NRRD image"]),
+    "picture": ("photo.png", lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n"), ["not a NIfTI, MGH or NRRD image"]),
     "pipe": ("pipe.nii.gz", os.mkfifo, ["not an ordinary file"]),
     "long name": ("n" * 300 + ".nii.gz", lambda path: None, []),
     "NaN": ("nan.nii.gz", with_nan, ["1 voxels that are not a number", "out of 12,288"]),

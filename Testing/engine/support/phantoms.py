@@ -99,7 +99,18 @@ def nifti_bytes(
     return bytes(header) + array.astype(array.dtype.newbyteorder(order)).tobytes(order="F")
 
 
+def mgh_bytes(array, *, delta=(1, 1, 1), directions=None, centre=(0, 0, 0), good=1, code=None, frames=1, tags=b""):
+    """An MGH file written by hand from FreeSurfer's description; `directions` are the axes' unit vectors, RAS."""
+    numbers = {"u1": 0, "i4": 1, "f4": 3, "i2": 4, "u2": 10}
+    if code is None:
+        code = numbers[f"{array.dtype.kind}{array.dtype.itemsize}"]
+    header = bytearray(284)
+    struct.pack_into(">7ih", header, 0, 1, *array.shape[:3], frames, code, 0, good)
+    struct.pack_into(">15f", header, 30, *delta, *np.ravel(np.eye(3) if directions is None else directions), *centre)
+    return bytes(header) + array.astype(array.dtype.newbyteorder(">")).tobytes(order="F") + tags
+
+
 def write_bytes(path: Path, data: bytes):
     """Write a file, gzipped where its name says so."""
-    path.write_bytes(gzip.compress(data) if path.name.endswith(".gz") else data)
+    path.write_bytes(gzip.compress(data) if path.name.endswith((".gz", ".mgz")) else data)
     return path

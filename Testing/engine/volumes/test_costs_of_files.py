@@ -12,7 +12,7 @@ import sys
 
 import numpy as np
 import pytest
-from phantoms import nifti_bytes
+from phantoms import mgh_bytes, nifti_bytes
 
 MEMORY, SECONDS = 1e9, 10.0
 WATCHED = (
@@ -76,7 +76,17 @@ def nrrd(path, kind, side, encoding, body):
     return path
 
 
+def mgh_header(side, code):
+    """The header of an MGH file of `side`³ voxels over a head's place."""
+    data = bytearray(mgh_bytes(np.zeros((2, 2, 2), "u1"), delta=(200 / side,) * 3, code=code)[:284])
+    struct.pack_into(">3i", data, 4, side, side, side)
+    return bytes(data)
+
+
 FILES = {
+    "MGH of half a billion zeros": lambda f: pack(f / "a.mgz", mgh_header(800, 0), same(800, "u1", 0)),
+    "MGH of 300³ constant floats": lambda f: pack(f / "a.mgz", mgh_header(300, 3), same(300, ">f4", 0.5)),
+    "MGH with 300 MB behind": lambda f: pack(f / "a.mgz", mgh_header(64, 0), [bytes(1 << 20)] * 300),
     "a billion zeros": lambda f: pack(f / "a.nii.gz", header(1023, "u1"), same(1023, "u1", 0)),
     "half a billion zeros": lambda f: pack(f / "a.nii.gz", header(800, "u1"), same(800, "u1", 0)),
     "512³ constant floats": lambda f: pack(f / "a.nii.gz", header(512, "f4"), same(512, "f4", 0.5)),
@@ -90,6 +100,7 @@ FILES = {
 }
 REAL = {
     "a mask of 512³": lambda f: pack(f / "a.nii.gz", header(512, "u1"), box(512)),
+    "an MGH mask of 400³ in wide numbers": lambda f: pack(f / "a.mgz", mgh_header(400, 3), box(400, ">f4")),
     "a mask of 400³ in wide numbers": lambda f: pack(f / "a.nii.gz", header(400, "f8"), box(400, "f8")),
     "numbers as text": lambda f: nrrd(f / "a.nrrd", "double", 79, "ascii", b" ".join([b"0 1"] * (79**3 // 2)) + b" 0"),
 }

@@ -86,6 +86,21 @@ def impossible_nifti(rng: random.Random, folder: Path) -> Path:
     return path
 
 
+def damaged_mgh(rng: random.Random, folder: Path) -> Path:
+    """An MGH file with some bytes of its header or its voxels replaced, or with sizes it does not hold."""
+    i, j, k = MASK.shape
+    header = bytearray(284)
+    struct.pack_into(">7ih", header, 0, 1, i, j, k, 1, 0, 0, rng.choice((0, 1, 1, 1)))
+    struct.pack_into(">15f", header, 30, 8, 8, 8, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0)
+    if rng.random() < 0.3:
+        sizes = [rng.choice((0, 1, 2, 17, 1023, -1, 2**31 - 1)) for _ in range(4)]
+        struct.pack_into(">5i", header, 4, *sizes, rng.choice((0, 1, 2, 3, 4, 7, 10, -1)))
+    data = bytes_damaged(rng, bytes(header) + MASK.tobytes(order="F") + bytes(rng.choice((0, 20, 100_000))), 284)
+    path = folder / rng.choice(("m.mgh", "m.mgz"))
+    path.write_bytes(gzip.compress(data, 1) if rng.random() < 0.5 else data)
+    return path
+
+
 def damaged_nrrd(rng: random.Random, folder: Path) -> Path:
     """An NRRD file with some bytes of its header or its voxels replaced."""
     path = folder / rng.choice(("d.nrrd", "d.seg.nrrd"))
@@ -185,6 +200,6 @@ def any_bytes(rng: random.Random, folder: Path) -> Path:
 
 
 MAKERS = (
-    damaged_nifti, damaged_nifti, damaged_archive, impossible_nifti, damaged_nrrd, written_nrrd, written_nrrd,
-    no_file, any_bytes,
+    damaged_nifti, damaged_nifti, damaged_archive, impossible_nifti, damaged_mgh, damaged_nrrd, written_nrrd,
+    written_nrrd, no_file, any_bytes,
 ) * 3 + (bomb,)  # fmt: skip

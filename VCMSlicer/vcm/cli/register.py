@@ -23,7 +23,7 @@ transform) draws the scan on the model's grid; its inverse brings results back.
 
 
 def register(
-    scan: Annotated[Path, typer.Argument(help="A T1w scan, NIfTI or NRRD.", show_default=False)],
+    scan: Annotated[Path, typer.Argument(help="A T1w scan, NIfTI, MGH or NRRD.", show_default=False)],
     out: Annotated[Path, typer.Option(help="The folder for the results.")],
     pack: Annotated[str | None, typer.Option(help="The backbone.", show_default="embedded")] = None,
     template: Annotated[

@@ -24,9 +24,9 @@ from vcm.evaluation.tables import SUMMARY_WORDS, summary_words, write_cases, wri
 from vcm.judging.segmentation import choose_segmenter
 from vcm.outputs.atomic_files import write_text
 from vcm.packs.store import Pack
+from vcm.volumes.image_refusals import READABLE
 from vcm.volumes.volume_files import read_volume
 
-ENDINGS = (".nii", ".nii.gz", ".nrrd")
 IMAGES = "images"
 
 
@@ -85,10 +85,10 @@ def volumes_of(folder: Path) -> dict[str, Path]:
     files = {
         p.name.split(".")[0] if p.name.endswith(".nii.gz") else p.stem: p
         for p in sorted(folder.iterdir())
-        if p.is_file() and p.name.endswith(ENDINGS)
+        if p.is_file() and p.name.endswith(READABLE)
     }
     if not files:
-        raise VcmError(Code.FILE_MISSING, f"{folder} holds no volumes ({', '.join(ENDINGS)}).")
+        raise VcmError(Code.FILE_MISSING, f"{folder} holds no volumes ({', '.join(READABLE)}).")
     return files
 
 

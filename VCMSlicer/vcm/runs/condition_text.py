@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vcm.core.errors import Code, VcmError
-
-IMAGE_ENDINGS = (".nii", ".nii.gz", ".nrrd", ".nhdr")
+from vcm.volumes.image_refusals import READABLE
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ def split_label(text: str) -> tuple[Path, int | str | None]:
     ['Lateral ventricle', None, None]
     """
     path, colon, label = text.rpartition(":")
-    named_like_a_file = label.lower().endswith(IMAGE_ENDINGS) or "/" in label or "\\" in label
+    named_like_a_file = label.lower().endswith(READABLE) or "/" in label or "\\" in label
     if not colon or not label or len(path) <= 1 or named_like_a_file or os.path.exists(text):  # noqa: PTH110
         return Path(text), None
     return Path(path), int(label) if label.isdecimal() else label

@@ -10,12 +10,10 @@ from vcm.core.plain_text import plain
 from vcm.core.reading import open_ordinary
 
 NIFTI = (".nii", ".nii.gz")
+MGH = (".mgz", ".mgh")
 NRRD = (".nrrd", ".nhdr")
-OTHERS = {
-    (".mgz", ".mgh"): "FreeSurfer converts it: mri_convert a.mgz a.nii.gz",
-    (".dcm", ".ima"): "Load the DICOM series in Slicer and save it as .nii.gz, or use dcm2niix.",
-}
-"""Further images, and how each becomes one that is read."""
+READABLE = (*NIFTI, *MGH, *NRRD)
+DICOM = (".dcm", ".ima")
 
 MOST_VOXELS = 2**29
 """The finest published scan of a whole head, at 0.25 mm, has 640 × 880 × 880; no model's grid is near that."""
@@ -25,26 +23,27 @@ MOST_ALONG = 4096
 
 
 def image_format(path: Path) -> tuple[str, ...]:
-    """`NIFTI` or `NRRD`, by the name of a file that is there, readable and not empty."""
+    """`NIFTI`, `MGH` or `NRRD`, by the name of a file that is there, readable and not empty."""
     shown = plain(str(path))
     name = shown.lower()
     if "\0" not in str(path) and path.is_dir():
         raise VcmError(
             Code.FILE_UNREADABLE,
-            f"{shown} is a folder; one NIfTI or NRRD file is expected.",
+            f"{shown} is a folder; one NIfTI, MGH or NRRD file is expected.",
             "If it holds a DICOM series, load it in Slicer and save it as NIfTI.",
         )
     with open_ordinary(path) as file:
-        if not name.endswith((*NIFTI, *NRRD)):
-            way = (words for endings, words in OTHERS.items() if name.endswith(endings))
+        if not name.endswith(READABLE):
             raise VcmError(
                 Code.FILE_UNREADABLE,
-                f"{shown} is not a NIfTI or NRRD image by its name.",
-                next(way, "Give a .nii, .nii.gz, .nrrd or .nhdr file; Slicer can export all of them."),
+                f"{shown} is not a NIfTI, MGH or NRRD image by its name.",
+                "Load the DICOM series in Slicer and save it as .nii.gz, or use dcm2niix."
+                if name.endswith(DICOM)
+                else "Give a .nii, .nii.gz, .mgz, .nrrd or .nhdr file; Slicer can export NIfTI and NRRD.",
             )
         if not file.read(1):
             raise damaged(path, "it is empty")
-    return NIFTI if name.endswith(NIFTI) else NRRD
+    return next(kind for kind in (NIFTI, MGH, NRRD) if name.endswith(kind))
 
 
 def three_sizes(path: Path, shape: tuple[int, ...]) -> tuple[int, int, int]:

@@ -1,4 +1,4 @@
-"""Volumes in and out of NIfTI and NRRD files, with RAS affines on our side of the door."""
+"""Volumes out of NIfTI, MGH and NRRD files and into NIfTI and NRRD, with RAS affines on our side of the door."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from vcm.core.errors import Code, VcmError
 from vcm.core.grid import Grid
 from vcm.core.volume import Volume
 from vcm.outputs.atomic_files import atomic_path
-from vcm.volumes.image_refusals import NIFTI, image_format, three_sizes
-from vcm.volumes.nifti_reader import read_nifti_header, read_nifti_voxels
+from vcm.volumes.image_refusals import NIFTI, NRRD, image_format, three_sizes
+from vcm.volumes.nibabel_reader import read_with_nibabel
 from vcm.volumes.nrrd_reader import read_nrrd, read_nrrd_segment_names
 
 # SimpleITK counts millimetres towards Left, Posterior, Superior.
@@ -43,7 +43,7 @@ class VolumeFile:
 
 
 def read_volume(path: str | Path) -> Volume:
-    """The Volume in a NIfTI or NRRD file, with its stored number type (see `read_volume_file`)."""
+    """The Volume in a NIfTI, MGH or NRRD file, with its stored number type (see `read_volume_file`)."""
     return read_volume_file(path).volume
 
 
@@ -54,15 +54,13 @@ def read_volume_file(path: str | Path) -> VolumeFile:
     """
     path = Path(path)
     kind = image_format(path)
-    return _read_nifti(path) if kind is NIFTI else _read_nrrd(path)
+    return _read_nrrd(path) if kind is NRRD else _read_nifti_or_mgh(path, kind)
 
 
 def read_segment_names(path: str | Path) -> dict[int, str]:
     """The label values and names of the segments in a Slicer segmentation; empty for other files."""
     path = Path(path)
-    if image_format(path) is NIFTI:
-        return {}
-    return read_nrrd_segment_names(path)
+    return read_nrrd_segment_names(path) if image_format(path) is NRRD else {}
 
 
 def write_volume(path: str | Path, volume: Volume, *, description: str = "", synthetic: bool = True) -> None:
@@ -95,34 +93,30 @@ def write_volume(path: str | Path, volume: Volume, *, description: str = "", syn
             raise VcmError(Code.INTERNAL, f"{path} could not be written as an image.", "Try the other format, .nrrd.")
 
 
-def _read_nifti(path: Path) -> VolumeFile:
-    header = read_nifti_header(path)
-    shape = three_sizes(path, header.shape)
-    grid = _grid(path, shape, header.affine)
-    voxels = read_nifti_voxels(path, header, shape)
-    both = header.sform is not None and header.qform is not None
+def _read_nifti_or_mgh(path: Path, kind: tuple[str, ...]) -> VolumeFile:
+    image = read_with_nibabel(path, kind)
+    grid = _grid(path, image.voxels, image.affine)
     return VolumeFile(
-        volume=Volume(_finite(path, voxels), grid),
+        volume=Volume(_finite(path, image.voxels), grid),
         path=path,
-        has_orientation=header.has_orientation,
-        forms_disagree=both and not _same_place(grid, header.qform),
+        has_orientation=image.is_placed,
+        forms_disagree=image.second is not None and not _same_place(grid, image.second),
     )
 
 
 def _read_nrrd(path: Path) -> VolumeFile:
     image = read_nrrd(path)
-    shape = three_sizes(path, image.voxels.shape)
     return VolumeFile(
-        volume=Volume(_finite(path, image.voxels), _grid(path, shape, image.header.affine())),
+        volume=Volume(_finite(path, image.voxels), _grid(path, image.voxels, image.header.affine())),
         path=path,
         has_orientation=image.header.is_placed,
         segment_names=image.header.segment_names(),
     )
 
 
-def _grid(path: Path, shape: tuple[int, int, int], affine: NDArray[np.float64]) -> Grid:
+def _grid(path: Path, voxels: NDArray[Any], affine: NDArray[np.float64]) -> Grid:
     try:
-        return Grid(shape, affine)
+        return Grid(three_sizes(path, voxels.shape), affine)
     except VcmError as error:
         raise VcmError(
             Code.GEOMETRY,
@@ -131,9 +125,9 @@ def _grid(path: Path, shape: tuple[int, int, int], affine: NDArray[np.float64]) 
         ) from error
 
 
-def _same_place(grid: Grid, affine: NDArray[np.float64] | None) -> bool:
+def _same_place(grid: Grid, affine: NDArray[np.float64]) -> bool:
     try:
-        return affine is not None and grid.same_as(Grid(grid.shape, affine), tolerance_mm=0.1)
+        return grid.same_as(Grid(grid.shape, affine), tolerance_mm=0.1)
     except VcmError:
         return False
 

@@ -52,7 +52,8 @@ class Source(Protocol):
 class Stored:
     """How the voxels are stored: first index fastest, numbers as `dtype`, packed into `file_bytes`.
 
-    `scale` is applied to each part as it is read; `densest` says how many bytes one stored byte can stand for.
+    `scale` is applied to each part as it is read; `densest` says how many bytes one stored byte can stand for, and
+    `padding` how many may follow the voxels.
     """
 
     shape: tuple[int, int, int]
@@ -60,6 +61,7 @@ class Stored:
     file_bytes: int
     scale: Callable[[NDArray[Any]], NDArray[Any]] | None = None
     densest: int = 1
+    padding: int = PADDING
 
     @property
     def promised(self) -> int:
@@ -96,7 +98,7 @@ def read_voxels(path: Path, source: Source, stored: Stored) -> NDArray[Any]:
         if array.dtype != part.dtype:
             array = _holding(path, array, part, stored)
         array[:, :, start : start + part.shape[2]] = part
-    _end(path, source)
+    _end(path, source, stored.padding)
     return array
 
 
@@ -140,14 +142,14 @@ def _part(path: Path, source: Source, stored: Stored, layers: int) -> NDArray[An
     return part if stored.scale is None else stored.scale(part)
 
 
-def _end(path: Path, source: Source) -> None:
+def _end(path: Path, source: Source, padding: int) -> None:
     """Read to the end, where the checksum of a compressed file stands; what comes besides is refused."""
-    left = PADDING
+    left = padding
     try:
         while piece := source.read(1 << 16):
             left -= len(piece)
             if left < 0:
-                raise damaged(path, f"more than {PADDING:,} bytes follow its voxels")
+                raise damaged(path, f"more than {padding:,} bytes follow its voxels")
     except BROKEN as error:
         raise damaged(path, "its compressed part breaks off or is broken") from error
 

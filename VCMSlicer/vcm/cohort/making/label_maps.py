@@ -18,6 +18,7 @@ from vcm.core.errors import MALFORMED, Code, VcmError
 from vcm.core.grid import Grid
 from vcm.core.reading import missing_as, read_json
 from vcm.judging.synthseg import STRUCTURES
+from vcm.volumes.image_refusals import READABLE
 
 WHITE_MATTER = 1
 VENTRICLES = 4
@@ -141,9 +142,9 @@ class LabelMaps:
         folder = Path(folder)
         table = LabelTable.read(folder / "labels.json")
         inside = folder / "labelmaps" if (folder / "labelmaps").is_dir() else folder
-        files = sorted(p for p in inside.iterdir() if p.name.endswith((".nii", ".nii.gz", ".nrrd")))
+        files = sorted(p for p in inside.iterdir() if p.name.endswith(READABLE))
         if not files:
-            raise VcmError(Code.FILE_MISSING, f"{inside} holds no label maps (.nii, .nii.gz or .nrrd).")
+            raise VcmError(Code.FILE_MISSING, f"{inside} holds no label maps ({', '.join(READABLE)}).")
         chosen = range(1, len(files) + 1) if heads is None else heads
         outside = [n for n in chosen if not 1 <= n <= len(files)]
         if outside or not chosen:

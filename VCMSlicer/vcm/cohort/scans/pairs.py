@@ -10,9 +10,9 @@ from pathlib import Path
 from vcm.core.csv_tables import read_records
 from vcm.core.errors import Code, VcmError
 from vcm.core.reading import missing_as, open_text
+from vcm.volumes.image_refusals import READABLE
 
-READABLE = (".nii.gz", ".nii", ".nrrd", ".nhdr")
-OTHER_IMAGES = (".mgz", ".mgh", ".mha", ".mhd", ".img", ".dcm")
+OTHER_IMAGES = (".mha", ".mhd", ".img", ".dcm")
 KINDS = {"t1", "t1w", "mprage", "anat", "mri", "brain", "seg", "dseg", "segmentation", "segmented"} | {
     "label", "labels", "labelmap", "synthseg", "aseg", "aparc",
 }  # fmt: skip
