@@ -109,6 +109,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/core/grid.py
   vcm/core/hashing.py
   vcm/core/plain_text.py
+  vcm/core/processes.py
   vcm/core/progress.py
   vcm/core/reading.py
   vcm/core/volume.py

@@ -14,7 +14,8 @@ from vcm.cli.cohort import Contrasts, Device, GridName, Heads, Jobs, LabelMapFol
 from vcm.cli.display.terminal import say
 from vcm.cohort.making.heads import CohortMaker
 from vcm.cohort.making.making import write_case
-from vcm.cohort.processes import in_processes
+from vcm.core.processes import in_processes
+from vcm.machine.local_device import compute_on_one_core
 from vcm.outputs.claims import Claim, Mode
 
 
@@ -61,7 +62,7 @@ class _Timed:
 
 def _rate(timed: _Timed, count: int, jobs: int) -> float:
     shares = [range(first, count, jobs) for first in range(jobs)]
-    spans = list(in_processes(timed, shares, jobs))
+    spans = list(in_processes(timed, shares, jobs, compute_on_one_core))
     return sum(len(share) for share in shares) / (max(end for _, end in spans) - min(start for start, _ in spans))
 
 

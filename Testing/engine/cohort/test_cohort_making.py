@@ -17,8 +17,8 @@ from vcm.cohort.files import read_cases
 from vcm.cohort.making.heads import CohortMaker
 from vcm.cohort.making.label_maps import LabelMaps
 from vcm.cohort.making.making import make_cohort
-from vcm.cohort.processes import in_processes
 from vcm.core.errors import Code, VcmError
+from vcm.core.processes import in_processes
 from vcm.outputs.claims import WORK
 from vcm.outputs.record import RECORD
 
@@ -140,14 +140,14 @@ def test_an_error_in_a_process_is_told_as_it_was():
 
 
 def test_a_process_that_is_killed_is_told():
-    with pytest.raises(VcmError, match="ended from outside"):
+    with pytest.raises(VcmError, match=r"Process . of 2 was ended by signal 9"):
         list(in_processes(die, range(5), 2))
 
 
 def test_processes_do_not_outlive_the_one_that_started_them(tmp_path):
     notes = [os.fspath(tmp_path / str(n)) for n in range(2)]
     code = f"import sys; sys.path[:0] = {sys.path!r}\nfrom chores import linger\n"
-    code += "from vcm.cohort.processes import in_processes\nif __name__ == '__main__':\n"
+    code += "from vcm.core.processes import in_processes\nif __name__ == '__main__':\n"
     code += f"    list(in_processes(linger, {notes!r}, 2))\n"
     script = tmp_path / "script.py"
     script.write_text(code)

@@ -144,11 +144,17 @@ def check_command(
 
     from vcm.cohort.check import hollow_heads, measure_head, summary
     from vcm.cohort.files import read_cases
-    from vcm.cohort.processes import in_processes
+    from vcm.core.processes import in_processes
+    from vcm.machine.local_device import compute_on_one_core
 
     entries = read_cases(cohort)
     bar = SafeConsole(stderr=True)
-    found = track(in_processes(measure_head, entries, jobs), description="measuring", total=len(entries), console=bar)
+    found = track(
+        in_processes(measure_head, entries, jobs, compute_on_one_core),
+        description="measuring",
+        total=len(entries),
+        console=bar,
+    )
     heads = sorted(found, key=lambda head: head.name)
     for line in summary(entries, heads):
         say(line)

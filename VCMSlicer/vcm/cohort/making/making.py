@@ -11,8 +11,9 @@ import numpy as np
 
 from vcm.cohort.files import PARTS, TABLE, CaseEntry, claim_cohort, read_cases, write_parts, write_table
 from vcm.cohort.making.heads import Case, CohortMaker
-from vcm.cohort.processes import in_processes
 from vcm.core.errors import Code, VcmError
+from vcm.core.processes import in_processes
+from vcm.machine.local_device import compute_on_one_core
 from vcm.outputs.claims import Mode
 
 DESCRIPTION = "synthetic head"
@@ -46,7 +47,7 @@ def _make_cohort(maker: CohortMaker, count: int, out: Path, jobs: int) -> Iterat
     saved = time.monotonic()
     unsaved = False
     try:
-        for entry in in_processes(_Writer(maker, out), lacking, jobs):
+        for entry in in_processes(_Writer(maker, out), lacking, jobs, compute_on_one_core):
             entries[entry.name] = entry
             unsaved = time.monotonic() - saved < SAVE_EVERY_S
             if not unsaved:

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from vcm.cohort.files import TABLE, CaseEntry, claim_cohort, read_cases, write_parts, write_table
-from vcm.cohort.processes import in_processes
 from vcm.cohort.scans.case import Intake, Intaken, take_in
 from vcm.cohort.scans.pairs import Refusal, Scan, Scans
 from vcm.core.csv_tables import csv_of_records
 from vcm.core.errors import MALFORMED, Code, VcmError
 from vcm.core.findings import Finding, Level
 from vcm.core.hashing import hash_file
+from vcm.core.processes import in_processes
+from vcm.machine.local_device import compute_on_one_core
 from vcm.outputs.atomic_files import write_text
 from vcm.outputs.claims import Mode, remove
 from vcm.outputs.sealed_json import read_sealed, write_sealed
@@ -72,7 +73,7 @@ def _take_in_folder(scans: Scans, intake: Intake, out: Path, jobs: int) -> Itera
     _write_tables(entries, refusals, out)
     saved = time.monotonic()
     try:
-        for arrival in in_processes(_Taker(intake, out), lacking, jobs):
+        for arrival in in_processes(_Taker(intake, out), lacking, jobs, compute_on_one_core):
             if arrival.entry is not None:
                 entries[arrival.name] = arrival.entry
             elif arrival.refusal is not None:
