@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from command_line import become_vcm, lead_output
+
 PATIENCE = 60.0
 MEMORY = 1_000_000_000
 """Bytes that a case with small inputs may take beyond what the program takes for itself."""
@@ -102,39 +104,14 @@ def _fork(arguments: list[str], folder: Path, home: Path, hardship: Hardship, ou
     sys.stderr.flush()
     if pid := os.fork():
         return pid
-    try:
-        os.setsid()
-        os.chdir(folder)
-        os.environ.clear()
-        os.environ.update(environment(home))
-        _prepare(hardship, out, err)
-        sys.stdin = Path(os.devnull).open()  # noqa: SIM115
-        sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
-        sys.stderr = os.fdopen(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
-        sys.argv = ["vcm", *arguments]
-        from vcm.cli import main
-
-        try:
-            main()
-            code = 0
-        except SystemExit as ended:
-            code = ended.code if isinstance(ended.code, int) else 1
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except BaseException:
-        import traceback
-
-        os.write(2, traceback.format_exc().encode("utf-8", "backslashreplace"))
-        code = 99
-    os._exit(code)
+    os.setsid()
+    clean = environment(home)
+    os.environ.clear()
+    become_vcm(arguments, folder, clean, lambda: _prepare(hardship, out, err))
 
 
 def _prepare(hardship: Hardship, out: Path, err: Path) -> None:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    for number, path in ((1, hardship.stdout or str(out)), (2, hardship.stderr or str(err))):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        os.dup2(descriptor, number)
-        os.close(descriptor)
+    lead_output(hardship.stdout or out, hardship.stderr or err)
     for kind, value in hardship.limits.items():
         resource.setrlimit(kind, (value, value))
     for number in hardship.closed:

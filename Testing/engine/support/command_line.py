@@ -12,9 +12,11 @@ import resource
 import signal
 import struct
 import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from vcm.cli import main
 
@@ -61,7 +63,7 @@ class Apart:
         environment = {"VCM_PACKS": os.environ.get("VCM_PACKS", ""), "TERM": "dumb"}
         texts = [str(argument) for argument in arguments]
         self._process = self._context.Process(
-            target=_run, args=(texts, self._out, self._err, environment, Path.cwd(), hardship)
+            target=become_vcm, args=(texts, Path.cwd(), environment, _Hardened(self._out, self._err, hardship))
         )
         self._process.start()
 
@@ -113,22 +115,51 @@ class RoomFor:
             signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
 
 
-def _run(arguments, out, err, environment, place, hardship) -> None:
-    # A test run in the background is started with Ctrl-C ignored, and its children inherit that.
+def lead_output(out: str | Path, err: str | Path) -> None:
+    """Have this process write into files, and heed Ctrl-C, which one that is started in the background does not."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    os.environ.update(environment)
-    os.chdir(place)
-    for path, stream in ((out, 1), (err, 2)):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), stream)
-    sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
-    import torch
+    for path, number in ((out, 1), (err, 2)):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        os.dup2(descriptor, number)
+        os.close(descriptor)
 
-    torch.set_num_threads(1)
-    if hardship is not None:
-        hardship()
-    sys.argv = ["vcm", *arguments]
+
+def become_vcm(arguments, place: Path, environment: dict[str, str], prepare: Callable[[], None]) -> NoReturn:
+    """End this process, a copy of another, as `vcm` with these arguments would end; `prepare` leads its output."""
+    code = 99
     try:
-        main()
-    finally:
+        os.environ.update(environment)
+        os.chdir(place)
+        prepare()
+        sys.stdin = Path(os.devnull).open()  # noqa: SIM115
+        sys.stdout, sys.stderr = (
+            os.fdopen(number, "w", encoding="utf-8", errors="backslashreplace", closefd=False) for number in (1, 2)
+        )
+        sys.argv = ["vcm", *arguments]
+        try:
+            main()
+            code = 0
+        except SystemExit as ended:
+            code = ended.code if isinstance(ended.code, int) else 1
         sys.stdout.flush()
         sys.stderr.flush()
+    except BaseException:
+        os.write(2, traceback.format_exc().encode("utf-8", "backslashreplace"))
+    os._exit(code)
+
+
+@dataclass(frozen=True)
+class _Hardened:
+    """What comes before `vcm` in a process of its own."""
+
+    out: Path
+    err: Path
+    hardship: Callable[[], None] | None
+
+    def __call__(self) -> None:
+        import torch
+
+        lead_output(self.out, self.err)
+        torch.set_num_threads(1)
+        if self.hardship is not None:
+            self.hardship()

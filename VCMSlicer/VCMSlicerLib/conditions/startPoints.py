@@ -11,6 +11,7 @@ import numpy as np
 import slicer
 import vtk
 from slicer.i18n import tr as _
+from vcm.core.plain_text import capital
 
 from VCMSlicerLib.conditions.anatomy import isNamed, isStructure, plainName, segmentIds, setStructure
 from VCMSlicerLib.models.packInfo import ConditionInfo
@@ -174,8 +175,8 @@ def newSegmentation(name: str, volume: Any) -> Any:
 
 def addSegment(segmentation: Any, name: str) -> str:
     """A segment with the structure's name, colour and terminology; returns its id."""
-    shown = name[:1].upper() + name[1:]
-    segmentId = segmentation.GetSegmentation().AddEmptySegment("", shown, COLORS.get(plainName(name), DEFAULT_COLOR))
+    color = COLORS.get(plainName(name), DEFAULT_COLOR)
+    segmentId = segmentation.GetSegmentation().AddEmptySegment("", capital(name), color)
     setStructure(segmentation.GetSegmentation().GetSegment(segmentId), name)
     return segmentId
 

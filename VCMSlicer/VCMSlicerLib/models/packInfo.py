@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from slicer.i18n import tr as _
+from vcm.core.plain_text import capital
 
 READY, BROKEN, AVAILABLE = "ready", "broken", "available"
 EXPORTED_TITLE = "VCM:"
@@ -41,7 +42,7 @@ class ConditionInfo:
         """
         if self.name == "semantics":
             return _("Tissue map")
-        return self.name[:1].upper() + self.name[1:].replace("_", " ")
+        return capital(self.name.replace("_", " "))
 
     @property
     def isDrawn(self) -> bool:
@@ -123,7 +124,7 @@ class ControlInfo:
         if self.givenTitle and not self.givenTitle.startswith(EXPORTED_TITLE):
             return self.givenTitle
         words = ", ".join(condition.title.lower() for condition in self.conditions)
-        return words[:1].upper() + words[1:]
+        return capital(words)
 
     def takes(self, names: Iterable[str]) -> bool:
         """Whether it can be steered by exactly these conditions."""

@@ -28,5 +28,14 @@ def plain_lines(text: str) -> str:
     return _UNSAFE_BUT_NEWLINES.sub(_escaped, text)
 
 
+def capital(text: str) -> str:
+    """The text with its first letter large and the rest as it is.
+
+    >>> capital("left T1w scan"), capital("")
+    ('Left T1w scan', '')
+    """
+    return text[:1].upper() + text[1:]
+
+
 def _escaped(found: re.Match[str]) -> str:
     return found[0].encode("unicode_escape").decode("ascii")

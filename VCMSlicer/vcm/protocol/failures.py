@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vcm.core.errors import Code, VcmError
+from vcm.core.plain_text import capital
 from vcm.protocol import Failed
 
 OUT_OF_MEMORY_WORDS = (
@@ -38,7 +39,7 @@ def in_words(error: BaseException, debug: bool = False) -> VcmError:
     if isinstance(error, ValueError) and "embedded null" in str(error):
         return VcmError(Code.BAD_REQUEST, "The name of a file holds a zero byte.", "Check the paths that were given.")
     if isinstance(error, RuntimeError) and "Symlink loop" in str(error):  # of pathlib, up to Python 3.12
-        return VcmError(Code.FILE_UNREADABLE, f"{str(error)[:1].upper()}{str(error)[1:]}.", "Check the links.")
+        return VcmError(Code.FILE_UNREADABLE, f"{capital(str(error))}.", "Check the links.")
     if isinstance(error, OSError) and (known := _of_the_system(error)):
         return known
     return _unforeseen(error, debug)

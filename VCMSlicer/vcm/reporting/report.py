@@ -16,6 +16,7 @@ from vcm import __version__
 from vcm.conditions.attributes import AttributeValue
 from vcm.conditions.condition import ClassSpec, Condition, Kind
 from vcm.core.findings import Finding
+from vcm.core.plain_text import capital
 from vcm.core.volume import Volume
 from vcm.judging.alignment import Alignment
 from vcm.outputs.atomic_files import write_json
@@ -210,12 +211,8 @@ def _findings(findings: Iterable[Finding], hidden: Mapping[str, str]) -> list[di
     for path, words in hidden.items():
         for entry in entries:
             for part in ("sentence", "remedy"):
-                entry[part] = _capital(entry[part].replace(path, words).replace(file_name(path), words))
+                entry[part] = capital(entry[part].replace(path, words).replace(file_name(path), words))
     return entries
-
-
-def _capital(sentence: str) -> str:
-    return sentence[:1].upper() + sentence[1:]
 
 
 def _plain(value: Any) -> Any:

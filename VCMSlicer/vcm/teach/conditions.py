@@ -14,6 +14,7 @@ from vcm.cohort.case_conditions import CONDITION_SPECS
 from vcm.cohort.learning_cases import CohortCase, condition_specs
 from vcm.conditions.condition import ConditionSpec
 from vcm.core.errors import Code, VcmError
+from vcm.core.plain_text import capital
 from vcm.packs.manifest import BackboneManifest
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
@@ -128,7 +129,7 @@ def _mask(name: str, values: tuple[int, ...], backbone: BackboneManifest) -> Con
     entry = {
         "name": name,
         "kind": "mask",
-        "description": f"{name[:1].upper()}{name[1:]}" if words.lower() == name.lower() else f"{name} ({words})",
+        "description": capital(name) if words.lower() == name.lower() else f"{name} ({words})",
         "classes": [{"value": 1, "name": name, "segmenter": list(values)}],
     }
     return ConditionSpec.from_dict(entry)

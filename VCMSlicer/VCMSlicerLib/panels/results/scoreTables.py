@@ -8,6 +8,7 @@ from typing import Any
 
 import qt
 from slicer.i18n import tr as _
+from vcm.core.plain_text import capital
 from vcm.protocol import AlignmentSummary
 
 from VCMSlicerLib.results.results import ResultRow
@@ -75,7 +76,7 @@ def structureCells(row: ResultRow) -> list[list[Cell]]:
     for score in alignment.classes:
         twin = twins.get((score.condition, score.name))
         words = [
-            _title(score.name),
+            capital(score.name.replace("_", " ")),
             _volume(score.requested_ml),
             _volume(score.obtained_ml),
             _number(score.dice, "{:.2f}"),
@@ -88,7 +89,7 @@ def structureCells(row: ResultRow) -> list[list[Cell]]:
     for image in alignment.images:
         error = _number(image.mae, "±{:.3f}")
         words = [
-            _title(image.condition),
+            capital(image.condition.replace("_", " ")),
             NOTHING,
             error,
             NOTHING,
@@ -176,10 +177,6 @@ def _item(cell: Cell, column: int) -> Any:
         font.setBold(True)
         item.setFont(font)
     return item
-
-
-def _title(name: str) -> str:
-    return name[:1].upper() + name[1:].replace("_", " ")
 
 
 def _volume(value: float | None) -> str:
