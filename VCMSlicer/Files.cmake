@@ -112,6 +112,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/core/processes.py
   vcm/core/progress.py
   vcm/core/reading.py
+  vcm/core/typed_json.py
   vcm/core/volume.py
   vcm/judging/__init__.py
   vcm/judging/alignment.py
@@ -170,7 +171,6 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/protocol/__init__.py
   vcm/protocol/answers.py
   vcm/protocol/failures.py
-  vcm/protocol/fields.py
   vcm/protocol/lines.py
   vcm/protocol/message.py
   vcm/protocol/requests.py

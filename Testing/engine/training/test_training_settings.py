@@ -1,5 +1,6 @@
 """The settings of trainings."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -58,7 +59,9 @@ def test_the_settings_that_the_repository_ships_are_settings(path):
 
 def test_a_name_that_is_no_setting_is_refused(tmp_path):
     (tmp_path / "a.toml").write_text("step = 70\n")
-    with pytest.raises(VcmError, match=r"a\.toml names step, which is no setting of a training of a control") as caught:
+    with pytest.raises(
+        VcmError, match=r"a\.toml .* control: it has no setting step \(did you mean steps\?\)"
+    ) as caught:
         ControlSettings.read(tmp_path / "a.toml")
     assert "learning_rate" in caught.value.remedy
 
@@ -72,16 +75,21 @@ def test_a_file_for_another_kind_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("entry", "words"),
     [
-        ({"steps": 0}, "steps must be at least 1; 0 was given"),
+        ({"steps": 0}, "The setting steps must be at least 1, not 0"),
         ({"ema": 1.0}, "ema must be"),
         ({"learning_rate": -1.0}, "learning_rate must be above 0"),
         ({"course": "steep"}, "one of cosine, linear, constant"),
         ({"weighting": "snr"}, "one of epsilon, v, min_snr"),
         ({"conditions": []}, "one or more different names"),
         ({"conditions": ["a", "a"]}, "one or more different names"),
-        ({"steps": "many"}, "a steps of the wrong kind"),
-        ({"steps": True}, "a steps of the wrong kind"),
-        ({"steps": 2.5}, "a steps of the wrong kind"),
+        ({"steps": "many"}, "its setting steps must be a whole number, not many"),
+        ({"steps": True}, "its setting steps must be a whole number, not true"),
+        ({"steps": 2.5}, "its setting steps must be a whole number, not 2.5"),
+        ({"clip": math.nan}, "clip must be a number, not nan"),
+        ({"flip": 1.5}, "flip must be between 0 and 1, not 1.5"),
+        ({"scale_factor": 0}, "scale_factor must be above 0, not 0"),
+        ({"focus": True}, "focus must be a number or a table, not true"),
+        ({"focus": {"ventricles": "much"}}, r"focus\.ventricles' must be a number, not much"),
         ({"dropout": {"brain": 0.3}}, "a probability below 1 for some of ventricles"),
         ({"dropout": "half"}, "one of none, paper, uniform"),
         ({"variant": "released", "dropout": "paper"}, "none where all conditions share one encoder"),

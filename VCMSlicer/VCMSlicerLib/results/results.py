@@ -11,8 +11,8 @@ from typing import Any
 
 import slicer
 from slicer.i18n import tr as _
+from vcm.core.typed_json import read_fields
 from vcm.protocol import AlignmentSummary, Generate, Generated, GeneratedSample
-from vcm.protocol.fields import read_fields
 
 from VCMSlicerLib.results.measuredSegmentation import (
     ASKED_REFERENCE,

@@ -7,8 +7,8 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from vcm.core.typed_json import read_fields
 from vcm.protocol import AlignmentSummary, ConditionInput, Generate, Generated, GeneratedSample, GivenCondition, Label
-from vcm.protocol.fields import read_fields
 
 from VCMSlicerLib.conditions.conditionSource import ConditionChoice
 from VCMSlicerLib.conditions.startPoints import DEMO_MASK, RESOURCES, demoCase

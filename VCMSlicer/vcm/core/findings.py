@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Any
 
 from vcm.core.errors import Code, VcmError
+from vcm.core.typed_json import as_json
 
 
 class Level(str, Enum):
@@ -33,13 +34,7 @@ class Finding:
     remedy: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        return {
-            "level": self.level.value,
-            "code": self.code,
-            "subject": self.subject,
-            "sentence": self.sentence,
-            "remedy": self.remedy,
-        }
+        return dict(as_json(self))
 
 
 def raise_first_error(findings: Iterable[Finding], code: Code = Code.CONDITION) -> None:

@@ -13,6 +13,7 @@ import math
 import os
 import re
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -144,6 +145,20 @@ def read_json(path: Path, *, most: int = MOST_TEXT, code: Code = Code.FILE_UNREA
             "Restore the file, or make it anew.",
         )
     return content
+
+
+def read_toml(path: Path, most: int = MOST_TEXT) -> dict[str, Any]:
+    """The tables in a TOML file."""
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+
+    text = read_text(path, most)
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(path, f"it is no TOML: {error}", "Correct that place.") from error
 
 
 @contextmanager

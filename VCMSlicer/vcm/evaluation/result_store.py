@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from vcm.core.errors import MALFORMED, Code, VcmError
 from vcm.core.reading import refuse_unordinary
+from vcm.core.typed_json import as_json, read_fields
 from vcm.core.volume import Volume
 from vcm.evaluation.measures.measurement import Made, Measurement
 from vcm.outputs.atomic_files import atomic_path
@@ -88,7 +89,7 @@ class ResultStore:
             return None
         try:
             kept = set(entry["features"])
-            rows = tuple(Measurement.from_dict(row) for row in entry["measurements"])
+            rows = tuple(read_fields(Measurement, row) for row in entry["measurements"])
             features = self._features(case) if entry["features"] else {}
         except (VcmError, *MALFORMED):
             return None
@@ -107,7 +108,7 @@ class ResultStore:
                 "case": result.case,
                 "inputs": inputs,
                 "features": sorted(result.features),
-                "measurements": [row.as_dict() for row in result.measurements],
+                "measurements": as_json(result.measurements),
             },
         )
 

@@ -6,11 +6,14 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from vcm.core.errors import Code, VcmError
 from vcm.core.reading import read_json
+from vcm.core.typed_json import FieldError, read_fields
 from vcm.outputs.atomic_files import without_nan, write_json
+
+T = TypeVar("T")
 
 CHECKSUM = "checksum"
 
@@ -33,6 +36,15 @@ def read_sealed(path: Path) -> dict[str, Any]:
             "Restore it from a copy, or remove it to begin anew; without its line “checksum” it is taken as it is.",
         )
     return content
+
+
+def read_sealed_as(cls: type[T], path: Path) -> T:
+    """What was written of a dataclass with `as_json`; refused where it is of another kind."""
+    content = read_sealed(path)
+    try:
+        return read_fields(cls, content)
+    except FieldError as error:
+        raise VcmError(Code.FILE_UNREADABLE, f"{path} does not fit: {error}.", "Restore it from a copy.") from error
 
 
 def _digest(content: Mapping[str, Any]) -> str:

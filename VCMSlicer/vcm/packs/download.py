@@ -21,6 +21,7 @@ from vcm.core.disk import file_errors
 from vcm.core.errors import Code, VcmError
 from vcm.core.hashing import hash_file
 from vcm.core.reading import read_json
+from vcm.core.typed_json import FieldError, read_fields
 from vcm.packs.connection import Connection, Head, connected, refuse_if_cancelled, web_opener
 
 PASSING = (408, 425, 429, 500, 502, 503, 504)
@@ -241,11 +242,10 @@ def _check(
 def _read_notes(part: Path, url: str) -> _Part | None:
     """What was noted when `part` was begun, if it can be resumed from `url`."""
     try:
-        notes = _Part(**read_json(_notes(part)))
-    except (VcmError, TypeError):
+        notes = read_fields(_Part, read_json(_notes(part)))
+    except (VcmError, FieldError):
         return None
-    known = notes.url == url and isinstance(notes.validator, str) and notes.validator
-    return notes if known and (notes.total is None or isinstance(notes.total, int)) else None
+    return notes if notes.url == url and notes.validator else None
 
 
 def _notes(part: Path) -> Path:

@@ -10,8 +10,8 @@ from typing import Any
 
 from vcm.core.errors import Code, VcmError
 from vcm.core.plain_text import plain
+from vcm.core.typed_json import FieldError, as_json, is_readable, read_fields
 from vcm.protocol.answers import FROM_WORKER, Ending, Failed, Said
-from vcm.protocol.fields import FieldError, as_json, is_readable, read_fields
 from vcm.protocol.message import Message
 from vcm.protocol.requests import FROM_CLIENT
 

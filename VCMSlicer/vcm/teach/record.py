@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vcm.cohort.held_out import Split
-from vcm.core.errors import MALFORMED, Code, VcmError
-from vcm.outputs.sealed_json import read_sealed, write_sealed
+from vcm.core.errors import Code, VcmError
+from vcm.core.typed_json import as_json
+from vcm.outputs.sealed_json import read_sealed_as, write_sealed
 from vcm.teach.pace import Pace
 from vcm.training.control.settings import ControlSettings
 
@@ -29,17 +30,7 @@ class TeachRecord:
 
     def save(self, folder: Path) -> None:
         """Put it in place."""
-        write_sealed(
-            folder / RECORD,
-            {
-                "taught": dict(self.taught),
-                "backbone": self.backbone,
-                "split": asdict(self.split),
-                "settings": self.settings.as_dict(),
-                "reasons": list(self.reasons),
-                "pace": asdict(self.pace),
-            },
-        )
+        write_sealed(folder / RECORD, as_json(self))
 
 
 def read_record(folder: Path) -> TeachRecord | None:
@@ -47,20 +38,10 @@ def read_record(folder: Path) -> TeachRecord | None:
     path = folder / RECORD
     if not path.exists():
         return None
-    entry = read_sealed(path)
     try:
-        return TeachRecord(
-            entry["taught"],
-            entry["backbone"],
-            Split(**{name: tuple(names) for name, names in entry["split"].items()}),
-            ControlSettings.from_dict(entry["settings"], str(path)),
-            tuple(entry["reasons"]),
-            Pace(**entry["pace"]),
-        )
-    except MALFORMED as error:
-        raise VcmError(
-            Code.FILE_UNREADABLE, f"{path} does not tell of a teaching.", f"Delete {folder} to begin anew."
-        ) from error
+        return read_sealed_as(TeachRecord, path)
+    except VcmError as error:
+        raise VcmError(error.code, error.sentence, f"Restore it, or delete {folder} to begin anew.") from error
 
 
 def refuse_another(record: TeachRecord, taught: Mapping[str, Any], backbone: str, split: Split, folder: Path) -> None:

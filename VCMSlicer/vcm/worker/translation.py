@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vcm.core.typed_json import read_fields
 from vcm.protocol import (
     AlignmentSummary,
     ConditionInput,
@@ -17,7 +18,6 @@ from vcm.protocol import (
     Register,
     Registered,
 )
-from vcm.protocol.fields import read_fields
 from vcm.runs.job import ConditionFile, GenerateJob
 from vcm.runs.registering import OVERLAY, TRANSFORM
 from vcm.runs.results_folder import MONTAGE, REPORT

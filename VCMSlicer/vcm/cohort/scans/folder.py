@@ -23,6 +23,7 @@ from vcm.core.errors import MALFORMED, Code, VcmError
 from vcm.core.findings import Finding, Level
 from vcm.core.hashing import hash_file
 from vcm.core.processes import in_processes
+from vcm.core.typed_json import read_fields
 from vcm.machine.local_device import compute_on_one_core
 from vcm.outputs.atomic_files import write_text
 from vcm.outputs.claims import Mode, remove
@@ -150,7 +151,7 @@ def _kept(scan: Scan, out: Path) -> tuple[tuple[Finding, ...], float | None] | N
     """Findings about a case that was brought in from the same files before, and its overlap; None where it was not."""
     try:
         record = read_sealed(_findings_path(scan, out))
-        findings = tuple(Finding(**{**entry, "level": Level(entry["level"])}) for entry in record["findings"])
+        findings = tuple(read_fields(Finding, entry) for entry in record["findings"])
         overlap = record["brain_overlap"]
         return (
             (findings, float(overlap) if overlap is not None else None) if record["inputs"] == _inputs(scan) else None

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 CONTROLLED, UNCONTROLLED, RECONSTRUCTION = "controlled", "uncontrolled", "reconstruction"
 WHOLE_IMAGE = "image"
@@ -67,21 +65,6 @@ class Measurement:
     measure: str
     value: float | None
     remark: str = ""
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, entry: Mapping[str, Any]) -> Measurement:
-        value = entry["value"]
-        return cls(
-            images=str(entry["images"]),
-            conditions=str(entry["conditions"]),
-            structure=str(entry["structure"]),
-            measure=str(entry["measure"]),
-            value=None if value is None else float(value),
-            remark=str(entry["remark"]),
-        )
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from vcm.training.trainer.settings import TrainingSettings
+from vcm.training.trainer.settings import AtLeastOne, NotNegative, NotNegativeNumber, Share, TrainingSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,20 +25,20 @@ class AutoencoderSettings(TrainingSettings):
     kind: ClassVar[str] = "autoencoder"
 
     network: dict[str, Any] = field(default_factory=dict)
-    coarsen: int = 1
-    crop: int = 0
-    flip: float = 0.5
-    edges: float = 0.7
-    squared: float = 0.0
-    kl: float = 2e-4
-    noise: float = 0.0
-    standard: float = 0.0
-    features: float = 0.0
+    coarsen: AtLeastOne = 1
+    crop: NotNegative = 0
+    flip: Share = 0.5
+    edges: NotNegativeNumber = 0.7
+    squared: NotNegativeNumber = 0.0
+    kl: NotNegativeNumber = 2e-4
+    noise: NotNegativeNumber = 0.0
+    standard: NotNegativeNumber = 0.0
+    features: NotNegativeNumber = 0.0
     judge: str = ""
-    adversary: float = 0.01
-    adversary_from: float = 0.5
-    adversary_rate: float = 2e-4
-    adversary_channels: int = 16
+    adversary: NotNegativeNumber = 0.01
+    adversary_from: Share = 0.5
+    adversary_rate: NotNegativeNumber = 2e-4
+    adversary_channels: AtLeastOne = 16
 
     steps: int = 3500
     batch: int = 8
@@ -47,12 +47,6 @@ class AutoencoderSettings(TrainingSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("coarsen", "adversary_channels"):
-            self.require(getattr(self, name) >= 1, name, "at least 1")
-        for name in ("crop", "edges", "squared", "kl", "noise", "standard", "features", "adversary", "adversary_rate"):
-            self.require(getattr(self, name) >= 0, name, "0 or more")
         self.require(
             not self.features or bool(self.judge), "judge", "a pack with a segmenter where features are weighed"
         )
-        for name in ("flip", "adversary_from"):
-            self.require(0 <= getattr(self, name) <= 1, name, "within 0 and 1")

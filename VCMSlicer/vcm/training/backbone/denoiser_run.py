@@ -21,7 +21,7 @@ from vcm.training.backbone.denoiser_settings import DenoiserSettings
 from vcm.training.backbone.denoiser_task import DenoiserTask
 from vcm.training.data.latent_cache import LatentCache
 from vcm.training.data.latent_store import latent_fingerprint, open_latents
-from vcm.training.trainer.run_info import write_run_info
+from vcm.training.trainer.run_info import RunInfo, write_run_info
 from vcm.training.trainer.team import Team
 from vcm.training.trainer.trainer import Listeners, Trainer
 
@@ -67,7 +67,7 @@ def open_denoiser_run(
     task = DenoiserTask(settings, backbone, cache, identity=identity, unseen=held, shift=shift, stretch=stretch)
     trainer = Trainer(settings, task, folder, team, listeners)
     if team.first:
-        write_run_info(folder, len(cache), changes=changes)
+        write_run_info(folder, RunInfo(len(cache), changes=changes))
     return DenoiserRun(settings, pack, trainer, task)
 
 

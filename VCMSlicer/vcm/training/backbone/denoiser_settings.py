@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from vcm.cohort.case_conditions import CONDITION_SPECS
-from vcm.training.trainer.settings import TrainingSettings
+from vcm.core.typed_json import Bounds, OneOf
+from vcm.training.trainer.settings import AtLeastOne, Share, TrainingSettings
 
 PREDICTIONS = ("v", "epsilon")
 
@@ -30,10 +31,10 @@ class DenoiserSettings(TrainingSettings):
     scratch: bool = False
     atlas: bool = True
     network: dict[str, Any] = field(default_factory=dict)
-    packing: int | None = None
-    prediction: str | None = None
-    flip: float = 0.5
-    sampling_steps: int = 20
+    packing: Annotated[int | None, Bounds(1)] = None
+    prediction: Annotated[str | None, OneOf(PREDICTIONS)] = None
+    flip: Share = 0.5
+    sampling_steps: AtLeastOne = 20
     emphasis: dict[str, float] = field(default_factory=dict)
 
     steps: int = 4000
@@ -41,12 +42,7 @@ class DenoiserSettings(TrainingSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.require(0 <= self.flip <= 1, "flip", "within 0 and 1")
-        self.require(self.sampling_steps >= 1, "sampling_steps", "at least 1")
-        self.require(self.packing is None or self.packing >= 1, "packing", "at least 1")
         known = set(self.emphasis) <= set(CONDITION_SPECS) and all(weight >= 0 for weight in self.emphasis.values())
         self.require(known, "emphasis", f"a number from 0 for some of {', '.join(CONDITION_SPECS)}")
-        if self.prediction is not None:
-            self.one_of("prediction", PREDICTIONS)
         for name in ("network", "packing", "prediction"):
             self.require(self.scratch or not getattr(self, name), name, "left out unless scratch is true")

@@ -27,7 +27,7 @@ from vcm.training.backbone.segmenter_task import SegmenterTask
 from vcm.training.data.image_cache import ImageCache
 from vcm.training.data.latent_store import latent_fingerprint
 from vcm.training.trainer.checkpoint import CHECKPOINT
-from vcm.training.trainer.run_info import write_run_info
+from vcm.training.trainer.run_info import RunInfo, write_run_info
 from vcm.training.trainer.team import Team
 from vcm.training.trainer.trainer import Listeners, Trainer
 from vcm.training.trainer.warm_start import start_from
@@ -67,7 +67,7 @@ def open_autoencoder_run(
     task = AutoencoderTask(settings, network, cache, grid, team.device, identity={}, unseen=held, judge=judge)
     trainer = Trainer(settings, task, folder, team, listeners)
     if team.first:
-        write_run_info(folder, len(cache), changes=_autoencoder_changes(pack.backbone, config, grid))
+        write_run_info(folder, RunInfo(len(cache), changes=_autoencoder_changes(pack.backbone, config, grid)))
     return ImageRun(pack, trainer)
 
 
@@ -96,7 +96,7 @@ def open_segmenter_run(
     classes = [{"value": value, "name": name} for value, (name, _) in SEGMENTER_CLASSES.items()]
     if team.first:
         changes = {"networks": {"segmenter": config}, "segmenter_classes": classes}
-        write_run_info(folder, len(cache), changes=changes)
+        write_run_info(folder, RunInfo(len(cache), changes=changes))
     return ImageRun(pack, trainer)
 
 

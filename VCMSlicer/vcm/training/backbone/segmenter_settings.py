@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from vcm.training.trainer.settings import TrainingSettings
+from vcm.training.trainer.settings import NotNegative, Share, TrainingSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,17 +20,11 @@ class SegmenterSettings(TrainingSettings):
     kind: ClassVar[str] = "segmenter"
 
     network: dict[str, Any] = field(default_factory=dict)
-    reconstructed: float = 0.5
-    flip: float = 0.5
-    crop: int = 0
+    reconstructed: Share = 0.5
+    flip: Share = 0.5
+    crop: NotNegative = 0
 
     steps: int = 2000
     batch: int = 4
     learning_rate: float = 2e-3
     warmup: int = 50
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.require(self.crop >= 0, "crop", "0 or more")
-        for name in ("flip", "reconstructed"):
-            self.require(0 <= getattr(self, name) <= 1, name, "within 0 and 1")

@@ -25,7 +25,7 @@ from vcm.training.control.validation import ControlValidator
 from vcm.training.data.latent_cache import LatentCache
 from vcm.training.data.latent_store import latent_fingerprint, open_latents
 from vcm.training.trainer.checkpoint import CHECKPOINT
-from vcm.training.trainer.run_info import write_run_info
+from vcm.training.trainer.run_info import RunInfo, write_run_info
 from vcm.training.trainer.team import Team
 from vcm.training.trainer.trainer import Listeners, Trainer
 from vcm.training.trainer.warm_start import start_from
@@ -87,7 +87,7 @@ def open_control_run(
     findable = [entry.value for entry in pack.backbone.segmenter_classes]
     entries = condition_entries(specs, cache, backbone.grid, findable)
     if team.first:
-        write_run_info(folder, len(cache), conditions=entries)
+        write_run_info(folder, RunInfo(len(cache), entries))
     return ControlRun(settings, pack, trainer, task, entries)
 
 

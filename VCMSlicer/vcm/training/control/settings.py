@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
+from vcm.core.typed_json import Bounds, OneOf
 from vcm.training.control.losses import WEIGHTINGS, FocusKey
-from vcm.training.trainer.settings import TrainingSettings
+from vcm.training.trainer.settings import AtLeastOne, Share, TrainingSettings
 
 VARIANTS = ("small", "paper", "released")
 DROPOUTS = ("none", "paper", "uniform")
@@ -44,19 +45,19 @@ class ControlSettings(TrainingSettings):
     kind: ClassVar[str] = "control"
 
     conditions: tuple[str, ...] = ("ventricles",)
-    variant: str = "small"
+    variant: Annotated[str, OneOf(VARIANTS)] = "small"
     network: dict[str, Any] = field(default_factory=dict)
-    weighting: str = "v"
+    weighting: Annotated[str, OneOf(tuple(WEIGHTINGS))] = "v"
     focus: float | dict[str, float] = 15.0
     l1: str | float = "paper"
     dropout: str | dict[str, float] = "none"
-    latents: str = "mean"
-    flip: float = 0.5
-    scale_factor: float | None = None
-    noise_epochs: int = 1
+    latents: Annotated[str, OneOf(LATENTS)] = "mean"
+    flip: Share = 0.5
+    scale_factor: Annotated[float | None, Bounds(above=0)] = None
+    noise_epochs: AtLeastOne = 1
     regression_steps: int = 0
     recompute: bool = False
-    sampling_steps: int = 20
+    sampling_steps: AtLeastOne = 20
 
     steps: int = 3000
     batch: int = 8
@@ -67,13 +68,6 @@ class ControlSettings(TrainingSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.require(0 <= self.regression_steps < self.steps, "regression_steps", "0 or more and fewer than steps")
-        self.require(self.noise_epochs >= 1, "noise_epochs", "at least 1")
-        self.require(self.sampling_steps >= 1, "sampling_steps", "at least 1")
-        self.require(0 <= self.flip <= 1, "flip", "within 0 and 1")
-        self.require(self.scale_factor is None or self.scale_factor > 0, "scale_factor", "above 0")
-        self.one_of("variant", VARIANTS)
-        self.one_of("weighting", WEIGHTINGS)
-        self.one_of("latents", LATENTS)
         named = len(set(self.conditions)) == len(self.conditions) > 0
         self.require(named, "conditions", "one or more different names")
         self._check_l1()
@@ -104,6 +98,6 @@ class ControlSettings(TrainingSettings):
             fits = all(name in self.conditions and 0 <= share < 1 for name, share in self.dropout.items())
             self.require(fits, "dropout", f"a probability below 1 for some of {', '.join(self.conditions)}")
         else:
-            self.one_of("dropout", DROPOUTS)
+            self.require(self.dropout in DROPOUTS, "dropout", f"one of {', '.join(DROPOUTS)}")
         shared = self.network.get("shared_encoder", self.variant == "released")
         self.require(self.dropout == "none" or not shared, "dropout", "none where all conditions share one encoder")

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vcm.core.errors import MALFORMED, Code, VcmError
-from vcm.outputs.sealed_json import read_sealed, write_sealed
+from vcm.core.errors import Code, VcmError
+from vcm.core.typed_json import as_json
+from vcm.outputs.sealed_json import read_sealed_as, write_sealed
 
 RUN_INFO = "about.json"
 
@@ -22,18 +23,16 @@ class RunInfo:
     changes: dict[str, Any] = field(default_factory=dict)
 
 
-def write_run_info(
-    folder: Path, cases: int, *, conditions: list[dict[str, Any]] | None = None, changes: dict[str, Any] | None = None
-) -> None:
+def write_run_info(folder: Path, info: RunInfo) -> None:
     """Write it."""
-    write_sealed(folder / RUN_INFO, {"cases": cases, "conditions": conditions or [], "changes": changes or {}})
+    write_sealed(folder / RUN_INFO, as_json(info))
 
 
 def read_run_info(folder: Path) -> RunInfo:
     """Read it."""
     try:
-        return RunInfo(**read_sealed(folder / RUN_INFO))
-    except (VcmError, *MALFORMED) as error:
+        return read_sealed_as(RunInfo, folder / RUN_INFO)
+    except VcmError as error:
         raise VcmError(
             Code.FILE_UNREADABLE,
             f"{folder} lacks a readable {RUN_INFO}, which every training writes.",
