@@ -70,7 +70,12 @@ ALIGNMENT = AlignmentSummary(
 SAMPLE = GeneratedSample("a.nii.gz", 1, ALIGNMENT, "u.nii.gz", ALIGNMENT, "s.nii.gz", (Label(4, "ventricles"),))
 EVERY_MESSAGE = [
     Generate(
-        "g1", "/out/größe", (CONDITION, ConditionInput("skull", "s.nrrd", "skull")), "p", "c", {"age": 72.5, "sex": "F"}
+        "g1",
+        "/out/größe",
+        (CONDITION, ConditionInput("skull", "s.nrrd", "skull")),
+        pack="p",
+        control="c",
+        attributes={"age": 72.5, "sex": "F"},
     ),
     Generate("g2", "o", raw_attributes={"age": 0.5}, seed=-7, samples=3, steps=20, noise_path="n.npy", device="cpu"),
     Examine("e", (CONDITION,), prepared_dir="/tmp"),

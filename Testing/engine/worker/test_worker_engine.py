@@ -84,7 +84,7 @@ class Listener(Call):
 
 def request(tmp_path, mask=None, **options):
     conditions = (mask,) if mask else ()
-    return Generate("a", str(tmp_path / "out"), conditions, "tiny", steps=3, seed=5, **options)
+    return Generate("a", str(tmp_path / "out"), conditions, pack="tiny", steps=3, seed=5, **options)
 
 
 def test_a_generate_leaves_its_files_and_answers_with_them(engine, mask, tmp_path):

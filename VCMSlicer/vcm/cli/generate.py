@@ -12,6 +12,7 @@ from vcm.cli.display.terminal import say, say_json
 from vcm.cli.inputs import parse_acting, parse_conditions, parse_numbers
 from vcm.core.errors import Code, VcmError
 from vcm.core.reading import read_json
+from vcm.protocol.options import GenerateOptions
 
 HELP = """Generate synthetic T1w brain MRI that obeys the conditions given.
 
@@ -25,6 +26,8 @@ Many at once, a row of a table each (docs/scale.md):
 
   vcm generate --cases cases.csv --jobs 2 --out cohort
 """
+
+USUAL = GenerateOptions()
 
 
 def generate(
@@ -69,20 +72,24 @@ def generate(
             help="The same seed gives the same volume.", show_default="random; with --cases from 0 and the name"
         ),
     ] = None,
-    samples: Annotated[int, typer.Option(help="How many; sample n uses seed + n.")] = 1,
-    batch: Annotated[int, typer.Option(help="How many samples at a time.")] = 1,
-    sampler: Annotated[str, typer.Option(help="dpm++ or ddim.")] = "dpm++",
+    samples: Annotated[int, typer.Option(help="How many; sample n uses seed + n.")] = USUAL.samples,
+    batch: Annotated[int, typer.Option(help="How many samples at a time.")] = USUAL.batch,
+    sampler: Annotated[str, typer.Option(help="dpm++ or ddim.")] = USUAL.sampler,
     steps: Annotated[
         int | None, typer.Option(help="10 preview, 20 standard; 200 for ddim.", show_default="20, ddim 200")
     ] = None,
     noise: Annotated[Path | None, typer.Option(help="A .npy file with the initial noise, instead of a seed.")] = None,
-    uncontrolled: Annotated[bool, typer.Option(help="Also make the twin from the same noise without control.")] = False,
-    preview_every: Annotated[int, typer.Option(help="Write preview-0.nii.gz every so many steps; 0 for none.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, fp32, fp16 or bf16.")] = "auto",
-    memory: Annotated[str, typer.Option(help="auto, whole, slabs or offload.")] = "auto",
-    segmenter: Annotated[str, typer.Option(help="Who measures: auto, pack or synthseg.")] = "auto",
-    force: Annotated[bool, typer.Option(help="Replace files of the same names in the results' folder.")] = False,
+    uncontrolled: Annotated[
+        bool, typer.Option(help="Also make the twin from the same noise without control.")
+    ] = USUAL.uncontrolled,
+    preview_every: Annotated[
+        int, typer.Option(help="Write preview-0.nii.gz every so many steps; 0 for none.")
+    ] = USUAL.preview_every,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = USUAL.device,
+    precision: Annotated[str, typer.Option(help="auto, fp32, fp16 or bf16.")] = USUAL.precision,
+    memory: Annotated[str, typer.Option(help="auto, whole, slabs or offload.")] = USUAL.memory,
+    segmenter: Annotated[str, typer.Option(help="Who measures: auto, pack or synthseg.")] = USUAL.segmenter,
+    force: Annotated[bool, typer.Option(help="Replace files of the same names in the results' folder.")] = USUAL.force,
     montage: Annotated[bool | None, typer.Option(help="Draw montage.png.", show_default="yes; with --cases no")] = None,
     cases: Annotated[
         Path | None,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar
 
 from vcm.protocol.message import Message, Record
+from vcm.protocol.options import GenerateOptions
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -32,35 +33,15 @@ class ConditionInput(Record):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Generate(Request):
-    """Make Samples into the folder `out`. None stands for the pack's or the engine's own choice.
-
-    `attributes` are in human units, `raw_attributes` the network's 0–1 inputs. A preview is written into
-    `preview_dir` after every `preview_every` steps; 0 means none. `batch`, `memory`, `segmenter` and `force` mean
-    what they mean in `vcm.runs.job.GenerateJob`.
-    """
+class Generate(GenerateOptions, Request):
+    """Make Samples into the folder `out`, previews into `preview_dir`. `noise_path` stands in for the seeds' noise."""
 
     type: ClassVar[str] = "generate"
     out: str
     conditions: tuple[ConditionInput, ...] = ()
-    pack: str | None = None
-    control: str | None = None
-    attributes: dict[str, float | str] = field(default_factory=dict)
-    raw_attributes: dict[str, float] = field(default_factory=dict)
-    seed: int | None = None
-    samples: int = 1
-    batch: int = 1
-    sampler: str = "dpm++"
-    steps: int | None = None
+    _: KW_ONLY
     noise_path: str | None = None
-    uncontrolled: bool = False
-    preview_every: int = 0
     preview_dir: str | None = None
-    device: str = "auto"
-    precision: str = "auto"
-    memory: str = "auto"
-    segmenter: str = "auto"
-    force: bool = False
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+
+from vcm.core.errors import Code, VcmError
+from vcm.core.typed_json import out_of_bounds
+from vcm.protocol.options import GenerateOptions
 
 
 @dataclass(frozen=True)
@@ -21,32 +24,17 @@ class ConditionFile:
 
 
 @dataclass(frozen=True)
-class GenerateJob:
-    """One `vcm generate`: results go into the folder `out`; None stands for the program's own choice.
-
-    `attributes` are in human units, `raw_attributes` the network's own 0–1 inputs.
-    """
+class GenerateJob(GenerateOptions):
+    """One `vcm generate`: results go into the folder `out`. `noise` is a file that stands in for the seeds' own."""
 
     out: Path
     conditions: tuple[ConditionFile, ...] = ()
-    pack: str | None = None
-    control: str | None = None
-    attributes: Mapping[str, float | str] = field(default_factory=dict)
-    raw_attributes: Mapping[str, float] = field(default_factory=dict)
-    seed: int | None = None
-    samples: int = 1
-    batch: int = 1
-    sampler: str = "dpm++"
-    steps: int | None = None
     noise: Path | None = None
-    uncontrolled: bool = False
-    preview_every: int = 0
-    device: str = "auto"
-    precision: str = "auto"
-    memory: str = "auto"
-    segmenter: str = "auto"
-    force: bool = False
     montage: bool = True
+
+    def __post_init__(self) -> None:
+        if fault := out_of_bounds(self):
+            raise VcmError(Code.BAD_REQUEST, f"The {fault}.")
 
 
 @dataclass(frozen=True)

@@ -34,27 +34,8 @@ def condition_file(entry: ConditionInput) -> ConditionFile:
 
 def generate_job(request: Generate) -> GenerateJob:
     """A Generate as the engine takes it."""
-    return GenerateJob(
-        out=Path(request.out),
-        conditions=tuple(map(condition_file, request.conditions)),
-        pack=request.pack,
-        control=request.control,
-        attributes=request.attributes,
-        raw_attributes=request.raw_attributes,
-        seed=request.seed,
-        samples=request.samples,
-        batch=request.batch,
-        sampler=request.sampler,
-        steps=request.steps,
-        noise=Path(request.noise_path) if request.noise_path is not None else None,
-        uncontrolled=request.uncontrolled,
-        preview_every=request.preview_every,
-        device=request.device,
-        precision=request.precision,
-        memory=request.memory,
-        segmenter=request.segmenter,
-        force=request.force,
-    )
+    noise = Path(request.noise_path) if request.noise_path is not None else None
+    return GenerateJob(Path(request.out), tuple(map(condition_file, request.conditions)), noise, **request.options)
 
 
 def generated(request: Generate, report: Mapping[str, Any]) -> Generated:
