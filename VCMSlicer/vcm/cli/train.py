@@ -197,12 +197,12 @@ def export_command(
 ) -> None:
     """Write what a training has learned as a pack, with its settings and a card."""
     from vcm.training.export.export import export_run
-    from vcm.training.export.model_card import without_paths
+    from vcm.training.export.model_card import ExportNotes, without_paths
 
-    export_run(
-        run, out, hardware=hardware, command=without_paths(command), data=data, licence=licence, version=version,
-        figures=figures, force=force,
-    )  # fmt: skip
+    notes = ExportNotes(
+        hardware=hardware, command=without_paths(command), data=data, licence=licence, version=version, figures=figures
+    )
+    export_run(run, out, notes, force=force)
     say(f"{out} holds the pack {out.name}")
 
 

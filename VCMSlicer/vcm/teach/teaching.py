@@ -34,6 +34,7 @@ from vcm.teach.settings import TRIALS, choose_settings, steps_in_words
 from vcm.training.control.run import ControlRun, open_control_run
 from vcm.training.data.latent_store import LATENTS
 from vcm.training.export.export import write_run_pack
+from vcm.training.export.model_card import ExportNotes
 from vcm.training.trainer.checkpoint import claim_run
 from vcm.training.trainer.team import Team
 from vcm.training.trainer.trainer import Listeners
@@ -275,11 +276,13 @@ def _write(
     hardware = _hardware(request.device, run.trainer.team.size)
     page = report_page(TeachReport(request, run, record, checked, tuple(results), tuple(rows), how, step, hardware))
 
+    notes = ExportNotes(
+        hardware=hardware, command=request.command, data=request.data, licence=request.licence,
+        figures=request.folder / SUMMARY,
+    )  # fmt: skip
+
     def fill(folder: Path) -> None:
-        write_run_pack(
-            request.folder, folder, hardware=hardware, command=request.command, data=request.data,
-            licence=request.licence, figures=request.folder / SUMMARY,
-        )  # fmt: skip
+        write_run_pack(request.folder, folder, notes)
         write_text(folder / REPORT, page)
 
     numbered = [[f"case {n}", r.case, subject_of(r.head)] for n, r in enumerate(results, 1)]

@@ -20,7 +20,7 @@ from vcm.training.backbone.denoiser_run import WHITENING
 from vcm.training.control.settings import ControlSettings
 from vcm.training.export.backbone import write_backbone_pack
 from vcm.training.export.control import write_control_pack
-from vcm.training.export.model_card import Provenance, read_figures
+from vcm.training.export.model_card import ExportNotes, Provenance, read_figures
 from vcm.training.kinds import read_settings
 from vcm.training.trainer.checkpoint import BEST, load_checkpoint, load_last
 from vcm.training.trainer.run_info import read_run_info
@@ -28,43 +28,19 @@ from vcm.training.trainer.settings import TrainingSettings
 from vcm.training.trainer.trainer import SETTINGS
 
 
-def export_run(
-    run: Path,
-    out: Path,
-    *,
-    hardware: str = "a CPU",
-    command: str = "",
-    data: str = "",
-    licence: str = "",
-    version: str = "",
-    figures: Path | None = None,
-    force: bool = False,
-) -> None:
+def export_run(run: Path, out: Path, notes: ExportNotes = ExportNotes(), *, force: bool = False) -> None:  # noqa: B008
     """Write the best averaged weights of a run as the pack `out`; a pack that lies there stays until it is whole.
 
-    Nothing is needed but the run's folder and the pack it began with. `figures` is the summary of an evaluation, for
-    the card. Files in `out` that are not a pack's are kept; those that were changed are refused unless `force` is set.
+    Nothing is needed but the run's folder and the pack it began with. Files in `out` that are not a pack's are kept;
+    those that were changed are refused unless `force` is set.
     """
     if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
         raise VcmError(Code.BAD_REQUEST, f"{out} holds something that is no pack.", "Choose another folder.")
-    with pack_folder(out, force=force, inputs=[figures] if figures else []) as folder:
-        write_run_pack(
-            run, folder, hardware=hardware, command=command, data=data, licence=licence, version=version,
-            figures=figures,
-        )  # fmt: skip
+    with pack_folder(out, force=force, inputs=[notes.figures] if notes.figures else []) as folder:
+        write_run_pack(run, folder, notes)
 
 
-def write_run_pack(
-    run: Path,
-    out: Path,
-    *,
-    hardware: str = "a CPU",
-    command: str = "",
-    data: str = "",
-    licence: str = "",
-    version: str = "",
-    figures: Path | None = None,
-) -> None:
+def write_run_pack(run: Path, out: Path, notes: ExportNotes) -> None:
     """Write the pack into the empty folder `out`, as `export_run` does."""
     settings = read_settings(run / SETTINGS)
     state = load_last(run, lambda words: None, _check_named)
@@ -72,17 +48,9 @@ def write_run_pack(
         raise VcmError(Code.FILE_MISSING, f"There is no checkpoint in {run}.", "Give the folder of a training.")
     about, pack = read_run_info(run), find_pack(settings.backbone)
     step, weights = _best(run, state)
-    provenance = Provenance(
-        command=command or f"vcm train {settings.kind}",
-        hardware=hardware,
-        minutes=state["seconds"] / 60,
-        steps=state["step"],
-        cases=about.cases,
-        data=data,
-        licence=licence,
-        version=version,
-    )
-    words = read_figures(figures, _validated(run, step))
+    given = {**vars(notes), "command": notes.command or f"vcm train {settings.kind}"}
+    provenance = Provenance(**given, minutes=state["seconds"] / 60, steps=state["step"], cases=about.cases)
+    words = read_figures(notes.figures, _validated(run, step))
     origin = state["identity"].get("backbone")
     if origin not in (None, pack.backbone.files["denoiser"].sha256):
         raise VcmError(

@@ -29,18 +29,28 @@ VALUE = re.compile(r"[\w+,:=-]+|\d+\.\d+")
 KINDS = {"mask": "a mask", "labels": "a label map", "image": "an image"}
 
 
-@dataclass(frozen=True)
-class Provenance:
-    """What the card tells about the making: a command, the machine in words, and where the data come from."""
+@dataclass(frozen=True, kw_only=True)
+class ExportNotes:
+    """What its maker says of a pack: the command, the machine in words, and where the data come from.
 
-    command: str
-    hardware: str
+    `figures` is the summary of an evaluation.
+    """
+
+    command: str = ""
+    hardware: str = "a CPU"
+    data: str = ""
+    licence: str = ""
+    version: str = ""
+    figures: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance(ExportNotes):
+    """The same with what the training itself knows."""
+
     minutes: float
     steps: int
     cases: int
-    data: str
-    licence: str = ""
-    version: str = ""
 
     @property
     def terms(self) -> dict[str, str]:
