@@ -20,6 +20,15 @@ def die(number):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def refuse_or_note(note):
+    """Refuse where there is nothing to note; else take a while, and note it."""
+    if note is None:
+        time.sleep(0.5)
+        refuse(note)
+    time.sleep(1.5)
+    Path(note).write_text("done")
+
+
 def linger(note):
     Path(note).write_text(str(os.getpid()))
     time.sleep(60)

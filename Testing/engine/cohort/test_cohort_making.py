@@ -4,11 +4,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
-from chores import die, double, refuse
+from chores import die, double, linger, refuse, refuse_or_note
 from cohort_speed import main
 from command_line import Apart, RoomFor, vcm, vcm_apart
 from faults import told, without_its_end
@@ -142,6 +143,32 @@ def test_an_error_in_a_process_is_told_as_it_was():
 def test_a_process_that_is_killed_is_told():
     with pytest.raises(VcmError, match=r"Process . of 2 was ended by signal 9"):
         list(in_processes(die, range(5), 2))
+
+
+def test_after_an_error_what_is_begun_is_finished_and_no_more_is_begun(tmp_path):
+    notes = [tmp_path / name for name in "abc"]
+    with pytest.raises(VcmError, match="is refused"):
+        list(in_processes(refuse_or_note, [notes[0], None, *notes[1:]], 2))
+    assert [note.exists() for note in notes] == [True, False, False]
+
+
+def test_processes_that_are_interrupted_stop_in_the_middle_of_their_work(tmp_path):
+    notes, began = [tmp_path / name for name in "ab"], []
+
+    def interrupt():
+        while not all(note.exists() and note.read_text() for note in notes):
+            time.sleep(0.05)
+        began.append(time.monotonic())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # which is ignored in the background
+    try:
+        threading.Thread(target=interrupt).start()
+        with pytest.raises(KeyboardInterrupt):
+            list(in_processes(linger, notes, 2))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert time.monotonic() - began[0] < 30 and not any(is_running(int(note.read_text())) for note in notes)
 
 
 def test_processes_do_not_outlive_the_one_that_started_them(tmp_path):
