@@ -173,7 +173,6 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/protocol/failures.py
   vcm/protocol/lines.py
   vcm/protocol/message.py
-  vcm/protocol/options.py
   vcm/protocol/requests.py
   vcm/registration/__init__.py
   vcm/registration/likeness.py

@@ -12,7 +12,7 @@ from vcm.cli.display.terminal import say, say_json
 from vcm.cli.inputs import parse_acting, parse_conditions, parse_numbers
 from vcm.core.errors import Code, VcmError
 from vcm.core.reading import read_json
-from vcm.protocol.options import GenerateOptions
+from vcm.protocol.requests import GenerateOptions
 
 HELP = """Generate synthetic T1w brain MRI that obeys the conditions given.
 

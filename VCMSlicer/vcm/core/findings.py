@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any
 
 from vcm.core.errors import Code, VcmError
-from vcm.core.typed_json import as_json
+from vcm.core.typed_json import Record, as_json
 
 
 class Level(str, Enum):
@@ -19,8 +19,8 @@ class Level(str, Enum):
     NOTE = "note"
 
 
-@dataclass(frozen=True)
-class Finding:
+@dataclass(frozen=True, eq=False, repr=False)
+class Finding(Record):
     """One thing found about an input.
 
     >>> Finding(Level.WARNING, "VOXELS_LOST", "ventricles", "12 voxels lie outside the grid.").as_dict()["level"]

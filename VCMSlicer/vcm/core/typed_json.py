@@ -27,15 +27,35 @@ class FieldError(ValueError):
         self.where, self.wanted, self.remedy = where, wanted, remedy
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
+class Record:
+    """A dataclass that is shown and compared field by field.
+
+    Written once here: what `dataclass` itself writes for each class is compiled anew at every start of Slicer.
+    """
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Record) and type(other) is type(self) and self._values() == other._values()
+
+    def __hash__(self) -> int:
+        return hash(self._values())
+
+    def __repr__(self) -> str:
+        shown = (f"{entry.name}={getattr(self, entry.name)!r}" for entry in fields(self))
+        return f"{type(self).__qualname__}({', '.join(shown)})"
+
+    def _values(self) -> tuple[Any, ...]:
+        return tuple(getattr(self, entry.name) for entry in fields(self))
+
+
 class Words:
     """What a field and an object are called in the sentences."""
 
-    field: str = "field"
-    table: str = "an object"
+    def __init__(self, field: str = "field", table: str = "an object") -> None:
+        self.field, self.table = field, table
 
 
-@dataclass(frozen=True)
+# Plain classes: what `dataclass` writes for each is compiled anew at every start of Slicer.
 class Bounds:
     """Between which numbers a field lies, ends included unless they are `above` and `below`; for `Annotated`.
 
@@ -43,11 +63,16 @@ class Bounds:
     ('at least 1', 'between 0 and 1', 'at least 0 and below 1', 'above 0')
     """
 
-    least: float | None = None
-    most: float | None = None
-    above: float | None = None
-    below: float | None = None
-    title: str = ""
+    def __init__(
+        self,
+        least: float | None = None,
+        most: float | None = None,
+        *,
+        above: float | None = None,
+        below: float | None = None,
+        title: str = "",
+    ) -> None:
+        self.least, self.most, self.above, self.below, self.title = least, most, above, below, title
 
     def admits(self, value: Any) -> bool:
         return (
@@ -64,12 +89,13 @@ class Bounds:
         return " and ".join(f"{words} {end}" for words, end in ends if end is not None)
 
 
-@dataclass(frozen=True)
 class OneOf:
     """The only values of a field; for `Annotated`."""
 
-    choices: tuple[str, ...]
-    title: str = ""
+    title = ""
+
+    def __init__(self, choices: tuple[str, ...]) -> None:
+        self.choices = choices
 
     def admits(self, value: Any) -> bool:
         return value in self.choices
@@ -78,7 +104,10 @@ class OneOf:
         return f"one of {', '.join(self.choices)}"
 
 
-def read_fields(cls: type[T], content: Mapping[str, Any], words: Words = Words()) -> T:
+IN_JSON = Words()
+
+
+def read_fields(cls: type[T], content: Mapping[str, Any], words: Words = IN_JSON) -> T:
     """An instance of the dataclass `cls` from a JSON object or a TOML table; FieldError where it does not fit.
 
     A dataclass inside that has a classmethod `from_dict` reads itself.
@@ -162,11 +191,11 @@ def _rules(cls: type) -> list[tuple[str, Bounds | OneOf]]:
     ]
 
 
-@dataclass(frozen=True)
 class _Reader:
     """Reads values as their hints say; `where` is the path of a value, for the sentence."""
 
-    words: Words
+    def __init__(self, words: Words) -> None:
+        self.words = words
 
     def record(self, cls: type, content: Mapping[str, Any], inside: str) -> Any:
         known = {entry.name: entry for entry in fields(cls)}

@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 
 from vcm.core.errors import Code
 from vcm.core.findings import Finding
-from vcm.protocol.message import Message, Record
+from vcm.core.typed_json import Record
+from vcm.protocol.message import Message
 
 
 @dataclass(frozen=True, eq=False, repr=False)

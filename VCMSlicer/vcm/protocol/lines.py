@@ -10,7 +10,7 @@ from typing import Any
 
 from vcm.core.errors import Code, VcmError
 from vcm.core.plain_text import plain
-from vcm.core.typed_json import FieldError, as_json, is_readable, read_fields
+from vcm.core.typed_json import FieldError, Record, as_json, is_readable, read_fields
 from vcm.protocol.answers import FROM_WORKER, Ending, Failed, Said
 from vcm.protocol.message import Message
 from vcm.protocol.requests import FROM_CLIENT
@@ -31,8 +31,8 @@ class ProtocolError(VcmError):
         self.id = id
 
 
-@dataclass(frozen=True)
-class Garbage:
+@dataclass(frozen=True, eq=False, repr=False)
+class Garbage(Record):
     """A line that could not be read: the head of its text, and why."""
 
     text: str

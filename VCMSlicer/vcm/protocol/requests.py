@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
-from typing import ClassVar
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, field, fields
+from typing import Annotated, Any, ClassVar
 
-from vcm.protocol.message import Message, Record
-from vcm.protocol.options import GenerateOptions
+from vcm.core.typed_json import Bounds, Record
+from vcm.protocol.message import Message
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -30,6 +31,42 @@ class ConditionInput(Record):
     start: float = 0.0
     end: float = 1.0
     region_path: str | None = None
+
+
+LARGEST_SEED = 2**63 - 1
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False, init=False)
+class GenerateOptions(Record):
+    """What can be said of a Generate beside its files: names, defaults and bounds for the panel, the command line, a
+    table of cases and the worker. None is the pack's or the engine's own choice.
+
+    `attributes` are in human units, `raw_attributes` the network's 0–1 inputs. Sample n uses `seed` + n; `batch` of
+    them are made at a time. With `uncontrolled` each has a twin from the same noise without control. A preview is made
+    after every `preview_every` steps; 0 means none.
+    """
+
+    pack: str | None = None
+    control: str | None = None
+    attributes: Mapping[str, float | str] = field(default_factory=dict)
+    raw_attributes: Mapping[str, float] = field(default_factory=dict)
+    seed: Annotated[int | None, Bounds(0, LARGEST_SEED)] = None
+    samples: Annotated[int, Bounds(1, 10_000, title="number of samples")] = 1
+    batch: Annotated[int, Bounds(1, 1024)] = 1
+    sampler: str = "dpm++"
+    steps: Annotated[int | None, Bounds(1, 1000, title="number of steps")] = None
+    uncontrolled: bool = False
+    preview_every: Annotated[int, Bounds(0, 1000, title="interval of previews")] = 0
+    device: str = "auto"
+    precision: str = "auto"
+    memory: str = "auto"
+    segmenter: str = "auto"
+    force: bool = False
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Those alone, by name, without what a message or a job has beside them."""
+        return {entry.name: getattr(self, entry.name) for entry in fields(GenerateOptions)}
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vcm.core.errors import Code, VcmError
 from vcm.core.typed_json import out_of_bounds
-from vcm.protocol.options import GenerateOptions
+from vcm.protocol.requests import GenerateOptions
 
 
 @dataclass(frozen=True)
