@@ -101,10 +101,12 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/conditions/doctor/pose.py
   vcm/conditions/doctor/regions.py
   vcm/conditions/doctor/structures.py
+  vcm/conditions/label_readings.py
   vcm/core/__init__.py
   vcm/core/csv_tables.py
   vcm/core/disk.py
   vcm/core/errors.py
+  vcm/core/field_types.py
   vcm/core/findings.py
   vcm/core/grid.py
   vcm/core/hashing.py
@@ -222,6 +224,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/sampling/noise_file.py
   vcm/sampling/samplers.py
   vcm/volumes/__init__.py
+  vcm/volumes/field_of_view.py
   vcm/volumes/image_refusals.py
   vcm/volumes/label_values.py
   vcm/volumes/nibabel_reader.py

@@ -174,13 +174,11 @@ class VCMSlicerTest(ScriptedLoadableModuleTest):
         from VCMSlicerLib.conditions.conditionSource import ConditionChoice
         from VCMSlicerLib.conditions.startPoints import demoCase
         from VCMSlicerLib.models.packCatalogue import findPack
-        from VCMSlicerLib.models.packInfo import ClassInfo, ConditionInfo
 
-        point = demoCase()
+        point, pack = demoCase(), findPack("brainldm-mini")
         segment = point.segmentation.GetSegmentation().GetNthSegmentID(0)
-        info = ConditionInfo("ventricles", "mask", (ClassInfo(1, "ventricles"),))
         choice = ConditionChoice("ventricles", segmentationNode=point.segmentation, segmentIds=(segment,))
-        found = check(choice, info, findPack("brainldm-mini").grid)
+        found = check(choice, pack.condition("ventricles"), pack.grid)
         self.assertTrue(found.usable, found.words)
         self.assertEqual(found.lostVoxels, 0)
 
@@ -196,6 +194,6 @@ class VCMSlicerTest(ScriptedLoadableModuleTest):
 
 def registerSampleData() -> None:
     """Offer the demo in Slicer's Sample Data module."""
-    from VCMSlicerLib.scene.scene import sampleData
+    from VCMSlicerLib.scene import sampleData
 
     sampleData.register()

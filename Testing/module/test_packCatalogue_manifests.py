@@ -3,16 +3,19 @@
 import json
 import os
 import shutil
+import sys
 
 import pytest
 from opened import tinyPacks  # noqa: F401
+from vcm.conditions.attributes import AttributeSpec
+from vcm.conditions.condition import Kind
 from vcm.packs.store import default_backbone, packs_folder
 from vcm.protocol import ListPacks
 from vcm.runs.choice import choose_packs
 from vcm.worker.survey import survey_packs
 from VCMSlicerLib.install import userFolders
 from VCMSlicerLib.models.packCatalogue import DEFAULT_PACK, findPack, listPacks
-from VCMSlicerLib.models.packInfo import AVAILABLE, BROKEN, READY, AttributeInfo, ConditionInfo, ControlInfo, PackInfo
+from VCMSlicerLib.models.packInfo import AVAILABLE, BROKEN, READY, ConditionInfo, ControlInfo, PackInfo, defaultValue
 
 
 @pytest.fixture
@@ -37,15 +40,16 @@ def test_the_worker_finds_the_same_models(packs):
 def test_a_model_has_the_grid_attributes_and_conditions_of_its_manifests(packs):
     tiny = findPack("tiny")
     assert tiny.state == READY and tiny.title == "Tiny" and tiny.licence == "Apache-2.0"
-    assert tiny.grid.shape == (16, 24, 32) and tiny.grid.affine[1] == (0.0, 4.0, 0.0, -52.0)
+    assert tiny.grid.shape == (16, 24, 32) and tiny.grid.affine[1].tolist() == [0, 4, 0, -52]
     assert [(c.name, c.kind) for c in tiny.conditions] == [("ventricles", "mask"), ("skull", "image")]
     assert tiny.conditions[0].classes[0].segmenter == (2,)
     attributes = {entry.name: entry for entry in tiny.attributes}
-    assert attributes["sex"].choices == ("F", "M") and attributes["sex"].defaultValue == "F"
-    assert attributes["age"].defaultValue == 63.0 and attributes["age"].unit == "years"
-    assert attributes["brain_volume"].defaultValue == 0.5 and attributes["brain_volume"].low is None
+    assert list(attributes["sex"].choices) == ["F", "M"] and defaultValue(attributes["sex"]) == "F"
+    assert defaultValue(attributes["age"]) == 63.0 and attributes["age"].unit == "years"
+    assert defaultValue(attributes["brain_volume"]) == 0.5 and attributes["brain_volume"].low is None
     assert not tiny.hasSegmenter and findPack(DEFAULT_PACK).hasSegmenter
-    assert findPack(DEFAULT_PACK).segmenterClasses[3].name == "lateral ventricles"
+    ventricles = findPack(DEFAULT_PACK).condition("ventricles")
+    assert ventricles.parts(ventricles.classes[0]) == ("lateral ventricles",)
 
 
 def test_what_is_not_here_says_what_it_needs(packs):
@@ -53,28 +57,37 @@ def test_what_is_not_here_says_what_it_needs(packs):
     assert there.state == AVAILABLE and "2.3 GB" in there.words and "Apache-2.0" in there.words and there.grid is None
 
 
-@pytest.mark.parametrize(
-    "spoil, words",
-    [
-        (lambda f: (f / "denoiser.safetensors").unlink(), "denoiser.safetensors is missing"),
-        (lambda f: (f / "denoiser.safetensors").write_bytes(b"short"), "5 bytes where"),
-        (lambda f: (f / "manifest.json").write_text("{"), "cannot be understood"),
-        (lambda f: (f / "manifest.json").write_text("[]"), "cannot be understood"),
-        (lambda f: (f / "manifest.json").unlink(), "manifest.json is missing"),
-        (lambda f: edit(f / "manifest.json", name="other"), "both names must agree"),
-        (lambda f: edit(f / "manifest.json", grid={"shape": [1]}), "cannot be understood"),
-        (lambda f: edit(f / "manifest.json", title="\ud800"), "cannot be understood"),
-        (lambda f: edit(f / "manifest.json", title=3), "cannot be understood"),
-        (lambda f: edit(f / "manifest.json", grid={"shape": [1, 1, 1], "affine": [[float("nan")]]}), "be understood"),
-        (lambda f: (f / "manifest.json").write_text("[" * 100_000), "cannot be understood"),
-        (lambda f: (f / "manifest.json").write_bytes(b"\xff" * 9), "cannot be understood"),
-        (lambda f: edit(f / "manifest.json", kind="control", conditions=[]), "cannot be understood"),
-    ],
+SPOILED = (
+    (lambda f: (f / "denoiser.safetensors").unlink(), "denoiser.safetensors is missing"),
+    (lambda f: (f / "denoiser.safetensors").write_bytes(b"short"), "5 bytes where"),
+    (lambda f: (f / "manifest.json").write_text("{"), "not valid JSON"),
+    (lambda f: (f / "manifest.json").write_text("[]"), "holds a list"),
+    (lambda f: (f / "manifest.json").unlink(), "has no manifest.json"),
+    (lambda f: edit(f / "manifest.json", name="other"), "both names must agree"),
+    (lambda f: edit(f / "manifest.json", grid={"shape": [1]}), "“grid"),
+    (lambda f: edit(f / "manifest.json", title="\ud800"), "no text"),
+    (lambda f: edit(f / "manifest.json", title=3), "“title”"),
+    (lambda f: edit(f / "manifest.json", grid={"shape": [1, 1, 1], "affine": [[float("nan")]]}), "finite number"),
+    (lambda f: (f / "manifest.json").write_text("[" * 100_000), "cannot be used as JSON"),
+    (lambda f: (f / "manifest.json").write_bytes(b"\xff" * 9), "no text in UTF-8"),
+    (lambda f: edit(f / "manifest.json", kind="control", conditions=[]), "“"),
 )
+
+
+@pytest.mark.parametrize("spoil, words", SPOILED)
 def test_a_spoiled_pack_is_listed_with_its_reason(packs, spoil, words):
     spoil(packs / "tiny")
     tiny = findPack("tiny")
     assert tiny.state == BROKEN and words in tiny.words and not tiny.conditions
+
+
+@pytest.mark.parametrize("spoil", [spoil for spoil, _words in SPOILED])
+def test_without_jsonschema_a_spoiled_pack_is_known_too(packs, monkeypatch, spoil):
+    monkeypatch.setitem(sys.modules, "jsonschema", None)
+    monkeypatch.setitem(sys.modules, "jsonschema.exceptions", None)
+    assert findPack("tiny").state == READY
+    spoil(packs / "tiny")
+    assert findPack("tiny").state == BROKEN and findPack("tiny").words
 
 
 def test_a_folder_whose_name_is_no_unicode_is_listed_beside_the_others(packs):
@@ -115,7 +128,7 @@ def test_a_folder_that_is_not_there_holds_no_packs(tmp_path):
 
 
 def control(name, *conditions, subsets=True, trained=True):
-    return ControlInfo(name, name, tuple(ConditionInfo(c, "mask") for c in conditions), subsets, trained)
+    return ControlInfo(name, name, tuple(ConditionInfo(c, Kind.MASK) for c in conditions), subsets, trained)
 
 
 @pytest.mark.parametrize(
@@ -150,4 +163,4 @@ def test_our_folders_are_the_engines(monkeypatch, tmp_path):
 
 
 def test_a_default_among_choices_is_the_nearest():
-    assert AttributeInfo("sex", "Sex", choices=("F", "M"), default=1.0).defaultValue == "M"
+    assert defaultValue(AttributeSpec("sex", "Sex", choices={"F": 0, "M": 1}, default=1.0)) == "M"

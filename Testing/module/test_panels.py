@@ -167,11 +167,11 @@ def test_the_modules_own_test_passes(loadModule, scene):
     "measured, shown, words", [(52.7, 52.7, "Follows"), (120.0, 101.0, "beyond"), (None, 51.0, "average")]
 )
 def test_a_volume_beyond_what_the_model_was_trained_with_is_told(measured, shown, words):
-    from VCMSlicerLib.models.packInfo import AttributeInfo
+    from vcm.conditions.attributes import AttributeSpec
     from VCMSlicerLib.panels.subjectPanel import followed, originWords
     from VCMSlicerLib.scene.parameters import AttributeSetting
 
-    info = AttributeInfo("ventricular_volume", "Ventricular volume", "ml", 1, 101, structures=(4,))
+    info = AttributeSpec("ventricular_volume", "Ventricular volume", "ml", 1, 101, structures=(4,))
     assert followed(info, measured) == shown
     assert words in originWords(info, AttributeSetting(), measured)[1]
 

@@ -5,6 +5,7 @@ import pytest
 import slicer
 import vtk
 from logicSetup import obliqueScan, scan, transformNode, turned
+from vcm.conditions.condition import ClassSpec, Kind
 from vcm.registration.pose import Pose
 from vcm.registration.transform_file import write_transform
 from VCMSlicerLib.conditions.conditionSource import ConditionChoice, conditionImage
@@ -21,11 +22,11 @@ from VCMSlicerLib.conditions.scanRegistration import (
     showOwnSlices,
     undo,
 )
-from VCMSlicerLib.models.packInfo import ClassInfo, ConditionInfo
+from VCMSlicerLib.models.packInfo import ConditionInfo
 from VCMSlicerLib.results.results import CONDITION_REFERENCE, TWIN_REFERENCE
 from VCMSlicerLib.scene.worldImages import arrayFromMatrix, volumeImage
 
-VENTRICLES = ConditionInfo("ventricles", "mask", (ClassInfo(1, "ventricles"),))
+VENTRICLES = ConditionInfo("ventricles", Kind.MASK, (ClassSpec(1, "ventricles"),))
 
 
 def move():

@@ -15,21 +15,24 @@ from logicSetup import (
     worldPoints,
 )
 from scipy.spatial import cKDTree
+from vcm.conditions.condition import ClassSpec, Kind
 from vcm.core.errors import VcmError
+from vcm.core.grid import Grid
+from vcm.volumes.field_of_view import lost_voxels
 from vcm.volumes.volume_files import read_volume
-from VCMSlicerLib.conditions.conditionCheck import check, countLostVoxels
+from VCMSlicerLib.conditions.conditionCheck import check
 from VCMSlicerLib.conditions.conditionSource import ConditionChoice, exportCondition
-from VCMSlicerLib.models.packInfo import ClassInfo, ConditionInfo, GridInfo
+from VCMSlicerLib.models.packInfo import ConditionInfo
 from VCMSlicerLib.scene.worldImages import segmentsImage, volumeImage
 
 pytestmark = pytest.mark.usefixtures("scene")
 
-VENTRICLES = ConditionInfo("ventricles", "mask", (ClassInfo(1, "ventricles"),))
-SKULL = ConditionInfo("skull", "image")
+VENTRICLES = ConditionInfo("ventricles", Kind.MASK, (ClassSpec(1, "ventricles"),))
+SKULL = ConditionInfo("skull", Kind.IMAGE)
 TISSUES = ConditionInfo(
-    "tissues", "labels", (ClassInfo(3, "ventricles"), ClassInfo(1, "white matter"), ClassInfo(7, "amygdala"))
+    "tissues", Kind.LABELS, (ClassSpec(3, "ventricles"), ClassSpec(1, "white matter"), ClassSpec(7, "amygdala"))
 )
-GRID = GridInfo((80, 112, 80), ((-2, 0, 0, 79.0), (0, 2, 0, -122.5), (0, 0, 2, -63.5), (0, 0, 0, 1)))
+GRID = Grid((80, 112, 80), ((-2, 0, 0, 79.0), (0, 2, 0, -122.5), (0, 0, 2, -63.5), (0, 0, 0, 1)))
 
 
 def exportedPoints(path, value=None):
@@ -278,7 +281,7 @@ def test_what_lies_entirely_elsewhere_cannot_be_used():
 def test_lost_voxels_are_counted_alike_along_the_axes_and_across_them(axes):
     from VCMSlicerLib.scene.niftiFile import WorldImage
 
-    grid = GridInfo((9, 12, 10), ((-2, 0, 0, 9.0), (0, 2, 0, -11), (0, 0, 2, -7), (0, 0, 0, 1)))
+    grid = Grid((9, 12, 10), ((-2, 0, 0, 9.0), (0, 2, 0, -11), (0, 0, 2, -7), (0, 0, 0, 1)))
     array = np.random.default_rng(4).integers(0, 2, (13, 17, 11), np.uint8)
     affine = np.diag([1.7, -1.9, 2.3, 1.0])[[*axes, 3]]
     affine[:3, 3] = (1.3, -0.4, 2.2) - affine[:3, :3] @ (5, 8, 6)
@@ -287,21 +290,21 @@ def test_lost_voxels_are_counted_alike_along_the_axes_and_across_them(axes):
     places, last = index[:3].T, np.array(grid.shape) - 0.5
     outside = ((places < -0.5) | (places > last)).any(axis=1)
     assert 0 < outside.sum() < len(i)
-    assert countLostVoxels(WorldImage(array, affine), grid) == outside.sum()
+    assert lost_voxels(WorldImage(array, affine).volume, grid) == outside.sum()
 
 
 def test_a_half_voxel_at_the_border_is_not_lost():
-    grid = GridInfo((4, 5, 6), ((1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1)))
+    grid = Grid((4, 5, 6), ((1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1)))
     array = np.ones((6, 5, 4), np.uint8)
     move = np.eye(4)
     from VCMSlicerLib.scene.niftiFile import WorldImage
 
     move[0, 3] = 0.49
-    assert countLostVoxels(WorldImage(array, move), grid) == 0
+    assert lost_voxels(WorldImage(array, move).volume, grid) == 0
     move[0, 3] = 0.51
-    assert countLostVoxels(WorldImage(array, move), grid) == 30
+    assert lost_voxels(WorldImage(array, move).volume, grid) == 30
     move[0, 3] = -0.51
-    assert countLostVoxels(WorldImage(array, move), grid) == 30
+    assert lost_voxels(WorldImage(array, move).volume, grid) == 30
 
 
 @pytest.mark.parametrize(
@@ -382,7 +385,9 @@ def test_a_part_of_a_structure_is_that_structure_and_a_code_counts_more_than_a_n
     from VCMSlicerLib.conditions.anatomy import classOf, setStructure
 
     tissues = ConditionInfo(
-        "tissues", "labels", (ClassInfo(2, "grey matter"), ClassInfo(3, "deep grey matter"), ClassInfo(4, "ventricles"))
+        "tissues",
+        Kind.LABELS,
+        (ClassSpec(2, "grey matter"), ClassSpec(3, "deep grey matter"), ClassSpec(4, "ventricles")),
     )
     node = segmentation(obliqueScan()[0], a=None, b=None, c=None, d=None)
     for id, name in zip(
@@ -398,7 +403,9 @@ def test_a_part_of_a_structure_is_that_structure_and_a_code_counts_more_than_a_n
 def test_a_mask_is_put_together_from_its_parts_only_where_all_are_drawn():
     from VCMSlicerLib.conditions.anatomy import matchingSegments
 
-    brain = ConditionInfo("brain", "mask", (ClassInfo(1, "brain", (1, 2), ("white matter", "grey matter")),))
+    brain = ConditionInfo(
+        "brain", Kind.MASK, (ClassSpec(1, "brain", (1, 2)),), labelNames={1: "white matter", 2: "grey matter"}
+    )
     node = segmentation(obliqueScan()[0], White_matter=None)
     assert matchingSegments(node, brain) == ()
     node.GetSegmentation().AddEmptySegment("cortex", "Cortex")
@@ -444,7 +451,7 @@ def test_a_label_map_volume_is_read_by_the_numbers_that_explain_most_of_it_as_th
     ]
     spec = ConditionSpec.from_dict({"name": "tissues", "kind": "labels", "classes": classes})
     info = ConditionInfo(
-        "tissues", "labels", tuple(ClassInfo(c["value"], c["name"], tuple(c["segmenter"])) for c in classes)
+        "tissues", Kind.LABELS, tuple(ClassSpec(c["value"], c["name"], tuple(c["segmenter"])) for c in classes)
     )
     for values in (blocks(v1=50, v2=70), blocks(v2=50, v41=60, v4=70, v99=5), blocks(v2=90, v7=3)):
         node = labelVolume(values)

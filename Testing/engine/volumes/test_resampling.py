@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from phantoms import ALL_ORIENTATIONS, grid_in, head_labels, noise, ramp, rotation, tilted, world_of
 from vcm.core.grid import Grid
 from vcm.core.volume import Volume
-from vcm.volumes.resampling import lost_voxels, resample_image, resample_labels
+from vcm.volumes.field_of_view import lost_voxels
+from vcm.volumes.resampling import resample_image, resample_labels
 
 MODEL = grid_in("LAS", (37, 53, 41), (2, 1.5, 1.75))
 

@@ -7,7 +7,9 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from VCMSlicerLib.models.packInfo import ClassInfo, ConditionInfo
+from vcm.conditions.condition import ClassSpec
+
+from VCMSlicerLib.models.packInfo import ConditionInfo
 
 
 @dataclass(frozen=True)
@@ -106,17 +108,17 @@ def matchingSegments(segmentationNode: Any, condition: ConditionInfo) -> tuple[s
         return tuple(id for id, segment in segments.items() if classOf(segment, condition) is not None)
     names = dict.fromkeys([*(entry.name for entry in condition.classes), condition.name])
     whole = tuple(id for id, segment in segments.items() if any(isStructure(segment, name) for name in names))
-    parts = [part for entry in condition.classes for part in entry.parts]
+    parts = [part for entry in condition.classes for part in condition.parts(entry)]
     drawn = {part: [id for id, segment in segments.items() if isStructure(segment, part)] for part in parts}
     if whole or not all(drawn.values()):
         return whole
     return tuple(id for id in segments if any(id in ids for ids in drawn.values()))
 
 
-def classOf(segment: Any, condition: ConditionInfo) -> ClassInfo | None:
+def classOf(segment: Any, condition: ConditionInfo) -> ClassSpec | None:
     """The class of a label map that a segment is, or that it is a part of."""
     itself = (entry for entry in condition.classes if isStructure(segment, entry.name))
-    part = (entry for entry in condition.classes if any(isStructure(segment, name) for name in entry.parts))
+    part = (entry for entry in condition.classes if any(isStructure(segment, name) for name in condition.parts(entry)))
     return next(itself, None) or next(part, None)
 
 

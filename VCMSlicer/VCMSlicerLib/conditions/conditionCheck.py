@@ -8,20 +8,19 @@ from typing import NamedTuple
 import numpy as np
 from slicer.i18n import tr as _
 from vcm.core.errors import VcmError
+from vcm.core.grid import Grid
+from vcm.volumes.field_of_view import MOST_LOST, lost_voxels
+from vcm.volumes.label_values import label_counts
 
 from VCMSlicerLib.conditions.anatomy import segmentIds
 from VCMSlicerLib.conditions.conditionSource import ConditionChoice, conditionImage, readingOf
-from VCMSlicerLib.conditions.labelVolume import labelCounts
-from VCMSlicerLib.models.packInfo import ConditionInfo, GridInfo
+from VCMSlicerLib.models.packInfo import ConditionInfo
 from VCMSlicerLib.scene.niftiFile import WorldImage
 
 NOTHING_LOST = 0
-# More than this share outside, and the engine refuses a structure.
-MOST_LOST = 0.5
 # Up to this share outside is told, and nothing to worry about.
 NEXT_TO_NOTHING = 0.001
 MOST_NAMED = 6
-PARALLEL = 1e-9
 
 
 class Check(NamedTuple):
@@ -38,16 +37,16 @@ class Check(NamedTuple):
     millilitres: Mapping[int, float] = {}
 
 
-def check(choice: ConditionChoice, condition: ConditionInfo, grid: GridInfo, image: WorldImage | None = None) -> Check:
+def check(choice: ConditionChoice, condition: ConditionInfo, grid: Grid, image: WorldImage | None = None) -> Check:
     """Look at a choice without writing anything; `image` are its voxels, where they are at hand."""
     try:
         image = image or conditionImage(choice, condition)
     except VcmError as error:
         return Check(False, str(error), empty=bool(error.details.get("empty")))
-    lost, drawn = countLostVoxels(image, grid), int(np.count_nonzero(image.array))
+    lost, drawn = lost_voxels(image.volume, grid), int(np.count_nonzero(image.array))
     if drawn and lost == drawn:
         words = _("It lies entirely outside the model's field of view, about {distance:.0f} mm from its centre.")
-        return Check(False, words.format(distance=_distance(image, grid)), lost)
+        return Check(False, words.format(distance=np.linalg.norm(image.volume.grid.centre - grid.centre)), lost)
     outside = _("{lost} of {drawn} voxels lie outside the model's field of view and will be lost.")
     lostWords = outside.format(lost=f"{lost:,}", drawn=f"{drawn:,}") if lost else ""
     if condition.isDrawn and lost > MOST_LOST * drawn:
@@ -61,22 +60,6 @@ def check(choice: ConditionChoice, condition: ConditionInfo, grid: GridInfo, ima
     if lost > NEXT_TO_NOTHING * drawn:
         remarks.append(lostWords)
     return Check(True, words, lost, remarks=tuple(remarks), millilitres=millilitres)
-
-
-def countLostVoxels(image: WorldImage, grid: GridInfo) -> int:
-    """How many of the voxels that are not 0 have their centre outside the grid."""
-    image = image.cropped()
-    toGrid = np.linalg.inv(np.array(grid.affine)) @ image.ijkToRas
-    if not image.array.size or _allInside(toGrid, image.array.shape, grid):
-        return 0
-    if (np.count_nonzero(np.abs(toGrid[:3, :3]) > PARALLEL, axis=0) == 1).all():
-        return int(np.count_nonzero(image.array) - np.count_nonzero(image.array[_boxInside(toGrid, image, grid)]))
-    lost = 0
-    for k, layer in enumerate(image.array):
-        j, i = np.nonzero(layer)
-        index = toGrid[:3, :3] @ np.stack([i, j, np.full_like(i, k)]) + toGrid[:3, 3:]
-        lost += int(i.size - _inside(index, grid).sum())
-    return lost
 
 
 def listed(names: list[str]) -> str:
@@ -96,7 +79,7 @@ def _millilitres(condition: ConditionInfo, image: WorldImage) -> dict[int, float
     if condition.kind == "mask":
         value = condition.classes[0].value if condition.classes else 1
         return {value: np.count_nonzero(image.array) * image.voxelMl}
-    return {value: count * image.voxelMl for value, count in labelCounts(image.array).items()}
+    return {value: count * image.voxelMl for value, count in label_counts(image.array).items()}
 
 
 def _size(condition: ConditionInfo, millilitres: Mapping[int, float]) -> str:
@@ -123,31 +106,3 @@ def _leftOut(choice: ConditionChoice, condition: ConditionInfo) -> list[str]:
     names = [segmentation.GetSegment(id).GetName() for id in segmentIds(segmentation) if id not in choice.segmentIds]
     words = _("Left out, as the model has no such structure: {names}.")
     return [words.format(names=listed(names))] if names else []
-
-
-def _distance(image: WorldImage, grid: GridInfo) -> float:
-    affine = np.array(grid.affine)
-    centre = affine[:3, :3] @ ((np.array(grid.shape) - 1) / 2) + affine[:3, 3]
-    own = image.ijkToRas[:3, :3] @ ((np.array(image.array.shape[::-1]) - 1) / 2) + image.ijkToRas[:3, 3]
-    return float(np.linalg.norm(own - centre))
-
-
-def _allInside(toGrid: np.ndarray, shape: tuple[int, ...], grid: GridInfo) -> bool:
-    corners = np.stack(np.meshgrid(*[(0, n - 1) for n in shape[::-1]], indexing="ij")).reshape(3, -1)
-    return bool(_inside(toGrid[:3, :3] @ corners + toGrid[:3, 3:], grid).all())
-
-
-def _boxInside(toGrid: np.ndarray, image: WorldImage, grid: GridInfo) -> tuple[slice, ...]:
-    """The box of voxels inside, where the axes of both are parallel; for `array[k, j, i]`."""
-    slices = []
-    for axis, size in enumerate(image.array.shape[::-1]):
-        along = int(np.abs(toGrid[:3, axis]).argmax())
-        index = toGrid[along, axis] * np.arange(size) + toGrid[along, 3]
-        inside = np.flatnonzero((index >= -0.5) & (index <= grid.shape[along] - 0.5))
-        slices.append(slice(int(inside[0]), int(inside[-1]) + 1) if inside.size else slice(0))
-    return tuple(reversed(slices))
-
-
-def _inside(index: np.ndarray, grid: GridInfo) -> np.ndarray:
-    high = np.array(grid.shape)[:, None] - 0.5
-    return ((index >= -0.5) & (index <= high)).all(axis=0)

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 from slicer.i18n import tr as _
+from vcm.conditions.condition import ClassSpec
+from vcm.conditions.label_readings import explained, number_readings
+from vcm.volumes.label_values import label_counts, replaced
 
 from VCMSlicerLib.conditions.anatomy import isNamed
-from VCMSlicerLib.models.packInfo import ClassInfo, ConditionInfo
+from VCMSlicerLib.models.packInfo import ConditionInfo
 from VCMSlicerLib.scene.worldImages import voxels
-
-MOST_COUNTED = 100_000
 
 
 @dataclass(frozen=True)
@@ -25,42 +26,23 @@ class LabelReading:
 
     def applied(self, array: np.ndarray) -> np.ndarray:
         """The class values of an array of the volume's values; what is unknown becomes 0."""
-        result = np.zeros(array.shape, np.int16)
-        for value, target in self.table.items():
-            result[array == value] = target
-        return result
+        old, new = zip(*sorted(self.table.items()), strict=True)
+        return replaced(array, np.array(old), np.array(new, np.int16))
 
 
 def readLabels(condition: ConditionInfo, array: np.ndarray, names: Mapping[int, str]) -> LabelReading:
     """How a label map is to be understood: the numbers of the classes, those of the model's segmenter, or names.
 
-    That reading is taken which explains the most voxels, as the engine does.
+    That reading is taken which explains the most voxels.
     """
-    counts = labelCounts(array)
-    byNumber = {entry.value: entry.value for entry in condition.classes if entry.value in counts}
-    bySegmenter = {value: entry.value for entry in condition.classes for value in entry.segmenter if value in counts}
+    counts = label_counts(array)
     byName = {
         value: entry.value
         for value, name in names.items()
         if value in counts and (entry := _classNamed(name, condition))
     }
-    table = max((byNumber, bySegmenter, byName), key=lambda reading: sum(counts[value] for value in reading))
+    table = max((*number_readings(condition, counts), byName), key=lambda reading: explained(reading, counts))
     return LabelReading(table, tuple(value for value in counts if value not in table))
-
-
-def labelCounts(array: np.ndarray) -> dict[int, int]:
-    """How many voxels each value has, but for 0.
-
-    >>> labelCounts(np.array([0, 4, 4, 43]))
-    {4: 2, 43: 1}
-    """
-    if not array.size:
-        return {}
-    if array.dtype.kind in "iub" and array.min() >= 0 and array.max() < MOST_COUNTED:
-        counted = np.bincount(array.ravel())
-        return {int(value): int(counted[value]) for value in np.flatnonzero(counted) if value}
-    values, counts = np.unique(array, return_counts=True)
-    return {int(value): int(count) for value, count in zip(values, counts, strict=True) if value}
 
 
 def labelNames(node: Any) -> dict[int, str]:
@@ -83,7 +65,7 @@ def labelsIn(node: Any) -> list[int]:
         return []
     stamp = (node.GetID(), image.GetMTime())
     if _lookedThrough.get("stamp") != stamp:
-        _lookedThrough.update(stamp=stamp, values=list(labelCounts(voxels(image))))
+        _lookedThrough.update(stamp=stamp, values=list(label_counts(voxels(image))))
     return list(_lookedThrough["values"])
 
 
@@ -99,7 +81,7 @@ def labelWords(value: int, names: Mapping[int, str]) -> str:
     return f"{value} {names[value]}" if value in names else _("Label {value}").format(value=value)
 
 
-def _classNamed(name: str, condition: ConditionInfo) -> ClassInfo | None:
+def _classNamed(name: str, condition: ConditionInfo) -> ClassSpec | None:
     itself = (entry for entry in condition.classes if isNamed(name, entry.name))
-    part = (entry for entry in condition.classes if any(isNamed(name, p) for p in entry.parts))
+    part = (entry for entry in condition.classes if any(isNamed(name, p) for p in condition.parts(entry)))
     return next(itself, None) or next(part, None)

@@ -222,8 +222,8 @@ def _draw(
 def wanted(conditions: Sequence[ConditionInfo], names: Mapping[int, str]) -> list[tuple[str, tuple[int, ...], bool]]:
     """The structures that conditions take: name, the values of a label map that make it, whether it encloses others.
 
-    >>> from VCMSlicerLib.models.packInfo import ClassInfo
-    >>> brain = ConditionInfo("brain", "mask", (ClassInfo(1, "brain", (), ("white matter", "lateral ventricles")),))
+    >>> classes, names = (ClassSpec(1, "brain", (1, 2)),), {1: "white matter", 2: "lateral ventricles"}
+    >>> brain = ConditionInfo("brain", Kind.MASK, classes, labelNames=names)
     >>> wanted([brain], {1: "White matter", 4: "Ventricles", 7: "CSF"})
     [('brain', (1, 4), True)]
     """
@@ -233,7 +233,7 @@ def wanted(conditions: Sequence[ConditionInfo], names: Mapping[int, str]) -> lis
     found: dict[str, tuple[str, tuple[int, ...], bool]] = {}
     for condition in drawn:
         for entry in condition.classes:
-            known = entry.parts or (entry.name,)
+            known = condition.parts(entry) or (entry.name,)
             values = tuple(value for value, name in names.items() if any(isNamed(name, part) for part in known))
             if values:
                 found.setdefault(

@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 from slicer.i18n import tr as _
 from vcm.core.errors import Code
+from vcm.packs.catalogue import CatalogueEntry
 from vcm.protocol import GetPack, Message, PackObtained, Transfer
 
 from VCMSlicerLib.engine.jobState import Failure, JobState
 from VCMSlicerLib.engine.watchdog import Patience
 from VCMSlicerLib.engine.workerClient import Outcome, WorkerClient
 from VCMSlicerLib.engine.workerConnection import Command
-from VCMSlicerLib.models.packOffers import PackOffer
 from VCMSlicerLib.scene.observers import Observers, Remove, callOnce
 
 CANCEL_SECONDS, LAST_SECONDS = 0.8, 1.0
@@ -27,7 +27,7 @@ class ModelDownload:
     cancelled, and the next download of the same pack goes on from there."""
 
     def __init__(self, command: Command) -> None:
-        self.offer: PackOffer | None = None
+        self.offer: CatalogueEntry | None = None
         self._client = WorkerClient(command, Patience(cancel=CANCEL_SECONDS))
         self.transfer: Transfer | None = None
         self._changed = Observers()
@@ -75,7 +75,7 @@ class ModelDownload:
 
     def start(
         self,
-        offer: PackOffer,
+        offer: CatalogueEntry,
         *,
         acceptedLicence: str = "",
         source: str | None = None,

@@ -1,12 +1,15 @@
-"""What the panel knows of a model: its grid, its scalars, its controls and what each of them takes."""
+"""What the panel shows of a model: the engine's own specifications, with words for a user."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from slicer.i18n import tr as _
+from vcm.conditions.attributes import AttributeSpec
+from vcm.conditions.condition import ClassSpec, ConditionSpec, Kind
+from vcm.core.grid import Grid
 from vcm.core.plain_text import capital
 
 READY, BROKEN, AVAILABLE = "ready", "broken", "available"
@@ -14,30 +17,16 @@ EXPORTED_TITLE = "VCM:"
 
 
 @dataclass(frozen=True)
-class ClassInfo:
-    """One structure of a mask or label map; `segmenter` are the labels of the pack's segmenter that together make it,
-    `parts` their names."""
+class ConditionInfo(ConditionSpec):
+    """A spatial input of a control; `labelNames` are what the model's segmenter calls its labels."""
 
-    value: int
-    name: str
-    segmenter: tuple[int, ...] = ()
-    parts: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class ConditionInfo:
-    """One spatial input: `kind` is `mask`, `labels` or `image`."""
-
-    name: str
-    kind: str
-    classes: tuple[ClassInfo, ...] = ()
-    description: str = ""
+    labelNames: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
         """Its name as a clinician reads it.
 
-        >>> ConditionInfo("semantics", "labels").title, ConditionInfo("deep_grey", "mask").title
+        >>> ConditionInfo("semantics", Kind.LABELS).title, ConditionInfo("deep_grey", Kind.MASK).title
         ('Tissue map', 'Deep grey')
         """
         if self.name == "semantics":
@@ -47,58 +36,38 @@ class ConditionInfo:
     @property
     def isDrawn(self) -> bool:
         """Whether it is segments, and not an image."""
-        return self.kind != "image"
+        return self.kind is not Kind.IMAGE
 
     @property
     def isSkull(self) -> bool:
         """Whether it is the image of the head without the brain, which can be made of a T1w image."""
-        return self.kind == "image" and "skull" in self.name.lower()
+        return self.kind is Kind.IMAGE and "skull" in self.name.lower()
+
+    def parts(self, entry: ClassSpec) -> tuple[str, ...]:
+        """The names of the segmenter's labels that one of its classes is made of."""
+        return tuple(self.labelNames[value] for value in entry.segmenter if value in self.labelNames)
 
     def inWords(self) -> str:
         """What it is and what it takes.
 
-        >>> ConditionInfo("ventricles", "mask").inWords(), ConditionInfo("skull", "image").inWords()
+        >>> ConditionInfo("ventricles", Kind.MASK).inWords(), ConditionInfo("skull", Kind.IMAGE).inWords()
         ('ventricles (mask)', 'skull (image)')
-        >>> ConditionInfo("tissues", "labels", (ClassInfo(1, "grey"), ClassInfo(2, "white"))).inWords()
+        >>> ConditionInfo("tissues", Kind.LABELS, (ClassSpec(1, "grey"), ClassSpec(2, "white"))).inWords()
         'tissues (2 structures)'
         """
-        kinds = {"mask": _("{name} (mask)"), "labels": _("{name} ({count} structures)"), "image": _("{name} (image)")}
+        kinds = {
+            Kind.MASK: _("{name} (mask)"),
+            Kind.LABELS: _("{name} ({count} structures)"),
+            Kind.IMAGE: _("{name} (image)"),
+        }
         name = self.title[:1].lower() + self.title[1:]
         return kinds[self.kind].format(name=name, count=len(self.classes))
 
 
-@dataclass(frozen=True)
-class AttributeInfo:
-    """One scalar input: `low`–`high` in `unit`, or one of `choices`; without either only 0–1 can be given.
-
-    `default` is the network's own number between 0 and 1; `structures` are the segmenter labels it measures.
-    """
-
-    name: str
-    title: str
-    unit: str = ""
-    low: float | None = None
-    high: float | None = None
-    choices: tuple[str, ...] = ()
-    default: float = 0.5
-    structures: tuple[int, ...] = ()
-
-    @property
-    def defaultValue(self) -> float | str:
-        """The default in human units, a choice, or the raw number where no scale is known."""
-        if self.choices:
-            return self.choices[min(round(self.default), len(self.choices) - 1)]
-        if self.low is None or self.high is None:
-            return self.default
-        return self.low + self.default * (self.high - self.low)
-
-
-@dataclass(frozen=True)
-class GridInfo:
-    """Voxel shape (i, j, k) and affine from voxel index to RAS millimetres, row by row."""
-
-    shape: tuple[int, int, int]
-    affine: tuple[tuple[float, ...], ...]
+def defaultValue(attribute: AttributeSpec) -> float | str:
+    """The default of an attribute in human units, a choice, or the network's number where no scale is known."""
+    human = attribute.to_human(attribute.default)
+    return attribute.default if human is None else human
 
 
 @dataclass(frozen=True)
@@ -115,7 +84,7 @@ class ControlInfo:
     def title(self) -> str:
         """What an image made with it follows; the title that its maker gave it, unless the exporter wrote that.
 
-        >>> brain, ventricles = ConditionInfo("brain", "mask"), ConditionInfo("ventricles", "mask")
+        >>> brain, ventricles = ConditionInfo("brain", Kind.MASK), ConditionInfo("ventricles", Kind.MASK)
         >>> ControlInfo("a", "VCM: brain and ventricles", (brain, ventricles), True).title
         'Brain, ventricles'
         >>> ControlInfo("b", "Lesions of the white matter", (brain,), False).title
@@ -135,7 +104,7 @@ class ControlInfo:
     def simplicity(self) -> tuple[bool, int, bool, str]:
         """What sorts controls: trained ones first, then those of few conditions, then those of masks alone."""
         kinds = {condition.kind for condition in self.conditions}
-        return (not self.trained, len(self.conditions), kinds != {"mask"}, self.name)
+        return (not self.trained, len(self.conditions), kinds != {Kind.MASK}, self.name)
 
     @property
     def free(self) -> bool:
@@ -145,7 +114,7 @@ class ControlInfo:
     def inWords(self) -> str:
         """What it takes, in a sentence.
 
-        >>> skull, brain = ConditionInfo("skull", "image"), ConditionInfo("brain", "mask")
+        >>> skull, brain = ConditionInfo("skull", Kind.IMAGE), ConditionInfo("brain", Kind.MASK)
         >>> ControlInfo("a", "A", (brain, skull), True).inWords()
         'Takes any of: brain (mask), skull (image).'
         """
@@ -168,21 +137,23 @@ class PackInfo:
     title: str
     state: str
     words: str
-    conditions: tuple[ConditionInfo, ...] = ()
-    attributes: tuple[AttributeInfo, ...] = ()
-    grid: GridInfo | None = None
+    attributes: tuple[AttributeSpec, ...] = ()
+    grid: Grid | None = None
     controls: tuple[ControlInfo, ...] = ()
-    segmenterClasses: tuple[ClassInfo, ...] = ()
+    hasSegmenter: bool = False
     folder: Path | None = None
     hasTypicalHead: bool = False
     sizeBytes: int = 0
     licence: str = ""
-    page: str = ""
 
     @property
-    def hasSegmenter(self) -> bool:
-        """Whether it can turn a T1w image into structures."""
-        return bool(self.segmenterClasses)
+    def conditions(self) -> tuple[ConditionInfo, ...]:
+        """Those of all its controls, each once."""
+        first: dict[str, ConditionInfo] = {}
+        for control in self.controls:
+            for condition in control.conditions:
+                first.setdefault(condition.name, condition)
+        return tuple(first.values())
 
     def condition(self, name: str) -> ConditionInfo | None:
         """The condition of that name."""
@@ -200,7 +171,7 @@ class PackInfo:
     @property
     def tissueControl(self) -> ControlInfo | None:
         """The control by a map of tissues, whose images look most like heads; None where there is no trained one."""
-        maps = [c for c in self.controls if c.trained and [entry.kind for entry in c.conditions] == ["labels"]]
+        maps = [c for c in self.controls if c.trained and [entry.kind for entry in c.conditions] == [Kind.LABELS]]
         return min(maps, key=lambda control: control.simplicity, default=None)
 
     def controlFor(self, names: Iterable[str]) -> ControlInfo | None:

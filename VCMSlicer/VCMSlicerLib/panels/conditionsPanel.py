@@ -8,6 +8,7 @@ from typing import Any
 import qt
 import slicer
 from slicer.i18n import tr as _
+from vcm.conditions.attributes import AttributeSpec
 from vcm.core.errors import Code
 
 from VCMSlicerLib.conditions import startPoints
@@ -17,7 +18,7 @@ from VCMSlicerLib.conditions.conditionSource import ConditionChoice
 from VCMSlicerLib.conditions.givenInputs import notTaken
 from VCMSlicerLib.conditions.scanRegistration import registrationOf, sourceVolume
 from VCMSlicerLib.engine.jobState import Failure
-from VCMSlicerLib.models.packInfo import AttributeInfo, ConditionInfo
+from VCMSlicerLib.models.packInfo import ConditionInfo
 from VCMSlicerLib.panels.conditionRow import ConditionRow, bestSegment
 from VCMSlicerLib.panels.context import PanelContext
 from VCMSlicerLib.panels.dialogs.menus import fillMenu, makeMenu
@@ -96,16 +97,12 @@ class ConditionsPanel:
         drawn = [name for name, found in self.checks.items() if not found.empty]
         return empty if control is not None and control.free and drawn else []
 
-    def measured(self, attribute: AttributeInfo) -> float | None:
+    def measured(self, attribute: AttributeSpec) -> float | None:
         """The volume in ml that the conditions tell of an attribute of the subject, or None; as the engine takes it."""
-        wanted, leftOut = set(attribute.structures), self.leftOut()
-        if attribute.low is None or attribute.high is None:
-            return None
+        leftOut = self.leftOut()
         for info in self.conditions():
-            found = self.checks.get(info.name)
-            inside = [entry for entry in info.classes if entry.segmenter and set(entry.segmenter) <= wanted]
-            whole = {label for entry in inside for label in entry.segmenter} == wanted
-            if found is not None and found.usable and info.name not in leftOut and wanted and whole:
+            found, inside = self.checks.get(info.name), attribute.measured_by(info)
+            if found is not None and found.usable and info.name not in leftOut and inside:
                 return sum(found.millilitres.get(entry.value, 0.0) for entry in inside)
         return None
 

@@ -8,12 +8,13 @@ from typing import Any
 import qt
 import slicer
 from slicer.i18n import tr as _
+from vcm.packs.catalogue import CatalogueEntry
 from vcm.protocol import Transfer
 
 from VCMSlicerLib.engine.jobState import Failure, JobState
 from VCMSlicerLib.models.modelDownload import DOWNLOADING, ModelDownload
 from VCMSlicerLib.models.packInfo import READY
-from VCMSlicerLib.models.packOffers import CONTROL, PackOffer, findOffer
+from VCMSlicerLib.models.packOffers import CONTROL, arrivedBytes, findOffer
 from VCMSlicerLib.panels.context import LAST_PACK, PanelContext
 from VCMSlicerLib.panels.dialogs.getModelDialog import Agreement, GetModelDialog
 from VCMSlicerLib.panels.generatePanel import timeWords
@@ -48,7 +49,7 @@ class DownloadPanel:
         self._release = self.download.onChanged(self.showProgress)
 
     @property
-    def wanted(self) -> PackOffer | None:
+    def wanted(self) -> CatalogueEntry | None:
         """What is chosen, is not usable here, and can be had."""
         context = self.context
         named = context.parameters.packName if context.parameters is not None else ""
@@ -70,7 +71,7 @@ class DownloadPanel:
         offer, button = self.wanted, self.ui.getModelButton
         button.visible = offer is not None and not self.download.busy
         if offer is not None:
-            go = _("Go on getting {title}…") if offer.arrivedBytes else _("Get {title}…")
+            go = _("Go on getting {title}…") if arrivedBytes(offer) else _("Get {title}…")
             button.text = go.format(title=offer.title)
             ready = self.context.environment.ready
             tip = _("See its size and its licence first.")
@@ -120,7 +121,7 @@ class DownloadPanel:
         if self._dialog is not None:
             self._dialog.cleanup()
 
-    def _onDone(self, offer: PackOffer, names: tuple[str, ...]) -> None:
+    def _onDone(self, offer: CatalogueEntry, names: tuple[str, ...]) -> None:
         """Choose what was got, unless the user has chosen another model meanwhile."""
         parameters = self.context.parameters
         if parameters is not None and offer.kind == CONTROL:

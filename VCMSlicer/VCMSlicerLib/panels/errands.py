@@ -16,6 +16,7 @@ from VCMSlicerLib.conditions.conditionSource import ConditionChoice
 from VCMSlicerLib.conditions.startPoints import StartPoint, fromSegmentedT1w
 from VCMSlicerLib.engine.job import Job
 from VCMSlicerLib.engine.jobState import Failure
+from VCMSlicerLib.models.packInfo import defaultValue
 from VCMSlicerLib.panels.context import PanelContext
 from VCMSlicerLib.results.formingImage import FormingImage
 from VCMSlicerLib.scene.niftiFile import readNifti, writeNifti
@@ -159,5 +160,5 @@ def givenAttributes(parameters: VCMParameters, pack: Any) -> dict[str, float | s
         setting = parameters.attribute(info.name)
         if info.structures and not setting.given:
             continue
-        given[info.name] = setting.value if setting.value is not None else info.defaultValue
+        given[info.name] = setting.value if setting.value is not None else defaultValue(info)
     return given

@@ -295,7 +295,7 @@ def controlWords(control: ControlInfo | None, name: str = "") -> str:
         offer = findOffer(name) if name else None
         if offer is not None:
             words = _("Not here yet; needs {size}. Licence: {licence}.")
-            return dot(GREY, words.format(size=gigabytes(offer.sizeBytes), licence=offer.licence))
+            return dot(GREY, words.format(size=gigabytes(offer.expected_bytes), licence=offer.licence.name))
         return dot(RED, _("{name}, which this scene names, is not on this computer.").format(name=name)) if name else ""
     if not control.trained:
         return dot(AMBER, " ".join([_("Untrained: the image will not follow it."), control.inWords()]))

@@ -8,8 +8,9 @@ from typing import Any
 import ctk
 import qt
 from slicer.i18n import tr as _
+from vcm.conditions.attributes import AttributeSpec
 
-from VCMSlicerLib.models.packInfo import AttributeInfo
+from VCMSlicerLib.models.packInfo import defaultValue
 from VCMSlicerLib.panels.context import AMBER, GREEN, GREY, PanelContext, dot
 from VCMSlicerLib.scene.parameters import AttributeSetting
 
@@ -18,10 +19,10 @@ class SubjectPanel:
     """Makes its rows anew when the model changes. `measured` gives the volume that the conditions tell of an attribute,
     in its unit, or None."""
 
-    def __init__(self, ui: Any, context: PanelContext, measured: Callable[[AttributeInfo], float | None]) -> None:
+    def __init__(self, ui: Any, context: PanelContext, measured: Callable[[AttributeSpec], float | None]) -> None:
         self.ui, self.context, self._measured = ui, context, measured
         self.rows: dict[str, AttributeRow] = {}
-        self._shown: tuple[AttributeInfo, ...] | None = None
+        self._shown: tuple[AttributeSpec, ...] | None = None
 
     def updateFromParameters(self) -> None:
         """Show the values of the scene."""
@@ -39,7 +40,7 @@ class SubjectPanel:
             row.setEnabled(not busy)
         self.ui.noSubjectLabel.visible = not attributes
 
-    def _rebuild(self, attributes: tuple[AttributeInfo, ...]) -> None:
+    def _rebuild(self, attributes: tuple[AttributeSpec, ...]) -> None:
         form = self.ui.subjectRows.layout()
         while form.rowCount():
             form.removeRow(0)
@@ -58,7 +59,7 @@ class AttributeRow:
     """One scalar: a choice, or a slider in its unit; with a box “set” where a mask could determine it instead, and
     below it in words where its value comes from."""
 
-    def __init__(self, info: AttributeInfo, onChanged: Any) -> None:
+    def __init__(self, info: AttributeSpec, onChanged: Any) -> None:
         self.info, self._tell, self._showing = info, onChanged, False
         self.title = _(info.title)
         self.widget = qt.QWidget()
@@ -79,7 +80,7 @@ class AttributeRow:
         """Show a setting without telling anyone; unless it is set, the volume that the conditions tell is shown."""
         self._showing = True
         try:
-            value = setting.value if setting.value is not None else self.info.defaultValue
+            value = setting.value if setting.value is not None else defaultValue(self.info)
             if self.info.choices:
                 self.editor.setCurrentIndex(max(0, self.editor.findData(value)))
             else:
@@ -147,15 +148,15 @@ class AttributeRow:
         self._tell(self.info.name, AttributeSetting(value, given))
 
 
-def followed(info: AttributeInfo, measured: float | None) -> float:
+def followed(info: AttributeSpec, measured: float | None) -> float:
     """The value that is used while none is set: what the conditions tell, within what the model was trained in, else
     the model's average."""
     if measured is None or info.low is None or info.high is None:
-        return float(info.defaultValue)
+        return float(defaultValue(info))
     return min(max(measured, info.low), info.high)
 
 
-def originWords(info: AttributeInfo, setting: AttributeSetting, measured: float | None) -> tuple[str, str]:
+def originWords(info: AttributeSpec, setting: AttributeSetting, measured: float | None) -> tuple[str, str]:
     """Where a volume's value comes from: a level of attention and words."""
     told = "" if measured is None else _("{value:.1f} {unit}").format(value=measured, unit=info.unit)
     if setting.given:

@@ -17,6 +17,9 @@ from pathlib import Path
 import numpy as np
 from slicer.i18n import tr as _
 from vcm.core.errors import Code, VcmError
+from vcm.core.grid import Grid
+from vcm.core.volume import Volume
+from vcm.volumes.field_of_view import filled_box
 
 HEADER_BYTES = 348
 VOXEL_OFFSET = 352
@@ -37,20 +40,19 @@ class WorldImage:
     ijkToRas: np.ndarray
 
     @property
+    def volume(self) -> Volume:
+        """The same for the engine."""
+        return Volume(self.array.T, Grid(self.array.shape[::-1], self.ijkToRas))
+
+    @property
     def voxelMl(self) -> float:
         """Millilitres of one voxel."""
-        return float(abs(np.linalg.det(self.ijkToRas[:3, :3]))) / 1000.0
+        return self.volume.grid.voxel_ml
 
     def cropped(self) -> WorldImage:
         """Its smallest box around all voxels that are not 0, in the same place; empty where there is none."""
-        box = []
-        for axis in range(3):
-            others = tuple(other for other in range(3) if other != axis)
-            filled = np.flatnonzero(self.array.any(axis=others))
-            if not filled.size:
-                return WorldImage(self.array[:0, :0, :0], self.ijkToRas)
-            box.append(slice(int(filled[0]), int(filled[-1]) + 1))
-        return self.part(box[0], box[1], box[2])
+        box = filled_box(self.array)
+        return self.part(*(box or (slice(0, 0),) * 3))
 
     def padded(self) -> WorldImage:
         """With a border of one empty voxel, in the same place: a stroke in one slice is a volume too."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from vcm.conditions.condition import Condition, Kind
+from vcm.conditions.condition import ClassSpec, Condition, ConditionSpec
 from vcm.core.errors import Code, VcmError
 
 ALIASES = {
@@ -67,6 +67,12 @@ class AttributeSpec:
     def calibrated(self) -> bool:
         """Whether human units are known for it."""
         return bool(self.choices) or (self.low is not None and self.high is not None)
+
+    def measured_by(self, condition: ConditionSpec) -> tuple[ClassSpec, ...]:
+        """The classes of a condition that together are its structures; none where they are not all of them."""
+        wanted = set(self.structures) if self.low is not None and self.high is not None else set()
+        inside = tuple(c for c in condition.classes if c.segmenter and set(c.segmenter) <= wanted)
+        return inside if wanted and {label for c in inside for label in c.segmenter} == wanted else ()
 
     def to_raw(self, human: float | str) -> float:
         """The network's number for a human value; outside the trained range it is refused."""
@@ -154,12 +160,9 @@ def resolve(
 
 
 def _follow(spec: AttributeSpec, conditions: tuple[Condition, ...]) -> AttributeValue:
-    wanted = set(spec.structures)
     for condition in conditions:
-        if condition.spec.kind is Kind.IMAGE or not wanted or spec.low is None or spec.high is None:
-            continue
-        inside = [c for c in condition.spec.classes if c.segmenter and set(c.segmenter) <= wanted]
-        if {label for c in inside for label in c.segmenter} == wanted:
+        inside = spec.measured_by(condition.spec)
+        if inside and spec.low is not None and spec.high is not None:
             voxels = sum(int(condition.structure(c.name).sum()) for c in inside)
             ml = voxels * condition.volume.grid.voxel_ml
             raw = (ml - spec.low) / (spec.high - spec.low)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from vcm.core.errors import Code, VcmError
 from vcm.core.grid import Grid
-from vcm.volumes.resampling import filled_box
+from vcm.volumes.field_of_view import filled_box
 
 
 @dataclass(frozen=True)

@@ -39,8 +39,14 @@ def read_document(path: Path, code: Code = Code.PACK_INVALID) -> dict[str, Any]:
 
 
 def check_schema(content: Any, schema_name: str, source: str, code: Code = Code.PACK_INVALID) -> None:
-    """Raise one sentence about the most telling place where `content` departs from `packs/<schema_name>`."""
-    from jsonschema.exceptions import best_match
+    """Raise one sentence about the most telling place where `content` departs from `packs/<schema_name>`.
+
+    Slicer's own Python has no jsonschema: there the types of what is made of the content have to do.
+    """
+    try:
+        from jsonschema.exceptions import best_match
+    except ImportError:
+        return
 
     problem = best_match(_validator(schema_name).iter_errors(content))
     if problem is not None:

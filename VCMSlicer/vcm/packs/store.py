@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -95,10 +95,11 @@ def default_backbone() -> str:
     return DEFAULT_BACKBONE
 
 
-def list_packs() -> list[InstalledPack]:
-    """The embedded packs, then the user's, each in the order of their names; broken ones with their reason."""
+def list_packs(users: Path | None = None) -> list[InstalledPack]:
+    """The embedded packs, then those in `users`, by default the user's folder, each in the order of their names; broken
+    ones with their reason."""
     entries: dict[str, InstalledPack] = {}
-    for parent in (EMBEDDED, packs_folder()):
+    for parent in (EMBEDDED, users or packs_folder()):
         try:
             folders = subfolders(parent)
         except VcmError as problem:
@@ -139,10 +140,10 @@ def find_pack(name_or_path: str | Path) -> Pack:
     )
 
 
-def controls_for(backbone: Pack) -> list[Pack]:
-    """The installed controls that were trained for exactly this backbone's denoiser."""
+def controls_for(backbone: Pack, among: Iterable[InstalledPack] | None = None) -> list[Pack]:
+    """The installed controls, or those `among` these packs, that were trained for exactly this backbone's denoiser."""
     denoiser = backbone.backbone.files["denoiser"].sha256
-    packs = [entry.pack for entry in list_packs() if entry.pack]
+    packs = [entry.pack for entry in (list_packs() if among is None else among) if entry.pack]
     return [
         pack
         for pack in packs

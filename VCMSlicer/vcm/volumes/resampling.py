@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 
 from vcm.core.grid import Grid
 from vcm.core.volume import Volume
+from vcm.volumes.field_of_view import NUDGE, filled_box
 from vcm.volumes.label_values import replaced, values_and_counts
 
 # How far, in voxels, two grids may be apart and still count as lying on each other's voxels.
 ALIGNED = 1e-3
-# Keeps sample points off the faces between voxels, where rounding would decide.
-NUDGE = 1e-6
 # How many layers of the new grid are counted at a time, so that the counts of all labels stay small.
 SLAB = 16
 # Sample points for each old voxel that a new one spans, on either side of its centre; and at most.
@@ -92,40 +91,6 @@ def refined_labels(volume: Volume, grid: Grid) -> Volume:
         better = share > most
         result[better], most[better] = value, share[better]
     return Volume(result, grid)
-
-
-def lost_voxels(mask: Volume, grid: Grid) -> int:
-    """How many non-zero voxels of a mask have their centre outside the field of view of `grid`."""
-    box = filled_box(mask.array)
-    if box is None:
-        return 0
-    step = _index_step(mask.grid, grid)
-    j, k = (np.arange(part.start, part.stop) for part in box[1:])
-    count = 0
-    for i in range(box[0].start, box[0].stop):
-        lost = np.zeros([len(j), len(k)], bool)
-        for row, size in zip(step, grid.shape, strict=False):
-            index = (row[0] * i + row[3] + row[1] * j)[:, None] + row[2] * k
-            lost |= (index < -0.5 - NUDGE) | (index > size - 0.5 + NUDGE)
-        count += int((lost & (mask.array[i, box[1], box[2]] != 0)).sum())
-    return count
-
-
-def filled_box(array: NDArray[Any]) -> tuple[slice, slice, slice] | None:
-    """The smallest box that holds all non-zero voxels; None where there are none.
-
-    >>> array = np.zeros((5, 6, 7))
-    >>> array[1:3, 4, 2:6] = 1
-    >>> filled_box(array)
-    (slice(1, 3, None), slice(4, 5, None), slice(2, 6, None))
-    """
-    filled = array != 0
-    floor, wall = filled.any(axis=2), filled.any(axis=0)
-    along = [np.flatnonzero(line) for line in (floor.any(axis=1), floor.any(axis=0), wall.any(axis=0))]
-    if not along[0].size:
-        return None
-    i, j, k = (slice(int(line[0]), int(line[-1]) + 1) for line in along)
-    return i, j, k
 
 
 def _index_step(start: Grid, end: Grid) -> NDArray[np.float64]:

@@ -12,9 +12,10 @@ from typing import Any
 import qt
 import slicer
 from slicer.i18n import tr as _
+from vcm.packs.catalogue import CatalogueEntry
 
 from VCMSlicerLib.install.userFolders import packsFolder
-from VCMSlicerLib.models.packOffers import PackOffer, gigabytes
+from VCMSlicerLib.models.packOffers import arrivedBytes, gigabytes, licenceText, neededBytes
 
 WIDTH, TEXT_HEIGHT = 560, 180
 HEIGHT, HEIGHT_WITH_TEXT = 400, 560
@@ -24,7 +25,7 @@ HEIGHT, HEIGHT_WITH_TEXT = 400, 560
 class Agreement:
     """What the user agreed to: the licence by its name, and where the files come from; None is the network."""
 
-    offer: PackOffer
+    offer: CatalogueEntry
     licence: str
     source: str | None
     unverified: bool
@@ -35,7 +36,7 @@ class GetModelDialog:
 
     def __init__(self, form: Any, parent: Any, onAgreed: Callable[[Agreement], None]) -> None:
         self._onAgreed = onAgreed
-        self._offer: PackOffer | None = None
+        self._offer: CatalogueEntry | None = None
         self.dialog = qt.QDialog(parent)
         self.dialog.setWindowTitle(_("Get a model"))
         self.dialog.objectName = "VCMSlicerGetModel"
@@ -48,23 +49,23 @@ class GetModelDialog:
         self.ui.offerFileButton.connect("clicked()", self._chooseFile)
         self.ui.offerCancelButton.connect("clicked()", self.close)
 
-    def open(self, offer: PackOffer) -> None:
+    def open(self, offer: CatalogueEntry) -> None:
         """Show the terms of a model; nothing is ticked yet."""
         self._offer, ui = offer, self.ui
         ui.offerTitleLabel.text = f"<b>{html.escape(offer.title)}</b><br>{html.escape(offer.description)}"
         ui.offerSizeLabel.text = sizeWords(offer, freeBytes())
         ui.offerLicenceLabel.text = licenceWords(offer)
-        ui.offerLicenceText.setPlainText(offer.licenceText)
-        ui.offerLicenceText.visible = bool(offer.licenceText)
+        ui.offerLicenceText.setPlainText(licenceText(offer))
+        ui.offerLicenceText.visible = bool(licenceText(offer))
         ui.offerAcceptBox.text = acceptWords(offer)
-        ui.offerAcceptBox.visible = offer.mustAccept
-        ui.offerTrustBox.visible = offer.unverified
+        ui.offerAcceptBox.visible = offer.licence.must_accept
+        ui.offerTrustBox.visible = bool(offer.unverifiable)
         ui.offerAcceptBox.checked = ui.offerTrustBox.checked = False
         ui.offerHintLabel.text = fileWords(offer)
         ui.offerDownloadButton.visible = offer.automatic
-        ui.offerDownloadButton.text = _("Go on downloading") if offer.arrivedBytes else _("Download")
+        ui.offerDownloadButton.text = _("Go on downloading") if arrivedBytes(offer) else _("Download")
         self._update()
-        self.dialog.resize(WIDTH, HEIGHT_WITH_TEXT if offer.licenceText else HEIGHT)
+        self.dialog.resize(WIDTH, HEIGHT_WITH_TEXT if licenceText(offer) else HEIGHT)
         self.dialog.show()
         self.dialog.raise_()
 
@@ -81,10 +82,10 @@ class GetModelDialog:
         ui, offer = self.ui, self._offer
         if offer is None:
             return
-        unread = offer.mustAccept and not ui.offerAcceptBox.checked
+        unread = offer.licence.must_accept and not ui.offerAcceptBox.checked
         accept = _("Accept the terms first.") if unread else ""
-        room = _("There is not enough room on the disk.") if offer.neededBytes > freeBytes() else ""
-        untrusted = offer.unverified and not ui.offerTrustBox.checked
+        room = _("There is not enough room on the disk.") if neededBytes(offer) > freeBytes() else ""
+        untrusted = bool(offer.unverifiable) and not ui.offerTrustBox.checked
         trust = _("Say first that you trust your copy of the file.") if untrusted else ""
         ui.offerDownloadButton.enabled = not (accept or room)
         ui.offerDownloadButton.toolTip = accept or room or _("Fetch the files from the address that is named above.")
@@ -97,8 +98,8 @@ class GetModelDialog:
     def _chooseFile(self) -> None:
         offer, window = self._offer, slicer.util.mainWindow()
         assert offer is not None
-        names = ", ".join(offer.fileNames)
-        if len(offer.fileNames) > 1:
+        names = ", ".join(file.filename for file in offer.files)
+        if len(offer.files) > 1:
             title = _("Choose the folder that holds {names}").format(names=names)
             path = qt.QFileDialog.getExistingDirectory(window, title)
         else:
@@ -109,41 +110,41 @@ class GetModelDialog:
     def _agree(self, source: str | None) -> None:
         offer = self._offer
         assert offer is not None
-        accepted = self.ui.offerAcceptBox.checked or not offer.mustAccept
-        trusted = offer.unverified and self.ui.offerTrustBox.checked
+        accepted = self.ui.offerAcceptBox.checked or not offer.licence.must_accept
+        trusted = bool(offer.unverifiable) and self.ui.offerTrustBox.checked
         self.close()
-        self._onAgreed(Agreement(offer, offer.licence if accepted else "", source, trusted))
+        self._onAgreed(Agreement(offer, offer.licence.name if accepted else "", source, trusted))
 
 
-def sizeWords(offer: PackOffer, free: int) -> str:
+def sizeWords(offer: CatalogueEntry, free: int) -> str:
     """What there is to download, and the room it takes."""
-    size = gigabytes(offer.sizeBytes) if offer.sizeBytes else _("a file of unknown size")
+    size = gigabytes(offer.expected_bytes) if offer.expected_bytes else _("a file of unknown size")
     words = [_("Download: {size}.").format(size=size) if offer.automatic else _("File: {size}.").format(size=size)]
-    if offer.arrivedBytes:
-        words.append(_("{here} of it are here already.").format(here=gigabytes(offer.arrivedBytes)))
+    if arrivedBytes(offer):
+        words.append(_("{here} of it are here already.").format(here=gigabytes(arrivedBytes(offer))))
     needed = _("While it is installed it needs {needed} on the disk, which has {free} free.")
-    words.append(needed.format(needed=gigabytes(offer.neededBytes), free=gigabytes(free)))
+    words.append(needed.format(needed=gigabytes(neededBytes(offer)), free=gigabytes(free)))
     return " ".join(words)
 
 
-def licenceWords(offer: PackOffer) -> str:
+def licenceWords(offer: CatalogueEntry) -> str:
     """The licence's name and what it says in short, as rich text."""
-    name = html.escape(offer.licence)
-    if offer.licenceUrl:
-        name = f'<a href="{html.escape(offer.licenceUrl)}">{name}</a>'
-    return f"<b>{_('Licence:')}</b> {name}. {html.escape(offer.licenceSummary)}"
+    name = html.escape(offer.licence.name)
+    if offer.licence.url:
+        name = f'<a href="{html.escape(offer.licence.url)}">{name}</a>'
+    return f"<b>{_('Licence:')}</b> {name}. {html.escape(offer.licence.summary)}"
 
 
-def acceptWords(offer: PackOffer) -> str:
+def acceptWords(offer: CatalogueEntry) -> str:
     """What the user says by a tick."""
     if offer.automatic:
         return _("I have read the licence and accept it")
     return _("I have read this, and have asked the authors or am only trying it out")
 
 
-def fileWords(offer: PackOffer) -> str:
+def fileWords(offer: CatalogueEntry) -> str:
     """Where to get the files by hand, as rich text."""
-    names = ", ".join(html.escape(name) for name in offer.fileNames)
+    names = ", ".join(html.escape(file.filename) for file in offer.files)
     page = f'<a href="{html.escape(offer.page)}">{html.escape(offer.page)}</a>' if offer.page else ""
     if not offer.automatic:
         words = _("VCMSlicer does not download this file. Fetch {names} yourself from {page} and choose it here.")

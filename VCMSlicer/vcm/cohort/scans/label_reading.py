@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vcm.cohort.making.label_maps import SEGMENTER_CLASSES, what_is_wrong
-from vcm.conditions.doctor.labels import label_counts, listed
+from vcm.conditions.doctor.labels import listed
 from vcm.conditions.doctor.notebook import Notebook
 from vcm.core.csv_tables import read_records
 from vcm.core.errors import MALFORMED, Code, VcmError
 from vcm.core.reading import missing_as, open_text
-from vcm.volumes.label_values import replaced
+from vcm.volumes.label_values import label_counts, replaced
 
 FEW = 0.02
 """The share of labelled voxels of an unknown number that is only noted."""

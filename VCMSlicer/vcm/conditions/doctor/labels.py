@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from vcm.conditions.condition import ConditionSpec
 from vcm.conditions.doctor.notebook import Notebook
-from vcm.volumes.label_values import replaced, values_and_counts
+from vcm.conditions.label_readings import explained, number_readings
+from vcm.volumes.label_values import label_counts, replaced
 
 MOST_LISTED = 12
 
@@ -34,12 +35,6 @@ def whole_labels(array: NDArray[np.generic], notes: Notebook) -> NDArray[np.inte
         )
         return None
     return array.astype(np.int64)
-
-
-def label_counts(labels: NDArray[np.integer]) -> dict[int, int]:
-    """How many voxels each non-zero label has."""
-    values, counts = values_and_counts(labels)
-    return {int(v): int(n) for v, n in zip(values, counts, strict=True) if v != 0}
 
 
 def pick_mask(
@@ -158,9 +153,8 @@ def _reading(
                 "Nothing needs to be done; look at what the model sees.",
             )
         return by_name
-    by_number = {c.value: c.value for c in spec.classes if c.value in counts}
-    by_segmenter = {value: c.value for c in spec.classes for value in c.segmenter if value in counts}
-    if _voxels(by_segmenter, counts) > _voxels(by_number, counts):
+    by_number, by_segmenter = number_readings(spec, counts)
+    if explained(by_segmenter, counts) > explained(by_number, counts):
         notes.warning(
             "SEGMENTER_LABELS",
             f"{notes.who} was read as labels of the model's segmenter rather than as its classes, as that explains "
@@ -173,7 +167,3 @@ def _reading(
 
 def _plain(name: str) -> str:
     return " ".join(name.lower().replace("_", " ").split())
-
-
-def _voxels(table: Mapping[int, int], counts: Mapping[int, int]) -> int:
-    return sum(counts[value] for value in table)

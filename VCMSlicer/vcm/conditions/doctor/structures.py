@@ -10,10 +10,10 @@ from vcm.conditions.condition import ClassSpec, ConditionSpec, Kind
 from vcm.conditions.doctor.notebook import Notebook
 from vcm.core.grid import Grid
 from vcm.core.volume import Volume
-from vcm.volumes.resampling import filled_box, lost_voxels, resample_labels
+from vcm.volumes.field_of_view import MOST_LOST, filled_box, lost_voxels
+from vcm.volumes.resampling import resample_labels
 
 FULL = 0.95
-MOST_LOST = 0.5
 CHANGED = 0.5
 FAR_MM = 25.0
 SPECKLED_PIECES = 30
