@@ -88,7 +88,7 @@ class VCMSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def enter(self) -> None:
         """The user opened the module."""
-        if self.panel is not None:
+        if self.panel is not None and self.logic is not None:
             self.panel.setParameters(self.logic.getParameterNode())
             self.panel.enter()
 
@@ -120,7 +120,7 @@ class VCMSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSceneChanged(self, _caller: Any, _event: Any) -> None:
         """The scene was emptied, or another was read into it: taken up now, or when the module is opened."""
-        if self.parent.isEntered:
+        if self.parent.isEntered and self.logic is not None:
             self.panel.setParameters(self.logic.getParameterNode())
             self.panel.afterSceneChanged()
 
@@ -172,22 +172,24 @@ class VCMSlicerTest(ScriptedLoadableModuleTest):
     def test_theDemoCaseIsUsableForTheModelThatShips(self) -> None:
         from VCMSlicerLib.conditions.conditionCheck import check
         from VCMSlicerLib.conditions.conditionSource import ConditionChoice
+        from VCMSlicerLib.conditions.givenInputs import conditionOf, readyPack
         from VCMSlicerLib.conditions.startPoints import demoCase
-        from VCMSlicerLib.models.packCatalogue import findPack
 
-        point, pack = demoCase(), findPack("brainldm-mini")
+        point, pack = demoCase(), readyPack(None)
         segment = point.segmentation.GetSegmentation().GetNthSegmentID(0)
         choice = ConditionChoice("ventricles", segmentationNode=point.segmentation, segmentIds=(segment,))
-        found = check(choice, pack.condition("ventricles"), pack.grid)
+        assert pack.grid is not None
+        found = check(choice, conditionOf("ventricles", pack), pack.grid)
         self.assertTrue(found.usable, found.words)
         self.assertEqual(found.lostVoxels, 0)
 
     def test_aBlankLiesOnTheModelsGrid(self) -> None:
+        from VCMSlicerLib.conditions.givenInputs import readyPack
         from VCMSlicerLib.conditions.startPoints import blank
-        from VCMSlicerLib.models.packCatalogue import findPack
 
-        grid = findPack("brainldm-mini").grid
-        point = blank(grid.shape, grid.affine, ["ventricles"])
+        grid = readyPack(None).grid
+        assert grid is not None
+        point = blank(grid, ["ventricles"])
         self.assertEqual(point.volume.GetImageData().GetDimensions(), grid.shape)
         self.assertEqual(point.segmentation.GetSegmentation().GetNumberOfSegments(), 1)
 

@@ -24,7 +24,7 @@ from VCMSlicerLib.conditions.scanRegistration import (
 )
 from VCMSlicerLib.models.packInfo import ConditionInfo
 from VCMSlicerLib.results.results import CONDITION_REFERENCE, TWIN_REFERENCE
-from VCMSlicerLib.scene.worldImages import arrayFromMatrix, volumeImage
+from VCMSlicerLib.scene.worldImages import volumeImage
 
 VENTRICLES = ConditionInfo("ventricles", Kind.MASK, (ClassSpec(1, "ventricles"),))
 
@@ -39,7 +39,7 @@ def move():
 def own(node):
     matrix = vtk.vtkMatrix4x4()
     node.GetIJKToRASMatrix(matrix)
-    return arrayFromMatrix(matrix)
+    return slicer.util.arrayFromVTKMatrix(matrix)
 
 
 @pytest.fixture
@@ -156,7 +156,7 @@ def test_slicer_reads_the_commands_transform_as_the_move_of_the_scan(tmp_path, e
     assert storage.ReadData(node) == 1
     matrix = vtk.vtkMatrix4x4()
     node.GetMatrixTransformToParent(matrix)
-    assert np.allclose(arrayFromMatrix(matrix), move(), atol=1e-6)
+    assert np.allclose(slicer.util.arrayFromVTKMatrix(matrix), move(), atol=1e-6)
 
 
 def test_a_transform_that_bends_space_is_refused_in_a_sentence():
@@ -184,5 +184,7 @@ def test_the_views_turn_to_the_planes_of_the_scan(patient, mainWindow):
     showOwnSlices(volume)
     axes = volumeImage(volume).ijkToRas[:3, :3]
     axes = axes / np.linalg.norm(axes, axis=0)
-    normal = arrayFromMatrix(slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode().GetSliceToRAS())[:3, 2]
+    normal = slicer.util.arrayFromVTKMatrix(
+        slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode().GetSliceToRAS()
+    )[:3, 2]
     assert np.abs(axes.T @ normal).max() > 0.999

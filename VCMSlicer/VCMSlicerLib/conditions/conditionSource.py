@@ -129,6 +129,7 @@ def readingOf(choice: ConditionChoice, condition: ConditionInfo, image: WorldIma
     """Which class each value of a label map volume stands for; a VcmError where none stands for any."""
     node = choice.volumeNode
     image = image or volumeImage(node)
+    assert image is not None
     reading = readLabels(condition, image.array, labelNames(node))
     if not reading.table:
         known = ", ".join(f"{entry.value} {entry.name}" for entry in condition.classes)

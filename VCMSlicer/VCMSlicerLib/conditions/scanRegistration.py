@@ -16,8 +16,7 @@ from slicer.i18n import tr as _
 from vcm.core.errors import Code, VcmError
 
 from VCMSlicerLib.results.belongings import belongings
-from VCMSlicerLib.results.comparison import DIFFERENCE_REFERENCE, TWIN_REFERENCE
-from VCMSlicerLib.results.results import conditionNodes
+from VCMSlicerLib.results.results import DIFFERENCE_REFERENCE, TWIN_REFERENCE, conditionNodes
 from VCMSlicerLib.scene.worldImages import hasCurvedTransform, worldMatrix
 
 STATE, WORDS, VERDICT = "VCMSlicer.Registration", "VCMSlicer.RegistrationWords", "VCMSlicer.RegistrationVerdict"
@@ -38,7 +37,7 @@ def registerNode(volume: Any, scanToModel: Sequence[float], words: str, verdict:
     matrix = np.linalg.inv(world) @ np.asarray(scanToModel, float).reshape(4, 4) @ world
     name = _("{name} to the model's space").format(name=volume.GetName())
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", slicer.mrmlScene.GenerateUniqueName(name))
-    node.SetMatrixTransformToParent(_vtkMatrix(matrix))
+    slicer.util.updateTransformMatrixFromArray(node, matrix)
     node.SetAndObserveTransformNodeID(above.GetID() if above is not None else None)
     for key, value in ((STATE, OFFERED), (WORDS, words), (VERDICT, verdict)):
         node.SetAttribute(key, value)
@@ -164,9 +163,3 @@ class RegistrationKeeper:
         isOurs = node is not None and node.IsA("vtkMRMLLinearTransformNode") and node.GetAttribute(STATE)
         if isOurs and not scene.IsClosing():
             release(node)
-
-
-def _vtkMatrix(array: np.ndarray) -> Any:
-    matrix = vtk.vtkMatrix4x4()
-    matrix.DeepCopy(array.ravel())
-    return matrix

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import slicer
-import vtk
 from slicer.i18n import tr as _
+from vcm.core.grid import Grid
 from vcm.core.plain_text import capital
 
 from VCMSlicerLib.conditions.anatomy import isNamed, isStructure, plainName, segmentIds, setStructure
@@ -92,17 +92,10 @@ def template(conditions: Sequence[ConditionInfo] = ()) -> StartPoint:
     return StartPoint(segmentation, volume, _skulls(conditions, volume, labels > 0))
 
 
-def blank(shape: Sequence[int], affine: Sequence[Sequence[float]], structures: Iterable[str]) -> StartPoint:
-    """An empty segment for each structure on the model's grid, over an empty volume of the same grid.
-
-    `shape` is in voxels i, j, k and `affine` leads from voxel index to RAS millimetres.
-    """
-    matrix = vtk.vtkMatrix4x4()
-    for r in range(4):
-        for c in range(4):
-            matrix.SetElement(r, c, affine[r][c])
-    empty = np.zeros(tuple(reversed(tuple(shape))), np.uint8)
-    volume = slicer.util.addVolumeFromArray(empty, matrix, slicer.mrmlScene.GenerateUniqueName(_("Model grid")))
+def blank(grid: Grid, structures: Iterable[str]) -> StartPoint:
+    """An empty segment for each structure on the model's grid, over an empty volume of the same grid."""
+    name = slicer.mrmlScene.GenerateUniqueName(_("Model grid"))
+    volume = slicer.util.addVolumeFromArray(np.zeros(grid.shape[::-1], np.uint8), grid.affine, name)
     volume.CreateDefaultDisplayNodes()
     segmentation = newSegmentation(_("Blank"), volume)
     for name in structures:
@@ -222,6 +215,7 @@ def _draw(
 def wanted(conditions: Sequence[ConditionInfo], names: Mapping[int, str]) -> list[tuple[str, tuple[int, ...], bool]]:
     """The structures that conditions take: name, the values of a label map that make it, whether it encloses others.
 
+    >>> from vcm.conditions.condition import ClassSpec, Kind
     >>> classes, names = (ClassSpec(1, "brain", (1, 2)),), {1: "white matter", 2: "lateral ventricles"}
     >>> brain = ConditionInfo("brain", Kind.MASK, classes, labelNames=names)
     >>> wanted([brain], {1: "White matter", 4: "Ventricles", 7: "CSF"})

@@ -130,7 +130,7 @@ class InstallPlan:
         lines = {name: f"{name}=={version}" for name, version in _pinned().items() if name != TORCH}
         rest = tuple(line for name, line in lines.items() if name not in NEEDS_TORCH)
         needing = tuple(line for name, line in lines.items() if name in NEEDS_TORCH)
-        groups = [(self.report, (), rest)] if rest else []
+        groups: list[tuple[Path, tuple[str, ...], tuple[str, ...]]] = [(self.report, (), rest)] if rest else []
         more = self.report.with_name("files-without-what-they-need.json")
         return [*groups, (more, ("--no-deps",), needing)] if needing else groups
 

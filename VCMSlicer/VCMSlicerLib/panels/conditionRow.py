@@ -151,11 +151,11 @@ def mappingWords(node: Any, info: ConditionInfo) -> str:
     rules = _("Segments are told apart by terminology, then by name. Where they overlap, the upper one wins.")
     if not node.IsA("vtkMRMLSegmentationNode"):
         return rules
-    segmentation, drawn = node.GetSegmentation(), {entry.value: [] for entry in info.classes}
-    for id in matchingSegments(node, info):
-        segment = segmentation.GetSegment(id)
-        drawn[classOf(segment, info).value].append(segment.GetName())
-    lines = [f"{entry.name}: {', '.join(drawn[entry.value]) or '–'}" for entry in info.classes]
+    segments = [node.GetSegmentation().GetSegment(id) for id in matchingSegments(node, info)]
+    drawn = [(classOf(segment, info), segment.GetName()) for segment in segments]
+    lines = [
+        f"{entry.name}: {', '.join(name for known, name in drawn if known == entry) or '–'}" for entry in info.classes
+    ]
     return "<br>".join(html.escape(line) for line in (rules, *lines))
 
 

@@ -161,7 +161,7 @@ class ConditionsPanel:
         pack, parameters = self.context.readyPack, self.context.parameters
         for info in self.conditions():
             choice = parameters.choice(info) if parameters is not None else None
-            if choice is not None and choice.enabled and pack is not None:
+            if choice is not None and choice.enabled and pack is not None and pack.grid is not None:
                 self.checks[info.name] = check(choice, info, pack.grid)
         leftOut = self.leftOut()
         for name, row in self.rows.items():
@@ -192,8 +192,7 @@ class ConditionsPanel:
     def startBlank(self) -> None:
         """An empty segment for each structure on the model's grid."""
         names = [entry.name for info in self.conditions() if info.isDrawn for entry in info.classes or (info,)]
-        grid = self._pack.grid
-        self.use(startPoints.blank(grid.shape, grid.affine, dict.fromkeys(names)))
+        self.use(startPoints.blank(self._pack.grid, dict.fromkeys(names)))
 
     def startT1w(self, volume: Any) -> None:
         """Have the worker register a T1w image to the model's space, where that is not done, and segment it; start from

@@ -84,7 +84,7 @@ class DownloadPanel:
         if ui.downloadArea.visible != download.busy:
             ui.downloadArea.visible = download.busy
             self.context.announce()
-        if not download.busy:
+        if not download.busy or download.offer is None:
             return
         ui.downloadLabel.text = f"{download.offer.title}: {progressWords(download)}"
         ui.downloadProgressBar.setRange(0, PROGRESS_STEPS if download.fraction > 0 else 0)

@@ -16,7 +16,7 @@ from VCMSlicerLib.conditions.conditionSource import ConditionChoice
 from VCMSlicerLib.conditions.startPoints import StartPoint, fromSegmentedT1w
 from VCMSlicerLib.engine.job import Job
 from VCMSlicerLib.engine.jobState import Failure
-from VCMSlicerLib.models.packInfo import defaultValue
+from VCMSlicerLib.models.packInfo import PackInfo, defaultValue
 from VCMSlicerLib.panels.context import PanelContext
 from VCMSlicerLib.results.formingImage import FormingImage
 from VCMSlicerLib.scene.niftiFile import readNifti, writeNifti
@@ -45,7 +45,7 @@ class Errands:
 
     def generate(self, choices: list[ConditionChoice], onDone: Callable[[Job], None]) -> Job | None:
         """Make Samples from the conditions and the parameters of the scene."""
-        parameters, pack = self.context.parameters, self.context.readyPack
+        parameters, pack = self.context.parameters, self._pack
         # From now on the scene says by which model its images were made, whoever opens it.
         parameters.packName = pack.name
         parameters.controlName = self._control() or ""
@@ -63,15 +63,19 @@ class Errands:
             "device": self._device(),
             "previewEvery": every,
         }
-        job = self._begin(lambda: self.context.logic.start(choices, **options))
+
+        def ended(job: Job) -> None:
+            self.forming.putAway()
+            onDone(job)
+
+        job = self._begin(lambda: self.context.logic.start(choices, **options), ended)
         if job is not None:
             job.onPreview(self.forming.show)
-            self._atEnd(job, lambda: (self.forming.putAway(), onDone(job)))
         return job
 
     def segment(self, volume: Any, onDone: Callable[[StartPoint], None]) -> Job | None:
         """Have a loaded T1w segmented."""
-        options = {"pack": self.context.readyPack.name, "device": self._device()}
+        options = {"pack": self._pack.name, "device": self._device()}
 
         def ended(outcome: Any) -> None:
             if isinstance(outcome, Segmented) and volume.GetScene() is not None:
@@ -81,7 +85,7 @@ class Errands:
 
     def register(self, volume: Any, onDone: Callable[[Registered], None]) -> Job | None:
         """Find where a loaded T1w lies relative to the model's heads."""
-        pack = self.context.readyPack.name
+        pack = self._pack.name
 
         def ended(outcome: Any) -> None:
             if isinstance(outcome, Registered):
@@ -91,13 +95,21 @@ class Errands:
 
     def see(self, choices: list[ConditionChoice]) -> Job | None:
         """Load the conditions as the model gets them."""
-        job = self._begin(
-            lambda: self.context.logic.examine(choices, pack=self.context.readyPack.name, control=self._control())
-        )
         kinds = {choice.name: choice.kind for choice in choices}
-        if job is not None:
-            self._atEnd(job, lambda: (self._onExamined(job), self._showSeen(job.outcome, kinds)))
-        return job
+
+        def ended(job: Job) -> None:
+            self._onExamined(job)
+            self._showSeen(job.outcome, kinds)
+
+        options = {"pack": self._pack.name, "control": self._control()}
+        return self._begin(lambda: self.context.logic.examine(choices, **options), ended)
+
+    @property
+    def _pack(self) -> PackInfo:
+        """The chosen model; without one that is ready nothing can be begun."""
+        pack = self.context.readyPack
+        assert pack is not None
+        return pack
 
     def _control(self) -> str | None:
         control = self.context.control
@@ -124,36 +136,33 @@ class Errands:
             return None
         folder = Path(tempfile.mkdtemp(prefix="vcm-slicer-", dir=slicer.app.temporaryPath))
         path = writeNifti(folder / "T1w.nii", image)
-        job = self._begin(lambda: start(path))
 
-        def ended() -> None:
+        def ended(job: Job) -> None:
             path.unlink(missing_ok=True)
             folder.rmdir()
             onDone(job.outcome)
 
-        if job is not None:
-            self._atEnd(job, ended)
-        return job
+        return self._begin(lambda: start(path), ended)
 
-    def _begin(self, start: Callable[[], Job]) -> Job | None:
+    def _begin(self, start: Callable[[], Job], ended: Callable[[Job], None]) -> Job | None:
         try:
-            return start()
+            job = start()
         except VcmError as error:
             self._refuse(Failure(error.code.value, error.sentence, error.remedy))
         except OSError as error:
             words = _("The conditions could not be written: {reason}.").format(reason=error.strerror or error)
             self._refuse(Failure(Code.DISK_FULL.value, words, _("Free some space.")))
+        else:
+            # One that could not even start the worker has ended already.
+            if job.finished:
+                ended(job)
+            else:
+                job.onFinished(ended)
+            return job
         return None
 
-    def _atEnd(self, job: Job, action: Callable[[], Any]) -> None:
-        """A job that could not even start the worker has ended already."""
-        if job.finished:
-            action()
-        else:
-            job.onFinished(lambda _job: action())
 
-
-def givenAttributes(parameters: VCMParameters, pack: Any) -> dict[str, float | str]:
+def givenAttributes(parameters: VCMParameters, pack: PackInfo) -> dict[str, float | str]:
     """The attributes to send: all but those that are left to follow the masks."""
     given: dict[str, float | str] = {}
     for info in pack.attributes:

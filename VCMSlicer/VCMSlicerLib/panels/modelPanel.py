@@ -280,9 +280,9 @@ def stateWords(pack: PackInfo | None, name: str = "") -> str:
     if pack is None:
         missing = _("The model {name} of this scene is not on this computer.").format(name=name)
         return dot(RED, missing if name else _("There is no model on this computer."))
-    if pack.state == READY:
+    if pack.state == READY and pack.grid is not None:
         i, j, k = pack.grid.shape
-        size = round(sum(row[0] ** 2 for row in pack.grid.affine[:3]) ** 0.5, 2)
+        size = round(max(pack.grid.spacing), 2)
         words = _("{words} {i} × {j} × {k} voxels of {size:g} mm · {licence}")
         level = GREEN if pack.words == _("Ready.") else AMBER
         return dot(level, words.format(words=pack.words, i=i, j=j, k=k, size=size, licence=pack.licence))

@@ -14,6 +14,8 @@ from VCMSlicerLib.models.packInfo import defaultValue
 from VCMSlicerLib.panels.context import AMBER, GREEN, GREY, PanelContext, dot
 from VCMSlicerLib.scene.parameters import AttributeSetting
 
+MANY_UNITS = 20
+
 
 class SubjectPanel:
     """Makes its rows anew when the model changes. `measured` gives the volume that the conditions tell of an attribute,
@@ -69,7 +71,7 @@ class AttributeRow:
         layout = qt.QHBoxLayout()
         column.addLayout(layout)
         self.setBox = self._makeSetBox() if info.structures else None
-        self.originLabel = self._makeOriginLabel() if info.structures else None
+        self.originLabel = self._makeOriginLabel()
         self.editor = self._makeChoice() if info.choices else self._makeSlider()
         layout.addWidget(self.editor, 1)
         if self.setBox is not None:
@@ -125,14 +127,14 @@ class AttributeRow:
         info = self.info
         slider = ctk.ctkSliderWidget()
         slider.objectName = f"{info.name}Slider"
-        scaled = info.low is not None and info.high is not None
-        slider.minimum, slider.maximum = (info.low, info.high) if scaled else (0.0, 1.0)
-        slider.decimals = 0 if scaled and info.high - info.low >= 20 else 2
+        low, high = (0.0, 1.0) if info.low is None or info.high is None else (info.low, info.high)
+        slider.minimum, slider.maximum = low, high
+        slider.decimals = 0 if high - low >= MANY_UNITS else 2
         slider.singleStep = 1.0 if slider.decimals == 0 else 0.01
         slider.suffix = f" {info.unit}" if info.unit else ""
         span = (
             _("{low:g} to {high:g} {unit}, the range the model was trained in.")
-            if scaled
+            if info.calibrated
             else _("On the model's own scale from 0 to 1.")
         )
         words = span.format(low=slider.minimum, high=slider.maximum, unit=info.unit)

@@ -14,6 +14,7 @@ import vcm
 from slicer.i18n import tr as _
 
 from VCMSlicerLib.results.results import RUN, SEED, sidecarOf
+from VCMSlicerLib.scene.worldImages import ownMatrix, worldMatrix
 
 FULL_SCALE = 4095
 MR_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.4"
@@ -54,16 +55,7 @@ class _Geometry:
     """Directions and positions of a volume's slices in DICOM's LPS millimetres."""
 
     def __init__(self, node: Any) -> None:
-        import vtk
-
-        matrix = vtk.vtkMatrix4x4()
-        node.GetIJKToRASMatrix(matrix)
-        if node.GetParentTransformNode() is not None:
-            toWorld = vtk.vtkMatrix4x4()
-            node.GetParentTransformNode().GetMatrixTransformToWorld(toWorld)
-            vtk.vtkMatrix4x4.Multiply4x4(toWorld, matrix, matrix)
-        affine = np.array([[matrix.GetElement(r, c) for c in range(4)] for r in range(4)])
-        self.affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+        self.affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ worldMatrix(node) @ ownMatrix(node)
         self.spacing = np.linalg.norm(self.affine[:3, :3], axis=0)
         self.directions = self.affine[:3, :3] / self.spacing
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import slicer
-import vtk
 from slicer.i18n import tr as _
 from vcm.core.errors import Code, VcmError
 
@@ -19,7 +18,7 @@ from VCMSlicerLib.results.measuredSegmentation import (
 )
 from VCMSlicerLib.results.results import PROVENANCE, ROLE, RUN, SEED, SYNTHETIC
 from VCMSlicerLib.scene.niftiFile import WorldImage
-from VCMSlicerLib.scene.worldImages import LABELMAP, arrayFromMatrix, orientedImage, segmentsImage, worldMatrix
+from VCMSlicerLib.scene.worldImages import LABELMAP, orientedImage, ownMatrix, segmentsImage, worldMatrix
 
 OVERLAY_REFERENCE = "VCMSlicer.overlay"
 OVERLAY_ROLE = "overlay"
@@ -113,7 +112,7 @@ def overlayImage(node: Any, structure: Comparable) -> WorldImage:
     values[asked & obtained] = 1
     values[asked & ~obtained] = 2
     values[~asked & obtained] = 3
-    return WorldImage(values, _ownMatrix(node)).cropped()
+    return WorldImage(values, ownMatrix(node)).cropped()
 
 
 def _onVoxelsOf(node: Any, segmentation: Any, ids: list[str]) -> np.ndarray:
@@ -124,7 +123,7 @@ def _onVoxelsOf(node: Any, segmentation: Any, ids: list[str]) -> np.ndarray:
     if image is None:
         return array
     # Where they are seen counts: a result may hang under a registration that what it was asked for does not.
-    place = np.linalg.inv(worldMatrix(node) @ _ownMatrix(node)) @ image.ijkToRas
+    place = np.linalg.inv(worldMatrix(node) @ ownMatrix(node)) @ image.ijkToRas
     image = _unflipped(WorldImage(image.array, place))
     place = image.ijkToRas
     corner = np.rint(place[:3, 3]).astype(int)
@@ -148,12 +147,6 @@ def _unflipped(image: WorldImage) -> WorldImage:
             matrix[:3, 3] += matrix[:3, axis] * (array.shape[2 - axis] - 1)
             matrix[:3, axis] *= -1
     return WorldImage(array, matrix)
-
-
-def _ownMatrix(node: Any) -> np.ndarray:
-    matrix = vtk.vtkMatrix4x4()
-    node.GetIJKToRASMatrix(matrix)
-    return arrayFromMatrix(matrix)
 
 
 def _newOverlay(node: Any) -> Any:

@@ -187,7 +187,7 @@ def alignmentOf(node: Any) -> AlignmentSummary | None:
     """How well a result obeys its conditions, as it was measured; None where it was not."""
     text = node.GetAttribute(ALIGNMENT)
     try:
-        summary: AlignmentSummary = read_fields(AlignmentSummary, json.loads(text)) if text else None
+        summary: AlignmentSummary | None = read_fields(AlignmentSummary, json.loads(text)) if text else None
         return summary
     except ValueError:
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from enum import Enum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import slicer
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
@@ -60,8 +60,14 @@ class AttributeSetting:
     given: bool = False
 
 
+if TYPE_CHECKING:
+    _Wrapped: Any  # the wrapper adds `parameterNode`, `getValue` and the like
+else:
+    _Wrapped = object
+
+
 @parameterNodeWrapper
-class VCMParameters:
+class VCMParameters(_Wrapped):
     """The parameters of the module in the scene. Conditions and attributes depend on the model: they go by name."""
 
     packName: str = ""

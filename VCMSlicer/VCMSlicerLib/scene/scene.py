@@ -57,9 +57,7 @@ def addVolume(image: WorldImage, name: str, attributes: Mapping[str, str] | None
     node = scene.CreateNodeByClass("vtkMRMLScalarVolumeNode")
     node.UnRegister(None)
     node.SetName(name)
-    matrix = vtk.vtkMatrix4x4()
-    matrix.DeepCopy(np.asarray(image.ijkToRas, float).ravel())
-    node.SetIJKToRASMatrix(matrix)
+    node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(np.asarray(image.ijkToRas, float)))
     for key, value in (attributes or {}).items():
         node.SetAttribute(key, value)
     node.SetAndObserveDisplayNodeID(display.GetID())
@@ -70,9 +68,7 @@ def addVolume(image: WorldImage, name: str, attributes: Mapping[str, str] | None
 def addLabelVolume(image: WorldImage, name: str) -> Any:
     """A label map volume node; Slicer knows no whole numbers of 64 bits, as the engine writes them."""
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", slicer.mrmlScene.GenerateUniqueName(name))
-    matrix = vtk.vtkMatrix4x4()
-    matrix.DeepCopy(np.asarray(image.ijkToRas, float).ravel())
-    node.SetIJKToRASMatrix(matrix)
+    node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(np.asarray(image.ijkToRas, float)))
     slicer.util.updateVolumeFromArray(node, np.ascontiguousarray(image.array).astype(np.int16))
     node.CreateDefaultDisplayNodes()
     return node

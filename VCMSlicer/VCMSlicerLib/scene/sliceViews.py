@@ -36,8 +36,8 @@ def _shows(layers: Any) -> bool:
 def sliceLogics() -> Iterator[Any]:
     """The logic of each slice view, shown or not; none without a main window."""
     manager = slicer.app.layoutManager()
-    logics = manager.mrmlSliceLogics() if manager is not None else None
-    for index in range(logics.GetNumberOfItems() if logics is not None else 0):
+    logics = manager.mrmlSliceLogics() if manager is not None else vtk.vtkCollection()
+    for index in range(logics.GetNumberOfItems()):
         logic = logics.GetItemAsObject(index)
         if logic is not None and logic.GetSliceNode() is not None:
             yield logic

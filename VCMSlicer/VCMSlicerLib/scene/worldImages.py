@@ -22,9 +22,7 @@ def volumeImage(node: Any) -> WorldImage | None:
     image = node.GetImageData()
     if image is None or image.GetPointData().GetScalars() is None or image.GetNumberOfScalarComponents() != 1:
         return None
-    matrix = vtk.vtkMatrix4x4()
-    node.GetIJKToRASMatrix(matrix)
-    own = WorldImage(voxels(image), arrayFromMatrix(matrix))
+    own = WorldImage(voxels(image), ownMatrix(node))
     if hasCurvedTransform(node):
         return _bent(own, node, linear=not node.IsA("vtkMRMLLabelMapVolumeNode"))
     return WorldImage(own.array, worldMatrix(node) @ own.ijkToRas)
@@ -56,18 +54,20 @@ def liesOn(image: WorldImage, volume: Any) -> bool:
     """Whether the voxels of an image in the world are those of a volume, one by one."""
     if image.array.shape != volume.GetImageData().GetDimensions()[::-1] or hasCurvedTransform(volume):
         return False
+    return bool(np.allclose(worldMatrix(volume) @ ownMatrix(volume), image.ijkToRas, atol=1e-3))
+
+
+def ownMatrix(volume: Any) -> np.ndarray:
+    """From a volume's voxel index (i, j, k) to its own RAS millimetres, without its parent transforms."""
     matrix = vtk.vtkMatrix4x4()
     volume.GetIJKToRASMatrix(matrix)
-    return bool(np.allclose(worldMatrix(volume) @ arrayFromMatrix(matrix), image.ijkToRas, atol=1e-3))
+    return np.asarray(slicer.util.arrayFromVTKMatrix(matrix))
 
 
 def worldMatrix(node: Any) -> np.ndarray:
     """From the node's own millimetres to the world's, through all its linear parent transforms."""
-    matrix = vtk.vtkMatrix4x4()
     parent = node.GetParentTransformNode()
-    if parent is not None:
-        parent.GetMatrixTransformToWorld(matrix)
-    return arrayFromMatrix(matrix)
+    return np.eye(4) if parent is None else np.asarray(slicer.util.arrayFromTransformMatrix(parent, toWorld=True))
 
 
 def hasCurvedTransform(node: Any) -> bool:
@@ -82,20 +82,13 @@ def orientedImage(image: WorldImage) -> Any:
     oriented.SetDimensions(*image.array.shape[::-1])
     contiguous = np.ascontiguousarray(image.array)
     oriented.GetPointData().SetScalars(numpy_to_vtk(contiguous.ravel(), deep=True))
-    matrix = vtk.vtkMatrix4x4()
-    matrix.DeepCopy(image.ijkToRas.ravel())
-    oriented.SetGeometryFromImageToWorldMatrix(matrix)
+    oriented.SetGeometryFromImageToWorldMatrix(slicer.util.vtkMatrixFromArray(image.ijkToRas))
     return oriented
 
 
 def voxels(image: Any) -> np.ndarray:
     """The voxels of a vtkImageData as `array[k, j, i]`, not copied."""
     return vtk_to_numpy(image.GetPointData().GetScalars()).reshape(image.GetDimensions()[::-1])
-
-
-def arrayFromMatrix(matrix: Any) -> np.ndarray:
-    """A vtkMatrix4x4 as an array."""
-    return np.array([[matrix.GetElement(row, column) for column in range(4)] for row in range(4)])
 
 
 @dataclass(frozen=True)
@@ -169,7 +162,7 @@ def _boxAfter(image: WorldImage, transform: Any) -> tuple[int, ...]:
 def _imageToWorld(image: Any) -> np.ndarray:
     matrix = vtk.vtkMatrix4x4()
     image.GetImageToWorldMatrix(matrix)
-    return arrayFromMatrix(matrix)
+    return np.asarray(slicer.util.arrayFromVTKMatrix(matrix))
 
 
 def _atExtent(image: WorldImage, extent: Sequence[int]) -> WorldImage:

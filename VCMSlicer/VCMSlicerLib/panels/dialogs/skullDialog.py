@@ -9,6 +9,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from VCMSlicerLib.conditions.anatomy import segmentIds
 from VCMSlicerLib.conditions.startPoints import skullImage
 
 
@@ -56,10 +57,8 @@ class SkullDialog:
     def _update(self, *_arguments: Any) -> None:
         brain, box = self.ui.skullBrainBox.currentNode(), self.ui.skullSegmentBox
         box.clear()
-        segmentation = brain.GetSegmentation() if brain is not None else None
-        for index in range(segmentation.GetNumberOfSegments() if segmentation is not None else 0):
-            id = segmentation.GetNthSegmentID(index)
-            box.addItem(segmentation.GetSegment(id).GetName(), id)
+        for id in segmentIds(brain.GetSegmentation()) if brain is not None else ():
+            box.addItem(brain.GetSegmentation().GetSegment(id).GetName(), id)
         possible = box.count > 0 and self.ui.skullT1wBox.currentNode() is not None
         self.ui.skullMakeButton.enabled = possible
         tip = _("Make the image and choose it for the condition.")

@@ -91,10 +91,13 @@ class ResultDetails:
         return next((each for each in comparables(row.node) if (each.condition, each.name) == chosen), None)
 
     def _chart(self, index: int) -> None:
-        self._guarded(lambda: showChart(scoreCharts(self._selected())[index]))
+        if (row := self._selected()) is not None:
+            self._guarded(lambda: showChart(scoreCharts(row)[index]))
 
     def _table(self) -> None:
-        table = scoreTable(self._selected())
+        if (row := self._selected()) is None:
+            return
+        table = scoreTable(row)
         slicer.util.infoDisplay(
             _("{name} is in the module Data, in the folder of its run.").format(name=table.GetName()), _("Scores")
         )

@@ -65,6 +65,12 @@ class ResultsPanel:
         index = self.ui.resultsTable.currentRow()
         return self._rows[index] if 0 <= index < len(self._rows) else None
 
+    @property
+    def _node(self) -> Any:
+        """The image of the chosen row; what needs one is grey without."""
+        assert self.selected is not None
+        return self.selected.node
+
     def updateFromParameters(self) -> None:
         """Show the Samples of the scene; the newest is chosen when it is new."""
         self._rows = self.context.results.rows()
@@ -88,7 +94,7 @@ class ResultsPanel:
 
     def exportVolume(self, path: str | Path) -> None:
         """Write the chosen Sample, with a JSON file beside it."""
-        self.context.results.exportVolume(self.selected.node, path)
+        self.context.results.exportVolume(self._node, path)
 
     def _enable(self) -> None:
         row, ui = self.selected, self.ui
@@ -127,14 +133,14 @@ class ResultsPanel:
         self._enable()
 
     def _onDifference(self) -> None:
-        node = self.selected.node
+        node = self._node
         self.details.closeOverlay()
         self.context.comparison.close()
         showInSlices(background=node, foreground=difference(node), foregroundOpacity=0.6)
         self._enable()
 
     def _onRename(self) -> None:
-        node = self.selected.node
+        node = self._node
         name = askName(_("Rename the image"), _("Its name in the scene:"), node.GetName())
         if name:
             self.context.results.rename(node, name)
@@ -142,7 +148,7 @@ class ResultsPanel:
 
     def _onRemove(self) -> None:
         words = _("{name} will be taken out of the scene, with the image without conditions. Files stay. Continue?")
-        node = self.selected.node
+        node = self._node
         if slicer.util.confirmOkCancelDisplay(words.format(name=node.GetName()), _("Remove the image")):
             self.details.closeOverlay()
             self.context.comparison.close()
@@ -150,7 +156,7 @@ class ResultsPanel:
             self.updateFromParameters()
 
     def _onExportVolume(self) -> None:
-        suggestion = self.selected.node.GetName().replace(", ", "-").replace(" ", "-") + ".nii.gz"
+        suggestion = self._node.GetName().replace(", ", "-").replace(" ", "-") + ".nii.gz"
         path = qt.QFileDialog.getSaveFileName(
             slicer.util.mainWindow(), _("Export the synthetic image"), suggestion, "NIfTI (*.nii.gz *.nii)"
         )
@@ -162,7 +168,7 @@ class ResultsPanel:
             return
         folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Choose an empty folder"))
         if folder:
-            self._guarded(lambda: dicomExport.exportDicom(self.selected.node, folder))
+            self._guarded(lambda: dicomExport.exportDicom(self._node, folder))
 
     def _guarded(self, write: Any) -> None:
         try:
