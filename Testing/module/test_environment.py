@@ -25,7 +25,7 @@ from VCMSlicerLib.models.packCatalogue import findPack
 from VCMSlicerLib.preflight import Level, worst
 
 ROOT = Path(__file__).resolve().parents[2]
-START_WORKER = ROOT / "VCMSlicer" / "VCMSlicerLib" / "startWorker.py"
+START_WORKER = ROOT / "VCMSlicer" / "VCMSlicerLib" / "engine" / "startWorker.py"
 
 
 @pytest.fixture(autouse=True)
