@@ -186,9 +186,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/registration/transform_file.py
   vcm/reporting/__init__.py
   vcm/reporting/case_sheet.py
-  vcm/reporting/chart.py
-  vcm/reporting/evaluation_charts.py
-  vcm/reporting/learning_curves.py
+  vcm/reporting/charts.py
   vcm/reporting/lettering.py
   vcm/reporting/montage.py
   vcm/reporting/montage_columns.py

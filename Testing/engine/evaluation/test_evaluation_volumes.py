@@ -15,8 +15,6 @@ from PIL import Image
 from vcm.core.errors import VcmError
 from vcm.evaluation.attribute_response import parse_values
 from vcm.evaluation.comparison import read_compared
-from vcm.reporting.chart import Axis
-from vcm.reporting.evaluation_charts import GREEN, Curve, Estimate, Scatter, curve_chart, interval_chart, scatter_chart
 
 
 @pytest.fixture(scope="module")
@@ -152,36 +150,3 @@ def test_a_name_is_a_place_a_line_or_both(evaluations):
     for text, series, place in (("10", "", 10), ("VCM:50", "VCM", 50), ("all", "all", None), ("a:b", "a:b", None)):
         found = read_compared(f"{text}={folder}")
         assert (found.series, found.place) == (series, place)
-
-
-def ink(picture, colour, within):
-    """The middle of all pixels of a colour inside a box, as shares of the box's width and height."""
-    left, top, right, bottom = within
-    pixels = np.asarray(picture.convert("RGB"), int)[top:bottom, left:right]
-    rows, columns = np.nonzero(np.abs(pixels - colour).sum(axis=2) < 30)
-    return columns.mean() / (right - left), rows.mean() / (bottom - top)
-
-
-def test_dots_stand_where_their_values_are():
-    chart = scatter_chart([Scatter("one", "", {"controlled": [(80.0, 20.0)]})], title="t", across="x", up="y")
-    x, y = ink(chart, GREEN, (74, 156, 74 + 430, 156 + 430))
-    assert (x, y) == (pytest.approx(1, abs=0.03), pytest.approx(0.75, abs=0.02))
-    chart = curve_chart(
-        [Curve("c", GREEN, [(10, Estimate(0.25)), (1000, Estimate(0.25))])], title="t", subtitle="", across="n", up="d"
-    )
-    x, _ = ink(chart, GREEN, (96, 138, 96 + 760, 138 + 420))
-    assert x == pytest.approx(0.5, abs=0.01)
-    chart = interval_chart({"a": {"controlled": Estimate(0.3, 0.2, 0.4)}}, title="t", subtitle="")
-    x, _ = ink(chart, GREEN, (230, 128, 230 + 700, 128 + 46))
-    assert x == pytest.approx(0.3, abs=0.01)
-
-
-@pytest.mark.parametrize(
-    ("values", "marks"),
-    [([0.0, 1.0], (0, 0.25, 0.5, 0.75, 1)), ([3.0, 3.0], None), ([-2.0, 11.0], None), ([0.004, 0.009], None)],
-)
-def test_axes_hold_all_values_between_round_marks(values, marks):
-    axis = Axis.around(values)
-    assert axis.low <= min(values) <= max(values) <= axis.high
-    assert 3 <= len(axis.marks) <= 8
-    assert marks is None or axis.marks == marks

@@ -21,7 +21,7 @@ from vcm.evaluation.result_store import CaseResult, ResultStore
 from vcm.judging.segmentation import choose_segmenter
 from vcm.outputs.atomic_files import write_json, write_text
 from vcm.packs.store import Pack
-from vcm.reporting.evaluation_charts import Scatter, scatter_chart
+from vcm.reporting.charts import Scatter, need_matplotlib, scatter_chart
 from vcm.reporting.montage import contact_sheet, save_picture
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ def evaluate_response(
     pack: Pack, generator: Generator, options: ResponseOptions, out: Path, told: Told | None = None
 ) -> dict[str, Any]:
     """Sample and measure every value, write table and plot, and give the summary as data."""
+    need_matplotlib()
     told = told or Told()
     spec = _measurable(pack, options.attribute)
     values = options.values or parse_values(f"{spec.low}:{spec.high}:9")

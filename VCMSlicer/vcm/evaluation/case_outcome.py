@@ -15,7 +15,7 @@ from vcm.evaluation.summary import CORRELATION, SummaryRow
 from vcm.evaluation.tables import SUMMARY_WORDS, summary_words, write_cases, write_data, write_summary
 from vcm.outputs.atomic_files import write_text
 from vcm.reporting.case_sheet import SheetRow, case_sheet
-from vcm.reporting.evaluation_charts import Estimate, Scatter, interval_chart, scatter_chart
+from vcm.reporting.charts import Estimate, Scatter, interval_chart, scatter_chart
 from vcm.reporting.montage import save_picture
 
 DICE_PICTURE, VOLUMES_PICTURE, CASES_PICTURE = "dice.png", "volumes.png", "cases.png"

@@ -13,7 +13,7 @@ from vcm.core.reading import missing_as, read_json
 from vcm.evaluation.measures.measurement import CONTROLLED, KINDS, RECONSTRUCTION, UNCONTROLLED
 from vcm.evaluation.tables import SUMMARY_DATA
 from vcm.outputs.claims import claim_file
-from vcm.reporting.evaluation_charts import COLOURS, Curve, Estimate, curve_chart, interval_chart
+from vcm.reporting.charts import COLOURS, Curve, Estimate, curve_chart, interval_chart
 from vcm.reporting.montage import save_picture
 from vcm.reporting.montage_columns import STRUCTURE_COLOURS
 

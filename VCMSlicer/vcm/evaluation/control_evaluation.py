@@ -22,6 +22,7 @@ from vcm.evaluation.summary import REFERENCE, SummaryRow, summarise
 from vcm.judging.segmentation import PackSegmenter, Segmenter, choose_segmenter
 from vcm.packs.manifest import ControlManifest
 from vcm.packs.store import Pack
+from vcm.reporting.charts import need_matplotlib
 
 if TYPE_CHECKING:
     from vcm.sampling.generator import Generator
@@ -163,6 +164,7 @@ class ControlEvaluation:
 
 def refuse_early(control: Pack, subsets: str, cohort: Path) -> None:
     """What makes no sense is told before any weights are loaded."""
+    need_matplotlib()
     require_known(control.control.conditions, control.name)
     condition_sets(control.control, subsets)
     if not read_cases(cohort):

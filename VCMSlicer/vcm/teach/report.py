@@ -15,7 +15,7 @@ from PIL import Image
 from vcm import __version__
 from vcm.core.findings import Level
 from vcm.core.reading import read_json
-from vcm.reporting.learning_curves import CEILING, TAUGHT, WITHOUT, Points, learning_curve
+from vcm.reporting.charts import CEILING, TAUGHT, WITHOUT, Points, learning_curve
 from vcm.teach.case_check import CheckedCases
 from vcm.teach.pace import duration
 from vcm.teach.record import TeachRecord
@@ -187,7 +187,7 @@ def _curves(report: TeachReport) -> str:
         {"with control": ([(entry["step"], entry["controlled"]) for entry in tries], TAUGHT)},
         {"without": (tries[-1]["uncontrolled"], WITHOUT), "reconstruction": (tries[-1]["reconstructed"], CEILING)},
         up=f"{'Dice' if dice else 'minus the squared error'} on {tries[-1]['cases']} held-out cases",
-        within=(0.0, 1.0) if dice else None,
+        within=(0.0, 1.0) if dice else (math.nan, math.nan),
         kept=report.step,
     )
     return (

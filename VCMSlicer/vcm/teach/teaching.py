@@ -24,6 +24,7 @@ from vcm.outputs.atomic_files import write_text
 from vcm.outputs.sealed_json import read_sealed, write_sealed
 from vcm.packs.installation import check_name, install_folder, pack_folder
 from vcm.packs.store import Pack, find_pack, packs_folder
+from vcm.reporting.charts import need_matplotlib
 from vcm.teach.case_check import CheckedCases, check_cases
 from vcm.teach.conditions import Taught
 from vcm.teach.pace import Pace, measure_pace, plan_in_words, within_a_night
@@ -117,6 +118,7 @@ def teach(request: TeachRequest, team: Team, told: Told | None = None) -> Outcom
     if finished:
         return finished
     _refuse_name(request)
+    need_matplotlib()
     pack = find_pack(request.backbone)
     if "segmenter" not in pack.backbone.files and any(
         s.kind is not Kind.IMAGE for s in request.taught.specs(pack.backbone)
