@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from test_image_latents import control_of, skull
+from image_conditions import control_of, skull
 from torch.nn import functional
 from vcm.conditions.attributes import resolve
 from vcm.conditions.condition import Condition, ConditionSpec
