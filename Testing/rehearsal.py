@@ -167,7 +167,7 @@ class Rehearsal:
         return {"seconds to cancel": round(time.monotonic() - began, 2)}
 
     def generate(self) -> dict[str, Any]:
-        """Generate; the result obeys and says that it is synthetic."""
+        """Generate; the result follows the mask and says that it is synthetic."""
         row = self.generateOne()
         self._image = slicer.util.arrayFromVolume(row.node).copy()
         assert row.node.GetAttribute("VCMSlicer.Synthetic") == "true", "the image does not say that it is synthetic"

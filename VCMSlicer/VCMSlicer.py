@@ -39,8 +39,8 @@ class VCMSlicer(ScriptedLoadableModule):
         parent.dependencies = ["Segmentations", "SegmentEditor", "Volumes", "Sequences", "SubjectHierarchy"]
         parent.contributors = ["VCMSlicer contributors"]
         parent.helpText = _(
-            "Paint a segmentation, press Generate, and get a synthetic T1w brain that obeys it, with a measured report "
-            "of how well. Everything it makes is synthetic. For research only, never for a diagnosis."
+            "Paint a segmentation, press Generate, and get a synthetic T1w brain that follows it, with a measured "
+            "report of how well. Everything it makes is synthetic. For research only, never for a diagnosis."
         )
         link = f'<a href="{DOCUMENTATION}">{_("documentation")}</a>'
         parent.helpText += "<p>" + _("How to use it is in the {link}.").format(link=link) + "</p>"

@@ -1,4 +1,4 @@
-"""The released way of running VCM beside the engine's, measured. `python tools/bench.py --help` tells its options."""
+"""The released way of running VCM beside the engine's, measured. `python tools/bench.py --help` lists its options."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def measure_speed(maker: CohortMaker, count: int, jobs: int) -> Speed:
 
 @dataclass(frozen=True)
 class _Timed:
-    """Makes some cases, ready beforehand, and tells when it began and ended."""
+    """Makes some cases, ready beforehand, and reports when it started and ended."""
 
     maker: CohortMaker
     out: Path | None

@@ -26,7 +26,7 @@ AFFORDABLE = 4
 class Stage:
     """What one stage took: seconds, how they were found, the peak of memory in bytes; or why there is nothing.
 
-    `estimated` seconds were reckoned from other stages.
+    `estimated` seconds were estimated from other stages.
     """
 
     seconds: float | None = None

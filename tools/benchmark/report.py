@@ -68,7 +68,7 @@ def lines(setting: Setting, released: WayResult, engine: WayResult) -> list[str]
         *(f"{way.name}: {way.words or 'not made'}{_ended(way)}" for way in (released, engine)),
         f"a Sample: {setting.steps} DDIM steps and decode as released, {DEFAULT_STEPS['dpm++']} DPM-Solver++ steps and "
         "decode in the engine"
-        + ("; ≈ would take too long here and is reckoned from its parts" if _any_estimated(released, engine) else ""),
+        + ("; ≈ would take too long here and is estimated from its parts" if _any_estimated(released, engine) else ""),
         f"largest difference between the two, in standard deviations: {', '.join(measured) or 'not measured'}",
         "peak: "
         + (

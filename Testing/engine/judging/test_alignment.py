@@ -131,7 +131,7 @@ def test_the_summary_of_a_large_label_map_is_its_mean_and_its_worst_class():
     assert text == f"anatomy (4 classes): mean Dice {(3 + worst) / 4:.2f}, lowest {worst:.2f} (part 3)"
 
 
-def test_the_twin_is_judged_by_the_same_call_and_obeys_less():
+def test_the_twin_is_measured_by_the_same_call_and_aligns_less():
     asked = box((3, 4, 5), (9, 8, 11))
     conditions = [mask_condition(asked)]
     controlled = align(volume(blank(float)), conditions, volume(4 * asked), "a judge")

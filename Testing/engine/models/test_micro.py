@@ -1,5 +1,5 @@
 """The micro packs: a whole generator, trained in minutes, whose weights lie beside the tests. What random weights
-cannot show is shown here: a painted mask is obeyed, on the side where it was painted."""
+cannot show is shown here: a painted mask is followed, on the side where it was painted."""
 
 import json
 from pathlib import Path
@@ -49,7 +49,7 @@ def test_the_packs_are_small():
     assert sum(path.stat().st_size for path in PACKS.rglob("*") if path.is_file()) < LIMIT
 
 
-def test_a_painted_mask_is_obeyed(tmp_path):
+def test_a_painted_mask_is_followed(tmp_path):
     samples = generate(DEMO, tmp_path / "out", 4)
     told, untold = (
         [one["alignment"]["classes"][0]["dice"] for one in way]

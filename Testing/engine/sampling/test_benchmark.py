@@ -119,7 +119,7 @@ def test_a_loop_that_would_take_too_long_is_estimated_and_marked(config, capsys,
         assert stages["loop"]["seconds"] >= 1000 * stages["step"]["seconds"]
         assert stages["sample"]["estimated"]
     out = run(capsys, "--config", str(config), "--steps", "1000", "--device", "cpu")
-    assert "≈" in out and "reckoned from its parts" in out
+    assert "≈" in out and "estimated from its parts" in out
 
 
 @pytest.mark.parametrize(("broken", "other"), [(ReleasedWay, "engine"), (EngineWay, "released")])

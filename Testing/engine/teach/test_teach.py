@@ -150,7 +150,7 @@ def test_what_cannot_be_taught_is_refused(cohort, more, sentence):
 def test_a_name_that_is_taken_or_none_is_refused_before_any_work(cohort, name):
     ended = teach(cohort, name=name)
     assert ended.code == 2 and name in ended.err
-    assert "looking at the cases" not in ended.err
+    assert "checking the cases" not in ended.err
 
 
 def test_bad_cases_are_left_out_with_their_reason_and_stand_in_the_report(cohort, tmp_path):
@@ -242,7 +242,7 @@ def test_time_that_is_used_up_pauses_and_the_same_command_goes_on(cohort):
     assert again.json["state"] == "finished" and Path(again.json["report"]).is_file()
     control = find_pack("mine").manifest.files["control"].sha256
     once_more = teach(cohort)
-    assert once_more.code == 0 and "looking at the cases" not in once_more.err
+    assert once_more.code == 0 and "checking the cases" not in once_more.err
     assert find_pack("mine").manifest.files["control"].sha256 == control
 
 
@@ -257,7 +257,7 @@ def test_other_cases_than_it_began_with_are_refused(cohort):
 def test_another_condition_under_the_same_name_is_refused(cohort):
     teach(cohort, "--minutes", 0)
     ended = teach(cohort, "--condition", "brain")
-    assert ended.code == 2 and "begun with other conditions" in ended.err
+    assert ended.code == 2 and "started with other conditions" in ended.err
 
 
 def test_what_was_made_for_another_request_is_not_handed_out_for_this_one(cohort, tmp_path):
@@ -269,7 +269,7 @@ def test_what_was_made_for_another_request_is_not_handed_out_for_this_one(cohort
         assert ended.code == 2 and "There is a pack mine already" in ended.err, words(ended)
     forced = teach(cohort, "--licence", "CC0-1.0", "--force")
     assert forced.code == 0 and "CC0-1.0" in card.read_text(), words(forced)
-    assert "begun with other conditions" in teach(cohort, "--condition", "brain", "--force").err
+    assert "started with other conditions" in teach(cohort, "--condition", "brain", "--force").err
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
@@ -283,7 +283,7 @@ def test_what_was_learned_before_it_was_stopped_is_kept(cohort, tmp_path, number
     process.send(number)
     ended = process.wait()
     assert ended.code == (-signal.SIGKILL if number == signal.SIGKILL else 130)
-    assert number == signal.SIGKILL or "Run the same command to go on" in ended.err
+    assert number == signal.SIGKILL or "Run the same command to resume" in ended.err
     reached = load_checkpoint(checkpoint)["step"]
     assert 0 < reached < 100_000
     again = teach(cohort, steps=reached + 2)

@@ -125,14 +125,14 @@ def test_a_corrupt_case_is_told_and_left_out(backbone, own_cases, tmp_path):
 def test_where_no_case_is_whole_there_is_nothing_to_learn_from(backbone, own_cases, tmp_path):
     for case in own_cases:
         (case.folder / "labels.nii.gz").unlink()
-    with pytest.raises(VcmError, match="none can be learned from") as caught:
+    with pytest.raises(VcmError, match="can be used for training") as caught:
         write_latents(backbone, own_cases, tmp_path / "latents")
     assert caught.value.code is Code.BAD_REQUEST
 
 
 def test_a_case_on_another_grid_is_left_out(backbone, tmp_path, capsys):
     shifted = Grid(tiny.GRID.shape, tiny.GRID.affine + _offset(3.0))
-    with pytest.raises(VcmError, match="none can be learned from"):
+    with pytest.raises(VcmError, match="can be used for training"):
         write_latents(backbone, write_cohort(tmp_path, 1, shifted), tmp_path / "latents")
     assert "lies on a grid" in capsys.readouterr().out
 

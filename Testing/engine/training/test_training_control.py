@@ -255,7 +255,7 @@ def test_longer_and_in_smaller_pieces_is_no_other_training(cases, tmp_path):
 
 def test_a_checkpoint_of_another_backbone_is_refused(cases, tmp_path):
     trainer(cases, tmp_path).train()
-    with pytest.raises(VcmError, match="begun with another backbone") as caught:
+    with pytest.raises(VcmError, match="started with another backbone") as caught:
         trainer(cases, tmp_path, identity={"backbone": "2"})
     assert caught.value.code is Code.BAD_REQUEST
 
@@ -294,7 +294,7 @@ def test_a_full_disk_ends_the_training_with_a_sentence_and_the_checkpoint_before
     )
     ended = subprocess.run([sys.executable, "-c", full_disk(action)], capture_output=True, text=True, check=False)
     assert ended.stdout.startswith(Code.DISK_FULL.value), (ended.stdout, ended.stderr)
-    assert "checkpoint of step 8" in ended.stdout and "before it is whole" in ended.stdout
+    assert "checkpoint of step 8" in ended.stdout and "before it is intact" in ended.stdout
     again = trainer(cases, tmp_path, save_every=2)
     assert again.step == 6
     assert torch.equal(weights(again.average.network), expected)

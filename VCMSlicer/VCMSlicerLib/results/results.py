@@ -39,7 +39,7 @@ VOLUME_ENDINGS = (".nii.gz", ".nii", ".nrrd")
 
 @dataclass(frozen=True)
 class ResultRow:
-    """One Sample: its node, its seed, and per structure how well it obeys. `hd95` is in millimetres.
+    """One Sample: its node, its seed, and its adherence per structure. `hd95` is in millimetres.
 
     `alignment` holds all that was measured, `alignmentWithout` the same of its twin.
     """
@@ -184,7 +184,7 @@ def row(node: Any) -> ResultRow:
 
 
 def alignmentOf(node: Any) -> AlignmentSummary | None:
-    """How well a result obeys its conditions, as it was measured; None where it was not."""
+    """The measured adherence of a result; None where it was not."""
     text = node.GetAttribute(ALIGNMENT)
     try:
         summary: AlignmentSummary | None = read_fields(AlignmentSummary, json.loads(text)) if text else None

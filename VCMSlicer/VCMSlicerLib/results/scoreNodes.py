@@ -1,4 +1,4 @@
-"""How well results obey, as a table node of the scene and as CSV."""
+"""Adherence of results, as a table node of the scene and as CSV."""
 
 from __future__ import annotations
 

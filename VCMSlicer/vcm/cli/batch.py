@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from vcm.runs.batches.shards import Rank, Shard
 
 MOST_JOBS = 256
-NAMES_TOLD = 5
+NAMES_LISTED = 5
 
 
 def generate_cases(batch: Batch, *, shard: str | None, jobs: int, only_summary: bool, as_json: bool) -> None:
-    """Make this process's share of the cases; whoever finds every case settled sums up."""
+    """Make this process's share of the cases; whoever finds every case done writes the summary."""
     from vcm.runs.batches.shards import shard_of
     from vcm.runs.batches.summary import settled, summarise
 
@@ -75,10 +75,10 @@ def _end_badly(batch: Batch, refused: tuple[str, ...], missing: tuple[str, ...],
         raise VcmError(
             Code.CONDITION,
             f"{len(refused):,} of {total:,} cases were refused: {_listed(refused)}.",
-            f"{batch.defaults.out / 'refused'} tells why; mend them and run the same command again.",
+            f"{batch.defaults.out / 'refused'} says why. Correct them and run the same command again.",
         )
 
 
 def _listed(names: tuple[str, ...]) -> str:
-    more = len(names) - NAMES_TOLD
-    return ", ".join(names[:NAMES_TOLD]) + (f" and {more:,} more" if more > 0 else "")
+    more = len(names) - NAMES_LISTED
+    return ", ".join(names[:NAMES_LISTED]) + (f" and {more:,} more" if more > 0 else "")

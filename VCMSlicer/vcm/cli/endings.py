@@ -6,7 +6,7 @@ import traceback
 
 import typer
 
-from vcm.cli.display.terminal import OutputLostError, say_json, tell
+from vcm.cli.display.terminal import OutputLostError, say_json, say_on_stderr
 from vcm.core.errors import Code, VcmError
 from vcm.protocol.failures import in_words
 
@@ -16,22 +16,22 @@ REFUSED = 1
 
 
 def end(error: BaseException, *, as_json: bool = False, debug: bool = False) -> int:
-    """Tell what went wrong, on stdout for machines and on stderr for people, and give the exit code."""
+    """Report what went wrong, on stdout for machines and on stderr for people, and give the exit code."""
     if debug:
         traceback.print_exception(error)
-    told = _in_words(error)
-    if not told.sentence:
+    failure = _in_words(error)
+    if not failure.sentence:
         # Who asks for nothing is shown the help, and that is all there is to say.
         return EXIT_CODES[Code.BAD_REQUEST]
-    if as_json and not isinstance(told, OutputLostError):
-        say_json({"error": told.as_dict()}, indent=None)
+    if as_json and not isinstance(failure, OutputLostError):
+        say_json({"error": failure.as_dict()}, indent=None)
     else:
-        tell(f"vcm: {told.sentence}")
-        for finding in told.details.get("findings", [])[1:]:
-            tell(f"vcm: {finding['sentence']}")
-        if told.remedy:
-            tell(f"     {told.remedy}")
-    return EXIT_CODES.get(told.code, REFUSED)
+        say_on_stderr(f"vcm: {failure.sentence}")
+        for finding in failure.details.get("findings", [])[1:]:
+            say_on_stderr(f"vcm: {finding['sentence']}")
+        if failure.remedy:
+            say_on_stderr(f"     {failure.remedy}")
+    return EXIT_CODES.get(failure.code, REFUSED)
 
 
 def _in_words(error: BaseException) -> VcmError:
@@ -42,7 +42,7 @@ def _in_words(error: BaseException) -> VcmError:
         context = getattr(error, "ctx", None)
         remedy = f"See: {context.command_path} --help" if context else "See: vcm --help"
         return VcmError(Code.BAD_REQUEST, error.format_message(), remedy)
-    told = in_words(error)
-    if told.code is Code.INTERNAL and told is not error:
-        told.remedy = "Run the command again with --debug and report what it prints."
-    return told
+    failure = in_words(error)
+    if failure.code is Code.INTERNAL and failure is not error:
+        failure.remedy = "Run the command again with --debug and report what it prints."
+    return failure

@@ -14,14 +14,14 @@ from vcm.cli.limits import use_threads
 from vcm.core.errors import Code, VcmError
 
 if TYPE_CHECKING:
-    from vcm.evaluation.control_evaluation import Told
+    from vcm.evaluation.control_evaluation import EvaluationListeners
     from vcm.packs.store import Pack
     from vcm.sampling.generator import Generator
 
 COMPARE = "compare"
 ON_CASES, ON_IMAGES, ON_VOLUMES = "A control on cases", "Images against references", "A backbone's volumes"
 
-HELP = """Measure how well a control obeys, how good images are, or what a backbone makes of a volume asked for.
+HELP = """Measure a control's adherence, the quality of images, or a backbone's response to a volume asked for.
 
 Examples:
 
@@ -34,7 +34,7 @@ Examples:
   vcm evaluate compare 10=ten 50=fifty 500=all --out curve.png
 
 A run that is stopped goes on where it was when the same command is given again. FID and LPIPS look through networks
-whose weights you download yourself; without --features they are told as not measured.
+whose weights you download yourself; without --features they are not measured, and the tables say so.
 """
 
 
@@ -98,12 +98,12 @@ def evaluate(
     """See HELP."""
     if pack == COMPARE:
         data = _compared(evaluations or [], out, measure, structure)
-        _tell(data, as_json, f"{out} holds the picture")
+        _show(data, as_json, f"{out} holds the picture")
         return
     if evaluations:
         raise VcmError(Code.BAD_REQUEST, f"Only compare takes more than one name; {evaluations[0]!r} was given.")
     _require_one_way(cases=cases, images=images or references, attribute=attribute or contact_sheet)
-    from vcm.evaluation.control_evaluation import CaseOptions, Told
+    from vcm.evaluation.control_evaluation import CaseOptions, EvaluationListeners
     from vcm.evaluation.result_store import claim_evaluation
     from vcm.packs.store import default_backbone, find_pack
 
@@ -111,17 +111,17 @@ def evaluate(
     files = _files(features or [])
     inputs = [*files.values(), *(file for folder in (images, references) if folder for file in folder.glob("*"))]
     with Console(quiet=as_json) as console, claim_evaluation(out, inputs):
-        told = Told(console.listeners().progress, console.words)
+        listeners = EvaluationListeners(console.listeners().progress, console.words)
         if images or references:
             if not (images and references):
                 raise VcmError(Code.BAD_REQUEST, "Give both --images and --references, a folder each.")
             model = find_pack(pack or backbone or default_backbone())
-            data = _images(model, images, references, out, files, device, told)
+            data = _images(model, images, references, out, files, device, listeners)
         elif pack is None:
             raise VcmError(Code.BAD_REQUEST, "Name the pack to evaluate.", "See what there is with: vcm packs list")
         elif cases:
             options = CaseOptions(count, subsets, seed, steps, segmenter, files, keep_images)
-            data = _on_cases(pack, backbone, cases, out, options, (device, precision), told)
+            data = _on_cases(pack, backbone, cases, out, options, (device, precision), listeners)
         else:
             data = _response(
                 pack,
@@ -132,13 +132,19 @@ def evaluate(
                 out,
                 (seed, steps, segmenter),
                 (device, precision),
-                told,
+                listeners,
             )
-    _tell(data, as_json, f"written to {out}")
+    _show(data, as_json, f"written to {out}")
 
 
 def _on_cases(
-    name: str, backbone_name: str | None, cases: Path, out: Path, options: Any, where: tuple[str, str], told: Told
+    name: str,
+    backbone_name: str | None,
+    cases: Path,
+    out: Path,
+    options: Any,
+    where: tuple[str, str],
+    listeners: EvaluationListeners,
 ) -> dict[str, Any]:
     from vcm.evaluation.case_outcome import write_outcome
     from vcm.evaluation.control_evaluation import ControlEvaluation, refuse_early
@@ -150,17 +156,25 @@ def _on_cases(
     backbone, control = choose_packs(own, name, ())
     assert control is not None
     refuse_early(control, options.subsets, cases)
-    run = ControlEvaluation(backbone, control, _generator(backbone, control, where, told), options, told)
+    run = ControlEvaluation(backbone, control, _generator(backbone, control, where, listeners), options, listeners)
     return write_outcome(run.run(cases, out), run, cases)
 
 
 def _images(
-    model: Pack, images: Path, references: Path, out: Path, files: Mapping[str, Path], device: str, told: Told
+    model: Pack,
+    images: Path,
+    references: Path,
+    out: Path,
+    files: Mapping[str, Path],
+    device: str,
+    listeners: EvaluationListeners,
 ) -> dict[str, Any]:
     from vcm.evaluation.image_sets import SetOptions, evaluate_sets
     from vcm.machine.runtime import choose_runtime
 
-    return evaluate_sets(images, references, out, model, SetOptions(files, str(choose_runtime(device).device)), told)
+    return evaluate_sets(
+        images, references, out, model, SetOptions(files, str(choose_runtime(device).device)), listeners
+    )
 
 
 def _response(
@@ -172,7 +186,7 @@ def _response(
     out: Path,
     how: tuple[int, int | None, str],
     where: tuple[str, str],
-    told: Told,
+    listeners: EvaluationListeners,
 ) -> dict[str, Any]:
     from vcm.evaluation.attribute_response import ResponseOptions, evaluate_response, parse_values, write_sheet
     from vcm.packs.store import find_pack
@@ -180,23 +194,25 @@ def _response(
     pack = find_pack(name)
     seed, steps, segmenter = how
     chosen = parse_values(values) if values else ()
-    generator = _generator(pack, None, where, told)
+    generator = _generator(pack, None, where, listeners)
     data: dict[str, Any] = {"backbone": pack.name}
     if attribute:
         options = ResponseOptions(attribute, chosen, samples, seed, steps, segmenter)
-        data = evaluate_response(pack, generator, options, out, told)
+        data = evaluate_response(pack, generator, options, out, listeners)
     if sheet:
-        write_sheet(generator, pack, sheet, seed, steps, out, told)
+        write_sheet(generator, pack, sheet, seed, steps, out, listeners)
     return data
 
 
-def _generator(backbone: Pack, control: Pack | None, where: tuple[str, str], told: Told) -> Generator:
+def _generator(
+    backbone: Pack, control: Pack | None, where: tuple[str, str], listeners: EvaluationListeners
+) -> Generator:
     from vcm.machine.runtime import choose_runtime
     from vcm.models.loading import load_backbone, load_control
     from vcm.sampling.generator import Generator
 
     runtime = choose_runtime(*where)
-    told.words(f"running on {runtime.words}")
+    listeners.words(f"running on {runtime.words}")
     return Generator(load_backbone(backbone), load_control(control) if control else None, runtime)
 
 
@@ -235,7 +251,7 @@ def _files(entries: list[str]) -> dict[str, Path]:
     return files
 
 
-def _tell(data: Mapping[str, Any], as_json: bool, words: str) -> None:
+def _show(data: Mapping[str, Any], as_json: bool, words: str) -> None:
     if as_json:
         from vcm.outputs.atomic_files import without_nan
 

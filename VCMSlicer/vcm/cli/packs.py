@@ -20,7 +20,7 @@ from vcm.cli.display.packs import (
     size_in_words,
     status_line,
 )
-from vcm.cli.display.terminal import say, say_json, tell
+from vcm.cli.display.terminal import say, say_json, say_on_stderr
 from vcm.core.errors import Code, VcmError
 from vcm.core.plain_text import plain
 
@@ -68,7 +68,7 @@ def list_command(as_json: AsJson = False) -> None:
 
 @app.command("info", epilog="Example: vcm packs info brainldm-mini")
 def info_command(name: Name, as_json: AsJson = False) -> None:
-    """Tell what a pack is, what it takes, and under which terms it stands."""
+    """Show what a pack is, what it takes, and its licence."""
     from vcm.packs.catalogue import find_entry, read_catalogue
     from vcm.packs.manifest import FILE_NAME
     from vcm.packs.schema import read_document
@@ -99,7 +99,7 @@ def sign_command(
     pack = find_pack(name)
     with status_line(f"signing {pack.name}"):
         signature = sign_pack(pack, key)
-    tell(f"Signed {pack.name}: {signature}")
+    say_on_stderr(f"Signed {pack.name}: {signature}")
 
 
 @app.command(
@@ -227,7 +227,7 @@ def remove_command(
     if not yes and _interactive():
         typer.confirm(plain(f"Delete the pack {name}?"), abort=True, err=True)
     remove(name)
-    tell(f"Removed {name}.")
+    say_on_stderr(f"Removed {name}.")
 
 
 def _verify(entry: InstalledPack, key: Path | None) -> VcmError | None:
@@ -255,7 +255,7 @@ def _ask(entry: CatalogueEntry, consent: Consent) -> Consent:
     licence, unverified = consent.licence, consent.unverified
     if entry.licence.must_accept and not licence:
         for line in (entry.title, f"Licence: {entry.licence.name} {entry.licence.url}", entry.licence.summary):
-            tell(line)
+            say_on_stderr(line)
         licence = typer.confirm("Do you accept this?", err=True)
     if entry.unverifiable and licence and not unverified:
         unverified = typer.confirm("No hash of this file is known. Do you trust your copy of it?", err=True)
@@ -264,7 +264,7 @@ def _ask(entry: CatalogueEntry, consent: Consent) -> Consent:
 
 def _say_installed(packs: list[Pack]) -> None:
     for pack in packs:
-        tell(f"Installed {pack.name} in {pack.folder}")
+        say_on_stderr(f"Installed {pack.name} in {pack.folder}")
 
 
 def _interactive() -> bool:

@@ -15,7 +15,7 @@ Example:
 
 The folder gets scan-to-model.tfm (and .h5) for 3D Slicer and ITK, the scan with its voxels as they are and its place in
 the model's space (scan-in-model-space.nii.gz), a picture to look at (overlay.png) and registration.json. Exits with 1
-where no head was found, and then there is no transform. A doubtful registration is told and written.
+where no head was found, and then there is no transform. A doubtful registration is written with a warning.
 
 The transform moves the scan into the model's space when it is applied in Slicer, and SimpleITK.Resample(scan, model,
 transform) draws the scan on the model's grid; its inverse brings results back.

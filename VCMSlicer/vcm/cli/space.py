@@ -16,7 +16,7 @@ def _turn(found: SpaceCheck) -> str:
     from vcm.judging.reference_space import TOLERANCE_DEGREES
 
     if found.degrees is None or found.turn_axis is None:
-        return "too few structures were found to tell a turn"
+        return "too few structures were found to measure a rotation"
     right, front, top = found.turn_axis
     words = f"turned by {found.degrees:.0f}° about the axis ({right:+.1f}, {front:+.1f}, {top:+.1f})"
     return f"{words}, up to {TOLERANCE_DEGREES:g}° are allowed"

@@ -57,7 +57,7 @@ def teach(
     """See HELP."""
     from vcm.cli.display.console import Console
     from vcm.teach.conditions import parse_taught
-    from vcm.teach.teaching import TeachRequest, Told, teaching_as_dict
+    from vcm.teach.teaching import TeachListeners, TeachRequest, teaching_as_dict
     from vcm.teach.teaching import teach as run_teaching
     from vcm.training.trainer.team import Team
 
@@ -70,7 +70,7 @@ def teach(
     with Console(quiet=not team.first) as console:
         listeners = console.listeners()
         outcome = run_teaching(
-            request, team, Told(console.words, console.finding, listeners.progress or (lambda progress: None))
+            request, team, TeachListeners(console.words, console.finding, listeners.progress or (lambda progress: None))
         )
     if not team.first:
         return

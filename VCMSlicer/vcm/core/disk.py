@@ -1,4 +1,4 @@
-"""What the disk refuses, told as a sentence."""
+"""Errors of the disk as sentences."""
 
 from __future__ import annotations
 

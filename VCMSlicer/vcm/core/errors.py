@@ -34,7 +34,7 @@ MALFORMED = (OSError, ValueError, KeyError, TypeError, AttributeError, IndexErro
 
 
 class VcmError(Exception):
-    """A failure that is told to a person.
+    """A failure that is reported to a person.
 
     `sentence` names the thing, what was expected and what was found; `remedy` is one thing to try.
 

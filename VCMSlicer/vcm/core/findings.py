@@ -12,7 +12,7 @@ from vcm.core.typed_json import Record, as_json
 
 
 class Level(str, Enum):
-    """`ERROR` stops a run, `WARNING` is reported and recorded, `NOTE` is told for the record."""
+    """`ERROR` stops a run, `WARNING` is reported and recorded, `NOTE` is recorded."""
 
     ERROR = "error"
     WARNING = "warning"

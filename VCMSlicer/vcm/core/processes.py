@@ -25,7 +25,7 @@ from vcm.protocol.failures import in_words
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Tell = Callable[[Any], None]
+Report = Callable[[Any], None]
 
 PATIENCE_S = 60
 """How long a process may take to put its folder in order before it is killed."""
@@ -61,9 +61,9 @@ def in_processes(
 
 
 def each_in_a_process(
-    work: Callable[[Item, Tell], Result], items: Sequence[Item], hear: Callable[[int, Any], None]
+    work: Callable[[Item, Report], Result], items: Sequence[Item], hear: Callable[[int, Any], None]
 ) -> list[Result]:
-    """`work(item, tell)` of each item in a process of its own; `hear(number, content)` gets what that item's tells.
+    """`work(item, report)` of each item in a process of its own; `hear(number, content)` gets what that item reports.
 
     One that ends badly does not end the others; the first failure is raised when all have ended.
     """
@@ -74,7 +74,7 @@ def each_in_a_process(
         while busy:
             for line in cast(list[Connection], wait(list(busy))):
                 kind, content = busy[line].heard()
-                if kind == "told":
+                if kind == "message":
                     hear(busy[line].number, content)
                     continue
                 del busy[line]
@@ -84,7 +84,7 @@ def each_in_a_process(
     return results
 
 
-def _silently(work: Callable[[Item], Result], item: Item, tell: Tell) -> Result:
+def _silently(work: Callable[[Item], Result], item: Item, report: Report) -> Result:
     return work(item)
 
 
@@ -103,7 +103,7 @@ class _Member:
         return self
 
     def heard(self) -> tuple[str, Any]:
-        """`told` with what was said, `done` with the result, or `failed` with the error."""
+        """`message` with what was said, `done` with the result, or `failed` with the error."""
         try:
             kind, content = self.line.recv()
         except (EOFError, OSError):
@@ -126,7 +126,7 @@ class _Member:
 
 @contextmanager
 def _started(
-    work: Callable[[Any, Tell], Any], jobs: int, prepare: Callable[[], None] | None
+    work: Callable[[Any, Report], Any], jobs: int, prepare: Callable[[], None] | None
 ) -> Iterator[dict[Connection, _Member]]:
     """So many processes by their lines. At the end they finish what they have begun, or stop where it is cancelled."""
     context = multiprocessing.get_context("spawn")
@@ -169,7 +169,7 @@ def _deaf_to_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _serve(work: Callable[[Any, Tell], Any], prepare: Callable[[], None] | None, line: Connection) -> None:
+def _serve(work: Callable[[Any, Report], Any], prepare: Callable[[], None] | None, line: Connection) -> None:
     """What each process does: one item after the other, until the line is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -182,7 +182,7 @@ def _serve(work: Callable[[Any, Tell], Any], prepare: Callable[[], None] | None,
                 item = line.recv()
             except (EOFError, OSError):
                 return
-            line.send(("done", work(item, lambda content: line.send(("told", content)))))
+            line.send(("done", work(item, lambda content: line.send(("message", content)))))
     except (BrokenPipeError, KeyboardInterrupt):
         sys.exit(CANCELLED)
     except Exception as error:

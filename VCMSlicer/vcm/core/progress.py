@@ -61,14 +61,14 @@ class ProgressMeter:
 
 @dataclass(frozen=True)
 class TransferRate:
-    """How fast bytes come, over the last seconds, and how long the rest will take; None until that can be told."""
+    """How fast bytes come, over the last seconds, and how long the rest will take; None until that is known."""
 
     bytes_per_second: float | None = None
     seconds_left: float | None = None
 
 
 class TransferMeter:
-    """Tells the rate of a transfer whose bytes done are told to it, at most once in `interval` seconds.
+    """Reports the rate of a transfer from the bytes done, at most once in `interval` seconds.
 
     Bytes that were there before it began, as when a download is resumed, are not counted as fast ones.
 
@@ -86,7 +86,7 @@ class TransferMeter:
         self._seen: deque[tuple[float, int]] = deque()
 
     def at(self, done: int, total: int | None) -> TransferRate | None:
-        """The rate now, or None where it was told too short a time ago and there is more to come."""
+        """The rate now, or None where the last report is too recent and there is more to come."""
         now = self._clock()
         if self._seen and now - self._seen[-1][0] < self._interval and done != total:
             return None

@@ -14,7 +14,7 @@ from vcm.core.csv_tables import csv_text
 from vcm.core.errors import Code, VcmError
 from vcm.core.progress import ProgressMeter
 from vcm.evaluation.case_sampler import CaseSampler
-from vcm.evaluation.control_evaluation import FORMAT, Told
+from vcm.evaluation.control_evaluation import FORMAT, EvaluationListeners
 from vcm.evaluation.measures.measurement import UNCONTROLLED, Made, Measurement
 from vcm.evaluation.measures.statistics import correlation_of, mean_of
 from vcm.evaluation.result_store import CaseResult, ResultStore
@@ -69,16 +69,16 @@ def parse_values(text: str) -> tuple[float, ...]:
 
 
 def evaluate_response(
-    pack: Pack, generator: Generator, options: ResponseOptions, out: Path, told: Told | None = None
+    pack: Pack, generator: Generator, options: ResponseOptions, out: Path, listeners: EvaluationListeners | None = None
 ) -> dict[str, Any]:
     """Sample and measure every value, write table and plot, and give the summary as data."""
     need_matplotlib()
-    told = told or Told()
+    listeners = listeners or EvaluationListeners()
     spec = _measurable(pack, options.attribute)
     values = options.values or parse_values(f"{spec.low}:{spec.high}:9")
     raws = [spec.to_raw(value) for value in values]
     choice = choose_segmenter(pack, options.segmenter, device=generator.runtime.device)
-    told.words(choice.sentence)
+    listeners.words(choice.sentence)
     if choice.segmenter is None:
         raise VcmError(
             Code.BAD_REQUEST,
@@ -97,9 +97,9 @@ def evaluate_response(
         "segmenter": choice.segmenter.name,
     }
     store = ResultStore.open(out, settings)
-    sampler = CaseSampler(generator, options.steps, told.cancelled)
+    sampler = CaseSampler(generator, options.steps, listeners.cancelled)
     jobs = [(value, raw, n) for value, raw in zip(values, raws, strict=True) for n in range(options.samples)]
-    meter = ProgressMeter([("sample", 1.0, len(jobs))], told.progress)
+    meter = ProgressMeter([("sample", 1.0, len(jobs))], listeners.progress)
     asked, got = [], []
     for place, (value, raw, n) in enumerate(jobs):
         seed = options.seed + place
@@ -121,12 +121,18 @@ def evaluate_response(
 
 
 def write_sheet(
-    generator: Generator, pack: Pack, count: int, seed: int, steps: int | None, out: Path, told: Told | None = None
+    generator: Generator,
+    pack: Pack,
+    count: int,
+    seed: int,
+    steps: int | None,
+    out: Path,
+    listeners: EvaluationListeners | None = None,
 ) -> Path:
     """A contact sheet of `count` uncontrolled samples; their volumetric attributes are spread over their range."""
-    told = told or Told()
-    sampler = CaseSampler(generator, steps, told.cancelled)
-    meter = ProgressMeter([("picture", 1.0, count)], told.progress)
+    listeners = listeners or EvaluationListeners()
+    sampler = CaseSampler(generator, steps, listeners.cancelled)
+    meter = ProgressMeter([("picture", 1.0, count)], listeners.progress)
     spread = [spec for spec in generator.backbone.attributes if spec.structures]
     volumes, captions = [], []
     for n in range(count):

@@ -84,13 +84,13 @@ def _scatters(evaluation: Evaluation, rows: Sequence[SummaryRow]) -> list[Scatte
 
 
 def _correlations(row: SummaryRow) -> str:
-    told = []
+    parts = []
     for images, words in ((CONTROLLED, "r ="), (UNCONTROLLED, "uncontrolled")):
         mean = row.columns.get(images)
         if mean is not None and mean.count:
             shown = math.isfinite(mean.low) and images == CONTROLLED
-            told.append(f"{words} {mean.mean:.2f}" + (f" ({mean.low:.2f}–{mean.high:.2f})" if shown else ""))
-    return ", ".join(told)
+            parts.append(f"{words} {mean.mean:.2f}" + (f" ({mean.low:.2f}–{mean.high:.2f})" if shown else ""))
+    return ", ".join(parts)
 
 
 def _short(structure: str, rows: Sequence[SummaryRow]) -> str:

@@ -58,8 +58,8 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Told:
-    """Whom to tell during an evaluation."""
+class EvaluationListeners:
+    """Callbacks of an evaluation."""
 
     progress: OnProgress | None = None
     words: Callable[[str], None] = lambda _: None
@@ -70,10 +70,15 @@ class ControlEvaluation:
     """A control and its backbone, loaded, with all that is needed to measure any case of a cohort."""
 
     def __init__(
-        self, backbone: Pack, control: Pack, generator: Generator, options: CaseOptions, told: Told | None = None
+        self,
+        backbone: Pack,
+        control: Pack,
+        generator: Generator,
+        options: CaseOptions,
+        listeners: EvaluationListeners | None = None,
     ) -> None:
         self.manifest = control.control
-        self.options, self.told, self.generator = options, told or Told(), generator
+        self.options, self.listeners, self.generator = options, listeners or EvaluationListeners(), generator
         self.sets = condition_sets(self.manifest, options.subsets)
         self.every = (
             *(Made(CONTROLLED, "+".join(names)) for names in self.sets),
@@ -81,10 +86,10 @@ class ControlEvaluation:
             Made(RECONSTRUCTION),
         )
         choice = choose_segmenter(backbone, options.segmenter, device=generator.runtime.device)
-        self.told.words(choice.sentence)
+        self.listeners.words(choice.sentence)
         networks = FeatureNetworks.open(options.features, generator.runtime.device)
         self.measurer = CaseMeasurer(watched(choice.segmenter), networks)
-        self.sampler = CaseSampler(generator, options.steps, self.told.cancelled)
+        self.sampler = CaseSampler(generator, options.steps, self.listeners.cancelled)
         self.settings = self._settings(backbone, control, networks)
 
     def run(self, cohort: Path, out: Path) -> Evaluation:
@@ -94,8 +99,8 @@ class ControlEvaluation:
         found = {entry.name: self._finished(store, n, entry) for n, entry in enumerate(entries)}
         waiting = [(n, entry) for n, entry in enumerate(entries) if found[entry.name] is None]
         if len(waiting) < len(entries):
-            self.told.words(f"{len(entries) - len(waiting)} of {len(entries)} cases were measured before")
-        meter = ProgressMeter([("image", 1.0, len(self.every) * len(waiting))], self.told.progress)
+            self.listeners.words(f"{len(entries) - len(waiting)} of {len(entries)} cases were measured before")
+        meter = ProgressMeter([("image", 1.0, len(self.every) * len(waiting))], self.listeners.progress)
         left_out = {}
         for number, entry in waiting:
             inputs = fingerprint(entry)
@@ -103,7 +108,7 @@ class ControlEvaluation:
                 case = read_case(entry, self.manifest.conditions, self.generator.backbone.grid)
             except VcmError as error:
                 left_out[entry.name] = str(error)
-                self.told.words(f"case {entry.name} is left out: {error}")
+                self.listeners.words(f"case {entry.name} is left out: {error}")
                 continue
             found[entry.name] = result = self._measure(store, number, case, meter)
             store.save(result, inputs)
@@ -163,7 +168,7 @@ class ControlEvaluation:
 
 
 def refuse_early(control: Pack, subsets: str, cohort: Path) -> None:
-    """What makes no sense is told before any weights are loaded."""
+    """Refuse impossible requests before any weights are loaded."""
     need_matplotlib()
     require_known(control.control.conditions, control.name)
     condition_sets(control.control, subsets)

@@ -30,7 +30,7 @@ class EvaluatedCase:
 
 
 def read_case(entry: CaseEntry, specs: Sequence[ConditionSpec], grid: Grid) -> EvaluatedCase:
-    """Read a case and derive its conditions; what is missing, damaged or elsewhere is told in a sentence."""
+    """Read a case and derive its conditions; what is missing, damaged or on another grid is an error."""
     case = CohortCase(entry, grid)
     image, labels = case.image(), case.labels()
     needed = any(spec.kind is Kind.IMAGE for spec in specs)

@@ -13,7 +13,7 @@ from vcm.core.errors import Code, VcmError
 from vcm.core.hashing import hash_file
 from vcm.core.progress import ProgressMeter
 from vcm.core.volume import Volume
-from vcm.evaluation.control_evaluation import FORMAT, Told, watched
+from vcm.evaluation.control_evaluation import FORMAT, EvaluationListeners, watched
 from vcm.evaluation.measures.feature_networks import FeatureNetworks, why_not
 from vcm.evaluation.measures.images import image_measures
 from vcm.evaluation.measures.measurement import WHOLE_IMAGE, Made, Measurement
@@ -39,10 +39,15 @@ class SetOptions:
 
 
 def evaluate_sets(
-    images: Path, references: Path, out: Path, pack: Pack, options: SetOptions, told: Told | None = None
+    images: Path,
+    references: Path,
+    out: Path,
+    pack: Pack,
+    options: SetOptions,
+    listeners: EvaluationListeners | None = None,
 ) -> dict[str, Any]:
     """Measure, write the tables into `out` and give the summary as data; a finished file is not measured again."""
-    told = told or Told()
+    listeners = listeners or EvaluationListeners()
     ours, theirs = volumes_of(images), volumes_of(references)
     choice = choose_segmenter(pack, "pack" if "segmenter" in pack.backbone.files else "auto", device=options.device)
     segmenter = watched(choice.segmenter)
@@ -54,10 +59,10 @@ def evaluate_sets(
     }
     store = ResultStore.open(out, settings)
     pairs = sorted(set(ours) & set(theirs))
-    told.words(f"{len(ours)} images, {len(theirs)} references, {len(pairs)} pairs by name")
+    listeners.words(f"{len(ours)} images, {len(theirs)} references, {len(pairs)} pairs by name")
     measurer = _SetMeasurer(segmenter if isinstance(segmenter, WatchedSegmenter) else None, networks)
     jobs = [(n, ours.get(n), theirs.get(n)) for n in sorted({*ours, *theirs})]
-    meter = ProgressMeter([("file", 1.0, len(jobs))], told.progress)
+    meter = ProgressMeter([("file", 1.0, len(jobs))], listeners.progress)
     results, left_out = [], {}
     for name, image, reference in jobs:
         inputs = " ".join(hash_file(path) if path else "-" for path in (image, reference))
@@ -67,7 +72,7 @@ def evaluate_sets(
                 result = measurer.measure(name, image, reference)
             except VcmError as error:
                 left_out[name] = str(error)
-                told.words(f"{name} is left out: {error}")
+                listeners.words(f"{name} is left out: {error}")
                 continue
             store.save(result, inputs)
         results.append(result)

@@ -48,7 +48,7 @@ class SummaryRow:
 
     @property
     def given(self) -> bool:
-        """Whether it tells of a condition that was given, or of the whole image."""
+        """Whether it concerns a condition that was given, or the whole image."""
         condition = self.structure.partition(": ")[0]
         return not self.conditions or self.structure == WHOLE_IMAGE or condition in self.conditions.split("+")
 
@@ -58,7 +58,7 @@ class SummaryRow:
 
     @property
     def share_of_reconstruction(self) -> float | None:
-        """The controlled mean over the reconstruction's, where both were measured and it tells something."""
+        """The controlled mean over the reconstruction's, where both were measured and the ratio is meaningful."""
         if not self.kind.better or self.measure == CORRELATION:
             return None
         ours, best = self.columns.get(CONTROLLED), self.columns.get(RECONSTRUCTION)

@@ -99,8 +99,8 @@ def _remarks(rows: Sequence[SummaryRow]) -> list[str]:
     for row in rows:
         if row.remark and row.given:
             subjects.setdefault(row.remark, {})[f"{row.structure}, {row.kind.title}"] = None
-    told = [f"- {'; '.join(names)}: {remark}." for remark, names in subjects.items()]
-    return ["## Remarks", "", *told, ""] if told else []
+    listed = [f"- {'; '.join(names)}: {remark}." for remark, names in subjects.items()]
+    return ["## Remarks", "", *listed, ""] if listed else []
 
 
 def _cell(row: SummaryRow, name: str) -> str:

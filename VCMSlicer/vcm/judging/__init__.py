@@ -1,1 +1,1 @@
-"""How well a Sample obeys, and where it lies."""
+"""Alignment of a Sample with its conditions, and where it lies."""

@@ -1,4 +1,4 @@
-"""How well a Sample obeys its Conditions: overlap, surface distance and volume per class, error for images."""
+"""Alignment of a Sample with its Conditions: overlap, surface distance and volume per class, error for images."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class ImageAlignment:
 
 @dataclass(frozen=True)
 class Alignment:
-    """How well one Sample obeys its Conditions; `judge` says what segmented it."""
+    """Alignment of one Sample with its Conditions; `judge` says what segmented it."""
 
     classes: tuple[ClassAlignment, ...]
     images: tuple[ImageAlignment, ...]
@@ -86,7 +86,7 @@ class Alignment:
         }
 
     def summary(self) -> str:
-        """One sentence; a label map with more than three classes is told by its mean and its worst class.
+        """One sentence; a label map with more than three classes is summarised by its mean and its worst class.
 
         >>> found = ClassAlignment("ventricles", "ventricles", 41.8, 40.9, dice=0.861, hd95_mm=3.2, assd_mm=0.9)
         >>> Alignment((found,), ()).summary()
@@ -101,7 +101,7 @@ class Alignment:
 
 
 def align(sample: Volume, conditions: Sequence[Condition], segmentation: Volume | None, judge: str = "") -> Alignment:
-    """Compare a Sample, and a segmentation of it, with the Conditions it was asked to obey.
+    """Compare a Sample, and a segmentation of it, with the Conditions that were given.
 
     All volumes lie on one Grid; `segmentation` holds the labels that `ClassSpec.segmenter` speaks of, or is None where
     there is no segmenter. The same call judges the uncontrolled twin.
@@ -198,7 +198,7 @@ def _group_summary(group: Sequence[ClassAlignment]) -> str:
 
 
 def _rounded(entry: dict[str, Any]) -> dict[str, Any]:
-    """Numbers to six decimals: far below what a voxel can tell."""
+    """Numbers to six decimals: far below the resolution of a voxel."""
     return {key: round(value, 6) if isinstance(value, float) else value for key, value in entry.items()}
 
 

@@ -34,13 +34,13 @@ up to 50 mm apart, so a head that is turned shows, even about a point in its mid
 TOLERANCE_MM, TOLERANCE_DEGREES = 6.0, 10.0
 """A pack whose images lie further off than this, or are turned by more, does not draw in MNI space."""
 LEAST_FOR_A_TURN = 4
-"""Structures from which a turn can be told."""
+"""Structures from which a rotation can be measured."""
 
 
 @dataclass(frozen=True)
 class SpaceCheck:
     """How far images lie from MNI space: the mean shift, each structure's own (found − expected), and by how much they
-    are turned, None where too few structures were found to tell."""
+    are turned, None where too few structures were found."""
 
     shift_mm: Point
     structures: Mapping[str, Point]

@@ -31,7 +31,7 @@ def share_processor(jobs: int) -> None:
 
 
 def compute_on_one_core() -> None:
-    """Tell the packages that are loaded to use no more threads than one."""
+    """Limit the packages that are loaded to one thread."""
     import SimpleITK
 
     SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(1)

@@ -19,7 +19,7 @@ PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat
 
 @dataclass(frozen=True)
 class Runtime:
-    """A device and a number format, with the sentence that tells the user which they are."""
+    """A device and a number format, with a sentence for the user."""
 
     device: torch.device
     precision: str
@@ -42,7 +42,7 @@ class Runtime:
         return self.device.type == "cuda"
 
     def synchronise(self) -> None:
-        """Wait for the device, so that a clock read afterwards tells the truth."""
+        """Wait for the device, so that a clock read afterwards is right."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         elif self.device.type == "mps":

@@ -154,7 +154,7 @@ class ImageScore(Record):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class AlignmentSummary(Record):
-    """How well one image obeys its conditions; `judge` says what segmented it."""
+    """Alignment of one image with its conditions; `judge` says what segmented it."""
 
     judge: str
     summary: str

@@ -1,4 +1,4 @@
-"""Any exception as a failure in words: what a person is told when a request ends badly."""
+"""Any exception as a failure in words, for the person whose request failed."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def in_words(error: BaseException, debug: bool = False) -> VcmError:
 
 
 def failed(id: str, error: VcmError) -> Failed:
-    """The error as a message; what JSON cannot carry is told as text.
+    """The error as a message; what JSON cannot carry becomes text.
 
     >>> failed("a", VcmError(Code.GEOMETRY, "It lies elsewhere.", file=Path("mask.nii"))).details
     {'file': 'mask.nii'}

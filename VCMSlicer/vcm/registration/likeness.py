@@ -1,4 +1,4 @@
-"""How well a scan, once laid on a reference, matches it: what tells a pose that was found from one that was not."""
+"""The similarity of a registered scan to its reference, which separates a pose that was found from one that was not."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def write(
     width: float | None = None,
     halo: bool = False,
 ) -> float:
-    """Put text at a place (Pillow's anchors; left baseline unless told) and give its width in pixels.
+    """Put text at a place (Pillow's anchors; left baseline by default) and give its width in pixels.
 
     `width` cuts it short, `halo` sets it off from what lies behind.
     """

@@ -39,7 +39,7 @@ def montage(
     title: str,
     subtitle: str = "",
 ) -> Image.Image:
-    """Draw a Sample beside what it was asked to obey and, where there is one, its uncontrolled twin.
+    """Draw a Sample beside its conditions and, where there is one, its uncontrolled twin.
 
     All volumes lie on one Grid of any orientation; pictures are true to the millimetre and in radiological convention.
     Both images share one grey window. `subtitle` is for the pack, the seed and the like.

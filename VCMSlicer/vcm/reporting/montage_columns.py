@@ -50,7 +50,7 @@ class Columns:
         self.window = Window.joint(shown)
 
     def slices(self) -> dict[Plane, int]:
-        """The slice of each plane that tells most about the condition with the smallest structures."""
+        """The most informative slice of each plane for the condition with the smallest structures."""
         names = dict.fromkeys(structure.condition for structure in self.structures)
         focuses = [
             np.logical_or.reduce([structure.mask for structure in self.structures if structure.condition == name])

@@ -1,4 +1,4 @@
-"""What is written beside every Sample: what made it, from what, and how well it obeys."""
+"""What is written beside every Sample: what made it, from what, and its alignment."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class TwinRecord:
 
 @dataclass(frozen=True)
 class SampleRecord:
-    """One Sample: its file, its seed, how well it obeys, and the file of the segmentation it was measured by."""
+    """One Sample: its file, its seed, its alignment, and the file of the segmentation it was measured by."""
 
     file: str
     seed: int

@@ -150,7 +150,7 @@ class RunRecord:
             self._draw(sample, alignment, twin_alignment)
 
     def _measure(self, image: Volume) -> tuple[Alignment | None, Volume | None]:
-        """How well an image obeys, and the label map by which that was measured."""
+        """Alignment of an image, and the label map by which that was measured."""
         if not self.request.conditions:
             return None, None
         segmenter = self.judge.segmenter

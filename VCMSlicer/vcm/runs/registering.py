@@ -79,13 +79,13 @@ def _register(
     meter = ProgressMeter([(SEARCH, 1.0, 100), (ALIGN, 2.0, 100)], progress)
     done = {SEARCH: 0, ALIGN: 0}
 
-    def tell(stage: str, step: int, total: int) -> None:
+    def advance(stage: str, step: int, total: int) -> None:
         while done[stage] < 100 * step // total:
             done[stage] += 1
             meter.advance(stage)
 
     template = template_of(pack, job.template)
-    found = register_scan(scan, template.reference, tell, cancelled)
+    found = register_scan(scan, template.reference, advance, cancelled)
     if cancelled():
         raise VcmError(Code.CANCELLED, "It was cancelled.")
     report = _report(job, pack.name, template.source, found, time.perf_counter() - started)

@@ -136,7 +136,7 @@ class ResultsFolder:
 
 @contextmanager
 def in_words(folder: Path) -> Iterator[None]:
-    """What the system refuses about a folder of results, told as a sentence."""
+    """Errors of the system about a folder of results, as sentences."""
     try:
         yield
     except OSError as error:

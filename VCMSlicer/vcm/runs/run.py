@@ -35,7 +35,7 @@ Load = Callable[[Pack, "Pack | None", GenerateJob], "Generator"]
 
 @dataclass(frozen=True)
 class Listeners:
-    """Whom to tell during a run; each may be left out."""
+    """Callbacks of a run; each may be left out."""
 
     progress: OnProgress | None = None
     preview: OnPreview | None = None
@@ -56,7 +56,7 @@ class RunResult:
 def run_generate(job: GenerateJob, listeners: Listeners | None = None, load: Load | None = None) -> RunResult:
     """Do a `GenerateJob`. Inputs are examined before anything heavy is loaded; the first error stops the run.
 
-    Each Sample is written as soon as it is finished, and `report.json` always tells what is in the folder; results of
+    Each Sample is written as soon as it is finished, and `report.json` always lists what is in the folder; results of
     an earlier run stay until there is a Sample to take their place. Previews that no listener takes are written there
     too. `load` takes the place of `load_generator` where models are kept warm.
     """

@@ -1,4 +1,4 @@
-"""A look at every case before anything is learned from it: what is wrong is told in words, nothing silently dropped."""
+"""Check of every case before training: each fault is reported, and no case is dropped silently."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def _check_attributes(case: TaughtCase, backbone: BackboneManifest, notes: Noteb
     if missing:
         notes.error(
             "ATTRIBUTE",
-            f"{notes.who} is left out. {backbone.name} needs its {', '.join(missing)}, which cases.csv does not tell.",
+            f"{notes.who} is left out. {backbone.name} needs its {', '.join(missing)}, which cases.csv does not give.",
             "Fill the column in.",
         )
 
@@ -113,7 +113,7 @@ def _check_attributes(case: TaughtCase, backbone: BackboneManifest, notes: Noteb
 def _check_image(image: np.ndarray, seen: dict[str, str], notes: Notebook) -> None:
     low, high = float(image.min()), float(image.max())
     if not high > low:
-        notes.error("EMPTY", f"{notes.who} is left out. Its image shows nothing: it is {low:g} everywhere.", "")
+        notes.error("EMPTY", f"{notes.who} is left out. Its image is empty: every voxel is {low:g}.", "")
         return
     if low < -0.1 or high > 1.5:
         notes.warning(
@@ -126,7 +126,7 @@ def _check_image(image: np.ndarray, seen: dict[str, str], notes: Notebook) -> No
         notes.error(
             "TWICE",
             f"{notes.who} is left out. Its image is that of case {seen[digest]}, voxel by voxel.",
-            "What is learned from must not be held out too.",
+            "A training case must not be held out too.",
         )
     else:
         seen[digest] = notes.subject
@@ -136,7 +136,7 @@ def _too_few(folder: Path, total: int, usable: int, found: Sequence[Finding]) ->
     errors = [finding for finding in found if finding.level is Level.ERROR]
     counted = f"{folder} holds {total} case{'s' if total != 1 else ''}"
     if not errors:
-        sentence, remedy = f"{counted}; {FEWEST} are the fewest that can be taught with.", "Ten are a beginning."
+        sentence, remedy = f"{counted}; at least {FEWEST} are needed.", "Ten or more are better."
     else:
         reason = errors[0].sentence.partition(" is left out. ")[2]
         same = len({finding.code for finding in errors}) == 1

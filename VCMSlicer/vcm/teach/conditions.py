@@ -122,7 +122,7 @@ def _mask(name: str, values: tuple[int, ...], backbone: BackboneManifest) -> Con
         raise VcmError(
             Code.BAD_REQUEST,
             f"{name} is to be made of label {', '.join(map(str, strange))}, which the segmenter of {backbone.name} "
-            "does not know, so that obedience could not be measured.",
+            "does not know, so adherence could not be measured.",
             f"The labels are: {', '.join(f'{value} {words}' for value, words in sorted(names.items()))}.",
         )
     words = " and ".join(names[value] for value in values)

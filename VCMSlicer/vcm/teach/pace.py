@@ -1,4 +1,4 @@
-"""How long a teaching will take on this machine, found by doing each kind of its work once."""
+"""An estimate of the training time on this machine, from one measured run of each kind of work."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from vcm.training.trainer.task import slots_of
 from vcm.training.trainer.team import Team
 
 LONGEST_H = 10
-"""A teaching that would take longer is given fewer steps: it shall be ready the next morning."""
+"""A training that would take longer is given fewer steps, so that it is ready the next morning."""
 
 AGAIN = 0.4
-"""A held-out case costs so much of its first try each time after: its twin and its reconstruction are there."""
+"""The cost of validating a held-out case again, as a share of the first time: its twin and reconstruction are kept."""
 
 SAVED_EVERY_S = 30
-"""At most about so many seconds of learning are lost when it is killed."""
+"""At most about so many seconds of training are lost when it is killed."""
 
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds for the latents of a case, a step, and the first try of a held-out case; bytes of a checkpoint."""
+    """Seconds for the latents of a case, a step, and the first validation of a held-out case; bytes of a checkpoint."""
 
     latents: float
     step: float
@@ -56,8 +56,8 @@ def measure_pace(
     latents: Path,
     team: Team,
 ) -> Pace:
-    """Cache two cases, take the gradient of one step twice and try a held-out case; nothing of it is kept but the
-    latents."""
+    """Cache two cases, compute the gradient of one step twice and validate one held-out case; only the latents are
+    kept."""
     few = learned[:2]
     with tempfile.TemporaryDirectory(prefix="vcm-pace-") as folder:
         run = open_control_run(settings, few, Path(folder), latents=latents, team=team, unseen=[held_out], specs=specs)
@@ -93,15 +93,15 @@ def measure_pace(
 def within_a_night(settings: ControlSettings, pace: Pace, asked: int | None) -> tuple[ControlSettings, list[str]]:
     """Fewer steps where they would take too long, unless so many were asked for; and how often to save."""
     most = max(1, int(LONGEST_H * 3600 / pace.step))
-    told = []
+    reasons = []
     if asked is None and settings.steps > most:
-        told = [
+        reasons = [
             f"This machine would need {settings.steps * pace.step / 3600:.0f} hours for {settings.steps} steps; "
             f"it is given {most}, so that it is done in {LONGEST_H} hours."
         ]
         settings = replace(settings, steps=most, warmup=min(40, most // 10), validate_every=max(1, most // 8))
     saved = max(1, min(100, int(SAVED_EVERY_S / max(pace.step, 1e-3))))
-    return replace(settings, save_every=saved), told
+    return replace(settings, save_every=saved), reasons
 
 
 def plan_in_words(parts: dict[str, float], minutes: float) -> list[str]:

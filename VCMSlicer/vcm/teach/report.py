@@ -55,7 +55,7 @@ footer { margin-top: 18px; border-top: 1px solid var(--line); padding-top: 6px; 
 
 @dataclass(frozen=True, eq=False)
 class TeachReport:
-    """All that the page tells of."""
+    """The content of the page."""
 
     request: TeachRequest
     run: ControlRun
@@ -131,7 +131,9 @@ def verdict(row: MeasureRow, results: Sequence[HeldOutResult]) -> str:
         figures += f", {share:.0%} of the way to the autoencoder's own reconstruction ({_number(best)})"
     if gain <= 0 or share < LEAST_GAIN:
         return f"The samples do not follow the condition: {figures}."
-    few = f"{cases} held-out case{'s are' if cases > 1 else ' is'} too few to tell; at least {FEWEST_CASES} are needed."
+    few = (
+        f"{cases} held-out case{'s are' if cases > 1 else ' is'} too few to judge; at least {FEWEST_CASES} are needed."
+    )
     if cases < FEWEST_CASES:
         return f"The samples may follow the condition: {figures}. {few}{_volumes_in_words(results)}"
     interval = f"The gain is {in_words(row.gain, cases)}."

@@ -34,8 +34,8 @@ class HeldOutResult:
 
 @dataclass(frozen=True)
 class MeasureRow:
-    """One measure's means with their 95 % intervals, by way; `dice` tells it from an error. `gain` is how much better
-    the control makes it, case by case, with its interval."""
+    """One measure's means with their 95 % intervals, by way; `dice` separates it from an error. `gain` is the mean
+    improvement by the control, case by case, with its interval."""
 
     name: str
     dice: bool

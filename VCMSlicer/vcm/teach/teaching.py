@@ -1,4 +1,4 @@
-"""`vcm teach`: from a cohort's folder to a control's pack and a report of how well it obeys, in one call."""
+"""`vcm teach`: from a cohort's folder to a control's pack and a report of its adherence, in one call."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ SPARE = 100_000_000
 
 @dataclass(frozen=True)
 class TeachRequest:
-    """What is asked for. `work` is where the teaching lies until it is a pack: `CASES/teaching/NAME` unless told; `out`
+    """What is asked for. `work` is where the teaching lies until it is a pack: by default `CASES/teaching/NAME`; `out`
     a folder for the pack instead of the user's packs."""
 
     cases: Path
@@ -94,8 +94,8 @@ class TeachRequest:
 
 
 @dataclass(frozen=True)
-class Told:
-    """Whom a teaching tells: words, what was found about cases, how far it is."""
+class TeachListeners:
+    """Callbacks of a teaching: messages, findings about cases, progress."""
 
     words: Callable[[str], object] = lambda words: None
     finding: Callable[[Finding], object] = lambda finding: None
@@ -111,9 +111,9 @@ class Outcome:
     report: Path | None = None
 
 
-def teach(request: TeachRequest, team: Team, told: Told | None = None) -> Outcome:
-    """Teach, or go on with what was begun."""
-    told = (told if team.first else None) or Told()
+def teach(request: TeachRequest, team: Team, listeners: TeachListeners | None = None) -> Outcome:
+    """Train a control for new conditions, or resume the training that was started."""
+    listeners = (listeners if team.first else None) or TeachListeners()
     finished = _finished(request)
     if finished:
         return finished
@@ -125,37 +125,39 @@ def teach(request: TeachRequest, team: Team, told: Told | None = None) -> Outcom
     ):
         raise VcmError(
             Code.BAD_REQUEST,
-            f"{pack.name} has no segmenter, so what is taught could not be tried.",
+            f"{pack.name} has no segmenter, so adherence could not be measured.",
             "Give the backbone a segmenter (vcm train segmenter), or choose another backbone.",
         )
     # One that only plans writes nothing that another process would mix with.
     with claim_run(request.folder) if team.first and not request.plan_only else nullcontext():
-        return _teach(request, pack, team, told)
+        return _teach(request, pack, team, listeners)
 
 
-def _teach(request: TeachRequest, pack: Pack, team: Team, told: Told) -> Outcome:
-    checked = _check(request, pack, told)
-    record = _begin(request, pack, checked, team, told)
+def _teach(request: TeachRequest, pack: Pack, team: Team, listeners: TeachListeners) -> Outcome:
+    checked = _check(request, pack, listeners)
+    record = _begin(request, pack, checked, team, listeners)
     parts = record.pace.seconds(
         record.settings, checked.total, min(TRIALS, len(record.split.held_out)), len(record.split.held_out)
     )
     for line in plan_in_words(parts, request.minutes):
-        told.words(line)
+        listeners.words(line)
     _refuse_full_disk(request.folder, record.pace)
     if request.plan_only:
         return Outcome("planned")
     with _stopped_in_words(request):
-        run = _open(request, record, checked, team, told)
+        run = _open(request, record, checked, team, listeners)
         how = run.trainer.train(request.minutes)
         if how == "paused":
             return Outcome("paused")
         early = how == "stopped early"
-        told.words("Validation no longer improved: the training stopped early." if early else "All steps are done.")
-        return _finish(request, run, record, checked, how, told)
+        listeners.words(
+            "Validation no longer improved: the training stopped early." if early else "All steps are done."
+        )
+        return _finish(request, run, record, checked, how, listeners)
 
 
 def _finished(request: TeachRequest) -> Outcome | None:
-    """What this very request has made before, if it is still there and not to be made again."""
+    """The result of the same request, if it is still there and is not to be made again."""
     if request.force or request.plan_only:
         return None
     try:
@@ -189,19 +191,21 @@ def _refuse_name(request: TeachRequest) -> None:
         )
 
 
-def _check(request: TeachRequest, pack: Pack, told: Told) -> CheckedCases:
-    told.words(f"looking at the cases in {request.cases}")
+def _check(request: TeachRequest, pack: Pack, listeners: TeachListeners) -> CheckedCases:
+    listeners.words(f"checking the cases in {request.cases}")
     checked = check_cases(
         request.cases, request.taught, pack.backbone, request.taught.specs(pack.backbone),
-        lambda done, total: told.progress(Progress("case", done, total, done / total, None)),
+        lambda done, total: listeners.progress(Progress("case", done, total, done / total, None)),
     )  # fmt: skip
     for finding in checked.found:
-        told.finding(finding)
-    told.words(f"{len(checked.usable)} of {checked.total} cases can be used")
+        listeners.finding(finding)
+    listeners.words(f"{len(checked.usable)} of {checked.total} cases can be used")
     return checked
 
 
-def _begin(request: TeachRequest, pack: Pack, checked: CheckedCases, team: Team, told: Told) -> TeachRecord:
+def _begin(
+    request: TeachRequest, pack: Pack, checked: CheckedCases, team: Team, listeners: TeachListeners
+) -> TeachRecord:
     """The record of a teaching: what its folder keeps, or a new one."""
     split, taught = split_cases(checked.usable), request.taught.as_dict()
     specs, record = request.taught.specs(pack.backbone), read_record(request.folder)
@@ -211,7 +215,7 @@ def _begin(request: TeachRequest, pack: Pack, checked: CheckedCases, team: Team,
             pack.backbone, specs, checked.shares, len(split.learned),
             gpu=team.device.type != "cpu", steps=request.steps, batch=request.batch,
         )  # fmt: skip
-        told.words("measuring how fast this machine is")
+        listeners.words("measuring how fast this machine is")
         learned, held_out = [cases[name] for name in split.learned], cases[split.held_out[0]]
         pace = measure_pace(chosen.settings, specs, learned, held_out, request.latents, team)
         pace = team.gather([pace])[0]  # what follows from it must be the same in every process
@@ -226,36 +230,45 @@ def _begin(request: TeachRequest, pack: Pack, checked: CheckedCases, team: Team,
             asked = steps_in_words(settings, len(split.learned), gpu=team.device.type != "cpu", given=True)
             record = replace(record, settings=settings, reasons=(asked, *record.reasons[1:]))
     heads = ", ".join(split.heads)
-    told.words(f"{len(split.learned)} cases to learn from; held out to try it: {len(split.held_out)} of {heads}")
+    listeners.words(
+        f"{len(split.learned)} cases for training; held out for validation: {len(split.held_out)} of {heads}"
+    )
     for reason in record.reasons:
-        told.words(reason)
+        listeners.words(reason)
     return record
 
 
-def _open(request: TeachRequest, record: TeachRecord, checked: CheckedCases, team: Team, told: Told) -> ControlRun:
+def _open(
+    request: TeachRequest, record: TeachRecord, checked: CheckedCases, team: Team, listeners: TeachListeners
+) -> ControlRun:
     cases = {case.name: case for case in checked.usable}
     specs = request.taught.specs(find_pack(request.backbone).backbone)
 
     def step(done: int, total: int) -> None:
-        told.progress(Progress("learning, step", done, total, done / total, (total - done) * record.pace.step))
+        listeners.progress(Progress("training, step", done, total, done / total, (total - done) * record.pace.step))
 
     run = open_control_run(
         record.settings, [cases[name] for name in record.split.learned], request.folder,
         latents=request.latents, team=team, unseen=[cases[name] for name in record.split.held_out], specs=specs,
-        listeners=Listeners(say=told.words, step=step),
+        listeners=Listeners(say=listeners.words, step=step),
     )  # fmt: skip
     run.task.validation_size = min(TRIALS, run.task.validation_size)
     return run
 
 
 def _finish(
-    request: TeachRequest, run: ControlRun, record: TeachRecord, checked: CheckedCases, how: str, told: Told
+    request: TeachRequest,
+    run: ControlRun,
+    record: TeachRecord,
+    checked: CheckedCases,
+    how: str,
+    listeners: TeachListeners,
 ) -> Outcome:
     """Try the held-out cases, write pack and report."""
     heads = {case.name: case.head for case in checked.usable}
-    told.words("trying every held-out case")
+    listeners.words("evaluating every held-out case")
     step, results = try_best(
-        run, heads, lambda done, total: told.progress(Progress("held-out case", done, total, done / total, None))
+        run, heads, lambda done, total: listeners.progress(Progress("held-out case", done, total, done / total, None))
     )
     if run.trainer.team.first:
         _write(request, run, record, checked, how, step, results)
@@ -333,8 +346,8 @@ def _stopped_in_words(request: TeachRequest) -> Iterator[None]:
     except KeyboardInterrupt:
         raise VcmError(
             Code.CANCELLED,
-            f"The teaching of {request.name} was stopped; what it had learned at its last checkpoint is kept.",
-            "Run the same command to go on.",
+            f"The teaching of {request.name} was stopped. Its last checkpoint is kept.",
+            "Run the same command to resume.",
         ) from None
 
 

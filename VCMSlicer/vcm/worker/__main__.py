@@ -15,7 +15,7 @@ def main() -> int:
         prog="python -m vcm.worker",
         description="Reads requests as JSON lines from stdin and answers with JSON lines on stdout (docs/protocol.md).",
     )
-    parser.add_argument("--debug", action="store_true", help="tell the traceback of an unforeseen failure")
+    parser.add_argument("--debug", action="store_true", help="report the traceback of an unexpected failure")
     return serve(LocalEngine(), parser.parse_args().debug)
 
 

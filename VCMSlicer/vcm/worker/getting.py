@@ -1,4 +1,4 @@
-"""A pack of the catalogue, downloaded or taken from a file here, with its progress told to the client."""
+"""A pack of the catalogue, downloaded or taken from a file here, with its progress reported to the client."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class _Downloads:
         self._meter = TransferMeter()
 
     def hear(self, name: str, done: int, total: int | None) -> None:
-        """Tell the client how far it is, unless that was told a moment ago."""
+        """Report the progress to the client, unless that was done a moment ago."""
         self._done[name] = done
         self._totals[name] = max(total or self._totals[name], done)
         # Files before this one are here, whether they were fetched now or earlier.

@@ -45,8 +45,8 @@ class JobQueue:
         self._running: Job | None = None
         self._closed = False
 
-    def add(self, request: Request, tell: Callable[[int], None] = lambda ahead: None) -> None:
-        """Queue a request. `tell` hears how many are ahead of it, before it can be taken."""
+    def add(self, request: Request, report: Callable[[int], None] = lambda ahead: None) -> None:
+        """Queue a request. `report` gets the number ahead of it, before it can be taken."""
         with self._changed:
             if self._closed:
                 raise VcmError(Code.CANCELLED, "The worker is ending.", "Start it again.")
@@ -64,7 +64,7 @@ class JobQueue:
                     f"{MAX_WAITING} requests are waiting already.",
                     "Wait for one to end, or cancel one.",
                 )
-            tell(len(self._waiting) + (self._running is not None))
+            report(len(self._waiting) + (self._running is not None))
             self._waiting.append(Job(request))
             self._changed.notify()
 
@@ -75,11 +75,11 @@ class JobQueue:
             self._running = self._waiting.popleft() if self._waiting else None
             return self._running
 
-    def finish(self, tell: Callable[[str], None]) -> None:
-        """The running job, if there is one, has ended. `tell` hears its id, before that can be used again."""
+    def finish(self, report: Callable[[str], None]) -> None:
+        """The running job, if there is one, has ended. `report` gets its id, before that can be used again."""
         with self._changed:
             if self._running:
-                tell(self._running.request.id)
+                report(self._running.request.id)
             self._running = None
 
     def holds(self, id: str) -> bool:
@@ -88,7 +88,7 @@ class JobQueue:
             return self._find(id) is not None
 
     def cancel(self, id: str) -> bool:
-        """Whether a waiting job was taken out. A running one is told, and ends when it notices."""
+        """Whether a waiting job was taken out. A running one is signalled, and ends when it notices."""
         with self._changed:
             job = self._find(id)
             if job is None:
@@ -100,7 +100,7 @@ class JobQueue:
             return True
 
     def close(self) -> list[Job]:
-        """Take no more, tell the running job to end, and hand back those that waited."""
+        """Take no more, signal the running job to end, and hand back those that waited."""
         with self._changed:
             self._closed = True
             waiting = list(self._waiting)

@@ -39,7 +39,7 @@ def watch_signals(on_signal: Callable[[int], None]) -> None:
 
 
 def watch_parent(on_death: Callable[[], None]) -> None:
-    """Call `on_death` when the parent process has ended. On Windows the end of stdin alone tells that."""
+    """Call `on_death` when the parent process has ended. On Windows the end of stdin is the only sign."""
     if os.name != "posix":
         return
     parent = os.getppid()

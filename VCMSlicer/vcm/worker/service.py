@@ -71,7 +71,7 @@ class Worker:
         }
 
     def run(self) -> int:
-        """Work until told to stop; returns the exit code of the process."""
+        """Serve requests until a stop; returns the exit code of the process."""
         self._outbox.put(Hello(vcm.__version__, platform.python_version(), os.getpid()))
         threading.Thread(target=self._listen, name="inlet", daemon=True).start()
         try:
@@ -114,7 +114,7 @@ class Worker:
             ending = self._failure(id, error)
         self._jobs.finish(lambda _: self._outbox.put(ending))
         if isinstance(ending, Failed) and ending.code is Code.OUT_OF_MEMORY:
-            with contextlib.suppress(Exception):  # the device may be past help; the next request will tell
+            with contextlib.suppress(Exception):  # the device may be past help; the next request will show
                 self._engine.release()
 
     def _listen(self) -> None:
@@ -131,11 +131,11 @@ class Worker:
     def _hear(self, item: Message | Garbage) -> None:
         """Do what a line asks for. Nothing that a line holds may end the thread that listens."""
         try:
-            self._obey(item)
+            self._carry_out(item)
         except Exception as error:
             self._refuse(in_words(error, self._debug), "")
 
-    def _obey(self, item: Message | Garbage) -> None:
+    def _carry_out(self, item: Message | Garbage) -> None:
         if isinstance(item, Garbage):
             self._refuse(item.error, item.error.id)
         elif isinstance(item, Cancel):

@@ -1,4 +1,4 @@
-"""The two tables of the section “Results”: the Samples with how well each obeys as a whole, and one by structures."""
+"""The two tables of the section “Results”: the Samples with the adherence of each, and one by structures."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def judgeWords(judge: str) -> str:
 
 
 def lowestWords(row: ResultRow) -> str:
-    """Which structure of several obeys least."""
+    """Which structure of several has the lowest adherence."""
     measured = {name: value for name, value in row.dice.items() if value is not None}
     if len(measured) < 2:
         return row.summary

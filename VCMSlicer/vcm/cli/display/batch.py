@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class BatchDisplay(Protocol):
-    """Where a batch is told."""
+    """Where the progress of a batch is shown."""
 
     def __enter__(self) -> BatchDisplay: ...
 
@@ -29,7 +29,7 @@ class BatchDisplay(Protocol):
         """The callbacks of a shard."""
 
     def summary(self, summary: Summary) -> None:
-        """Tell what the whole table came to."""
+        """Show the summary of the whole table."""
 
 
 class BatchBars:
@@ -82,7 +82,7 @@ class BatchBars:
 
 
 class BatchLines:
-    """Tells a batch to machines: a JSON object a line on stdout, as things happen."""
+    """Reports a batch to machines: one JSON object per line on stdout."""
 
     def __enter__(self) -> BatchLines:
         return self

@@ -66,7 +66,7 @@ class Console:
         self._console.print(plain(words), style="dim")
 
     def _unless_it_stops(self, finding: Finding) -> None:
-        # An error ends the run, and is told there.
+        # An error ends the run and is reported there.
         if finding.level is not Level.ERROR:
             self.finding(finding)
 

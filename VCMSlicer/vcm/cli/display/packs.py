@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def installed_facts(entry: InstalledPack) -> dict[str, Any]:
-    """What machines are told of an installed pack, usable or not."""
+    """An installed pack, usable or not, as JSON for machines."""
     facts: dict[str, Any] = {"name": entry.name, "installed": True, "folder": str(entry.folder)}
     if entry.pack is None:
         return facts | {"problem": entry.problem.as_dict() if entry.problem else None}
@@ -26,7 +26,7 @@ def installed_facts(entry: InstalledPack) -> dict[str, Any]:
 
 
 def available_facts(entry: CatalogueEntry) -> dict[str, Any]:
-    """What is told of a pack that could be installed."""
+    """A pack that could be installed, as JSON for machines."""
     return {
         "name": entry.name,
         "installed": False,

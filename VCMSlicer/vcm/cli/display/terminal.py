@@ -37,7 +37,7 @@ def say_json(content: Any, indent: int | None = 1) -> None:
     print(json.dumps(content, indent=indent, default=str), flush=True)
 
 
-def tell(line: str) -> None:
+def say_on_stderr(line: str) -> None:
     """Print a line on stderr."""
     print(plain(line), file=sys.stderr, flush=True)
 
@@ -63,7 +63,7 @@ class SafeConsole(Console):
 def own_streams() -> None:
     """Make stdout and stderr of this process such that printing never ends in a traceback.
 
-    Closed ones lead nowhere. What an encoding cannot say is escaped. Stdout tells in a sentence that it takes no more;
+    Closed ones lead nowhere. What an encoding cannot say is escaped. A failure of stdout is an error with a sentence;
     stderr, on which nobody waits, is silent then.
     """
     open_closed_streams()

@@ -30,7 +30,7 @@ CEREBELLAR_CORTEX = (8, 47)
 """FreeSurfer's labels, left and right."""
 
 # The segmenter's classes, in its order. Background (0) is everything that stands in no row.
-# The label maps also know the optic chiasm, which a T1w image cannot tell from white matter, and lesions, which
+# The label maps also know the optic chiasm, which a T1w image does not separate from white matter, and lesions, which
 # FreeSurfer's mri_synthseg does not look for.
 OPTIC_CHIASM = 85
 SEGMENTER_CLASSES: dict[int, tuple[str, tuple[int, ...]]] = {
@@ -105,7 +105,7 @@ class LabelTable:
             raise VcmError(
                 Code.FILE_UNREADABLE,
                 f"{path} does not describe labels and their priors: {what_is_wrong(error)}.",
-                "docs/cohort.md tells what it holds.",
+                "See docs/cohort.md for its contents.",
             ) from error
         labels, contrast = np.array(rows).T
         classes = min(len(one.mean) for one in (prior, *further.values()))

@@ -80,7 +80,7 @@ class Lesions:
 
 
 def require_lesion_labels(table: LabelTable) -> None:
-    """Refuse a table of labels in which no lesion can be told from what is around it."""
+    """Refuse a table of labels in which no lesion differs from what is around it."""
     if not any(set(side) <= set(table.labels.tolist()) for side in _SIDES):
         raise VcmError(
             Code.CONDITION,

@@ -40,7 +40,7 @@ def _raw(name: str, spec: AttributeSpec | None, value: str | float, notes: Noteb
     if spec is None or not spec.calibrated:
         notes.warning(
             "ATTRIBUTE_UNSCALED",
-            f"The model has no scale for {name}, so that of {notes.who} ({value}) cannot be told to it.",
+            f"The model has no scale for {name}, so the value of {notes.who} ({value}) cannot be used.",
             "Choose a backbone with a scale, or train without regard to it.",
         )
         return default

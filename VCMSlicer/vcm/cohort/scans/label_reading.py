@@ -80,7 +80,7 @@ class LabelReading:
         return cls(path.name, classes, frozenset(sides["left"]), frozenset(sides["right"]))
 
     def translate(self, labels: NDArray[np.integer], names: Mapping[int, str], notes: Notebook) -> NDArray[np.uint8]:
-        """The segmenter's classes; numbers that mean none become 0 and are told, as is a reading that cannot be."""
+        """The segmenter's classes; numbers that mean none become 0 and are reported, as is an impossible reading."""
         counts = label_counts(labels)
         result = np.zeros(labels.shape, np.uint8)
         if not counts:

@@ -13,7 +13,7 @@ COARSE = 2.5
 TILTED_DEGREES = 1.0
 MOST_OF_AN_IMAGE = 0.7
 PART_OF_A_MASK = 0.5
-# What programs write when nobody told them where the voxels lie: 1 mm, from 0, along RAS or LPS.
+# What programs write when they do not know where the voxels lie: 1 mm, from 0, along RAS or LPS.
 NEVER_SET = (np.eye(4), np.diag([-1.0, -1.0, 1.0, 1.0]))
 
 
@@ -39,7 +39,7 @@ def placed(file: VolumeFile | Volume, grid: Grid, notes: Notebook) -> Volume:
     notes.warning(
         "NO_ORIENTATION",
         f"{notes.who} does not say how it lies in the head; {taken}.",
-        "Look at what the model sees; left and right cannot be told from the image. Save it with its orientation.",
+        "Look at what the model sees; the image does not show which side is left. Save it with its orientation.",
     )
     return volume
 

@@ -116,7 +116,7 @@ def _check_typical(structure: ClassSpec, ml: float, notes: Notebook) -> None:
     notes.warning(
         "UNTYPICAL_VOLUME",
         f"{notes.who}: the volume of {structure.name} is {ml:.1f} ml, {how} in training ({low:g} to {high:g} ml).",
-        "The sample may not obey it; check that the right structure was chosen, or expect to inspect the result.",
+        "The sample may not follow it; check that the right structure was chosen, or expect to inspect the result.",
     )
 
 

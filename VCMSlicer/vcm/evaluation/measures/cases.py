@@ -1,4 +1,4 @@
-"""Everything that is measured of one image of a case: obedience to its conditions, likeness to the real one."""
+"""Everything that is measured on one image of a case: adherence to its conditions, similarity to the real image."""
 
 from __future__ import annotations
 

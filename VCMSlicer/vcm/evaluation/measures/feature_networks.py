@@ -95,7 +95,7 @@ class FeatureNetworks:
     def _inception(self, part: Tensor) -> Tensor:
         network = self.networks["inception"]
         given = (part * 255).round().to(torch.uint8).to(self.device)
-        # NVIDIA's published TorchScript gives class scores unless told otherwise.
+        # NVIDIA's published TorchScript gives class scores by default.
         options = {"return_features": True} if "return_features" in _arguments(network) else {}
         return _pooled(network(given, **options))
 
@@ -138,7 +138,7 @@ def _refused(name: str, path: Path, reason: str) -> VcmError:
     return VcmError(
         Code.FILE_UNREADABLE,
         f"{path} cannot be used for {WANTED[name][1]}: {reason}.",
-        "docs/evaluation.md tells which files are taken and how to make them.",
+        "See docs/evaluation.md for the files and how to make them.",
     )
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class FrechetDistance:
-    """The distance, how many features, how many vectors of them in either set; `remark` tells how far to trust it."""
+    """The distance, how many features, how many vectors of them in either set; `remark` says how reliable it is."""
 
     value: float | None
     dimensions: int
@@ -48,7 +48,7 @@ def _core(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _trust(counts: tuple[int, int], dimensions: int) -> str:
     n = min(counts)
-    told = f"n = {n}" if counts[0] == counts[1] else f"n = {counts[0]} and {counts[1]}"
+    counted = f"n = {n}" if counts[0] == counts[1] else f"n = {counts[0]} and {counts[1]}"
     if n > dimensions:
-        return f"{told}, {dimensions} features"
-    return f"{told} is no more than the {dimensions} features: biased upwards, compare only sets of the same size"
+        return f"{counted}, {dimensions} features"
+    return f"{counted} is no more than the {dimensions} features: biased upwards, compare only sets of the same size"

@@ -10,7 +10,7 @@ WHOLE_IMAGE = "image"
 
 @dataclass(frozen=True)
 class MeasureKind:
-    """A measure in words: its title, its unit, the decimals that are worth telling, and which way is better."""
+    """A measure in words: its title, its unit, its significant decimals, and which way is better."""
 
     title: str
     unit: str = ""
@@ -55,7 +55,7 @@ KINDS: dict[str, MeasureKind] = {
 class Measurement:
     """`value` is None where it could not be measured, and `remark` then says why.
 
-    `images` says what was measured (`controlled`, …), `conditions` what it was asked to obey, joined by `+`;
+    `images` says what was measured (`controlled`, …), `conditions` which were given, joined by `+`;
     `structure` is a condition's class, or `image`.
     """
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from vcm.core.processes import Tell, each_in_a_process
+from vcm.core.processes import Report, each_in_a_process
 from vcm.runs.batches.run import Batch, BatchListeners, Tally, run_shard
 from vcm.runs.batches.shards import Shard
 
@@ -36,17 +36,17 @@ class _Share:
     local_rank: int
 
 
-def _make(share: _Share, tell: Tell) -> Tally:
+def _make(share: _Share, report: Report) -> Tally:
     from vcm.machine.local_device import device_of_local_rank, share_processor
 
     share_processor(share.jobs)
     device, words = device_of_local_rank(share.batch.defaults.device, share.local_rank)
     if words:
-        tell(("words", words))
+        report(("words", words))
     batch = replace(share.batch, defaults=replace(share.batch.defaults, device=device))
     kinds = ("progress", "case", "words")
-    return run_shard(batch, share.shard, BatchListeners(**{kind: _teller(tell, kind) for kind in kinds}))
+    return run_shard(batch, share.shard, BatchListeners(**{kind: _reporting(report, kind) for kind in kinds}))
 
 
-def _teller(tell: Tell, kind: str) -> Tell:
-    return lambda content: tell((kind, content))
+def _reporting(report: Report, kind: str) -> Report:
+    return lambda content: report((kind, content))

@@ -82,7 +82,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class CaseEnd:
-    """How a case ended: `sentence` says how well it obeys or, with a `code`, why it was refused.
+    """How a case ended: `sentence` gives the alignment or, with a `code`, why it was refused.
 
     `done` of the shard's `total` cases are behind us, with those that were finished before.
     """
@@ -99,7 +99,7 @@ class CaseEnd:
 
 @dataclass(frozen=True)
 class BatchListeners:
-    """Whom to tell during a batch; `progress` hears of the whole shard."""
+    """Callbacks of a batch; `progress` is that of the whole shard."""
 
     progress: OnProgress | None = None
     case: Callable[[CaseEnd], None] = lambda _: None
@@ -203,19 +203,19 @@ class _ShardRun:
             # Whoever listened has gone, or somebody else makes it; the case is not to blame.
             raise
         except Exception as error:
-            told = in_words(error)
+            failure = in_words(error)
             # One surprise may be about one file; two in a row are about the program or the machine.
-            surprised = told is not error and told.code is Code.INTERNAL
-            if told.code in STOPPING or error is self._common or (surprised and self._surprised):
+            surprised = failure is not error and failure.code is Code.INTERNAL
+            if failure.code in STOPPING or error is self._common or (surprised and self._surprised):
                 raise
             self._surprised = surprised
-            told = _by_name(told, case, self._batch)
-            self._folder.refuse(case.name, told)
-            self._tell(case, told.sentence, started, told)
+            failure = _by_name(failure, case, self._batch)
+            self._folder.refuse(case.name, failure)
+            self._report(case, failure.sentence, started, failure)
             return False
         self._surprised = False
         self._folder.forgive(case.name)
-        self._tell(case, _in_one_line(result), started)
+        self._report(case, _in_one_line(result), started)
         return True
 
     def _load(self, backbone: Pack, control: Pack | None, job: GenerateJob) -> Generator:
@@ -238,7 +238,7 @@ class _ShardRun:
 
         return Listeners(progress=advance, words=self._say)
 
-    def _tell(self, case: Case, sentence: str, started: float, error: VcmError | None = None) -> None:
+    def _report(self, case: Case, sentence: str, started: float, error: VcmError | None = None) -> None:
         self._tried += 1
         seconds = time.monotonic() - started
         code, remedy = (error.code, error.remedy) if error else (None, "")

@@ -79,10 +79,10 @@ def rank_from(environment: Mapping[str, str]) -> Rank | None:
             except ValueError:
                 rank = Rank(-1, 0, 0, source)
             if not (0 <= rank.index < rank.count and rank.local >= 0):
-                told = ", ".join(f"{name}={environment.get(name, '')}" for name in (index, count, local))
+                named = ", ".join(f"{name}={environment.get(name, '')}" for name in (index, count, local))
                 raise VcmError(
                     Code.BAD_REQUEST,
-                    f"The environment says {told}, which names no process of several.",
+                    f"The environment says {named}, which names no process of several.",
                     f"Unset {index} and {count}, or start with torchrun, accelerate launch or srun.",
                 )
             return rank
@@ -96,7 +96,7 @@ def shard_of(given: str | None, environment: Mapping[str, str]) -> tuple[Shard, 
         raise VcmError(
             Code.BAD_REQUEST,
             f"This is one of {count} tasks of a Slurm array, and each of them would make all cases.",
-            f"Tell each its share: --shard $SLURM_ARRAY_TASK_ID/{count} with --array=1-{count}.",
+            f"Give each its share: --shard $SLURM_ARRAY_TASK_ID/{count} with --array=1-{count}.",
         )
     shard, rank = read_shard(given) if given is not None else Shard(), rank_from(environment)
     return (shard.split(rank.index, rank.count), rank) if rank else (shard, None)

@@ -32,7 +32,7 @@ class Measure:
 
 @dataclass(frozen=True)
 class Summary:
-    """How many cases of a table are made, refused (with their names) and still open, and how well they obey."""
+    """How many cases of a table are made, refused (with their names) and still open, and their alignment."""
 
     made: int
     refused: tuple[str, ...]

@@ -14,7 +14,7 @@ from vcm.training.data.latent_cache import CASE_FAULTS
 
 
 class ImageCache:
-    """Images in fp16 and, where wanted, the segmenter's labels. A case that cannot be read is told and left out."""
+    """Images in fp16 and, where wanted, the segmenter's labels. A case that cannot be read is reported and left out."""
 
     def __init__(self, cases: Sequence[CohortCase], labelled: bool, say: Callable[[str], object]) -> None:
         images, labels, names = [], [], []
@@ -31,7 +31,7 @@ class ImageCache:
             labels.append(found)
             names.append(case.name)
         if not images:
-            raise VcmError(Code.BAD_REQUEST, f"Of the {len(cases)} cases none can be learned from.")
+            raise VcmError(Code.BAD_REQUEST, f"None of the {len(cases)} cases can be used for training.")
         self.images, self.labels, self.names = torch.stack(images), torch.stack(labels), tuple(names)
         self.left_right = cases[0].grid.left_right
 

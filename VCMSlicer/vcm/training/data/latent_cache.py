@@ -1,7 +1,7 @@
 """What is learned from, computed once: latents as the backbone sees them, mirrored ones, conditions, attributes.
 
 One file a case, with a hash of its content: an interrupted run goes on where it stopped, a damaged file is made again,
-and so is one whose case, autoencoder or conditions have changed. A case that cannot be read is told and left out.
+and so is one whose case, autoencoder or conditions have changed. A case that cannot be read is reported and left out.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def cache_cases(
     others = set(range(len(cases))) - set(mine)
     usable |= {number for number in others if read_case(folder, cases[number], fingerprint, names) is not None}
     if not usable:
-        raise VcmError(Code.BAD_REQUEST, f"Of the {len(cases)} cases none can be learned from.")
+        raise VcmError(Code.BAD_REQUEST, f"None of the {len(cases)} cases can be used for training.")
     return [cases[number] for number in sorted(usable)]
 
 

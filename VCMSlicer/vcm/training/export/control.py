@@ -51,7 +51,7 @@ def write_control_pack(
         "name": folder.name,
         "title": f"VCM: {listed([spec.name.replace('_', ' ') for spec in specs])}",
         "version": provenance.version or "0.1.0",
-        "description": f"Makes {backbone.name} obey: {words}. Synthetic, research only.",
+        "description": f"Steers {backbone.name}: {words}. Synthetic, research only.",
         "licence": provenance.terms,
         "files": {"control": {"path": "control.safetensors"}},
         "backbone": {"name": backbone.name, "sha256": backbone.backbone.files["denoiser"].sha256},

@@ -80,7 +80,7 @@ def _roles(
 
 
 def _best(run: Path, state: dict[str, Any]) -> tuple[int, dict[str, Tensor]]:
-    """The step and the averaged weights that did best on unseen cases; the last ones where none were tried."""
+    """The step and averaged weights of the best validation; the last ones where there was no validation."""
     if (run / BEST).is_file():
         best = load_checkpoint(run / BEST)
         return int(best["step"]), dict(best["average"])

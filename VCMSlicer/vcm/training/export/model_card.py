@@ -55,7 +55,7 @@ class Provenance(ExportNotes):
     @property
     def terms(self) -> dict[str, str]:
         """The manifest's licence. What was taught with somebody's scans is under no licence unless they say so."""
-        note = self.data or "Its makers have not told where the cases came from."
+        note = self.data or "The source of the cases was not given."
         if not self.licence:
             return {"name": "not stated", "note": f"Ask its makers before you share it. {note}"}
         return {"name": self.licence, "url": LICENCE_TEXTS.get(self.licence, ""), "note": note}
@@ -95,7 +95,7 @@ def read_figures(summary: Path | None, validated: Mapping[str, Any] | None) -> s
         if name not in ("step", "cases")
     ]
     head = [
-        f"| mean over the training's {validated['cases']} unseen cases, at step {validated['step']} | |",
+        f"| mean over {validated['cases']} held-out cases of the training, at step {validated['step']} | |",
         "|---|---|",
     ]
     return "\n".join([*head, *rows])
@@ -133,14 +133,14 @@ def control_card(
         )
     return f"""# {name}
 
-A Volumetric Conditioning Module (after Ahn et al., WACV 2025) that makes `{backbone.name}` obey what is painted.
+A Volumetric Conditioning Module (after Ahn et al., WACV 2025) that steers `{backbone.name}` with what is painted.
 **Everything it makes is synthetic: for research only, never for diagnosis.**
 
 | condition | kind | what it is | volumes in training |
 |---|---|---|---|
 {listed}
 {together}
-## How well it obeys
+## Adherence
 {figures}
 
 ## Data
@@ -166,7 +166,7 @@ def backbone_card(name: str, base: Pack, settings: TrainingSettings, provenance:
 A latent diffusion model of heads on {grid_in_words(base.backbone.grid)}, with
 latents of {latent.shape[0]} channels. **Everything it makes is synthetic: for research only, never for diagnosis.**
 
-Its {settings.kind} was trained as told below; the other networks are those of `{base.name}`, whose card tells of them.
+Its {settings.kind} was trained as described below; the other networks are those of `{base.name}` (see its card).
 
 ## Measured
 {figures}
@@ -202,6 +202,6 @@ def _training(settings: TrainingSettings, provenance: Provenance) -> str:
 
     {provenance.command}
 
-AdamW at {settings.learning_rate:g} with a warm-up and the course `{settings.course}`, gradients clipped at
-{settings.clip:g}, averaged weights (EMA {settings.ema:g}), {settings.precision}. All settings are in the pack.
+AdamW at {settings.learning_rate:g} with a warm-up and the learning-rate schedule `{settings.course}`, gradients clipped
+at {settings.clip:g}, averaged weights (EMA {settings.ema:g}), {settings.precision}. All settings are in the pack.
 """

@@ -1,6 +1,6 @@
-"""Everything a training needs to go on as if it had never stopped, in one file that is whole or not there.
+"""Everything a training needs to resume as if it had never stopped, in one file that is whole or not there.
 
-The checkpoint before the last is kept beside it, for the day on which a disk has spoilt the last one. Each file ends in
+The checkpoint before the last is kept beside it, in case the last one is damaged. Each file ends in
 the SHA-256 of all that stands before, as the comment of its zip archive, so that one changed bit is noticed.
 """
 
@@ -66,8 +66,8 @@ def save_in_turn(folder: Path, state: Mapping[str, Any]) -> None:
             raise VcmError(
                 Code.DISK_FULL,
                 f"The checkpoint of step {state['step']} could not be written to {folder}: the disk is full or its "
-                "quota is used up. The checkpoint before it is whole.",
-                "Free some space; the same command then goes on from there.",
+                "quota is used up. The checkpoint before it is intact.",
+                "Free some space; the same command then resumes from there.",
             ) from error
         raise
     if last.is_file():
@@ -78,9 +78,9 @@ def save_in_turn(folder: Path, state: Mapping[str, Any]) -> None:
 def load_last(
     folder: Path, say: Callable[[str], object], take: Callable[[dict[str, Any]], object] = lambda state: None
 ) -> dict[str, Any] | None:
-    """The folder's checkpoint, or the former one where the last is damaged; None where no training was begun.
+    """The folder's checkpoint, or the former one where the last is damaged; None where there is no training.
 
-    `take` puts it to use; what it stumbles over in a checkpoint counts as damage too.
+    `take` puts it to use; an error that it raises for a checkpoint counts as damage too.
     """
     there = [path for path in (folder / CHECKPOINT, folder / FORMER) if path.exists()]
     for path in there:
@@ -107,7 +107,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     except VcmError as error:
         if error.code is Code.FILE_MISSING:
             raise VcmError(
-                Code.FILE_MISSING, f"There is no checkpoint {path}.", "Give the folder of a training that was begun."
+                Code.FILE_MISSING, f"There is no checkpoint {path}.", "Give the folder of a training."
             ) from None
         raise
     except MemoryError:
@@ -117,7 +117,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise unusable(path, "it breaks off or is damaged") from error
     step = state.get("step") if isinstance(state, dict) else None
     if not isinstance(step, int) or isinstance(step, bool) or step < 0:
-        raise unusable(path, "it does not tell its step")
+        raise unusable(path, "its step is missing")
     return dict(state)
 
 

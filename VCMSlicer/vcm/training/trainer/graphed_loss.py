@@ -24,7 +24,7 @@ class Captured(Protocol):
     gradients: list[Tensor]
 
     def replay(self, tensors: Tensors) -> None:
-        """Reckon with these tensors in place of those before."""
+        """Compute with these tensors in place of those before."""
 
 
 class GraphedLoss:

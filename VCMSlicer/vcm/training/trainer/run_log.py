@@ -25,7 +25,7 @@ class RunLog:
         self._board: Any = None
 
     def open_board(self, step: int) -> bool:
-        """Begin TensorBoard's curves anew from `step`; whether TensorBoard is installed."""
+        """Start TensorBoard's curves again from `step`; whether TensorBoard is installed."""
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:

@@ -29,7 +29,7 @@ Decay = Annotated[float, Bounds(0, below=1)]
 Share = Annotated[float, Bounds(0, 1)]
 
 MAY_CHANGE = {"steps", "micro_batch", "recompute", "log_every", "save_every", "validate_every", "patience"}
-"""What may be given anew when a training goes on: how long and how often, but not what is learned."""
+"""What may change when a training is resumed: how long and how often, but not what is learned."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ class TrainingSettings:
 
     @property
     def first_phase(self) -> int:
-        """Steps at the start after which the learning rate's course begins anew."""
+        """Steps at the start after which the learning-rate schedule starts again."""
         return 0
 
     @classmethod

@@ -229,7 +229,7 @@ class Trainer:
             words = ", ".join(f"{name} {theirs[name]} (now {mine[name]})" for name in changed)
             raise VcmError(
                 Code.BAD_REQUEST,
-                f"The training in {self.folder} was begun with other settings: {words}.",
+                f"The training in {self.folder} was started with other settings: {words}.",
                 f"Give the same again, or choose another folder. Only {', '.join(sorted(MAY_CHANGE))} may change.",
             )
         for name, value in self.task.identity.items():
@@ -240,8 +240,8 @@ class Trainer:
                 continue
             raise VcmError(
                 Code.BAD_REQUEST,
-                f"The training in {self.folder} was begun with another {name} than that of {self.settings.backbone}.",
-                "Give the pack it was begun with, or choose another folder.",
+                f"The training in {self.folder} was started with another {name} than that of {self.settings.backbone}.",
+                "Give the pack it was started with, or choose another folder.",
             )
 
     def _settings_before(self) -> TrainingSettings:
