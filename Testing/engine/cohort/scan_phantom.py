@@ -96,6 +96,7 @@ def classes_of(numbers):
 def intake(registration="rigid"):
     return Intake(
         grid=GRID,
+        contrast="T1w",
         classes=tuple(ClassSpec(value, title) for value, (title, _) in SEGMENTER_CLASSES.items()),
         attributes=(
             AttributeSpec("sex", "Sex", choices={"F": 0, "M": 1}, default=0.0),

@@ -13,8 +13,10 @@ from PIL import Image
 from scan_phantom import GRID, classes_of, image_on, intake, labels_on, template
 from small_cohort import write_cohort
 from vcm.cohort.files import read_cases
+from vcm.cohort.making.contrasts import TISSUES, spin_echo_signal
 from vcm.cohort.scans import sheet as scan_sheet
 from vcm.cohort.scans.case import take_in
+from vcm.cohort.scans.checks import BRIGHTER
 from vcm.cohort.scans.folder import summary, take_in_folder
 from vcm.cohort.scans.label_reading import LabelReading
 from vcm.cohort.scans.pairs import Scan, Scans, find_scans, pair_by_name
@@ -147,12 +149,46 @@ def refusals():
         "an empty segmentation": (image, empty, "EMPTY"),
         "a segmentation elsewhere": (image, far, "ELSEWHERE"),
         "a segmentation of another shape": (image, cropped, "ELSEWHERE"),
-        "another contrast": (t2, labels, "NOT_T1W"),
+        "another contrast": (t2, labels, "OTHER_CONTRAST"),
         "numbers of the segmenter": (image, segmenter, "ONE_SIDE"),
         "fractions": (image, Volume(labels.array + np.float32(0.3), LAS), "NOT_LABELS"),
         "unknown numbers": (image, Volume(np.where(labels.array, labels.array + 7000, 0), LAS), "NO_KNOWN_LABEL"),
-        "one intensity": (Volume(np.full(LAS.shape, 9, np.float32), LAS), labels, "NOT_T1W"),
+        "one intensity": (Volume(np.full(LAS.shape, 9, np.float32), LAS), labels, "OTHER_CONTRAST"),
     }
+
+
+def inverted():
+    """The phantom's head as T2w shows it: fluid brightest, white matter darkest."""
+    image = image_on(LAS)
+    return Volume(np.where(image.array > 0, 600 - image.array, 0).astype(np.float32), LAS)
+
+
+@pytest.mark.parametrize(
+    ("contrast", "image", "fits"),
+    [
+        *(("T1w", image_on, True), ("T2w", image_on, False), ("FLAIR", image_on, True), ("", image_on, True)),
+        *(("T1w", inverted, False), ("T2w", inverted, True), ("FLAIR", inverted, False), ("PDw", inverted, True)),
+    ],
+)
+def test_a_scan_is_held_against_the_contrast_of_the_backbone(tmp_path, contrast, image, fits):
+    image = image(LAS) if image is image_on else image()
+    taken = take_in(scan_files(tmp_path, image, labels_on(LAS)), replace(intake("none"), contrast=contrast))
+    found = [finding for finding in taken.findings if finding.code == "OTHER_CONTRAST"]
+    assert bool(found) != fits
+    assert all(f"as it is in a {contrast} scan" in one.sentence and contrast in one.remedy for one in found)
+
+
+@pytest.mark.parametrize(("contrast", "sequence"), [("T2w", "t2"), ("FLAIR", "flair")])
+def test_which_tissue_is_brighter_is_what_the_published_relaxation_times_say(contrast, sequence):
+    known = json.loads(TISSUES.read_text())
+    times = {key: known["sequences"][sequence][key] for key in ("tr_ms", "te_ms", "ti_ms")}
+
+    def signal(label):
+        tissue = known["tissues"][next(t for t, labels in known["labels"].items() if label in labels)]
+        return spin_echo_signal(tissue["t1_ms"], tissue["t2_ms"], tissue["density"], **times)
+
+    shown = {"white matter": signal(2), "grey matter": signal(3), "fluid": signal(4)}
+    assert all(shown[brighter] > 1.05 * shown[darker] for brighter, darker in BRIGHTER[contrast])
 
 
 @pytest.mark.parametrize("how", refusals())

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -30,8 +31,13 @@ GRID = Grid((5, 7, 4), [[-2, 0, 0, 9], [0, 2, 0, -6], [0, 0, 2, 1], [0, 0, 0, 1]
 SECRET = "/home/clinic/Jane Doe 1961"
 
 
-def manifest(name, *roles):
-    return Manifest(
+@dataclass(frozen=True, kw_only=True)
+class Backbone(Manifest):
+    contrast: str = "T1w"
+
+
+def manifest(name, *roles, kind=Manifest):
+    return kind(
         name=name,
         title=name.title(),
         version="0.3.1",
@@ -62,7 +68,7 @@ ALIGNMENT = Alignment(
 
 def report(**changes):
     given = {
-        "backbone": manifest("brainldm-mini", "denoiser", "autoencoder"),
+        "backbone": manifest("brainldm-mini", "denoiser", "autoencoder", kind=Backbone),
         "control": manifest("ventricles-mini", "control"),
         "conditions": [condition(source=f"{SECRET}/painted.nii.gz", strength=0.8, start=0.1, end=0.9)],
         "attributes": [AttributeValue(AttributeSpec("age", "Age", "years", 44, 82), 0.5, "given")],

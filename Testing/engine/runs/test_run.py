@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import shutil
@@ -22,6 +23,7 @@ from vcm.machine.runtime import choose_runtime
 from vcm.models.loading import load_backbone, load_control
 from vcm.packs.store import find_pack
 from vcm.reporting.report import condition_hash
+from vcm.runs import record
 from vcm.runs.job import ConditionFile, GenerateJob
 from vcm.runs.run import Listeners, load_generator, run_generate
 from vcm.sampling.generator import GenerateRequest, Generator, seeded_noise
@@ -244,6 +246,26 @@ def test_what_is_done_is_said_in_words(job, mask, tmp_path, tiny_packs, monkeypa
     text = "\n".join(said)
     assert "The denoiser of tiny is untrained" in text and "The control of tiny-both is untrained" in text
     assert "running on CPU" in text and "decode in slabs" in text and "not measured" in text
+
+
+@pytest.mark.parametrize(("contrast", "says"), [(None, "synthetic image by"), ("FLAIR", "synthetic FLAIR by")])
+def test_images_are_named_after_the_contrast_of_the_backbone(
+    job, mask, tmp_path, tiny_packs, monkeypatch, contrast, says
+):
+    shutil.copytree(tiny_packs, tmp_path / "packs")
+    path = tmp_path / "packs" / "tiny" / "manifest.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, **({"contrast": contrast} if contrast else {})}))
+    monkeypatch.setenv("VCM_PACKS", str(tmp_path / "packs"))
+    titles = []
+    monkeypatch.setattr(record, "save_montage", lambda file, **options: titles.append(options["title"]))
+    report = run_generate(job(mask, uncontrolled=True, montage=True)).report
+    for name in ("sample-0.nii.gz", "uncontrolled-0.nii.gz"):
+        header = gzip.decompress((tmp_path / "out" / name).read_bytes())[148:228]
+        assert header.startswith(says.encode())
+        assert b"T1w" not in header
+    assert titles == ["Synthetic FLAIR brain" if contrast else "Synthetic brain"]
+    assert report["packs"]["backbone"]["contrast"] == (contrast or "") and "contrast" not in report["packs"]["control"]
 
 
 def test_a_twin_without_a_condition_is_not_made_and_that_is_said(job):

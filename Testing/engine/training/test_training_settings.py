@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 from vcm.core.errors import Code, VcmError
 from vcm.outputs.atomic_files import write_json
+from vcm.packs import store
+from vcm.runs.choice import choose_packs
+from vcm.teach.teaching import TeachRequest
 from vcm.training.backbone.autoencoder_settings import AutoencoderSettings
 from vcm.training.backbone.denoiser_settings import DenoiserSettings
 from vcm.training.backbone.segmenter_settings import SegmenterSettings
@@ -49,6 +52,16 @@ def test_settings_of_every_kind_survive_being_kept(tmp_path, settings):
 
 def test_every_kind_has_settings_that_stand_by_themselves():
     assert {cls().kind for cls in SETTINGS_OF.values()} == {"control", "denoiser", "autoencoder", "segmenter"}
+
+
+def test_the_default_backbone_is_named_in_one_place(monkeypatch):
+    monkeypatch.setattr(store, "DEFAULT_BACKBONE", "other")
+    request = TeachRequest(Path("cases"), "name")
+    assert {request.backbone, *(cls().backbone for cls in SETTINGS_OF.values())} == {"other"}
+    with pytest.raises(VcmError, match="other"):
+        choose_packs(None, None, ())
+    monkeypatch.undo()
+    assert ControlSettings().backbone == "brainldm-mini"
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "training").rglob("*.toml")), ids=lambda path: path.stem)

@@ -35,7 +35,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
-    help="Synthetic T1w brain MRI that follows what you paint. Research software, never a diagnostic.",
+    help="Synthetic brain MRI that follows what you paint. Research software, never a diagnostic.",
     epilog=EPILOG,
 )
 app.command()(generate.generate)

@@ -63,7 +63,7 @@ def make_command(
     say(f"{out / 'cases.csv'} lists {count} synthetic cases")
 
 
-FROM_FOLDER_HELP = """Bring real T1w scans with their segmentations onto a backbone's Grid, as a cohort.
+FROM_FOLDER_HELP = """Bring real scans with their segmentations onto a backbone's Grid, as a cohort.
 
 Examples:
 
@@ -87,7 +87,7 @@ def from_folder_command(
     labels: Annotated[
         str, typer.Option(help="How they are numbered: freesurfer, segmenter, or a table with label, class and side.")
     ] = "freesurfer",
-    template: Annotated[Path | None, typer.Option(help="A T1w head to register to, instead of the mean head.")] = None,
+    template: Annotated[Path | None, typer.Option(help="A head to register to, instead of the mean head.")] = None,
     jobs: Jobs = 1,
 ) -> int:
     """See FROM_FOLDER_HELP."""

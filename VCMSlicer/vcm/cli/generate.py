@@ -14,7 +14,7 @@ from vcm.core.errors import Code, VcmError
 from vcm.core.reading import read_json
 from vcm.protocol.requests import GenerateOptions
 
-HELP = """Generate synthetic T1w brain MRI that follows the conditions given.
+HELP = """Generate synthetic brain MRI that follows the conditions given.
 
 Example:
 

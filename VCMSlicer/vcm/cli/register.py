@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-HELP = """Lay a T1w scan, however it lies, on the model's heads: rigidly, so that it can be a condition.
+HELP = """Lay a scan of a head, however it lies, on the model's heads: rigidly, so that it can be a condition.
 
 Example:
 
@@ -23,11 +23,11 @@ transform) draws the scan on the model's grid; its inverse brings results back.
 
 
 def register(
-    scan: Annotated[Path, typer.Argument(help="A T1w scan, NIfTI, MGH or NRRD.", show_default=False)],
+    scan: Annotated[Path, typer.Argument(help="A scan of a head, NIfTI, MGH or NRRD.", show_default=False)],
     out: Annotated[Path, typer.Option(help="The folder for the results.")],
     pack: Annotated[str | None, typer.Option(help="The backbone.", show_default="embedded")] = None,
     template: Annotated[
-        Path | None, typer.Option(help="A T1w head in the model's space, instead of its mean head.")
+        Path | None, typer.Option(help="A head in the model's space, instead of its mean head.")
     ] = None,
     force: Annotated[bool, typer.Option(help="Replace files of these names that others wrote or changed.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,

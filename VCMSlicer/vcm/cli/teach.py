@@ -34,7 +34,9 @@ def teach(
     structure: Annotated[
         list[str] | None, typer.Option(help="NAME=VALUES, a new mask from the cases' labels. May be repeated.")
     ] = None,
-    backbone: Annotated[str, typer.Option(help="The model that is to be steered.")] = "brainldm-mini",
+    backbone: Annotated[
+        str | None, typer.Option(help="The model that is to be steered.", show_default="embedded")
+    ] = None,
     minutes: Annotated[float, typer.Option(min=0, help="Learn for so long; run again to go on.")] = math.inf,
     plan: Annotated[bool, typer.Option("--plan", help="Only check the cases and say how long it will take.")] = False,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps at most.", show_default="by the cases")] = None,
@@ -56,6 +58,7 @@ def teach(
 ) -> None:
     """See HELP."""
     from vcm.cli.display.console import Console
+    from vcm.packs.store import default_backbone
     from vcm.teach.conditions import parse_taught
     from vcm.teach.teaching import TeachListeners, TeachRequest, teaching_as_dict
     from vcm.teach.teaching import teach as run_teaching
@@ -63,8 +66,9 @@ def teach(
 
     taught = parse_taught(condition or (), structure or ())
     use_threads(threads)
+    model = backbone or default_backbone()
     request = TeachRequest(
-        cases, name, taught, backbone, out, work, minutes, steps, batch, device, plan, force, data, licence
+        cases, name, taught, model, out, work, minutes, steps, batch, device, plan, force, data, licence
     )
     team = Team(device)
     with Console(quiet=not team.first) as console:

@@ -67,7 +67,7 @@ def template_of(pack: Pack, file: Path | None = None) -> Template:
         raise VcmError(
             Code.BAD_REQUEST,
             f"{pack.name} does not know the mean of the heads that it was trained on.",
-            "Give a T1w head in its space with --template FILE.",
+            f"Give a {pack.backbone.showing('head')} in its space with --template FILE.",
         )
     image_file, labels_file = _kept(pack, judge)
     with contextlib.suppress(VcmError):
@@ -84,7 +84,7 @@ def _segmented(image: Volume, judge: Pack, source: str) -> Template:
 
     template = Template(image, PackSegmenter.from_pack(judge).segment(image), source)
     if not template.brain.any():
-        raise VcmError(Code.CONDITION, f"No brain was found in {source}.", "Give another T1w head.")
+        raise VcmError(Code.CONDITION, f"No brain was found in {source}.", "Give another head.")
     return template
 
 
@@ -107,7 +107,7 @@ def _from_file(pack: Pack, file: Path) -> Volume:
         raise VcmError(
             Code.GEOMETRY,
             f"{file} shows nothing within the field of view of {pack.name}.",
-            "Give a T1w head that lies where the model's heads lie.",
+            f"Give a {pack.backbone.showing('head')} that lies where the model's heads lie.",
         )
     return Volume((found / bright).clip(0, 1), pack.backbone.grid)
 

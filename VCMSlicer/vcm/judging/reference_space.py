@@ -77,7 +77,7 @@ def check_space(segmentation: Volume, classes: tuple[ClassSpec, ...]) -> SpaceCh
         raise VcmError(
             Code.CONDITION,
             f"None of {', '.join(REFERENCE_MM)} was found in the image, so its place in MNI space cannot be measured.",
-            "Is it a T1w head, and was the model trained?",
+            "Is it a head, and was the model trained?",
         )
     expected = {name: np.asarray(REFERENCE_MM[name]) for name in found}
     shifts = {name: place - expected[name] for name, place in found.items()}

@@ -117,6 +117,10 @@ class BackboneManifest(Manifest):
     segmenter_classes: tuple[ClassSpec, ...] = ()
     kind: str = field(default="backbone", init=False)
 
+    def showing(self, what: str) -> str:
+        """Something that shows this contrast, in words: a “T1w scan”; where it is not known a “scan”."""
+        return f"{self.contrast} {what}".strip()
+
 
 @dataclass(frozen=True, kw_only=True)
 class ControlManifest(Manifest):

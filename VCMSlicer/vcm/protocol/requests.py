@@ -94,8 +94,8 @@ class Examine(Request):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Segment(Request):
-    """Segment a T1w image and write the label map to `out`: on the backbone's Grid, or with `own_grid` on the image's
-    own voxels."""
+    """Segment an image of a head and write the label map to `out`: on the backbone's Grid, or with `own_grid` on the
+    image's own voxels."""
 
     type: ClassVar[str] = "segment"
     image: str
@@ -107,9 +107,9 @@ class Segment(Request):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Register(Request):
-    """Lay a T1w scan, however it lies, on the heads of a backbone pack; files go into the folder `out`.
+    """Lay a scan, however it lies, on the heads of a backbone pack; files go into the folder `out`.
 
-    `template` is a T1w head in the model's space, for a pack that knows no mean head of its own.
+    `template` is a head in the model's space, for a pack that knows no mean head of its own.
     """
 
     type: ClassVar[str] = "register"

@@ -60,7 +60,7 @@ class Registration:
         figures = f"correlation ratio {self.likeness:.2f} in the brain"
         moved = f"turned by {self.pose.degrees:.0f}° and moved by {self.shift_mm:.0f} mm"
         if self.verdict is Verdict.FAILED:
-            return f"No head was found: {figures}, at least {FAILED:.2f} is expected of a T1w head."
+            return f"No head was found: {figures}, at least {FAILED:.2f} is expected of a head."
         if self.verdict is Verdict.GOOD:
             return f"Registered: {moved}, {figures}."
         if self.likeness >= GOOD:

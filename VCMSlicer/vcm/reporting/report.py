@@ -20,7 +20,7 @@ from vcm.core.plain_text import capital
 from vcm.core.volume import Volume
 from vcm.judging.alignment import Alignment
 from vcm.outputs.atomic_files import write_json
-from vcm.packs.manifest import Manifest
+from vcm.packs.manifest import BackboneManifest, Manifest
 
 FORMAT = 1
 NOTICE = "Synthetic image made by VCMSlicer, not a scan of a person. For research only, not for diagnosis."
@@ -91,7 +91,7 @@ class Cost:
 
 def build_report(
     *,
-    backbone: Manifest,
+    backbone: BackboneManifest,
     control: Manifest | None,
     conditions: Sequence[Condition],
     attributes: Sequence[AttributeValue],
@@ -126,7 +126,10 @@ def build_report(
         "complete": complete,
         "request_sha256": request_sha256,
         "files": [file_name(name) for name in files],
-        "packs": {"backbone": _pack(backbone), "control": _pack(control) if control else None},
+        "packs": {
+            "backbone": {**_pack(backbone), "contrast": backbone.contrast},
+            "control": _pack(control) if control else None,
+        },
         "conditions": [_condition(entry, condition_files, findings, hidden) for entry in conditions],
         "findings": _findings((f for f in findings if f.subject not in about), hidden),
         "attributes": [value.as_dict() for value in attributes],

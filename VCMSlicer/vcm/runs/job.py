@@ -39,7 +39,7 @@ class GenerateJob(GenerateOptions):
 
 @dataclass(frozen=True)
 class RegisterJob:
-    """One `vcm register`: a T1w scan that lies anywhere, laid on the heads of a backbone pack, or on a `template` head
+    """One `vcm register`: a scan that lies anywhere, laid on the heads of a backbone pack, or on a `template` head
     in its space; results go into the folder `out`, in place of earlier ones only with `force`."""
 
     scan: Path

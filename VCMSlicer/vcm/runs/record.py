@@ -27,9 +27,6 @@ from vcm.sampling.generator import GenerateRequest, Sample
 from vcm.sampling.memory_plan import MemoryPlan
 from vcm.volumes.volume_files import write_volume
 
-SYNTHETIC = "synthetic T1w by VCMSlicer, research only"
-SEGMENTATION = "synthetic T1w by VCMSlicer, segmented"
-
 
 @dataclass(eq=False)
 class RunRecord:
@@ -71,7 +68,7 @@ class RunRecord:
         """Put `report.json` in place for what is there; `complete` once the run has ended."""
         request, runtime, plan = self.request, self.runtime, self.plan
         report = build_report(
-            backbone=self.backbone.manifest,
+            backbone=self.backbone.backbone,
             control=self.control.manifest if self.control else None,
             conditions=request.conditions,
             attributes=request.attributes,
@@ -97,6 +94,10 @@ class RunRecord:
         write_report(self.folder.path / REPORT, report)
         return report
 
+    @property
+    def _made(self) -> str:
+        return f"synthetic {self.backbone.backbone.contrast or 'image'} by VCMSlicer"
+
     def _begin(self) -> None:
         """Before the first file there is a report, by which a killed run's files are known to be ours."""
         if not self.files:
@@ -120,10 +121,11 @@ class RunRecord:
             raise
 
     def _enter(self, sample: Sample) -> None:
-        file = self._write("sample", sample.index, sample.volume, SYNTHETIC)
+        words = f"{self._made}, research only"
+        file = self._write("sample", sample.index, sample.volume, words)
         twin = None
         if sample.uncontrolled is not None:
-            twin = TwinRecord(self._write("uncontrolled", sample.index, sample.uncontrolled, SYNTHETIC).name)
+            twin = TwinRecord(self._write("uncontrolled", sample.index, sample.uncontrolled, words).name)
         if not self.samples:
             self._write_conditions()
         self.noise.update(np.ascontiguousarray(sample.noise, "<f4").tobytes())
@@ -143,7 +145,7 @@ class RunRecord:
         if sample.uncontrolled is not None and twin is not None:
             twin_alignment, _ = self._measure(sample.uncontrolled)
             twin = replace(twin, alignment=twin_alignment)
-        file = self._write("segmentation", sample.index, labels, SEGMENTATION).name if labels else None
+        file = self._write("segmentation", sample.index, labels, f"{self._made}, segmented").name if labels else None
         self.samples[-1] = replace(entry, alignment=alignment, uncontrolled=twin, segmentation=file)
         self._count({**sample.seconds, "measuring": time.perf_counter() - started})
         if self.montage and len(self.samples) == 1:
@@ -176,7 +178,7 @@ class RunRecord:
             uncontrolled=sample.uncontrolled,
             alignment=alignment,
             uncontrolled_alignment=twin,
-            title="Synthetic T1w brain",
+            title=f"Synthetic {self.backbone.backbone.showing('brain')}",
             subtitle=f"{made_by} · {how}",
         )
 

@@ -23,7 +23,7 @@ from vcm.machine.runtime import choose_runtime
 from vcm.outputs.atomic_files import write_text
 from vcm.outputs.sealed_json import read_sealed, write_sealed
 from vcm.packs.installation import check_name, install_folder, pack_folder
-from vcm.packs.store import Pack, find_pack, packs_folder
+from vcm.packs.store import Pack, default_backbone, find_pack, packs_folder
 from vcm.reporting.charts import need_matplotlib
 from vcm.teach.case_check import CheckedCases, check_cases
 from vcm.teach.conditions import Taught
@@ -56,7 +56,7 @@ class TeachRequest:
     cases: Path
     name: str
     taught: Taught = field(default_factory=lambda: Taught(("ventricles",)))
-    backbone: str = "brainldm-mini"
+    backbone: str = field(default_factory=default_backbone)
     out: Path | None = None
     work: Path | None = None
     minutes: float = math.inf

@@ -188,14 +188,14 @@ def _preview_writer(folder: Path, call: Call) -> OnPreview:
 
 
 def _examined_image(path: Path, backbone: Pack, call: Call) -> Volume:
-    """A T1w image in 0–1 on the backbone's Grid, or the doctor's first error."""
+    """An image of a head in 0–1 on the backbone's Grid, or the doctor's first error."""
     from vcm.conditions.condition import ConditionSpec, Kind
     from vcm.conditions.doctor import examine
     from vcm.runs.run import reference_of
     from vcm.volumes.volume_files import read_volume_file
 
     examination = examine(
-        ConditionSpec("T1w", Kind.IMAGE),
+        ConditionSpec(backbone.backbone.contrast or "image", Kind.IMAGE),
         read_volume_file(path),
         backbone.backbone.grid,
         source=path.name,

@@ -37,6 +37,7 @@ class Intake:
     """What all scans of one run have in common: where they go and how they are read."""
 
     grid: Grid
+    contrast: str
     classes: tuple[ClassSpec, ...]
     attributes: tuple[AttributeSpec, ...]
     template: Template | None
@@ -90,7 +91,7 @@ def _take_in(scan: Scan, intake: Intake, image_notes: Notebook, label_notes: Not
     assert numbers is not None
     labels = Volume(intake.reading.translate(numbers, label_file.segment_names, label_notes), given.grid)
     go_on()
-    check_brain(labels, image, label_notes, image_notes)
+    check_brain(labels, image, intake.contrast, label_notes, image_notes)
     go_on()
     whole = shows_a_head(image, labels)
     pose = (

@@ -13,7 +13,13 @@ from vcm.core.volume import Volume
 from vcm.judging.reference_head import Template, brain_of
 from vcm.registration.pose import Pose
 
-GREY_MATTER = 2
+TISSUES = {"white matter": WHITE_MATTER, "grey matter": 2, "fluid": VENTRICLES}
+BRIGHTER = {
+    "T1w": (("white matter", "grey matter"), ("white matter", "fluid")),
+    "T2w": (("fluid", "grey matter"), ("grey matter", "white matter")),
+    "FLAIR": (("grey matter", "fluid"), ("white matter", "fluid")),
+}
+"""Which tissue is brighter than which in a contrast; scans of another are not looked at."""
 BRIGHT_PERCENTILE = 99.5
 TISSUE, LITTLE = 0.05, 0.85
 """What is darker than this share of the bright percentile is air; at least so much of a brain must be brighter."""
@@ -23,8 +29,8 @@ MOST_STRETCH = 1.5
 """An affine that stretches or presses by more than this has gone astray."""
 
 
-def check_brain(labels: Volume, image: Volume, label_notes: Notebook, image_notes: Notebook) -> None:
-    """Whether a segmentation lies on its image, and the image looks like a T1w one, judged by the labelled voxels."""
+def check_brain(labels: Volume, image: Volume, contrast: str, label_notes: Notebook, image_notes: Notebook) -> None:
+    """Whether a segmentation lies on its image, and the image is of this contrast, judged by the labelled voxels."""
     brain = brain_of(labels.array)
     if not brain.any():
         label_notes.error("NO_BRAIN", f"{label_notes.who} labels no part of the brain.", "Segment the whole brain.")
@@ -47,19 +53,16 @@ def check_brain(labels: Volume, image: Volume, label_notes: Notebook, image_note
             "Is it the segmentation of this scan, and were both saved with their place in space?",
         )
         return
-    medians = []
-    for value in (WHITE_MATTER, GREY_MATTER, VENTRICLES):
-        where = np.argwhere(labels.array == value)
-        values, _ = _looked_up(image, labels.grid, where) if len(where) else (np.array([np.nan]), None)
-        medians.append(float(np.median(values)) if len(values) else np.nan)
-    white, grey, fluid = medians
-    if white <= grey or white <= fluid:
-        image_notes.error(
-            "NOT_T1W",
-            f"In {image_notes.who} white matter is not brighter than {'grey matter' if white <= grey else 'the fluid'}"
-            f" ({white:.3g} against {grey if white <= grey else fluid:.3g}), as it is in a T1w scan.",
-            "Give the T1w scan; check that the segmentation is its own.",
-        )
+    for brighter, darker in BRIGHTER.get(contrast, ()):
+        above, below = (_median(image, labels, TISSUES[name]) for name in (brighter, darker))
+        if above <= below:
+            image_notes.error(
+                "OTHER_CONTRAST",
+                f"In {image_notes.who} the {brighter} is not brighter than the {darker} ({above:.3g} against "
+                f"{below:.3g}), as it is in a {contrast} scan.",
+                f"Give the {contrast} scan; check that the segmentation is its own.",
+            )
+            return
 
 
 def check_sides(numbers: Volume, reading: LabelReading, notes: Notebook) -> None:
@@ -105,6 +108,13 @@ def check_pose(pose: Pose, labels: Volume, template: Template, notes: Notebook) 
             "Look at the case: is it tilted, or is the brain much smaller or larger than usual?",
         )
     return overlap
+
+
+def _median(image: Volume, labels: Volume, value: int) -> float:
+    """Of a structure's intensities; not a number where it is not there."""
+    where = np.argwhere(labels.array == value)
+    values = _looked_up(image, labels.grid, where)[0] if len(where) else np.array([])
+    return float(np.median(values)) if len(values) else np.nan
 
 
 def _looked_up(image: Volume, grid: Grid, voxels: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

@@ -32,7 +32,6 @@ from vcm.outputs.sealed_json import read_sealed, write_sealed
 REFUSED = "refused.csv"
 SETTINGS = "from_folder.json"
 COLUMNS = ("case", "image", "segmentation", "code", "sentence", "remedy")
-DESCRIPTION = "T1w scan brought onto a model's grid"
 FIRST_SHEET = "sheet-1.png"
 SAVE_EVERY_S = 1.0
 
@@ -105,7 +104,7 @@ class _Taker:
         entry = None
         if refusal is None:
             folder = self.out / "cases" / scan.name
-            write_parts(folder, taken.parts, DESCRIPTION, synthetic=False)
+            write_parts(folder, taken.parts, f"{self.intake.contrast} scan on a model's grid".strip(), synthetic=False)
             if "skull" not in taken.parts:
                 remove(folder / "skull.nii.gz")
             entry = CaseEntry(

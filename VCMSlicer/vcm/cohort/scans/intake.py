@@ -20,6 +20,7 @@ def prepare_intake(pack: Pack, registration: str, labels: str, template: Path | 
     known = template is not None or has_typical_head(pack)
     return Intake(
         grid=pack.backbone.grid,
+        contrast=pack.backbone.contrast,
         classes=tuple(ClassSpec(value, title) for value, (title, _) in SEGMENTER_CLASSES.items()),
         attributes=tuple(pack.backbone.attributes),
         template=template_of(pack, template) if known or registration != "none" else None,

@@ -13,7 +13,8 @@ from vcm.core.reading import missing_as, open_text
 from vcm.volumes.image_refusals import READABLE
 
 OTHER_IMAGES = (".mha", ".mhd", ".img", ".dcm")
-KINDS = {"t1", "t1w", "mprage", "anat", "mri", "brain", "seg", "dseg", "segmentation", "segmented"} | {
+KINDS = {
+    "t1", "t1w", "t2", "t2w", "flair", "mprage", "anat", "mri", "brain", "seg", "dseg", "segmentation", "segmented",
     "label", "labels", "labelmap", "synthseg", "aseg", "aparc",
 }  # fmt: skip
 """Words at the end of a file's name that say what it is, not whose."""

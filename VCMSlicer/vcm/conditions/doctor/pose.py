@@ -21,7 +21,7 @@ def check_pose(image: Volume, reference: Reference, notes: Notebook) -> None:
     if found.likeness < GOOD:
         notes.note(
             "POSE_UNKNOWN",
-            f"How {notes.who} lies against the model's heads cannot be told: it does not look like a T1w head "
+            f"How {notes.who} lies against the model's heads cannot be told: it does not look like one of them "
             f"(correlation ratio {found.likeness:.2f}).",
             "Look at what the model sees.",
         )

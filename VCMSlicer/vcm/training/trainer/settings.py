@@ -6,7 +6,7 @@ Each kind of training adds its own settings to these in `<kind>_settings.py`; `k
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
 
@@ -14,6 +14,7 @@ from vcm.core.errors import Code, VcmError
 from vcm.core.reading import read_toml
 from vcm.core.typed_json import Bounds, FieldError, OneOf, Words, as_json, out_of_bounds, read_fields
 from vcm.outputs.sealed_json import read_sealed
+from vcm.packs.store import default_backbone
 
 Settings = TypeVar("Settings", bound="TrainingSettings")
 
@@ -45,7 +46,7 @@ class TrainingSettings:
 
     kind: ClassVar[str] = ""
 
-    backbone: str = "brainldm-mini"
+    backbone: str = field(default_factory=default_backbone)
     steps: AtLeastOne = 3000
     batch: AtLeastOne = 16
     micro_batch: NotNegative = 0
