@@ -48,82 +48,28 @@ lint: $(VENV)/.development ## Check style and types
 bench: $(VENV)/.development ## Measure the engine beside the released way
 	$(BIN)/python tools/bench.py $(if $(shell command -v nvidia-smi),,--tiny)
 
-# The label maps' folder (labels.json and labelmaps/), and where trainings and their packs are kept.
+# The label maps' folder (labels.json and labelmaps/), where trainings and their packs are kept, and the machine in words.
 LABELMAPS ?=
 WORK ?= train-work
-VCM := VCM_PACKS=$(WORK)/packs $(BIN)/vcm
-DATA := "Images made from the training label maps of SynthSeg (Billot et al., Medical Image Analysis 2023, Apache-2.0)."
 HARDWARE ?= a CPU
-CONTROLS := ventricles anatomy semantics
-EXPORT = $(VCM) train export --hardware "$(HARDWARE)" --data $(DATA) --licence Apache-2.0 --command "make $@ LABELMAPS=…"
 
-TRAIN = $(VCM) train $(1) --cases $(WORK)/$(or $(3),cohort) --held-out $(WORK)/$(or $(4),unseen) --out $(WORK)/runs/$(2)
-FRESH := $(WORK)/packs/fresh
-
-train-default: train-heads $(WORK)/.cohort ## Train the networks of the packs that ship, from label maps: LABELMAPS=folder
-	$(call TRAIN,denoiser,denoiser) --config training/denoiser.toml
-	$(EXPORT) --run $(WORK)/runs/denoiser --out $(FRESH)/brainldm-mini
-	$(foreach name,$(CONTROLS),$(call CONTROL,$(name)))
-	@echo "The packs are in $(FRESH); copy them to VCMSlicer/vcm/packs/embedded to ship them."
-
-# Autoencoder and segmenter for whole heads with lesions. The denoiser and the controls that ship are on another grid and
-# another autoencoder, and are trained on heads of their own.
-HEADS := whole-heads
-train-heads: $(VENV)/.development $(WORK)/.heads ## Train autoencoder and segmenter on whole heads: LABELMAPS=folder
-	$(call TRAIN,autoencoder,autoencoder,$(HEADS),$(HEADS)-unseen) --config training/autoencoder.toml
-	$(EXPORT) --run $(WORK)/runs/autoencoder --out $(WORK)/packs/default-autoencoder
-	$(call TRAIN,segmenter,segmenter,$(HEADS),$(HEADS)-unseen) --config training/segmenter.toml
-	$(EXPORT) --run $(WORK)/runs/segmenter --out $(WORK)/packs/default-segmenter
-	@echo "The packs are $(WORK)/packs/default-autoencoder and default-segmenter; they wait for a denoiser."
-
-# How many of the cohort's cases each part learns from; a control that has a second part goes on in it.
-CASES.anatomy := 2146
-CASES.anatomy-second := 2146
-CASES := 1169
-SECOND = $(if $(wildcard training/$(1)-second.toml),$(1)-second)
-LAST = $(WORK)/runs/$(or $(call SECOND,$(1)),$(1))
-PART = $(call TRAIN,control,$(1)) --config training/$(1).toml --backbone $(FRESH)/brainldm-mini \
-	    --first-cases $(or $(CASES.$(1)),$(CASES))
-
-define CONTROL
-$(call PART,$(1))
-	$(if $(call SECOND,$(1)),$(call PART,$(call SECOND,$(1))) --start $(WORK)/runs/$(1))
-	$(EXPORT) --run $(call LAST,$(1)) --out $(FRESH)/brainldm-mini-$(1)
-	$(VCM) evaluate $(FRESH)/brainldm-mini-$(1) --backbone $(FRESH)/brainldm-mini --cases $(WORK)/unseen \
-	    --out $(call LAST,$(1))/evaluated
-	$(EXPORT) --run $(call LAST,$(1)) --out $(FRESH)/brainldm-mini-$(1) --figures $(call LAST,$(1))/evaluated/summary.md
-	
+define RECIPE
+@test -n "$(LABELMAPS)" || { echo "Name the folder of the label maps: make $@ LABELMAPS=folder"; exit 2; }
+$(BIN)/python tools/train_recipe.py training/recipes/$(1).toml \
+    --labelmaps "$(LABELMAPS)" --work "$(WORK)" --hardware "$(HARDWARE)"
 endef
+
+train-default: train-heads ## Train the networks of the packs that ship, from label maps: LABELMAPS=folder
+	$(call RECIPE,default)
+
+train-heads: $(VENV)/.development ## Train autoencoder and segmenter on whole heads: LABELMAPS=folder
+	$(call RECIPE,heads)
+
+train-micro: $(VENV)/.development ## Train the tests' micro packs, minutes on one core: LABELMAPS=folder
+	$(call RECIPE,micro)
 
 kill-points: $(VENV)/.development ## Kill generate, batch, train, teach, import and export at many points and run each again
 	OMP_NUM_THREADS=1 $(BIN)/python Testing/engine/faults/interruptions.py --points 50
-
-train-micro: $(VENV)/.development $(WORK)/.cohort ## Train the tests' micro packs, minutes on one core: LABELMAPS=folder
-	$(call MICRO,autoencoder,autoencoder,micro-autoencoder)
-	$(call MICRO,segmenter,segmenter,micro-segmenter)
-	$(call MICRO,denoiser,denoiser,micro)
-	$(call MICRO,control,ventricles,micro-ventricles)
-	@echo "The packs are $(WORK)/packs/micro and micro-ventricles; the tests' copies lie in Testing/packs."
-
-define MICRO
-$(call TRAIN,$(1),micro-$(2)) --config training/micro/$(2).toml --first-cases 96 --threads 1 --device cpu
-	$(EXPORT) --run $(WORK)/runs/micro-$(2) --out $(WORK)/packs/$(3)
-endef
-
-$(WORK)/.cohort: | $(VENV)/bin/python
-	@test -n "$(LABELMAPS)" || { echo "Name the folder of the label maps: make train-default LABELMAPS=folder"; exit 2; }
-	$(call MAKE_HEADS,1-16,$(CASES.anatomy),1,cohort) --grid brainldm-mini --lesions 0
-	$(call MAKE_HEADS,17-18,40,1001,unseen) --grid brainldm-mini --lesions 0
-	@touch $@
-
-$(WORK)/.heads: | $(VENV)/bin/python
-	@test -n "$(LABELMAPS)" || { echo "Name the folder of the label maps: make train-default LABELMAPS=folder"; exit 2; }
-	$(call MAKE_HEADS,1-16,800,1,$(HEADS))
-	$(call MAKE_HEADS,17-18,40,1001,$(HEADS)-unseen)
-	$(VCM) cohort check $(WORK)/$(HEADS)
-	@touch $@
-
-MAKE_HEADS = $(VCM) cohort make --labelmaps $(LABELMAPS) --heads $(1) --count $(2) --seed $(3) --out $(WORK)/$(4)
 
 release-tree: $(VENV)/.runtime ## Write the tree that is published, one commit of a new history: OUT=folder
 	@test -n "$(OUT)" || { echo "Name the folder to write: make release-tree OUT=folder"; exit 2; }

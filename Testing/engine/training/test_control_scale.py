@@ -104,10 +104,17 @@ def test_a_pack_of_it_says_so_and_is_loaded_with_it(tmp_path, monkeypatch):
     monkeypatch.setenv("VCM_PACKS", str(tmp_path / "packs"))
     cases = [CohortCase(case, tiny.GRID) for case in write_cohort(tmp_path / "cohort")]
     settings = ControlSettings(
-        backbone="tiny", conditions=("ventricles",), steps=1, batch=2, precision="fp32", scale_factor=RELEASED
+        backbone="tiny", conditions=("skull",), steps=1, batch=2, precision="fp32", sampling_steps=1,
+        scale_factor=RELEASED,
+    )  # fmt: skip
+    run = open_control_run(
+        settings, cases, tmp_path / "run", latents=tmp_path / "latents", team=Team("cpu"), unseen=cases[:1]
     )
-    run = open_control_run(settings, cases, tmp_path / "run", latents=tmp_path / "latents", team=Team("cpu"))
+    backbone, scales = run.task.backbone, []
+    decode = backbone.decode
+    backbone.decode = lambda latent, scale=None: (scales.append(scale), decode(latent, scale))[1]
     run.trainer.train()
+    assert set(scales) == {RELEASED, None}  # the controlled samples of its validation, and their twins
     export_run(tmp_path / "run", tmp_path / "packs" / "own")
     pack = find_pack("own")
     assert pack.control.scale_factor == load_control(pack).scale_factor == RELEASED
