@@ -233,7 +233,7 @@ class Rehearsal:
         matrix = vtkMatrix4x4()
         volume.GetIJKToRASMatrix(matrix)
         volume.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(tilt @ slicer.util.arrayFromVTKMatrix(matrix)))
-        self.panel.conditions.startT1w(volume)
+        self.panel.conditions.startFromScan(volume)
         self.wait(lambda: not self.client.state.busy, "the registration")
         self.settle(0.5)
         assert self.client.failure is None, self.client.failure

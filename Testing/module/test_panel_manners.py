@@ -136,12 +136,12 @@ def test_the_skull_dialog_is_one_and_lets_go_of_the_scene_however_it_is_closed(o
         return opened.panel.conditions._skull
 
     first = open_()
-    box = first.ui.skullT1wBox
+    box = first.ui.skullScanBox
     assert box.mrmlScene() is slicer.mrmlScene
     second = open_()
     assert skullDialogs() == 1 and first.open is False
     second.dialog.close()  # as by the title bar
-    assert second.open is False and second.ui.skullT1wBox.mrmlScene() is None
+    assert second.open is False and second.ui.skullScanBox.mrmlScene() is None
     processEvents(0.1)
     assert skullDialogs() == 0
 

@@ -166,7 +166,7 @@ def test_a_t1w_is_segmented_into_what_the_control_takes(several):
 
     choose(several, "tiny-anatomy")
     head = slicer.util.loadVolume(str(TEMPLATE_HEAD))
-    several.panel.conditions.startT1w(head)
+    several.panel.conditions.startFromScan(head)
     waitUntil(lambda: not several.client.state.busy, 90, "the segmentation")
     several.settle()
     assert several.client.failure is None, several.client.failure

@@ -29,7 +29,7 @@ def test_a_loaded_t1w_is_segmented_and_becomes_the_start(openedPlain):  # noqa: 
     openedPlain.logic.environment.interpreter = sys.executable
     processEvents(0.1)
     head = slicer.util.loadVolume(str(TEMPLATE_HEAD))
-    openedPlain.panel.conditions.startT1w(head)
+    openedPlain.panel.conditions.startFromScan(head)
     # It is registered first, as any scan is, and lies right.
     waitUntil(lambda: not openedPlain.client.state.busy, 240, "the registration and the segmentation")
     processEvents(0.2)

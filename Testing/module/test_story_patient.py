@@ -50,7 +50,7 @@ def registration(opened):
 
 
 def start(opened, volume):
-    opened.panel.conditions.startT1w(volume)
+    opened.panel.conditions.startFromScan(volume)
     settled(opened)
 
 

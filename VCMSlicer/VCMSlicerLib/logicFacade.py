@@ -47,7 +47,7 @@ class PlainResults:
 
     def add(self, run: Generated, request: Generate, conditions: Iterable[ConditionChoice]) -> list[Any]:
         """The node of each Sample."""
-        title = _("Synthetic T1w, seed {seed}")
+        title = _("Synthetic image, seed {seed}")
         return [importVolume(s.path, title.format(seed=s.seed), {"VCMSlicer.Synthetic": "true"}) for s in run.samples]
 
 
@@ -146,7 +146,7 @@ class LogicFacade:
         return self._begin(Examine(self.client.newId(), inputs, info.name, chosen, prepared_dir=str(run.out)))
 
     def segment(self, image: str | Path, *, pack: str | None = None, device: str = "auto") -> Job:
-        """Begin to turn a T1w image file into the structures of a pack's segmenter; `outcome.path` is the label map, on
+        """Begin to turn an image file into the structures of a pack's segmenter; `outcome.path` is the label map, on
         the image's own voxels."""
         self._refuseWhileBusy()
         self._run, self._choices = RunFolder.make(self._runs), []
@@ -154,7 +154,7 @@ class LogicFacade:
         return self._begin(Segment(self.client.newId(), str(image), out, readyPack(pack).name, device, own_grid=True))
 
     def register(self, image: str | Path, *, pack: str | None = None) -> Job:
-        """Begin to find where a T1w image file lies relative to a pack's heads; `outcome` holds the matrix, a verdict
+        """Begin to find where an image file lies relative to a pack's heads; `outcome` holds the matrix, a verdict
         and the path of a picture."""
         self._refuseWhileBusy()
         self._run, self._choices = RunFolder.make(self._runs), []

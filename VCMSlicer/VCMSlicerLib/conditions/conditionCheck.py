@@ -50,7 +50,7 @@ def check(choice: ConditionChoice, condition: ConditionInfo, grid: Grid, image: 
     outside = _("{lost} of {drawn} voxels lie outside the model's field of view and will be lost.")
     lostWords = outside.format(lost=f"{lost:,}", drawn=f"{drawn:,}") if lost else ""
     if condition.isDrawn and lost > MOST_LOST * drawn:
-        return Check(False, " ".join([lostWords, _("Align it to MNI space, where the model's heads lie.")]), lost)
+        return Check(False, " ".join([lostWords, _("Register it to the model's space.")]), lost)
     if condition.kind == "image":
         # Of a head the neck always lies outside; that is nothing to look into.
         return Check(True, " ".join(filter(None, [_("Ready."), lostWords])), lost)

@@ -1,4 +1,4 @@
-"""Where painting can start: the demo case, the template, a blank on the model's grid, a segmented T1w."""
+"""Where painting can start: the demo case, the template, a blank on the model's grid, a segmented scan."""
 
 from __future__ import annotations
 
@@ -103,10 +103,10 @@ def blank(grid: Grid, structures: Iterable[str]) -> StartPoint:
     return StartPoint(segmentation, volume)
 
 
-def fromSegmentedT1w(
+def fromSegmentedScan(
     volume: Any, labelsPath: str | Path, structures: Iterable[Any], conditions: Sequence[ConditionInfo] = ()
 ) -> StartPoint:
-    """The label map that the worker made of a loaded T1w, as segments over it for these conditions, or all of it.
+    """The label map that the worker made of a loaded scan, as segments over it for these conditions, or all of it.
 
     `structures` are the `vcm.protocol.Structure`s of the answer.
     """
@@ -129,16 +129,16 @@ def fromSegmentedT1w(
     return StartPoint(segmentation, volume, images)
 
 
-def skullImage(t1w: Any, brain: np.ndarray) -> Any:
-    """The T1w image with the brain taken out: what an image condition of the skull wants.
+def skullImage(scan: Any, brain: np.ndarray) -> Any:
+    """The scan with the brain taken out: what an image condition of the skull wants.
 
     `brain` is true where the brain and the fluid around it are, as `array[k, j, i]` on the image's own voxels.
     """
     if not brain.any():
-        raise ValueError(_("The brain mask is empty within {name}.").format(name=t1w.GetName()))
-    image = slicer.util.arrayFromVolume(t1w)
-    name = slicer.mrmlScene.GenerateUniqueName(_("{name}, skull only").format(name=t1w.GetName()))
-    skull = slicer.modules.volumes.logic().CloneVolume(slicer.mrmlScene, t1w, name)
+        raise ValueError(_("The brain mask is empty within {name}.").format(name=scan.GetName()))
+    image = slicer.util.arrayFromVolume(scan)
+    name = slicer.mrmlScene.GenerateUniqueName(_("{name}, skull only").format(name=scan.GetName()))
+    skull = slicer.modules.volumes.logic().CloneVolume(slicer.mrmlScene, scan, name)
     slicer.util.updateVolumeFromArray(skull, np.where(brain, image.min(), image))
     return skull
 

@@ -133,7 +133,7 @@ class WorkerClient:
         self._beginJob(request, onEnd)
 
     def segment(self, request: Segment, onEnd: OnEnd | None = None) -> None:
-        """Turn a T1w image into structures."""
+        """Turn a scan into structures."""
         self._beginJob(request, onEnd)
 
     def register(self, request: Register, onEnd: OnEnd | None = None) -> None:

@@ -71,6 +71,7 @@ def _ready(pack: Pack, entries: list[InstalledPack]) -> PackInfo:
         hasTypicalHead=manifest.latent.whitened and "autoencoder" not in manifest.untrained,
         sizeBytes=manifest.size,
         licence=manifest.licence.name,
+        contrast=manifest.contrast,
     )
 
 

@@ -40,7 +40,7 @@ class ConditionInfo(ConditionSpec):
 
     @property
     def isSkull(self) -> bool:
-        """Whether it is the image of the head without the brain, which can be made of a T1w image."""
+        """Whether it is the image of the head without the brain, which can be made of a scan."""
         return self.kind is Kind.IMAGE and "skull" in self.name.lower()
 
     def parts(self, entry: ClassSpec) -> tuple[str, ...]:
@@ -145,6 +145,12 @@ class PackInfo:
     hasTypicalHead: bool = False
     sizeBytes: int = 0
     licence: str = ""
+    contrast: str = ""
+
+    @property
+    def scan(self) -> str:
+        """What its images are called: a “T1w image”; where the contrast is not known an “image”."""
+        return _("{contrast} image").format(contrast=self.contrast).strip()
 
     @property
     def conditions(self) -> tuple[ConditionInfo, ...]:

@@ -10,6 +10,7 @@ import slicer
 from slicer.i18n import tr as _
 from vcm.conditions.attributes import AttributeSpec
 from vcm.core.errors import Code
+from vcm.core.plain_text import capital
 
 from VCMSlicerLib.conditions import startPoints
 from VCMSlicerLib.conditions.anatomy import matchingSegments
@@ -58,9 +59,9 @@ class ConditionsPanel:
         ui.startDemoButton.connect("clicked()", self.startDemo)
         ui.startTemplateButton.connect("clicked()", self.startTemplate)
         ui.startBlankButton.connect("clicked()", self.startBlank)
-        self._t1wMenu = makeMenu(ui.startT1wButton)
-        self._t1wMenu.connect("aboutToShow()", self._fillT1wMenu)
-        self._t1wTip, self._demoTip = ui.startT1wButton.toolTip, ui.startDemoButton.toolTip
+        self._scanMenu = makeMenu(ui.startScanButton)
+        self._scanMenu.connect("aboutToShow()", self._fillScanMenu)
+        self._scanTip, self._demoTip = ui.startScanButton.toolTip, ui.startDemoButton.toolTip
         ui.seeButton.connect("clicked()", self.see)
 
     def beforeSceneCloses(self) -> None:
@@ -127,21 +128,20 @@ class ConditionsPanel:
         for name, row in self.rows.items():
             row.show(parameters.condition(name) if parameters is not None else ConditionSetting())
             row.setEnabled(not busy)
-        for button in (
-            self.ui.startDemoButton,
-            self.ui.startTemplateButton,
-            self.ui.startBlankButton,
-            self.ui.startT1wButton,
+        pack, ui = self._pack, self.ui
+        segmenter = pack is not None and pack.hasSegmenter
+        demo = startPoints.hasVentricles(infos) or (pack is not None and pack.tissueControl is not None)
+        for button, able in (
+            (ui.startDemoButton, demo),
+            (ui.startTemplateButton, True),
+            (ui.startBlankButton, True),
+            (ui.startScanButton, segmenter),
         ):
-            button.enabled = not busy and bool(infos)
-        segmenter = self._pack is not None and self._pack.hasSegmenter
-        self.ui.startT1wButton.enabled = self.ui.startT1wButton.enabled and segmenter
-        self.ui.startT1wButton.toolTip = (
-            self._t1wTip if segmenter else _("This model cannot find structures in an image by itself.")
-        )
-        demo = startPoints.hasVentricles(infos) or (self._pack is not None and self._pack.tissueControl is not None)
-        self.ui.startDemoButton.enabled = self.ui.startDemoButton.enabled and demo
-        self.ui.startDemoButton.toolTip = self._demoTip if demo else _("The demo case is one of ventricles.")
+            button.enabled = able and not busy and bool(infos)
+        ui.startScanButton.text = capital(pack.scan) if pack is not None else _("Image")
+        noSegmenter = _("This model cannot find structures in an image by itself.")
+        ui.startScanButton.toolTip = self._scanTip if segmenter else noSegmenter
+        ui.startDemoButton.toolTip = self._demoTip if demo else _("The demo case is one of ventricles.")
         self.ui.noConditionsLabel.visible = not infos
         self.registration.updateFromParameters()
         self._watch()
@@ -194,8 +194,8 @@ class ConditionsPanel:
         names = [entry.name for info in self.conditions() if info.isDrawn for entry in info.classes or (info,)]
         self.use(startPoints.blank(self._pack.grid, dict.fromkeys(names)))
 
-    def startT1w(self, volume: Any) -> None:
-        """Have the worker register a T1w image to the model's space, where that is not done, and segment it; start from
+    def startFromScan(self, volume: Any) -> None:
+        """Have the worker register a scan to the model's space, where that is not done, and segment it; start from
         that."""
 
         def segment() -> None:
@@ -211,7 +211,13 @@ class ConditionsPanel:
         volume = sourceVolume(self.context.parameters.condition(name).node)
         if volume is None:
             words = _("It is not known on which scan {name} was drawn.").format(name=name)
-            self._refuse(Failure(Code.CONDITION.value, words, _("Register its scan from the menu “T1w image”.")))
+            self._refuse(
+                Failure(
+                    Code.CONDITION.value,
+                    words,
+                    _("Register its scan from the menu “{scan}”.").format(scan=self.ui.startScanButton.text),
+                )
+            )
             return
         self.registration.begin(volume)
 
@@ -258,7 +264,7 @@ class ConditionsPanel:
         return bool(node.IsA("vtkMRMLLabelMapVolumeNode"))
 
     def makeImage(self, name: str) -> None:
-        """Make the image of a condition from a T1w image and a segment of the brain."""
+        """Make the image of a condition from a scan and a segment of the brain."""
 
         def made(volume: Any) -> None:
             setting = self.context.parameters.condition(name)
@@ -338,12 +344,12 @@ class ConditionsPanel:
     def _onSourceEdited(self, *_arguments: Any) -> None:
         self._timer.start()
 
-    def _fillT1wMenu(self) -> None:
-        volumes = [node for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if isT1wCandidate(node)]
+    def _fillScanMenu(self) -> None:
+        volumes = [node for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if isScanCandidate(node)]
         tip = _("Register this image to the model's space, have its structures found, and start from them.")
         only = _("Carry this image, and what was drawn on it, into the model's space.")
         entries = [
-            (_("Start from {name}").format(name=node.GetName()), tip, lambda node=node: self.startT1w(node))
+            (_("Start from {name}").format(name=node.GetName()), tip, lambda node=node: self.startFromScan(node))
             for node in volumes
         ]
         if self._pack is not None and self._pack.hasTypicalHead:
@@ -351,12 +357,12 @@ class ConditionsPanel:
                 (_("Register {name} only").format(name=n.GetName()), only, lambda n=n: self.registration.begin(n))
                 for n in volumes
             ]
-        fillMenu(self._t1wMenu, entries)
+        fillMenu(self._scanMenu, entries)
         if not volumes:
-            self._t1wMenu.addAction(_("Load a T1w image first")).setEnabled(False)
+            self._scanMenu.addAction(_("Load a scan first")).setEnabled(False)
 
 
-def isT1wCandidate(node: Any) -> bool:
+def isScanCandidate(node: Any) -> bool:
     """Whether a volume may be a head to start from."""
     return not node.GetHideFromEditors() and not node.IsA("vtkMRMLLabelMapVolumeNode")
 

@@ -1,4 +1,4 @@
-"""What the panel has done by the worker: Generate, segment a T1w, what the model sees; and what is shown then."""
+"""What the panel has done by the worker: Generate, segment a scan, what the model sees; and what is shown then."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vcm.core.errors import Code, VcmError
 from vcm.protocol import Examined, Registered, Segmented
 
 from VCMSlicerLib.conditions.conditionSource import ConditionChoice
-from VCMSlicerLib.conditions.startPoints import StartPoint, fromSegmentedT1w
+from VCMSlicerLib.conditions.startPoints import StartPoint, fromSegmentedScan
 from VCMSlicerLib.engine.job import Job
 from VCMSlicerLib.engine.jobState import Failure
 from VCMSlicerLib.models.packInfo import PackInfo, defaultValue
@@ -74,17 +74,17 @@ class Errands:
         return job
 
     def segment(self, volume: Any, onDone: Callable[[StartPoint], None]) -> Job | None:
-        """Have a loaded T1w segmented."""
+        """Have a loaded scan segmented."""
         options = {"pack": self._pack.name, "device": self._device()}
 
         def ended(outcome: Any) -> None:
             if isinstance(outcome, Segmented) and volume.GetScene() is not None:
-                onDone(fromSegmentedT1w(volume, outcome.path, outcome.structures, self.context.conditions))
+                onDone(fromSegmentedScan(volume, outcome.path, outcome.structures, self.context.conditions))
 
         return self._onFile(volume, lambda path: self.context.logic.segment(path, **options), ended)
 
     def register(self, volume: Any, onDone: Callable[[Registered], None]) -> Job | None:
-        """Find where a loaded T1w lies relative to the model's heads."""
+        """Find where a loaded scan lies relative to the model's heads."""
         pack = self._pack.name
 
         def ended(outcome: Any) -> None:
@@ -135,7 +135,7 @@ class Errands:
             self._refuse(Failure(Code.CONDITION.value, _("{name} has no voxels.").format(name=volume.GetName())))
             return None
         folder = Path(tempfile.mkdtemp(prefix="vcm-slicer-", dir=slicer.app.temporaryPath))
-        path = writeNifti(folder / "T1w.nii", image)
+        path = writeNifti(folder / "scan.nii", image)
 
         def ended(job: Job) -> None:
             path.unlink(missing_ok=True)

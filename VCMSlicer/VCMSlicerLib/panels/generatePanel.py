@@ -83,7 +83,7 @@ class GeneratePanel:
         if state.busy:
             ui.generateButton.toolTip = _("Stop. What was made before stays.")
         else:
-            ui.generateButton.toolTip = reason or _("Make a synthetic T1w image that follows the conditions.")
+            ui.generateButton.toolTip = reason or _("Make a synthetic image that follows the conditions.")
         first = "" if reason or state.busy else self._first()
         ui.generateHintLabel.text = reason or first
         ui.generateHintLabel.visible = bool(reason or first)

@@ -159,7 +159,7 @@ class RegistrationPanel:
         if volume.GetScene() is None:
             return
         if not found.scan_to_model:
-            advice = _("Is {name} a T1w scan of a head?").format(name=volume.GetName())
+            advice = _("Is {name} a scan of a head?").format(name=volume.GetName())
             self._refuse(Failure(Code.GEOMETRY.value, found.words, advice))
             return
         if found.verdict == "good" and found.degrees < LITTLE_DEGREES and found.shift_mm < LITTLE_MM:

@@ -15,13 +15,9 @@ from slicer.i18n import tr as _
 from VCMSlicerLib.results.results import (
     DIFFERENCE_REFERENCE,
     DIFFERENCE_ROLE,
-    PROVENANCE,
-    ROLE,
-    RUN,
-    SEED,
-    SYNTHETIC,
     TWIN_REFERENCE,
     conditionNodes,
+    keepWith,
 )
 from VCMSlicerLib.scene.sliceViews import Look, lookAlike, looks, showInSlices
 
@@ -145,14 +141,11 @@ def difference(node: Any) -> Any:
     name = _("{name}, difference to without conditions").format(name=node.GetName())
     made = slicer.modules.volumes.logic().CloneVolume(slicer.mrmlScene, node, name)
     slicer.util.updateVolumeFromArray(made, array)
-    for key in (SYNTHETIC, RUN, SEED, PROVENANCE):
-        made.SetAttribute(key, node.GetAttribute(key))
-    made.SetAttribute(ROLE, DIFFERENCE_ROLE)
     for role in (TWIN_REFERENCE, DIFFERENCE_REFERENCE):
         made.RemoveNodeReferenceIDs(role)
     made.SetAttribute("VCMSlicer.Alignment", None)
     _displayAsDifference(made, array)
-    node.SetNodeReferenceID(DIFFERENCE_REFERENCE, made.GetID())
+    keepWith(node, made, DIFFERENCE_REFERENCE, DIFFERENCE_ROLE)
     return made
 
 

@@ -13,7 +13,7 @@ import slicer
 import vcm
 from slicer.i18n import tr as _
 
-from VCMSlicerLib.results.results import RUN, SEED, sidecarOf
+from VCMSlicerLib.results.results import CONTRAST, RUN, SEED, sidecarOf
 from VCMSlicerLib.scene.worldImages import ownMatrix, worldMatrix
 
 FULL_SCALE = 4095
@@ -84,7 +84,9 @@ def _common(node: Any) -> Any:
     dataset.Manufacturer, dataset.ManufacturerModelName = "VCMSlicer", "VCMSlicer"
     dataset.SoftwareVersions = vcm.__version__
     dataset.StudyDescription = "SYNTHETIC, research only"
-    dataset.SeriesDescription = f"SYNTHETIC T1w, seed {node.GetAttribute(SEED) or 'unknown'}"[:64]
+    contrast = node.GetAttribute(CONTRAST) or ""
+    dataset.ProtocolName = f"SYNTHETIC {contrast}".strip()[:64]
+    dataset.SeriesDescription = f"{dataset.ProtocolName}, seed {node.GetAttribute(SEED) or 'unknown'}"[:64]
     dataset.PatientName, dataset.PatientID = "SYNTHETIC^VCMSlicer", f"SYNTHETIC-{(node.GetAttribute(RUN) or '')[:40]}"
     dataset.PatientBirthDate = dataset.PatientSex = ""
     dataset.PatientComments = dataset.ImageComments = "SYNTHETIC: not an image of a person"

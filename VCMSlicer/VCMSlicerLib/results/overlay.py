@@ -16,7 +16,7 @@ from VCMSlicerLib.results.measuredSegmentation import (
     comparables,
     measuredSegments,
 )
-from VCMSlicerLib.results.results import PROVENANCE, ROLE, RUN, SEED, SYNTHETIC
+from VCMSlicerLib.results.results import keepWith
 from VCMSlicerLib.scene.niftiFile import WorldImage
 from VCMSlicerLib.scene.worldImages import LABELMAP, orientedImage, ownMatrix, segmentsImage, worldMatrix
 
@@ -154,14 +154,7 @@ def _newOverlay(node: Any) -> Any:
     overlay.CreateDefaultDisplayNodes()
     overlay.GetDisplayNode().SetVisibility(False)
     overlay.GetSegmentation().SetSourceRepresentationName(LABELMAP)
-    for key in (SYNTHETIC, RUN, SEED, PROVENANCE):
-        overlay.SetAttribute(key, node.GetAttribute(key))
-    overlay.SetAttribute(ROLE, OVERLAY_ROLE)
-    node.SetNodeReferenceID(OVERLAY_REFERENCE, overlay.GetID())
-    hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
-    hierarchy.SetItemParent(
-        hierarchy.GetItemByDataNode(overlay), hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node))
-    )
+    keepWith(node, overlay, OVERLAY_REFERENCE, OVERLAY_ROLE)
     return overlay
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import slicer
 from slicer.i18n import tr as _
+from vcm.core.errors import VcmError
+from vcm.core.reading import read_json
 from vcm.core.typed_json import read_fields
 from vcm.protocol import AlignmentSummary, Generate, Generated, GeneratedSample
 
@@ -30,6 +31,7 @@ RUN = "VCMSlicer.Run"
 SEED = "VCMSlicer.Seed"
 ALIGNMENT = "VCMSlicer.Alignment"
 PROVENANCE = "VCMSlicer.Provenance"
+CONTRAST = "VCMSlicer.Contrast"
 SAMPLE_ROLE, TWIN_ROLE, DIFFERENCE_ROLE, SLIDER_ROLE = "sample", "uncontrolled", "difference", "slider"
 TWIN_REFERENCE = "VCMSlicer.uncontrolled"
 DIFFERENCE_REFERENCE = "VCMSlicer.difference"
@@ -69,12 +71,18 @@ class Results:
         """
         # Several conditions may be drawn in one segmentation.
         sources = {node.GetID(): node for node in map(sourceNode, conditions) if node is not None}.values()
-        provenance = _provenance(run, request)
+        report = _reportOf(run)
+        common = {
+            SYNTHETIC: "true",
+            RUN: run.id,
+            PROVENANCE: _provenance(report, request),
+            CONTRAST: _contrastIn(report),
+        }
         folder = self._folder(run)
-        asked = self._addAsked(run, provenance)
+        asked = self._addAsked(run, common)
         nodes = []
         for number, sample in enumerate(run.samples, start=1):
-            node = self._addSample(run, sample, provenance, _title(sample, number, len(run.samples)))
+            node = self._addSample(sample, common, _title(sample, number, common[CONTRAST]))
             for source in sources:
                 node.AddNodeReferenceID(CONDITION_REFERENCE, source.GetID())
             if asked is not None:
@@ -85,7 +93,7 @@ class Results:
         if asked is not None:
             _place(folder, asked)
         if len(nodes) > 1:
-            self._addSequence(folder, nodes, run)
+            self._addSequence(folder, nodes, common)
         return nodes
 
     def rows(self) -> list[ResultRow]:
@@ -111,38 +119,39 @@ class Results:
         partial.replace(sidecar)
         return sidecar
 
-    def _addSample(self, run: Generated, sample: GeneratedSample, provenance: str, title: str) -> Any:
-        node = importVolume(sample.path, title, _attributes(run, sample, provenance, SAMPLE_ROLE, sample.alignment))
+    def _addSample(self, sample: GeneratedSample, common: Mapping[str, str], title: str) -> Any:
+        node = importVolume(sample.path, title, _attributes(sample, common, SAMPLE_ROLE, sample.alignment))
         _display(node)
         if sample.uncontrolled_path is not None:
             name = _("{title}, without conditions").format(title=title)
-            attributes = _attributes(run, sample, provenance, TWIN_ROLE, sample.uncontrolled_alignment)
+            attributes = _attributes(sample, common, TWIN_ROLE, sample.uncontrolled_alignment)
             twin = importVolume(sample.uncontrolled_path, name, attributes)
             _display(twin)
             node.SetNodeReferenceID(TWIN_REFERENCE, twin.GetID())
         if sample.segmentation_path is not None:
             name = _("{title}, segmented").format(title=title)
-            attributes = _attributes(run, sample, provenance, MEASURED_ROLE, None)
+            attributes = _attributes(sample, common, MEASURED_ROLE, None)
             measured = addMeasured(sample.segmentation_path, sample.labels, name, attributes)
             node.SetNodeReferenceID(MEASURED_REFERENCE, measured.GetID())
         return node
 
-    def _addAsked(self, run: Generated, provenance: str) -> Any:
+    def _addAsked(self, run: Generated, common: Mapping[str, str]) -> Any:
         """What the run was asked for, as the model was given it; None where that is no mask and no label map."""
         if not run.conditions:
             return None
         name = _("Asked of the synthetic run, {words}").format(words=_runWords(run))
-        attributes = {SYNTHETIC: "true", ROLE: ASKED_ROLE, RUN: run.id, PROVENANCE: provenance}
-        return addAsked(run.conditions, name, attributes)
+        return addAsked(run.conditions, name, {**common, ROLE: ASKED_ROLE})
 
     def _folder(self, run: Generated) -> int:
         hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
         name = _("Synthetic run, {words}").format(words=_runWords(run))
         return hierarchy.CreateFolderItem(hierarchy.GetSceneItemID(), name)
 
-    def _addSequence(self, folder: int, nodes: Sequence[Any], run: Generated) -> None:
+    def _addSequence(self, folder: int, nodes: Sequence[Any], common: Mapping[str, str]) -> None:
         """The Samples once more as a sequence, which shares their voxels, so that a slider walks through them."""
-        title = slicer.mrmlScene.GenerateUniqueName(_("Synthetic T1w samples"))
+        title = slicer.mrmlScene.GenerateUniqueName(
+            _("{synthetic}, samples").format(synthetic=synthetic(common[CONTRAST]))
+        )
         sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", title)
         sequence.SetIndexName("sample")
         sequence.SetIndexUnit("")
@@ -162,7 +171,7 @@ class Results:
             _place(folder, proxy)
         for node in (sequence, browser):
             node.SetAttribute(SYNTHETIC, "true")
-            node.SetAttribute(RUN, run.id)
+            node.SetAttribute(RUN, common[RUN])
 
 
 def row(node: Any) -> ResultRow:
@@ -230,25 +239,25 @@ def sourceNode(choice: Any) -> Any:
     return choice.segmentationNode if choice.segmentationNode is not None else choice.volumeNode
 
 
-def removeRunFolder(run: Generated) -> None:
-    """Remove the files of a run whose volumes are in the scene now."""
-    shutil.rmtree(run.out, ignore_errors=True)
-
-
 def _runWords(run: Generated) -> str:
     seeds = [sample.seed for sample in run.samples if sample.seed is not None]
     return _("seed {seed}").format(seed=seeds[0]) if seeds else run.id
 
 
-def _title(sample: GeneratedSample, number: int, count: int) -> str:
+def synthetic(contrast: str) -> str:
+    """What an image of that contrast is called."""
+    return _("Synthetic {contrast}").format(contrast=contrast or _("image"))
+
+
+def _title(sample: GeneratedSample, number: int, contrast: str) -> str:
     words = _("seed {seed}").format(seed=sample.seed) if sample.seed is not None else _("sample {n}").format(n=number)
-    return slicer.mrmlScene.GenerateUniqueName(_("Synthetic T1w, {words}").format(words=words))
+    return slicer.mrmlScene.GenerateUniqueName(f"{synthetic(contrast)}, {words}")
 
 
 def _attributes(
-    run: Generated, sample: GeneratedSample, provenance: str, role: str, alignment: AlignmentSummary | None
+    sample: GeneratedSample, common: Mapping[str, str], role: str, alignment: AlignmentSummary | None
 ) -> dict[str, str]:
-    attributes = {SYNTHETIC: "true", ROLE: role, RUN: run.id, PROVENANCE: provenance}
+    attributes = {**common, ROLE: role}
     if sample.seed is not None:
         attributes[SEED] = str(sample.seed)
     if alignment is not None:
@@ -256,12 +265,23 @@ def _attributes(
     return attributes
 
 
-def _provenance(run: Generated, request: Generate) -> str:
-    """The report of the run where it can be read; else what was asked for."""
+def _reportOf(run: Generated) -> dict[str, Any]:
+    """The run's report; empty where it cannot be read."""
     try:
-        report = json.loads(Path(run.report_path).read_text("utf-8"))
-    except (OSError, ValueError):
-        report = {}
+        return read_json(Path(run.report_path))
+    except VcmError:
+        return {}
+
+
+def _contrastIn(report: dict[str, Any]) -> str:
+    try:
+        return str(report["packs"]["backbone"]["contrast"])
+    except (KeyError, TypeError):
+        return ""
+
+
+def _provenance(report: dict[str, Any], request: Generate) -> str:
+    """The report of the run and what was asked for."""
     asked = {name: value for name, value in asdict(request).items() if name not in {"out", "preview_dir", "conditions"}}
     asked["conditions"] = [
         {name: value for name, value in asdict(entry).items() if not name.endswith("path")}
@@ -284,6 +304,17 @@ def displayRange(node: Any) -> tuple[float, float]:
     return (0.0, 1.0) if low >= -0.5 and high <= 1.5 else (low, high)
 
 
+def keepWith(node: Any, made: Any, reference: str, role: str) -> None:
+    """Have a node that was made of a result say so, belong to it, and lie in its folder."""
+    for key in (SYNTHETIC, RUN, SEED, PROVENANCE, CONTRAST):
+        made.SetAttribute(key, node.GetAttribute(key))
+    made.SetAttribute(ROLE, role)
+    node.AddNodeReferenceID(reference, made.GetID())
+    hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
+    _place(hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node)), made)
+
+
 def _place(folder: int, node: Any) -> None:
     hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
-    hierarchy.SetItemParent(hierarchy.GetItemByDataNode(node), folder)
+    if item := hierarchy.GetItemByDataNode(node):
+        hierarchy.SetItemParent(item, folder)

@@ -10,8 +10,8 @@ import vtk
 from slicer.i18n import tr as _
 from vcm.core.errors import Code, VcmError
 
-from VCMSlicerLib.results.results import ResultRow
-from VCMSlicerLib.results.scoreNodes import keepWith, newTable
+from VCMSlicerLib.results.results import ResultRow, keepWith
+from VCMSlicerLib.results.scoreNodes import newTable
 
 CHART_REFERENCE = "VCMSlicer.charts"
 PARTS_REFERENCE = "VCMSlicer.chartParts"

@@ -13,7 +13,7 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from VCMSlicerLib.results.results import PROVENANCE, ROLE, RUN, SEED, SYNTHETIC, ResultRow
+from VCMSlicerLib.results.results import SYNTHETIC, ResultRow, keepWith
 
 SCORES_REFERENCE = "VCMSlicer.scores"
 SCORES_ROLE = "scores"
@@ -136,15 +136,3 @@ def _fill(table: Any, rows: Sequence[ResultRow]) -> None:
         table.SetColumnUnitLabel(column.name, column.unit)
         table.SetColumnDescription(column.name, column.description)
     table.SetLocked(True)
-
-
-def keepWith(node: Any, made: Any, reference: str, role: str) -> None:
-    """Have a node that was made of a result say so, belong to it, and lie in its folder."""
-    for key in (SYNTHETIC, RUN, SEED, PROVENANCE):
-        made.SetAttribute(key, node.GetAttribute(key))
-    made.SetAttribute(ROLE, role)
-    node.AddNodeReferenceID(reference, made.GetID())
-    hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
-    item = hierarchy.GetItemByDataNode(made)
-    if item:
-        hierarchy.SetItemParent(item, hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node)))

@@ -1,4 +1,4 @@
-"""Asks for a T1w image and a segment of the brain, and makes of them the image of the skull that a condition wants."""
+"""Asks for a scan and a segment of the brain, and makes of them the image of the skull that a condition wants."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class SkullDialog:
         layout.addWidget(form)
         self.form = form
         self.ui = slicer.util.childWidgetVariables(form)
-        for box in (self.ui.skullT1wBox, self.ui.skullBrainBox):
+        for box in (self.ui.skullScanBox, self.ui.skullBrainBox):
             box.setMRMLScene(slicer.mrmlScene)
             box.connect("currentNodeChanged(vtkMRMLNode*)", self._update)
         self.ui.skullMakeButton.connect("clicked()", self._make)
@@ -50,7 +50,7 @@ class SkullDialog:
 
     def _onFinished(self, _result: int) -> None:
         self.open = False
-        for box in (self.ui.skullT1wBox, self.ui.skullBrainBox):
+        for box in (self.ui.skullScanBox, self.ui.skullBrainBox):
             box.setMRMLScene(None)
         self.dialog.deleteLater()
 
@@ -59,17 +59,17 @@ class SkullDialog:
         box.clear()
         for id in segmentIds(brain.GetSegmentation()) if brain is not None else ():
             box.addItem(brain.GetSegmentation().GetSegment(id).GetName(), id)
-        possible = box.count > 0 and self.ui.skullT1wBox.currentNode() is not None
+        possible = box.count > 0 and self.ui.skullScanBox.currentNode() is not None
         self.ui.skullMakeButton.enabled = possible
         tip = _("Make the image and choose it for the condition.")
-        self.ui.skullMakeButton.toolTip = tip if possible else _("Load a T1w image, and segment the brain in it first.")
+        self.ui.skullMakeButton.toolTip = tip if possible else _("Load a scan, and segment the brain in it first.")
 
     def _make(self) -> None:
         box = self.ui.skullSegmentBox
         try:
-            t1w, segmentation = self.ui.skullT1wBox.currentNode(), self.ui.skullBrainBox.currentNode()
+            scan, segmentation = self.ui.skullScanBox.currentNode(), self.ui.skullBrainBox.currentNode()
             id = box.itemData(box.currentIndex)
-            made = skullImage(t1w, slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, id, t1w) > 0)
+            made = skullImage(scan, slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, id, scan) > 0)
         except ValueError as error:
             slicer.util.errorDisplay(str(error), _("The image could not be made"))
             return
