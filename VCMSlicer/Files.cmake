@@ -16,13 +16,11 @@ set(MODULE_PYTHON_SCRIPTS
   VCMSlicerLib/engine/__init__.py
   VCMSlicerLib/engine/job.py
   VCMSlicerLib/engine/jobState.py
-  VCMSlicerLib/engine/jobs.py
   VCMSlicerLib/engine/processTree.py
   VCMSlicerLib/engine/runFolder.py
   VCMSlicerLib/engine/startWorker.py
   VCMSlicerLib/engine/watchdog.py
   VCMSlicerLib/engine/workerClient.py
-  VCMSlicerLib/engine/workerCommand.py
   VCMSlicerLib/engine/workerConnection.py
   VCMSlicerLib/engine/workerLog.py
   VCMSlicerLib/engine/workerProcess.py
@@ -48,7 +46,6 @@ set(MODULE_PYTHON_SCRIPTS
   VCMSlicerLib/panels/dialogs/__init__.py
   VCMSlicerLib/panels/dialogs/getModelDialog.py
   VCMSlicerLib/panels/dialogs/menus.py
-  VCMSlicerLib/panels/dialogs/nameDialog.py
   VCMSlicerLib/panels/dialogs/scrollingPart.py
   VCMSlicerLib/panels/dialogs/skullDialog.py
   VCMSlicerLib/panels/downloadPanel.py

@@ -15,8 +15,8 @@ from logicSetup import waitUntil
 from opened import home  # noqa: F401
 from vcm.protocol import Device, Machine
 from VCMSlicerLib.diagnosticBundle import known, writeBundle
-from VCMSlicerLib.engine.jobs import Failure, JobState, WorkerClient
-from VCMSlicerLib.engine.jobState import NO_ENVIRONMENT
+from VCMSlicerLib.engine.jobState import NO_ENVIRONMENT, Failure, JobState
+from VCMSlicerLib.engine.workerClient import WorkerClient
 from VCMSlicerLib.install import installation, installPlan, packageFolder
 from VCMSlicerLib.install.commandSequence import CommandSequence, SequenceEnd, Step
 from VCMSlicerLib.install.environment import Environment
@@ -267,12 +267,12 @@ def test_the_check_names_a_missing_package_and_one_from_elsewhere(installed, tmp
 
 def test_a_worker_with_the_wrong_packages_says_so_and_the_client_hears_it(environment, tmp_path):
     (tmp_path / "empty").mkdir()
-    from VCMSlicerLib.engine.workerCommand import WorkerCommand
+    from VCMSlicerLib.engine.workerProcess import WorkerCommand
 
     command = WorkerCommand(sys.executable, (str(START_WORKER), "--packages", str(tmp_path / "empty")))
     client = WorkerClient(lambda: command)
     ends = []
-    client.examine(_examine(), ends.append)
+    client.run(_examine(), ends.append)
     waitUntil(lambda: ends)
     assert client.state is JobState.FAILED and client.failure.code == NO_ENVIRONMENT
     assert "in place of the environment's own folder" in client.failure.sentence

@@ -18,14 +18,15 @@ from vcm.protocol import (
     Examined,
     Generate,
     Generated,
+    ListPacks,
     Machine,
     Packs,
+    Preflight,
     Preview,
     Progress,
     Segment,
     Segmented,
 )
-from VCMSlicerLib.engine.jobs import Failure, JobState, WorkerClient, WorkerCommand
 from VCMSlicerLib.engine.jobState import (
     IMPORT_FAILED,
     NO_ENVIRONMENT,
@@ -35,9 +36,13 @@ from VCMSlicerLib.engine.jobState import (
     WORKER_NOT_STARTED,
     WORKER_SILENT,
     WORKER_VERSION,
+    Failure,
+    JobState,
 )
 from VCMSlicerLib.engine.processTree import endTree, treeOf
 from VCMSlicerLib.engine.watchdog import Patience
+from VCMSlicerLib.engine.workerClient import WorkerClient
+from VCMSlicerLib.engine.workerProcess import WorkerCommand
 
 IMPATIENCE = Patience(cancel=1.0, hello=1.5, ready=1.5, quiet=0.5, pong=1.0)
 
@@ -65,7 +70,7 @@ class Recorded(WorkerClient):
         self.onChanged(self.states.append)
         self.onMessage(self.messages.append)
 
-    def run(self, folder, **fields):
+    def finish(self, folder, **fields):
         self.begin(folder, **fields)
         if self.state.busy:
             loop = qt.QEventLoop()
@@ -77,7 +82,7 @@ class Recorded(WorkerClient):
         return self
 
     def begin(self, folder, **fields):
-        self.generate(Generate(self.newId(), str(folder), **fields), self.endings.append)
+        self.run(Generate(self.newId(), str(folder), **fields), self.endings.append)
 
     @property
     def pid(self):
@@ -93,16 +98,16 @@ def isAlive(pid):
 def test_a_job_goes_from_idle_through_starting_and_running_to_done(makeClient, tmp_path):
     client = makeClient()
     assert client.state is JobState.IDLE
-    client.run(tmp_path)
+    client.finish(tmp_path)
     assert client.states == [JobState.STARTING, JobState.RUNNING, JobState.DONE]
     assert client.failure is None and client.fraction == 1.0 and client.device.startswith("a processor")
     assert isinstance(client.endings[0], Generated) and Path(client.endings[0].samples[0].path).exists()
 
 
 def test_a_warm_worker_is_used_again_and_answers_at_once(makeClient, tmp_path):
-    client = makeClient("--steps", "1", "--delay", "0").run(tmp_path / "first")
+    client = makeClient("--steps", "1", "--delay", "0").finish(tmp_path / "first")
     pid, begin = client.pid, time.perf_counter()
-    client.run(tmp_path / "second")
+    client.finish(tmp_path / "second")
     assert client.pid == pid and client.state is JobState.DONE
     assert time.perf_counter() - begin < 0.3
     assert client.states[-2:] == [JobState.RUNNING, JobState.DONE]
@@ -112,7 +117,7 @@ def test_fraction_and_seconds_left_follow_the_steps(makeClient, tmp_path):
     client = makeClient("--steps", "8", "--delay", "0.05")
     seen = []
     client.onMessage(lambda m: isinstance(m, Progress) and seen.append((client.fraction, client.secondsLeft)))
-    client.run(tmp_path)
+    client.finish(tmp_path)
     fractions = [fraction for fraction, _left in seen]
     assert fractions == sorted(fractions) and fractions[-1] == 1.0
     lefts = [left for _fraction, left in seen if left is not None]
@@ -122,17 +127,17 @@ def test_fraction_and_seconds_left_follow_the_steps(makeClient, tmp_path):
 
 def test_previews_arrive_while_it_runs(makeClient, tmp_path):
     client = makeClient("--steps", "4")
-    client.run(tmp_path / "out", preview_every=2, preview_dir=str(tmp_path / "previews"))
+    client.finish(tmp_path / "out", preview_every=2, preview_dir=str(tmp_path / "previews"))
     previews = [m for m in client.messages if isinstance(m, Preview)]
     assert [preview.step for preview in previews] == [2, 4] and all(Path(p.path).exists() for p in previews)
 
 
 def test_packs_and_the_machine_can_be_asked_for_beside_a_job(makeClient, tmp_path):
     client, answers = makeClient("--steps", "10"), []
-    client.listPacks(onEnd=answers.append)
+    client.ask(ListPacks("l"), answers.append)
     assert client.state is JobState.IDLE
     client.begin(tmp_path)
-    client.preflight(onEnd=answers.append)
+    client.ask(Preflight("p"), answers.append)
     waitUntil(lambda: not client.state.busy and len(answers) == 2)
     assert [type(answer) for answer in answers] == [Packs, Machine]
     assert client.states == [JobState.STARTING, JobState.RUNNING, JobState.DONE]
@@ -141,9 +146,9 @@ def test_packs_and_the_machine_can_be_asked_for_beside_a_job(makeClient, tmp_pat
 def test_examine_and_segment_are_jobs_too(makeClient, tmp_path):
     client, answers = makeClient(), []
     inputs = (ConditionInput("ventricles", str(tmp_path / "v.nii")),)
-    client.examine(Examine("e", inputs, prepared_dir=str(tmp_path)), answers.append)
+    client.run(Examine("e", inputs, prepared_dir=str(tmp_path)), answers.append)
     waitUntil(lambda: not client.state.busy)
-    client.segment(Segment("s", "t1w.nii", str(tmp_path / "labels.nii")), answers.append)
+    client.run(Segment("s", "t1w.nii", str(tmp_path / "labels.nii")), answers.append)
     waitUntil(lambda: not client.state.busy)
     assert [type(answer) for answer in answers] == [Examined, Segmented]
 
@@ -169,7 +174,7 @@ def test_a_second_job_while_one_runs_is_refused_in_words(makeClient, tmp_path):
     ],
 )
 def test_a_failure_the_worker_tells_of_leaves_it_warm(makeClient, tmp_path, fault, code, words):
-    client = makeClient("--fault", fault).run(tmp_path)
+    client = makeClient("--fault", fault).finish(tmp_path)
     assert client.state is JobState.FAILED
     assert client.failure.code == code and words in client.failure.sentence and client.failure.remedy
     assert client.warmed and client.endings == [client.failure]
@@ -186,11 +191,11 @@ def test_a_failure_the_worker_tells_of_leaves_it_warm(makeClient, tmp_path, faul
     ],
 )
 def test_a_worker_that_ends_is_told_and_the_next_job_starts_another(makeClient, tmp_path, fault, code, words):
-    client = makeClient("--fault", fault).run(tmp_path)
+    client = makeClient("--fault", fault).finish(tmp_path)
     assert client.state is JobState.FAILED and not client.warmed
     assert client.failure.code == code and words in client.failure.sentence and client.failure.remedy
     client._connection._command = lambda: WorkerCommand(sys.executable, (str(FAKE_WORKER),))
-    assert client.run(tmp_path).state is JobState.DONE
+    assert client.finish(tmp_path).state is JobState.DONE
 
 
 def test_a_worker_that_ends_in_the_middle_with_an_error_tells_its_exit_code(tmp_path):
@@ -202,18 +207,18 @@ def test_a_worker_that_ends_in_the_middle_with_an_error_tells_its_exit_code(tmp_
         encoding="utf-8",
     )
     command = WorkerCommand(sys.executable, (str(program), str(FAKE_WORKER.parents[1] / "VCMSlicer")))
-    client = Recorded(lambda: command, None).run(tmp_path)
+    client = Recorded(lambda: command, None).finish(tmp_path)
     assert client.failure.code == WORKER_ENDED and "exit code 7" in client.failure.sentence
     assert "a disk fell off" in client.failure.log and client.failure.remedy
 
 
 def test_what_a_worker_says_before_it_fails_to_start_is_in_the_log(makeClient, tmp_path):
-    client = makeClient("--fault", "no-start").run(tmp_path)
+    client = makeClient("--fault", "no-start").finish(tmp_path)
     assert "there is no module torch" in client.failure.log
 
 
 def test_a_program_that_is_not_there_fails_to_start(makeClient, tmp_path):
-    client = makeClient(program=str(tmp_path / "no python")).run(tmp_path)
+    client = makeClient(program=str(tmp_path / "no python")).finish(tmp_path)
     assert client.state is JobState.FAILED and client.failure.code == WORKER_NOT_STARTED
     assert "no python cannot be started" in client.failure.sentence and client.failure.remedy
 
@@ -221,20 +226,20 @@ def test_a_program_that_is_not_there_fails_to_start(makeClient, tmp_path):
 def test_without_an_environment_the_failure_says_so(tmp_path):
     failure = Failure(NO_ENVIRONMENT, "The AI libraries are not set up.", "Set up the environment.")
     client = Recorded(lambda: failure)
-    client.run(tmp_path)
+    client.finish(tmp_path)
     assert client.state is JobState.FAILED and client.failure == failure and client.endings == [failure]
 
 
 @pytest.mark.parametrize("wire", ["garbage", "cut", "huge"])
 def test_noise_between_the_lines_spoils_nothing(makeClient, tmp_path, wire):
-    client = makeClient("--fault", wire, "--steps", "2").run(tmp_path)
+    client = makeClient("--fault", wire, "--steps", "2").finish(tmp_path)
     assert client.state is JobState.DONE and len(client.endings) == 1
     if wire == "garbage":
         assert "Lädt Modell" in client.log
 
 
 def test_stderr_cut_within_a_character_is_read_whole(makeClient, tmp_path):
-    client = makeClient("--fault", "chatter").run(tmp_path)
+    client = makeClient("--fault", "chatter").finish(tmp_path)
     assert client.state is JobState.DONE
     lines = client.log.splitlines()
     assert sum(line.endswith("größer werdend…") for line in lines) > 1000 and "\ufffd" not in client.log
@@ -243,26 +248,26 @@ def test_stderr_cut_within_a_character_is_read_whole(makeClient, tmp_path):
 def test_a_flood_of_messages_does_not_hold_up_the_panel(makeClient, tmp_path):
     client = makeClient("--fault", "flood")
     gaps = Gaps()
-    client.run(tmp_path)
+    client.finish(tmp_path)
     assert client.state is JobState.DONE and sum(isinstance(m, Progress) for m in client.messages) > 5000
     work, clock = gaps.worst()
     assert work < 0.05 and clock < 0.5
 
 
 def test_messages_for_another_request_are_passed_over(makeClient, tmp_path):
-    client = makeClient("--fault", "not-mine").run(tmp_path)
+    client = makeClient("--fault", "not-mine").finish(tmp_path)
     assert client.state is JobState.DONE
 
 
 def test_another_version_of_the_protocol_is_told_and_the_worker_ended(makeClient, tmp_path):
-    client = makeClient("--fault", "other-version").run(tmp_path)
+    client = makeClient("--fault", "other-version").finish(tmp_path)
     assert client.failure.code == WORKER_VERSION and "version 99" in client.failure.sentence
     assert not client.warmed
 
 
 @pytest.mark.parametrize("fault, words", [("silent", "has not said a word"), ("never-ready", "loading its engine")])
 def test_a_worker_that_never_starts_is_given_up(makeClient, tmp_path, fault, words):
-    client = makeClient("--fault", fault, patience=IMPATIENCE).run(tmp_path)
+    client = makeClient("--fault", fault, patience=IMPATIENCE).finish(tmp_path)
     assert client.failure.code == WORKER_SILENT and words in client.failure.sentence and client.failure.remedy
 
 
@@ -277,7 +282,7 @@ def test_a_frozen_worker_is_found_out_and_ended(makeClient, tmp_path):
 
 
 def test_a_worker_that_is_only_slow_is_not_taken_for_frozen(makeClient, tmp_path):
-    client = makeClient("--steps", "1", "--delay", "4", patience=IMPATIENCE).run(tmp_path)
+    client = makeClient("--steps", "1", "--delay", "4", patience=IMPATIENCE).finish(tmp_path)
     assert client.state is JobState.DONE
     assert not any(str(getattr(m, "id", "")).startswith("ping") for m in client.messages)
 
@@ -289,15 +294,15 @@ def test_a_worker_killed_from_outside_is_told_and_replaced(makeClient, tmp_path)
     os.kill(client.pid, 9)
     waitUntil(lambda: not client.state.busy)
     assert client.failure.code == WORKER_CRASHED and "memory" in client.failure.sentence
-    assert client.run(tmp_path, steps=2).state is JobState.DONE
+    assert client.finish(tmp_path, steps=2).state is JobState.DONE
 
 
 def test_a_warm_worker_that_dies_while_idle_is_replaced_without_a_word(makeClient, tmp_path):
-    client = makeClient("--steps", "2").run(tmp_path)
+    client = makeClient("--steps", "2").finish(tmp_path)
     os.kill(client.pid, 9)
     waitUntil(lambda: not client.warmed)
     assert client.state is JobState.DONE and client.failure is None
-    assert client.run(tmp_path).state is JobState.DONE
+    assert client.finish(tmp_path).state is JobState.DONE
 
 
 # Cancelling
@@ -313,7 +318,7 @@ def test_a_cancelled_job_ends_at_idle_and_leaves_the_worker_warm(makeClient, tmp
     waitUntil(lambda: not client.state.busy, 2)
     assert client.state is JobState.IDLE and client.failure is None
     assert isinstance(client.endings[0], Cancelled)
-    assert client.run(tmp_path, steps=2).state is JobState.DONE and client.pid == pid
+    assert client.finish(tmp_path, steps=2).state is JobState.DONE and client.pid == pid
 
 
 def test_a_job_cancelled_while_the_worker_starts_ends_at_once(makeClient, tmp_path):
@@ -331,7 +336,7 @@ def test_a_worker_that_starts_for_a_job_that_was_cancelled_is_left_in_peace(make
     waitUntil(lambda: client.warmed)
     let(0.4)
     assert not client._connection._watchdog.watching
-    assert client.run(tmp_path).state is JobState.DONE
+    assert client.finish(tmp_path).state is JobState.DONE
 
 
 def test_a_deaf_worker_is_ended_two_seconds_after_cancel(makeClient, tmp_path):
@@ -344,7 +349,7 @@ def test_a_deaf_worker_is_ended_two_seconds_after_cancel(makeClient, tmp_path):
     assert 1.9 < time.monotonic() - begin < 3 and client.state is JobState.IDLE and client.failure is None
     waitUntil(lambda: not isAlive(pid), 3)
     client._connection._command = lambda: WorkerCommand(sys.executable, (str(FAKE_WORKER),))
-    assert client.run(tmp_path, steps=2).state is JobState.DONE
+    assert client.finish(tmp_path, steps=2).state is JobState.DONE
 
 
 def test_ending_by_force_takes_the_workers_children_along(makeClient, tmp_path):
@@ -415,7 +420,7 @@ def test_an_importer_that_fails_leaves_the_files_and_says_where(makeClient, tmp_
         raise RuntimeError("no memory for the volume")
 
     client.setImporter(fail)
-    client.run(tmp_path)
+    client.finish(tmp_path)
     assert client.failure.code == IMPORT_FAILED and "no memory" in client.failure.sentence
     assert str(tmp_path) in client.failure.remedy and (tmp_path / "sample-0.nii.gz").exists()
 
@@ -425,7 +430,7 @@ def test_an_observer_that_fails_is_told_and_hinders_no_one(makeClient, tmp_path,
     client.onMessage(lambda m: 1 / 0 if isinstance(m, Progress) else None)
     after = []
     client.onMessage(after.append)
-    client.run(tmp_path)
+    client.finish(tmp_path)
     assert client.state is JobState.DONE and len(after) == len(client.messages)
     errors = noUncaughtExceptions.take()
     assert errors and all(isinstance(error, ZeroDivisionError) for error in errors)
@@ -434,12 +439,12 @@ def test_an_observer_that_fails_is_told_and_hinders_no_one(makeClient, tmp_path,
 def test_an_observer_can_be_taken_out(makeClient, tmp_path):
     client, heard = makeClient("--steps", "1"), []
     client.onChanged(heard.append)()
-    client.run(tmp_path)
+    client.finish(tmp_path)
     assert not heard
 
 
 def test_shutdown_lets_the_worker_end_by_itself(makeClient, tmp_path):
-    client = makeClient("--steps", "1").run(tmp_path)
+    client = makeClient("--steps", "1").finish(tmp_path)
     pid = client.pid
     client.shutdown(5)
     assert not isAlive(pid) and not client.warmed
@@ -456,6 +461,6 @@ def test_shutdown_in_the_middle_of_a_job_takes_it_down(makeClient, tmp_path):
 
 
 def test_a_client_that_waits_does_not_keep_the_watchdog_busy(makeClient, tmp_path):
-    client = makeClient("--steps", "1").run(tmp_path)
+    client = makeClient("--steps", "1").finish(tmp_path)
     let(0.6)
     assert not client._connection._watchdog.watching

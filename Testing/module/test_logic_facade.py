@@ -26,8 +26,9 @@ from vcm.core.errors import VcmError
 from vcm.protocol import Accepted, Examined, Generate, Generated
 from vcm.volumes.volume_files import read_volume
 from VCMSlicerLib.conditions.conditionSource import ConditionChoice
-from VCMSlicerLib.engine.jobs import JobCancelled, JobFailed, JobState, WorkerClient, WorkerCommand
-from VCMSlicerLib.engine.jobState import IMPORT_FAILED
+from VCMSlicerLib.engine.jobState import IMPORT_FAILED, JobCancelled, JobFailed, JobState
+from VCMSlicerLib.engine.workerClient import WorkerClient
+from VCMSlicerLib.engine.workerProcess import WorkerCommand
 from VCMSlicerLib.logicFacade import LogicFacade
 from VCMSlicerLib.models.packCatalogue import findPack
 from VCMSlicerLib.scene.niftiFile import WorldImage, writeNifti
@@ -144,8 +145,17 @@ def test_what_the_model_sees_lies_where_it_was_drawn(realLogic, tmp_path):
     assert job.findings == list(job.outcome.findings)
 
 
+class Volumes:
+    """Results that are volumes and nothing else."""
+
+    def add(self, run, _request, _conditions):
+        from VCMSlicerLib.scene.scene import importVolume
+
+        return [importVolume(sample.path, f"seed {sample.seed}") for sample in run.samples]
+
+
 def test_the_panel_is_never_held_up_while_a_job_runs_and_ends(makeLogic):
-    logic = makeLogic("--steps", "20")
+    logic = makeLogic("--steps", "20", results=Volumes())
     node, _points = drawn()
     job = logic.start({"ventricles": node}, pack="tiny", samples=3, uncontrolled=True)
     gaps = Gaps()

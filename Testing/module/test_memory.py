@@ -14,8 +14,7 @@ from logicSetup import FAKE_WORKER
 from opened import home, opened, tinyPacks  # noqa: F401
 from slicerStandIn.testing.eventLoop import processEvents, waitUntil
 from VCMSlicerLib.engine.job import Job
-from VCMSlicerLib.engine.workerCommand import WorkerCommand
-from VCMSlicerLib.engine.workerProcess import WorkerProcess
+from VCMSlicerLib.engine.workerProcess import WorkerCommand, WorkerProcess
 from VCMSlicerLib.results.resultImport import Preloading
 from VCMSlicerLib.results.results import DIFFERENCE_REFERENCE, TWIN_REFERENCE
 from VCMSlicerLib.scene.niftiFile import WorldImage

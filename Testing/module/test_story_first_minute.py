@@ -110,7 +110,7 @@ def test_results_are_renamed_and_removed_by_their_buttons(opened, dialogs, monke
 
     def typed(name, result):
         def answer(dialog):
-            dialog.findChild(qt.QLineEdit).text = name
+            dialog.setTextValue(name)
             return result
 
         return answer

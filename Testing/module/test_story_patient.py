@@ -10,7 +10,7 @@ from opened import home, openedPlain  # noqa: F401
 from slicerStandIn.testing.eventLoop import processEvents, waitUntil
 from VCMSlicerLib.conditions.scanRegistration import registrationOf, registrations
 from VCMSlicerLib.conditions.startPoints import TEMPLATE_HEAD
-from VCMSlicerLib.engine.workerCommand import WorkerCommand
+from VCMSlicerLib.engine.workerProcess import WorkerCommand
 from VCMSlicerLib.scene.parameters import ResultSpace
 from VCMSlicerLib.scene.worldImages import volumeImage
 

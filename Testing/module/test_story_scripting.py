@@ -27,7 +27,7 @@ def test_the_documented_examples_run_one_after_the_other(tinyIsDefault, capsys):
         exec(EXAMPLES[0], names)
         volume = names["volume"]
         assert volume.GetAttribute("VCMSlicer.Synthetic") == "true"
-        assert "Synthetic T1w, seed 1" in capsys.readouterr().out
+        assert "Synthetic image, seed 1" in capsys.readouterr().out
         exec(EXAMPLES[1], names)
         waitUntil(lambda: names["job"].finished, 90)
         assert names["job"].failure is None

@@ -6,9 +6,9 @@ volumeNode = logic.generate(conditions={"ventricles": ventricles}, attributes={"
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import qt
 import slicer
@@ -32,31 +32,16 @@ from VCMSlicerLib.engine.workerClient import WorkerClient
 from VCMSlicerLib.models.packCatalogue import listPacks
 from VCMSlicerLib.models.packInfo import PackInfo
 from VCMSlicerLib.results.resultImport import Preloading, imagePaths
-from VCMSlicerLib.scene.scene import forgetPreloaded, importVolume
-
-
-class ResultsLike(Protocol):
-    """Who puts finished images into the scene."""
-
-    def add(self, run: Generated, request: Generate, conditions: Iterable[ConditionChoice]) -> list[Any]:
-        """The node of each Sample."""
-
-
-class PlainResults:
-    """Volumes and nothing else, for a logic without a panel."""
-
-    def add(self, run: Generated, request: Generate, conditions: Iterable[ConditionChoice]) -> list[Any]:
-        """The node of each Sample."""
-        title = _("Synthetic image, seed {seed}")
-        return [importVolume(s.path, title.format(seed=s.seed), {"VCMSlicer.Synthetic": "true"}) for s in run.samples]
+from VCMSlicerLib.results.results import Results
+from VCMSlicerLib.scene.scene import forgetPreloaded
 
 
 class LogicFacade:
     """Generates from nodes. Neither a closed scene nor a failed worker takes it down."""
 
-    def __init__(self, client: WorkerClient, results: ResultsLike | None = None, runs: Path | None = None) -> None:
+    def __init__(self, client: WorkerClient, results: Results | None = None, runs: Path | None = None) -> None:
         self.client = client
-        self.results = results or PlainResults()
+        self.results = results or Results()
         self._runs = runs
         self._run: RunFolder | None = None
         self._job: Job | None = None
@@ -200,14 +185,7 @@ class LogicFacade:
                 self._job, self._run, self._choices = None, None, []
             job.end(outcome)
 
-        if isinstance(request, Generate):
-            self.client.generate(request, ended)
-        elif isinstance(request, Examine):
-            self.client.examine(request, ended)
-        elif isinstance(request, Register):
-            self.client.register(request, ended)
-        else:
-            self.client.segment(request, ended)
+        self.client.run(request, ended)
         return job
 
     def _cleanUp(self, run: RunFolder | None, outcome: Any, request: Any) -> None:
@@ -231,7 +209,8 @@ class LogicFacade:
                 if error is not None:
                     raise error
                 if self._sceneIsThatOfTheJob:
-                    job.nodes = self.results.add(generated, request, [c for c in choices if _isInScene(c)])
+                    there = [choice for choice in choices if choice.node is not None and choice.node.GetScene()]
+                    job.nodes = self.results.add(generated, request, there)
                     run.markImported()
                     self._imported.append(run)
                 else:
@@ -259,11 +238,6 @@ class LogicFacade:
             self._preloading.stop()
             self._preloading = None
         forgetPreloaded()
-
-
-def _isInScene(choice: ConditionChoice) -> bool:
-    node = choice.segmentationNode if choice.segmentationNode is not None else choice.volumeNode
-    return node is not None and node.GetScene() is not None
 
 
 def _importFailed(outcome: Any) -> bool:

@@ -116,9 +116,7 @@ def modelItem(pack: PackInfo | None) -> PreflightItem:
     name = _("Model")
     if pack is None:
         return PreflightItem(name, Level.RED, _("No model is chosen."))
-    if pack.state == READY:
-        return PreflightItem(name, Level.GREEN, " ".join([pack.title + ":", pack.words]))
-    return PreflightItem(name, Level.RED, " ".join([pack.title + ":", pack.words]))
+    return PreflightItem(name, Level.GREEN if pack.state == READY else Level.RED, f"{pack.title}: {pack.words}")
 
 
 def versionsItem(versions: Mapping[str, str]) -> PreflightItem:

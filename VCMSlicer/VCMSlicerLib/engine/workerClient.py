@@ -12,20 +12,13 @@ from vcm.core.errors import Code, VcmError
 from vcm.protocol import (
     Cancelled,
     Ending,
-    Examine,
     Failed,
     Generate,
     Generated,
-    GetPack,
-    ListPacks,
     Message,
-    Preflight,
     Progress,
     Ready,
-    Register,
     Request,
-    Segment,
-    Warm,
 )
 
 from VCMSlicerLib.engine.jobState import IMPORT_FAILED, WORKER_ENDED, WORKER_HUNG, Failure, JobState
@@ -42,8 +35,8 @@ Importer = Callable[[Generated, Generate, Finished], None]
 class WorkerClient:
     """Starts the worker when it is needed, keeps it warm, and tells what becomes of a job.
 
-    One job (`generate`, `segment`, `register`, `examine` or `getPack`) at a time drives `state`; the others go beside
-    it. `onEnd` hears the worker's last message on a request, or the Failure that took its place.
+    One job at a time drives `state` (`run`); other requests go beside it (`ask`). `onEnd` hears the worker's last
+    message on a request, or the Failure that took its place.
 
     `command` gives the WorkerCommand, or the Failure that says why there is none.
     """
@@ -109,10 +102,6 @@ class WorkerClient:
         """Have `callback` called with each message of the worker."""
         return self._messages.add(callback)
 
-    def onLog(self, callback: Callable[[str], None]) -> Remove:
-        """Have `callback` called with each line for the log."""
-        return self._connection.log.onLine(callback)
-
     def setImporter(self, importer: Importer | None) -> None:
         """Who brings a Generated into the scene: it is given the message, the request, and a function to call at the
         end, with a Failure where it went wrong."""
@@ -124,37 +113,19 @@ class WorkerClient:
 
     # What a panel asks for
 
-    def generate(self, request: Generate, onEnd: OnEnd | None = None) -> None:
-        """Make Samples."""
-        self._beginJob(request, onEnd)
+    def run(self, request: Request, onEnd: OnEnd | None = None) -> None:
+        """Begin a job."""
+        if self._state.busy:
+            raise VcmError(Code.BAD_REQUEST, _("Another job is running."), _("Wait for it, or cancel it."))
+        self.failure, self.fraction, self.stage, self._secondsLeft = None, 0.0, "", None
+        self._job = request
+        self._setState(JobState.RUNNING if self.warmed else JobState.STARTING)
+        self.ask(request, onEnd)
 
-    def examine(self, request: Examine, onEnd: OnEnd | None = None) -> None:
-        """Ask what the model sees."""
-        self._beginJob(request, onEnd)
-
-    def segment(self, request: Segment, onEnd: OnEnd | None = None) -> None:
-        """Turn a scan into structures."""
-        self._beginJob(request, onEnd)
-
-    def register(self, request: Register, onEnd: OnEnd | None = None) -> None:
-        """Find where a scan lies relative to the model's heads."""
-        self._beginJob(request, onEnd)
-
-    def getPack(self, request: GetPack, onEnd: OnEnd | None = None) -> None:
-        """Have a pack of the catalogue installed."""
-        self._beginJob(request, onEnd)
-
-    def listPacks(self, request: ListPacks | None = None, onEnd: OnEnd | None = None) -> None:
-        """Ask which packs there are."""
-        self._post(request or ListPacks(self.newId()), onEnd)
-
-    def preflight(self, request: Preflight | None = None, onEnd: OnEnd | None = None) -> None:
-        """Ask what the machine offers."""
-        self._post(request or Preflight(self.newId()), onEnd)
-
-    def warm(self, request: Warm | None = None, onEnd: OnEnd | None = None) -> None:
-        """Have the weights loaded before they are needed."""
-        self._post(request or Warm(self.newId()), onEnd)
+    def ask(self, request: Request, onEnd: OnEnd | None = None) -> None:
+        """Ask something beside the job, such as what the machine offers."""
+        self._open[request.id] = onEnd
+        self._connection.send(request)
 
     def cancel(self) -> None:
         """End the job: politely at first, and with the whole process tree where that takes more than two seconds."""
@@ -174,18 +145,6 @@ class WorkerClient:
         self._connection.shutdown(seconds)
 
     # How a job begins and ends
-
-    def _beginJob(self, request: Request, onEnd: OnEnd | None) -> None:
-        if self._state.busy:
-            raise VcmError(Code.BAD_REQUEST, _("Another job is running."), _("Wait for it, or cancel it."))
-        self.failure, self.fraction, self.stage, self._secondsLeft = None, 0.0, "", None
-        self._job = request
-        self._setState(JobState.RUNNING if self.warmed else JobState.STARTING)
-        self._post(request, onEnd)
-
-    def _post(self, request: Request, onEnd: OnEnd | None) -> None:
-        self._open[request.id] = onEnd
-        self._connection.send(request)
 
     def _endJob(self, state: JobState, outcome: Outcome) -> None:
         job, self._job = self._job, None

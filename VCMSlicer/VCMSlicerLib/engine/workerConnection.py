@@ -22,9 +22,8 @@ from vcm.protocol import (
 
 from VCMSlicerLib.engine.jobState import NO_ENVIRONMENT, WORKER_NOT_STARTED, WORKER_VERSION, Failure, failureOf
 from VCMSlicerLib.engine.watchdog import Patience, Watchdog
-from VCMSlicerLib.engine.workerCommand import WorkerCommand
 from VCMSlicerLib.engine.workerLog import WorkerLog
-from VCMSlicerLib.engine.workerProcess import WorkerProcess
+from VCMSlicerLib.engine.workerProcess import WorkerCommand, WorkerProcess
 
 PING = "ping-"
 LAST_MS = 1000

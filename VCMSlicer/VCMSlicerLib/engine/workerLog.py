@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
-
-from VCMSlicerLib.scene.observers import Observers, Remove
 
 LINES = 2000
 
@@ -16,16 +13,10 @@ class WorkerLog:
 
     def __init__(self) -> None:
         self._lines: deque[str] = deque(maxlen=LINES)
-        self._observers = Observers()
 
     def add(self, line: str) -> None:
         """Note a line."""
         self._lines.append(f"{time.strftime('%H:%M:%S')} {line}")
-        self._observers.notify(line)
-
-    def onLine(self, callback: Callable[[str], None]) -> Remove:
-        """Have `callback` called with each line."""
-        return self._observers.add(callback)
 
     def __str__(self) -> str:
         return "\n".join(self._lines)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import codecs
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import qt
@@ -13,7 +14,6 @@ from vcm.protocol import Garbage, Hello, LineDecoder, Message, Shutdown, encode
 
 from VCMSlicerLib.engine.jobState import WORKER_CRASHED, WORKER_ENDED, WORKER_NOT_STARTED, Failure
 from VCMSlicerLib.engine.processTree import endTree
-from VCMSlicerLib.engine.workerCommand import WorkerCommand
 
 OnItem = Callable[["Message | Garbage"], None]
 KILLED = (9, 137)
@@ -22,6 +22,15 @@ SLICE_SECONDS = 0.008
 
 _ending: set[Any] = set()
 """Processes that were told to end: a QProcess that is destroyed before would hold up the application for it."""
+
+
+@dataclass(frozen=True)
+class WorkerCommand:
+    """A program with its arguments; `environment` replaces Slicer's own where it is given."""
+
+    program: str
+    arguments: tuple[str, ...] = ()
+    environment: Mapping[str, str] | None = None
 
 
 class WorkerProcess:
@@ -51,18 +60,9 @@ class WorkerProcess:
         for signal, slot in self._slots:
             self._process.connect(signal, slot)
 
-    @property
-    def alive(self) -> bool:
-        """Whether it has not ended, as far as is known."""
-        return not self._over
-
     def start(self) -> None:
         """Start it; returns at once."""
-        if self._command.environment is not None:
-            environment = qt.QProcessEnvironment()
-            for name, value in self._command.environment.items():
-                environment.insert(name, value)
-            self._process.setProcessEnvironment(environment)
+        setEnvironment(self._process, self._command.environment)
         self._process.start(self._command.program, list(self._command.arguments))
 
     def send(self, message: Message) -> None:
@@ -81,7 +81,7 @@ class WorkerProcess:
     def shutdown(self) -> None:
         """Ask it to end by itself, and hear no more of it; returns at once."""
         self._onItem, self._onEnded = _ignore, _ignore
-        if self.alive and self.hello is not None:
+        if not self._over and self.hello is not None:
             self._process.write(encode(Shutdown()))
         self._process.closeWriteChannel()
 
@@ -208,3 +208,12 @@ class WorkerProcess:
 
 def _ignore(_what: Any) -> None:
     """Nobody wants to know."""
+
+
+def setEnvironment(process: Any, variables: Mapping[str, str] | None) -> None:
+    """Have a QProcess run with these environment variables alone; None leaves it Slicer's."""
+    if variables is not None:
+        environment = qt.QProcessEnvironment()
+        for name, value in variables.items():
+            environment.insert(name, value)
+        process.setProcessEnvironment(environment)

@@ -10,6 +10,7 @@ from typing import Any
 import qt
 
 from VCMSlicerLib.engine.processTree import endTree
+from VCMSlicerLib.engine.workerProcess import setEnvironment
 
 KEPT_LINES = 60
 NEVER_RAN = -1
@@ -83,11 +84,7 @@ class CommandSequence:
         self._onStep(step)
         process = self._process = qt.QProcess()
         process.setProcessChannelMode(qt.QProcess.MergedChannels)
-        if self._environment is not None:
-            environment = qt.QProcessEnvironment()
-            for name, value in self._environment.items():
-                environment.insert(name, value)
-            process.setProcessEnvironment(environment)
+        setEnvironment(process, self._environment)
         process.connect("readyReadStandardOutput()", self._read)
         process.connect("finished(int,QProcess::ExitStatus)", self._finished)
         process.connect(_ERROR, self._failed)

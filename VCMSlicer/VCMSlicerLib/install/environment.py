@@ -17,7 +17,7 @@ from vcm.protocol import Machine
 
 from VCMSlicerLib.diagnosticBundle import writeBundle
 from VCMSlicerLib.engine.jobState import NO_ENVIRONMENT, Failure
-from VCMSlicerLib.engine.workerCommand import WorkerCommand
+from VCMSlicerLib.engine.workerProcess import WorkerCommand
 from VCMSlicerLib.install.commandSequence import SequenceEnd, Step
 from VCMSlicerLib.install.installation import Installation, Programs, readCheck
 from VCMSlicerLib.install.installPlan import InstallPlan, likelyProcessor, makePlan

@@ -9,7 +9,7 @@ from vcm.core.errors import Code
 from vcm.packs.catalogue import CatalogueEntry
 from vcm.protocol import GetPack, Message, PackObtained, Transfer
 
-from VCMSlicerLib.engine.jobState import Failure, JobState
+from VCMSlicerLib.engine.jobState import Failure
 from VCMSlicerLib.engine.watchdog import Patience
 from VCMSlicerLib.engine.workerClient import Outcome, WorkerClient
 from VCMSlicerLib.engine.workerConnection import Command
@@ -28,46 +28,21 @@ class ModelDownload:
 
     def __init__(self, command: Command) -> None:
         self.offer: CatalogueEntry | None = None
-        self._client = WorkerClient(command, Patience(cancel=CANCEL_SECONDS))
+        self.client = WorkerClient(command, Patience(cancel=CANCEL_SECONDS))
         self.transfer: Transfer | None = None
         self._changed = Observers()
-        self._client.onMessage(self._hear)
-        self._client.onChanged(lambda _state: self._changed.notify())
+        self.client.onMessage(self._hear)
+        self.client.onChanged(lambda _state: self._changed.notify())
 
     @property
     def busy(self) -> bool:
         """Whether a pack is on its way."""
-        return self._client.state.busy
-
-    @property
-    def canCancel(self) -> bool:
-        """Whether it makes sense to ask for its end."""
-        return self._client.state.canCancel
+        return self.client.state.busy
 
     @property
     def fraction(self) -> float:
         """How much of the download has arrived, 0–1; 0 while that cannot be told."""
-        return self._client.fraction if self._client.stage == DOWNLOADING else 0.0
-
-    @property
-    def state(self) -> JobState:
-        """What its worker is doing."""
-        return self._client.state
-
-    @property
-    def stage(self) -> str:
-        """What its worker does, in the engine's words."""
-        return self._client.stage
-
-    @property
-    def secondsLeft(self) -> float | None:
-        """How long the download will still take, or None while that cannot be told."""
-        return self._client.secondsLeft
-
-    @property
-    def log(self) -> str:
-        """The last lines of what its worker said."""
-        return self._client.log
+        return self.client.fraction if self.client.stage == DOWNLOADING else 0.0
 
     def onChanged(self, callback: Callable[[], None]) -> Remove:
         """Have `callback` called when anything here changes."""
@@ -90,26 +65,22 @@ class ModelDownload:
         """
         self.offer, self.transfer = offer, None
         request = GetPack(
-            self._client.newId(), offer.name, acceptedLicence, source, acceptUnverified, proxy=None, force=force
+            self.client.newId(), offer.name, acceptedLicence, source, acceptUnverified, proxy=None, force=force
         )
 
         def ended(outcome: Outcome) -> None:
-            self._client.shutdown()
+            self.client.shutdown()
             self._changed.notify()
             if isinstance(outcome, PackObtained):
                 callOnce(onDone, outcome.packs)
             elif isinstance(outcome, Failure):
                 callOnce(onFailed, inUsersWords(outcome))
 
-        self._client.getPack(request, ended)
-
-    def cancel(self) -> None:
-        """Break it off."""
-        self._client.cancel()
+        self.client.run(request, ended)
 
     def shutdown(self) -> None:
         """For the end of the application, and of the panel."""
-        self._client.shutdown(LAST_SECONDS)
+        self.client.shutdown(LAST_SECONDS)
 
     def _hear(self, message: Message) -> None:
         if isinstance(message, Transfer):

@@ -45,7 +45,7 @@ class DownloadPanel:
         self._then: Callable[[], None] | None = None
         self.download = ModelDownload(context.environment.workerCommand)
         ui.getModelButton.connect("clicked()", self.ask)
-        ui.downloadCancelButton.connect("clicked()", self.download.cancel)
+        ui.downloadCancelButton.connect("clicked()", self.download.client.cancel)
         self._release = self.download.onChanged(self.showProgress)
 
     @property
@@ -89,7 +89,7 @@ class DownloadPanel:
         ui.downloadLabel.text = f"{download.offer.title}: {progressWords(download)}"
         ui.downloadProgressBar.setRange(0, PROGRESS_STEPS if download.fraction > 0 else 0)
         ui.downloadProgressBar.value = round(PROGRESS_STEPS * download.fraction)
-        ui.downloadCancelButton.enabled = download.canCancel
+        ui.downloadCancelButton.enabled = download.client.state.canCancel
 
     def ask(self, then: Callable[[], None] | None = None) -> None:
         """Show the terms of what is wanted; `then` is what the user wants to do with it."""
@@ -139,13 +139,13 @@ class DownloadPanel:
 
 def progressWords(download: ModelDownload) -> str:
     """How far a download is, in a line."""
-    if download.state is JobState.CANCELLING:
+    if download.client.state is JobState.CANCELLING:
         return _("Cancelling…")
-    if download.state is JobState.STARTING:
+    if download.client.state is JobState.STARTING:
         return _("Starting…")
-    if download.stage == DOWNLOADING and download.transfer is not None:
-        return transferWords(download.transfer, download.secondsLeft)
-    return f"{stepWords(download.stage)}…"
+    if download.client.stage == DOWNLOADING and download.transfer is not None:
+        return transferWords(download.transfer, download.client.secondsLeft)
+    return f"{stepWords(download.client.stage)}…"
 
 
 def transferWords(transfer: Transfer, secondsLeft: float | None) -> str:

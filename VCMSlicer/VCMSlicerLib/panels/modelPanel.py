@@ -11,7 +11,7 @@ from typing import Any
 import qt
 import slicer
 from slicer.i18n import tr as _
-from vcm.protocol import Machine, Ready
+from vcm.protocol import Machine, Preflight, Ready
 
 from VCMSlicerLib.engine.jobState import Failure
 from VCMSlicerLib.install.nvidiaCards import hasNvidiaDriver
@@ -177,7 +177,7 @@ class ModelPanel:
             (
                 _("Look at this computer"),
                 _("Look for graphics cards, memory and disk."),
-                self.context.client.preflight,
+                self._lookAtComputer,
             ),
             (_("Install…"), _("Install the computing packages again, or for another graphics card."), self._setUpAgain),
             (
@@ -199,6 +199,9 @@ class ModelPanel:
                 self._saveBundle,
             ),
         )
+
+    def _lookAtComputer(self) -> None:
+        self.context.client.ask(Preflight(self.context.client.newId()))
 
     def _verify(self) -> None:
         self.context.environment.verify(self._onInstalled)
@@ -258,7 +261,7 @@ class ModelPanel:
 
     def _onMessage(self, message: Any) -> None:
         if isinstance(message, Ready):
-            self.context.client.preflight()
+            self._lookAtComputer()
         elif isinstance(message, Machine):
             self.machine = message
             self.context.announce()

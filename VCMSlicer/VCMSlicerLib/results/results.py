@@ -70,7 +70,7 @@ class Results:
         `conditions` are the ConditionChoices the run was asked with: their nodes are remembered for the outline.
         """
         # Several conditions may be drawn in one segmentation.
-        sources = {node.GetID(): node for node in map(sourceNode, conditions) if node is not None}.values()
+        sources = {node.GetID(): node for choice in conditions if (node := choice.node) is not None}.values()
         report = _reportOf(run)
         common = {
             SYNTHETIC: "true",
@@ -232,11 +232,6 @@ def conditionNodes(node: Any) -> list[Any]:
         for i in range(node.GetNumberOfNodeReferences(CONDITION_REFERENCE))
     )
     return [source for source in found if source is not None]
-
-
-def sourceNode(choice: Any) -> Any:
-    """The node that a ConditionChoice takes its voxels from, or None."""
-    return choice.segmentationNode if choice.segmentationNode is not None else choice.volumeNode
 
 
 def _runWords(run: Generated) -> str:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import uuid
-from pathlib import Path
 from typing import Any
 
-from vcm.core.typed_json import read_fields
-from vcm.protocol import AlignmentSummary, ConditionInput, Generate, Generated, GeneratedSample, GivenCondition, Label
+from vcm.protocol import ConditionInput, Generate
+from vcm.worker.translation import generated
 
 from VCMSlicerLib.conditions.conditionSource import ConditionChoice
 from VCMSlicerLib.conditions.startPoints import DEMO_MASK, RESOURCES, demoCase
@@ -52,53 +51,25 @@ def finishedDemo(_source: Any = None) -> list[Any]:
     """Put the finished demo case into the scene: what was painted, the image that followed it, and how well."""
     report = json.loads((DEMO_RESULT / "report.json").read_text("utf-8"))
     point = demoCase(whole=True)
-    run, request = _asAnswered(report)
+    request = _request(report)
     choices = [ConditionChoice(entry["name"], segmentationNode=point.segmentation) for entry in report["conditions"]]
-    nodes = Results().add(run, request, choices)
+    nodes = Results().add(generated(request, report), request, choices)
     showInSlices(background=nodes[0], foreground=None, label=None)
     return nodes
 
 
-def _asAnswered(report: dict[str, Any]) -> tuple[Generated, Generate]:
-    """The report as the worker's answer, and the request that it answers."""
-    id, folder = f"demo-{uuid.uuid4().hex[:8]}", DEMO_RESULT
-    labels = tuple(Label(entry["value"], entry["name"]) for entry in report["segmenter_labels"])
-    samples = tuple(_sample(entry, labels) for entry in report["samples"])
-    given = tuple(
-        GivenCondition(
-            entry["name"],
-            str(folder / entry["file"]),
-            tuple(Label(each["value"], each["name"], tuple(each["segmenter"])) for each in entry["classes"]),
-        )
-        for entry in report["conditions"]
-    )
-    request = Generate(
-        id,
-        str(folder),
-        tuple(ConditionInput(entry["name"], str(folder / entry["file"])) for entry in report["conditions"]),
+def _request(report: dict[str, Any]) -> Generate:
+    """What the report answers."""
+    sampling = report["sampling"]
+    return Generate(
+        f"demo-{uuid.uuid4().hex[:8]}",
+        str(DEMO_RESULT),
+        tuple(ConditionInput(entry["name"], str(DEMO_RESULT / entry["file"])) for entry in report["conditions"]),
         pack=report["packs"]["backbone"]["name"],
         control=report["packs"]["control"]["name"],
         attributes={entry["name"]: entry["value"] for entry in report["attributes"] if entry["origin"] == "given"},
-        seed=report["sampling"]["seed"],
-        sampler=report["sampling"]["sampler"],
-        steps=report["sampling"]["steps"],
+        seed=sampling["seed"],
+        sampler=sampling["sampler"],
+        steps=sampling["steps"],
         uncontrolled=True,
     )
-    return Generated(id, str(folder), samples, str(folder / "report.json"), conditions=given), request
-
-
-def _sample(entry: dict[str, Any], labels: tuple[Label, ...]) -> GeneratedSample:
-    twin = entry["uncontrolled"]
-    return GeneratedSample(
-        str(_file(entry["file"])),
-        entry["seed"],
-        read_fields(AlignmentSummary, entry["alignment"]),
-        str(_file(twin["file"])),
-        read_fields(AlignmentSummary, twin["alignment"]),
-        str(_file(entry["segmentation"])),
-        labels,
-    )
-
-
-def _file(name: str) -> Path:
-    return DEMO_RESULT / name

@@ -1,4 +1,7 @@
-"""Between the protocol's words and the engine's: strings here, paths and reports there."""
+"""Between the protocol's words and the engine's: strings here, paths and reports there.
+
+The module for Slicer reads reports by it, too.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,6 @@ from vcm.protocol import (
     Registered,
 )
 from vcm.runs.job import ConditionFile, GenerateJob
-from vcm.runs.registering import OVERLAY, TRANSFORM
 from vcm.runs.results_folder import MONTAGE, REPORT
 
 if TYPE_CHECKING:
@@ -53,6 +55,8 @@ def generated(request: Generate, report: Mapping[str, Any]) -> Generated:
 
 def registered(request: Register, result: RegisterResult) -> Registered:
     """The ending of a Register."""
+    from vcm.runs.registering import OVERLAY, TRANSFORM
+
     matrix = result.report["scan_to_model_ras_mm"]
     return Registered(
         request.id,

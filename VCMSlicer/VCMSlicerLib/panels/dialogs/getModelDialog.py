@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import html
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import qt
@@ -14,6 +12,7 @@ import slicer
 from slicer.i18n import tr as _
 from vcm.packs.catalogue import CatalogueEntry
 
+from VCMSlicerLib.install.installPlan import freeDisk
 from VCMSlicerLib.install.userFolders import packsFolder
 from VCMSlicerLib.models.packOffers import arrivedBytes, gigabytes, licenceText, neededBytes
 
@@ -53,7 +52,7 @@ class GetModelDialog:
         """Show the terms of a model; nothing is ticked yet."""
         self._offer, ui = offer, self.ui
         ui.offerTitleLabel.text = f"<b>{html.escape(offer.title)}</b><br>{html.escape(offer.description)}"
-        ui.offerSizeLabel.text = sizeWords(offer, freeBytes())
+        ui.offerSizeLabel.text = sizeWords(offer, freeDisk(packsFolder()))
         ui.offerLicenceLabel.text = licenceWords(offer)
         ui.offerLicenceText.setPlainText(licenceText(offer))
         ui.offerLicenceText.visible = bool(licenceText(offer))
@@ -84,7 +83,7 @@ class GetModelDialog:
             return
         unread = offer.licence.must_accept and not ui.offerAcceptBox.checked
         accept = _("Accept the terms first.") if unread else ""
-        room = _("There is not enough room on the disk.") if neededBytes(offer) > freeBytes() else ""
+        room = _("There is not enough room on the disk.") if neededBytes(offer) > freeDisk(packsFolder()) else ""
         untrusted = bool(offer.unverifiable) and not ui.offerTrustBox.checked
         trust = _("Say first that you trust your copy of the file.") if untrusted else ""
         ui.offerDownloadButton.enabled = not (accept or room)
@@ -151,14 +150,3 @@ def fileWords(offer: CatalogueEntry) -> str:
     else:
         words = _("Without internet: fetch {names} elsewhere, from {page}, and choose them here.")
     return words.format(names=names, page=page) if page else ""
-
-
-def freeBytes() -> int:
-    """Room on the disk that packs go to."""
-    folder = Path(packsFolder())
-    for place in (folder, *folder.absolute().parents):
-        try:
-            return shutil.disk_usage(place).free
-        except OSError:
-            continue
-    return 0

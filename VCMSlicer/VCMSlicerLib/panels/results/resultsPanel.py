@@ -11,7 +11,6 @@ from slicer.i18n import tr as _
 
 from VCMSlicerLib.panels.context import PanelContext
 from VCMSlicerLib.panels.dialogs.menus import makeMenu
-from VCMSlicerLib.panels.dialogs.nameDialog import askName
 from VCMSlicerLib.panels.results.resultDetails import ResultDetails
 from VCMSlicerLib.panels.results.scoreTables import (
     fillTable,
@@ -140,9 +139,14 @@ class ResultsPanel:
         self._enable()
 
     def _onRename(self) -> None:
-        node = self._node
-        name = askName(_("Rename the image"), _("Its name in the scene:"), node.GetName())
-        if name:
+        node, dialog = self._node, qt.QInputDialog(slicer.util.mainWindow())
+        dialog.setWindowTitle(_("Rename the image"))
+        dialog.setLabelText(_("Its name in the scene:"))
+        dialog.setTextValue(node.GetName())
+        accepted = dialog.exec_() == qt.QDialog.Accepted
+        name = str(dialog.textValue()).strip()
+        dialog.deleteLater()
+        if accepted and name:
             self.context.results.rename(node, name)
             self.updateFromParameters()
 
