@@ -43,10 +43,14 @@ def test_an_affine_that_nobody_set_is_no_orientation(unset):
     assert np.array_equal(examination.condition.volume.array, ball(MODEL).array)
 
 
-def test_a_file_without_orientation_of_another_size_is_taken_as_it_comes():
-    own = Grid((25, 26, 27), np.diag([2.0, 2, 2, 1]))
+@pytest.mark.parametrize(
+    ("orientation", "words"),
+    [("RAS", "the right, the front and the top"), ("LIA", "the left, the bottom and the front")],
+)
+def test_a_file_without_orientation_of_another_size_is_taken_as_it_comes(orientation, words):
+    own = grid_in(orientation, (25, 26, 27), (2, 2, 2))
     examination = examine(MASK, file_of(ball(own, structure=3), has_orientation=False), MODEL)
-    assert "right, the front and the top" in finding(examination, "NO_ORIENTATION").sentence
+    assert words in finding(examination, "NO_ORIENTATION").sentence
     assert examination.condition.volume.array.any()
 
 

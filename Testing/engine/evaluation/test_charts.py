@@ -130,7 +130,7 @@ DRAWN = {
         {name: {kind: Estimate(0.5, 0.4, 0.6) for kind in KINDS} for name in NAMES}, title="T" * 200, subtitle="s" * 300
     ),
     "one row in mm": lambda: interval_chart(
-        {"a": {"controlled": Estimate(123.4)}}, title="t", subtitle="s", unit="mm", within=10
+        {"a": {"controlled": Estimate(123.4)}}, title="t", subtitle="s", unit="mm"
     ),
     "eight panels": lambda: scatter_chart(
         [Scatter(NAMES[n % 3], "r = 0.97 (0.95–0.98), uncontrolled 0.10", {"controlled": [(9, 15)]}) for n in range(8)],

@@ -7,7 +7,7 @@ import nibabel
 import numpy as np
 import pytest
 from phantoms import ALL_ORIENTATIONS, grid_in, mgh_bytes, nifti_bytes, tilted, write_bytes
-from vcm.volumes.volume_files import read_segment_names, read_volume, read_volume_file
+from vcm.volumes.volume_files import read_volume, read_volume_file
 from volume_cases import SHAPE, counted, refusal
 
 # The first axis runs towards the feet, the second to the left, the third to the front; their spacings differ.
@@ -31,7 +31,7 @@ def test_a_file_written_by_hand_is_read_at_its_place(tmp_path, name, dtype):
     assert np.allclose(file.volume.grid.to_world((2, 3.5, 3)), (5.5, -11, 20))
     assert np.allclose(file.volume.grid.to_world((2, 2.5, 4)), (7, -8, 20))
     assert file.has_orientation and not file.forms_disagree
-    assert read_segment_names(path) == {}
+    assert file.segment_names == {}
 
 
 @pytest.mark.parametrize("orientation", ALL_ORIENTATIONS[::3])

@@ -11,7 +11,7 @@ from test_atomic_files import names_in, room_for
 from vcm.core.errors import VcmError
 from vcm.core.grid import Grid
 from vcm.core.volume import Volume
-from vcm.volumes.volume_files import read_segment_names, read_volume, read_volume_file, write_volume
+from vcm.volumes.volume_files import read_volume, read_volume_file, write_volume
 from volume_cases import ENDINGS, SFORM, SHAPE, counted, nrrd_text, refusal, write_nrrd
 
 # Where the voxels lie
@@ -171,18 +171,17 @@ SEGMENTS = (
 
 def test_the_names_of_segments_are_read(tmp_path):
     path = write_nrrd(tmp_path / "a.seg.nrrd", counted() % 8, more=SEGMENTS)
-    assert read_segment_names(path) == {2: "skull", 7: "left ventricle"}
     assert read_volume_file(path).segment_names == {2: "skull", 7: "left ventricle"}
-    assert read_segment_names(write_bytes(tmp_path / "a.nii", nifti_bytes(counted(), sform=SFORM))) == {}
+    assert read_volume_file(write_bytes(tmp_path / "a.nii", nifti_bytes(counted(), sform=SFORM))).segment_names == {}
 
 
 def test_names_in_another_encoding_can_still_be_printed(tmp_path):
     path = tmp_path / "a.seg.nrrd"
     header = nrrd_text(more=SEGMENTS).replace(b"skull", b"Sch\xe4del").replace(b"Segment1_ID", b"Segm\xffnt1_ID")
     path.write_bytes(header + counted().tobytes(order="F"))
-    assert read_segment_names(path)[2].encode("utf-8").decode().startswith("Sch")
+    assert read_volume_file(path).segment_names[2].encode("utf-8").decode().startswith("Sch")
     path.write_bytes(header.replace(b"Segment1_LabelValue", b"Segment\xff_LabelValue") + counted().tobytes(order="F"))
-    assert read_segment_names(path) == {7: "left ventricle"}
+    assert read_volume_file(path).segment_names == {7: "left ventricle"}
 
 
 def test_overlapping_segments_are_refused_with_the_way_out(tmp_path):

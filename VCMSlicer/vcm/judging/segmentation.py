@@ -42,8 +42,8 @@ class Segmenter(Protocol):
 class PackSegmenter:
     """A segmentation network with one output channel a label, background first, that works on one Grid.
 
-    `classes` names the labels; `device` and `dtype` (fp32 or bf16) say where and how it runs. An image on another Grid
-    is brought onto this one and its labels back.
+    `classes` names the labels; `device` says where it runs. An image on another Grid is brought onto this one and its
+    labels back.
     """
 
     def __init__(
@@ -54,18 +54,15 @@ class PackSegmenter:
         *,
         name: str = "the pack's own segmenter",
         device: torch.device | str = "cpu",
-        dtype: torch.dtype | None = None,
     ) -> None:
         self.name = name
         self.classes = tuple(classes)
         self.grid = grid
-        self.network = network.to(device=device, dtype=dtype).eval()
-        self.device, self.dtype = device, dtype
+        self.network = network.to(device).eval()
+        self.device = device
 
     @classmethod
-    def from_pack(
-        cls, pack: Pack, *, device: torch.device | str = "cpu", dtype: torch.dtype | None = None
-    ) -> PackSegmenter:
+    def from_pack(cls, pack: Pack, *, device: torch.device | str = "cpu") -> PackSegmenter:
         """The segmenter of a backbone pack, its weights checked against the manifest."""
         from monai.networks.nets import UNet
 
@@ -81,14 +78,14 @@ class PackSegmenter:
         network: nn.Module = build(pack, "segmenter", lambda: UNet(**manifest.networks["segmenter"]))
         fill(pack, network, open_weights(pack, "segmenter"))
         name = f"the own segmenter of {manifest.name}"
-        return cls(network, manifest.segmenter_classes, manifest.grid, name=name, device=device, dtype=dtype)
+        return cls(network, manifest.segmenter_classes, manifest.grid, name=name, device=device)
 
     def segment(self, image: Volume) -> Volume:
         """The labels of an image in 0–1 (values beyond are clipped), as uint8 on the image's own Grid."""
         import torch
 
         seen = resample_image(image, self.grid) if not image.grid.same_as(self.grid) else image
-        array = torch.from_numpy(np.clip(seen.array, 0, 1, dtype=np.float32)).to(self.device, self.dtype)
+        array = torch.from_numpy(np.clip(seen.array, 0, 1, dtype=np.float32)).to(self.device)
         with torch.inference_mode():
             scores = self.network(_padded(array, self._multiple())[None, None])[0]
         i, j, k = self.grid.shape
@@ -114,7 +111,6 @@ def choose_segmenter(
     preference: str = "auto",
     *,
     device: torch.device | str = "cpu",
-    dtype: torch.dtype | None = None,
 ) -> Choice:
     """Settle who judges the Samples of a backbone pack.
 
@@ -126,7 +122,7 @@ def choose_segmenter(
     manifest = pack.backbone
     own, trained = "segmenter" in manifest.files, manifest.trained.get("segmenter", True)
     if preference == "pack" or (preference == "auto" and own and trained):
-        judge = PackSegmenter.from_pack(pack, device=device, dtype=dtype)
+        judge = PackSegmenter.from_pack(pack, device=device)
         doubt = "" if trained else " It is untrained, so its measurements mean nothing."
         return Choice(judge, f"Samples are measured by {judge.name}.{doubt}")
     freesurfer = SynthSeg.find()

@@ -33,12 +33,12 @@ _BOUNDS = {
 }
 
 
-def read_document(path: Path, code: Code = Code.PACK_INVALID) -> dict[str, Any]:
+def read_document(path: Path) -> dict[str, Any]:
     """The object in a JSON file that belongs to packs; what is none is refused with a sentence."""
-    return read_json(path, most=MOST_DOCUMENT, code=code)
+    return read_json(path, most=MOST_DOCUMENT, code=Code.PACK_INVALID)
 
 
-def check_schema(content: Any, schema_name: str, source: str, code: Code = Code.PACK_INVALID) -> None:
+def check_schema(content: Any, schema_name: str, source: str) -> None:
     """Raise one sentence about the most telling place where `content` departs from `packs/<schema_name>`.
 
     Slicer's own Python has no jsonschema: there the types of what is made of the content have to do.
@@ -50,7 +50,7 @@ def check_schema(content: Any, schema_name: str, source: str, code: Code = Code.
 
     problem = best_match(_validator(schema_name).iter_errors(content))
     if problem is not None:
-        raise VcmError(code, f"In {source}, {_complaint(problem)}.", "Correct that field.")
+        raise VcmError(Code.PACK_INVALID, f"In {source}, {_complaint(problem)}.", "Correct that field.")
 
 
 @cache

@@ -78,9 +78,9 @@ def need_matplotlib() -> None:
 
 
 def interval_chart(
-    rows: Mapping[str, Mapping[str, Estimate]], *, title: str, subtitle: str, unit: str = "", within: float = 1.0
+    rows: Mapping[str, Mapping[str, Estimate]], *, title: str, subtitle: str, unit: str = ""
 ) -> Image.Image:
-    """A row a structure, a dot with its 95 % interval for each kind of image; the axis runs from 0 to `within`."""
+    """A row a structure, a dot with its 95 % interval for each kind of image; the axis holds 0 and 1."""
     if not rows:
         raise VcmError(Code.BAD_REQUEST, "A chart needs at least one row.")
     names = list(dict.fromkeys(name for row in rows.values() for name in row))
@@ -96,8 +96,8 @@ def interval_chart(
             if names[0] in row:
                 words = f"{row[names[0]].mean:.2f} {unit}".strip()
                 axes.text(1.02, number, words, color=_rgb(BRIGHT), transform=axes.get_yaxis_transform(), va="center")
-        highest = max((e.mean for row in rows.values() for e in row.values()), default=within)
-        _round_limits(axes, "x", [0.0, within, highest])
+        highest = max((e.mean for row in rows.values() for e in row.values()), default=1.0)
+        _round_limits(axes, "x", [0.0, 1.0, highest])
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_yticks(range(len(rows)), [_cut(name, 34) for name in rows], color=_rgb(BRIGHT))
         axes.set_yticks(np.arange(1, len(rows)) - 0.5, minor=True)

@@ -89,13 +89,10 @@ def save_picture(path: str | Path, picture: Image.Image, notice: str = NOTICE) -
         picture.save(temporary, "PNG", pnginfo=described)
 
 
-def contact_sheet(
-    volumes: Sequence[Volume], captions: Sequence[str], *, title: str = "", conditions: Sequence[Condition] = ()
-) -> Image.Image:
-    """Draw several Samples, a strip of three planes each with its caption, two strips beside each other.
+def contact_sheet(volumes: Sequence[Volume], captions: Sequence[str], *, title: str = "") -> Image.Image:
+    """Draw several Samples, a strip of three middle planes each with its caption, two strips beside each other.
 
-    The slices go through the conditions, whose outlines are drawn; without any, through the middle. Each Sample has
-    its own grey window.
+    Each Sample has its own grey window.
     """
     if not volumes or len(volumes) != len(captions):
         raise VcmError(
@@ -105,7 +102,7 @@ def contact_sheet(
         )
     strip = 2 * CELL + GUTTER
     across = min(2, len(volumes))
-    drawn = [Columns(conditions, volume) for volume in volumes]
+    drawn = [Columns((), volume) for volume in volumes]
     scale = strip / sum(plane.size_mm(drawn[0].grid)[0] for plane in PLANES)
     sizes = sizes_of(drawn[0].grid, scale * SAGITTAL.size_mm(drawn[0].grid)[0])
     height = max(high for _, high in sizes.values())

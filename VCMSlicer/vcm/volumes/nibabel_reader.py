@@ -9,7 +9,6 @@ import gzip
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,7 +18,15 @@ from numpy.typing import NDArray
 from vcm.core.errors import Code, VcmError
 from vcm.core.reading import open_ordinary
 from vcm.volumes.image_refusals import MGH, damaged, not_one_number, three_sizes
-from vcm.volumes.voxel_filling import BROKEN, MOST_DEFLATED, PADDING, PART, Stored, check_promise, read_voxels
+from vcm.volumes.voxel_filling import (
+    BROKEN,
+    MOST_DEFLATED,
+    PADDING,
+    ImageContent,
+    Stored,
+    check_promise,
+    read_voxels,
+)
 
 GZIP_MAGIC = b"\x1f\x8b"
 HEADER_BYTES = 540
@@ -29,21 +36,11 @@ MGH_TAGS = 1 << 24
 """Bytes that may follow the voxels of an MGH file: FreeSurfer keeps its colour tables and commands there."""
 
 
-@dataclass(frozen=True, eq=False)
-class NibabelImage:
-    """The voxels of a NIfTI or MGH file, with its own number of dimensions dropped to three, and where they lie.
+def read_with_nibabel(path: Path, kind: tuple[str, ...]) -> ImageContent:
+    """The one 3-D image in a NIfTI or MGH file, scaled where its header says so; anything else is refused.
 
-    `affine` is the sform, else the qform, else the voxel sizes alone; `second` is the qform where both are given.
+    Its place is the sform, else the qform, else the voxel sizes alone; the second is the qform where both are given.
     """
-
-    voxels: NDArray[Any]
-    affine: NDArray[np.float64]
-    is_placed: bool
-    second: NDArray[np.float64] | None
-
-
-def read_with_nibabel(path: Path, kind: tuple[str, ...]) -> NibabelImage:
-    """The one 3-D image in a NIfTI or MGH file, scaled where its header says so; anything else is refused."""
     from nibabel.spatialimages import HeaderDataError
 
     with _opened(path) as (file, packed):
@@ -64,8 +61,11 @@ def read_with_nibabel(path: Path, kind: tuple[str, ...]) -> NibabelImage:
         most_after = MGH_TAGS if kind is MGH else PADDING
         stored = Stored(shape, _number_type(path, header), file_bytes, _scaled(*scaling), densest, most_after)
         check_promise(path, stored, offset)
-        _go_to(path, file, offset)
-        return NibabelImage(read_voxels(path, file, stored), affine, is_placed, second)
+        try:
+            file.seek(offset)
+        except BROKEN as error:
+            raise damaged(path, "its compressed part breaks off or is broken") from error
+        return ImageContent(read_voxels(path, file, stored), affine, is_placed, second)
 
 
 def _nifti_header(path: Path, raw: bytes) -> Any:
@@ -133,16 +133,6 @@ def _scaled(slope: float | None, intercept: float | None) -> Callable[[NDArray[A
             return np.asarray(part * real.type(slope) + real.type(intercept)).astype(real)
 
     return scaled
-
-
-def _go_to(path: Path, file: BinaryIO, offset: int) -> None:
-    """Go to the voxels, through what may be compressed."""
-    file.seek(0)
-    try:
-        while offset and (piece := file.read(min(offset, PART))):
-            offset -= len(piece)
-    except BROKEN as error:
-        raise damaged(path, "its compressed part breaks off or is broken") from error
 
 
 @contextmanager

@@ -11,12 +11,10 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vcm.core.errors import Code, VcmError
 from vcm.core.reading import open_ordinary
@@ -28,6 +26,7 @@ from vcm.volumes.voxel_filling import (
     MOST_DEFLATED,
     PART,
     PROPORTION,
+    ImageContent,
     Source,
     Stored,
     check_promise,
@@ -42,15 +41,7 @@ LONGEST_WORD = 400
 """Letters of a number as text."""
 
 
-@dataclass(frozen=True, eq=False)
-class NrrdImage:
-    """The voxels of an NRRD file, and its header."""
-
-    voxels: NDArray[Any]
-    header: NrrdHeader
-
-
-def read_nrrd(path: Path) -> NrrdImage:
+def read_nrrd(path: Path) -> ImageContent:
     """The one 3-D image in a `.nrrd` or `.nhdr` file; anything else is refused in a sentence."""
     with ExitStack() as stack:
         file = stack.enter_context(open_ordinary(path))
@@ -66,13 +57,8 @@ def read_nrrd(path: Path) -> NrrdImage:
             raise out_of_proportion(path, stored)
         file.seek(start)
         source = _source(header, file, stored)
-        return NrrdImage(read_voxels(path, source, stored), header)
-
-
-def read_nrrd_segment_names(path: Path) -> dict[int, str]:
-    """The label values and names of a Slicer segmentation, from the header alone."""
-    with open_ordinary(path) as file:
-        return read_nrrd_header(path, file).segment_names()
+        voxels = read_voxels(path, source, stored)
+        return ImageContent(voxels, header.affine(), header.is_placed, segment_names=header.segment_names())
 
 
 def _beside(header: NrrdHeader, name: str) -> BinaryIO:

@@ -18,7 +18,7 @@ from vcm.core.volume import Volume
 from vcm.outputs.atomic_files import atomic_path
 from vcm.volumes.image_refusals import NIFTI, NRRD, image_format, three_sizes
 from vcm.volumes.nibabel_reader import read_with_nibabel
-from vcm.volumes.nrrd_reader import read_nrrd, read_nrrd_segment_names
+from vcm.volumes.nrrd_reader import read_nrrd
 
 # SimpleITK counts millimetres towards Left, Posterior, Superior.
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -54,13 +54,15 @@ def read_volume_file(path: str | Path) -> VolumeFile:
     """
     path = Path(path)
     kind = image_format(path)
-    return _read_nrrd(path) if kind is NRRD else _read_nifti_or_mgh(path, kind)
-
-
-def read_segment_names(path: str | Path) -> dict[int, str]:
-    """The label values and names of the segments in a Slicer segmentation; empty for other files."""
-    path = Path(path)
-    return read_nrrd_segment_names(path) if image_format(path) is NRRD else {}
+    image = read_nrrd(path) if kind is NRRD else read_with_nibabel(path, kind)
+    grid = _grid(path, image.voxels, image.affine)
+    return VolumeFile(
+        volume=Volume(_finite(path, image.voxels), grid),
+        path=path,
+        has_orientation=image.is_placed,
+        forms_disagree=image.second is not None and not _same_place(grid, image.second),
+        segment_names=image.segment_names,
+    )
 
 
 def write_volume(path: str | Path, volume: Volume, *, description: str = "", synthetic: bool = True) -> None:
@@ -91,27 +93,6 @@ def write_volume(path: str | Path, volume: Volume, *, description: str = "", syn
         if written is None or not (np.array_equal(written.array, array) and written.grid.same_as(volume.grid, 0.01)):
             _reserve(temporary, array.nbytes)
             raise VcmError(Code.INTERNAL, f"{path} could not be written as an image.", "Try the other format, .nrrd.")
-
-
-def _read_nifti_or_mgh(path: Path, kind: tuple[str, ...]) -> VolumeFile:
-    image = read_with_nibabel(path, kind)
-    grid = _grid(path, image.voxels, image.affine)
-    return VolumeFile(
-        volume=Volume(_finite(path, image.voxels), grid),
-        path=path,
-        has_orientation=image.is_placed,
-        forms_disagree=image.second is not None and not _same_place(grid, image.second),
-    )
-
-
-def _read_nrrd(path: Path) -> VolumeFile:
-    image = read_nrrd(path)
-    return VolumeFile(
-        volume=Volume(_finite(path, image.voxels), _grid(path, image.voxels, image.header.affine())),
-        path=path,
-        has_orientation=image.header.is_placed,
-        segment_names=image.header.segment_names(),
-    )
 
 
 def _grid(path: Path, voxels: NDArray[Any], affine: NDArray[np.float64]) -> Grid:

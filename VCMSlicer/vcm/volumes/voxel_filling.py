@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -39,6 +39,17 @@ PADDING = 1 << 16
 PART = 1 << 22
 BROKEN = (OSError, EOFError, zlib.error, ValueError)
 """What the unpackers raise; a broken gzip file is an OSError."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageContent:
+    """The voxels `[i, j, k]` of a file and where it says they lie, RAS; `second` is another place that it gives."""
+
+    voxels: NDArray[Any]
+    affine: NDArray[np.float64]
+    is_placed: bool
+    second: NDArray[np.float64] | None = None
+    segment_names: dict[int, str] = field(default_factory=dict)
 
 
 class Source(Protocol):

@@ -52,30 +52,30 @@ class Shape:
     tissue: float | None = None
 
     @classmethod
-    def draw(cls, rng: np.random.Generator, sex: float, age: float, amount: float = 1.0) -> Shape:
+    def draw(cls, rng: np.random.Generator, sex: float, age: float) -> Shape:
         """Draw the shape of someone of a sex and an age (raw, 0-1), whatever the head it will be given to.
 
         The brain's share of the skull falls by a tenth over the ages; the ventricles' volume has a correlation of
-        about 0.5 with age. `amount` scales the deformation (0 leaves pose, size and form of the label map).
+        about 0.5 with age.
         """
         from scipy.special import ndtr
 
-        stretch = np.exp(rng.normal(0, 0.025, 3) * amount)
+        stretch = np.exp(rng.normal(0, 0.025, 3))
         wide = ndtr(0.5 * (age - 0.5) * 12**0.5 + 0.75**0.5 * rng.normal())
         low, high = 5**0.5, 85**0.5
         inside, tissue = INSIDE_ML[sex] * np.exp(rng.normal(0, 0.07)), 0.77 - 0.09 * age + rng.normal(0, 0.015)
         return cls(
-            rotation=rng.normal(0, 0.06, 3) * amount,
+            rotation=rng.normal(0, 0.06, 3),
             scale=stretch / stretch.prod() ** (1 / 3),
-            shift=rng.normal(0, 1.5, 3) * amount,
+            shift=rng.normal(0, 1.5, 3),
             velocities=tuple(
-                (rng.normal(0, sd, (3, *points)) * amount).astype(np.float32)
+                rng.normal(0, sd, (3, *points)).astype(np.float32)
                 for sd, points in ((4.0, (5, 7, 5)), (1.6, (10, 14, 10)))
             ),
             ventricles_ml=float((low + (high - low) * wide) ** 2),
             borrowed=float(rng.uniform(0, 0.6)),
-            inside_ml=float(inside) if amount else None,
-            tissue=float(tissue) if amount else None,
+            inside_ml=float(inside),
+            tissue=float(tissue),
         )
 
     def scale_of(self, head: Head) -> NDArray[np.float64]:

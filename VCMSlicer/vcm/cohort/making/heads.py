@@ -6,12 +6,11 @@ ventricles any volume from 5 to 85 ml whatever the head they lie in. T1w-like, a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from vcm.cohort.making.contrasts import FURTHER_CONTRASTS, T1, Contrast, further_contrasts
 from vcm.cohort.making.head_image import Blocks, Look, labels_of, millilitres, paint
@@ -57,19 +56,6 @@ class Case:
         return {"image": self.image, "labels": self.labels, "skull": self.skull, **self.further}
 
 
-@dataclass(frozen=True, eq=False)
-class _Underway:
-    """A case on its way from the device: its volumes are copied while the next one is computed."""
-
-    number: int
-    sex: float
-    age: float
-    grid: Grid
-    volumes: Mapping[str, Tensor]
-    counts: Tensor
-    arrived: torch.cuda.Event | None
-
-
 class CohortMaker:
     """Makes cases from label maps. The same seed and number make the same case, bit for bit, on the same device.
 
@@ -83,12 +69,11 @@ class CohortMaker:
         maps: LabelMaps,
         seed: int,
         device: str | torch.device = "cpu",
-        deformation: float = 1.0,
         contrasts: Iterable[str] = (),
         grid: Grid | None = None,
         lesions: float = 0.0,
     ) -> None:
-        self.maps, self.seed, self.deformation = maps, seed, deformation
+        self.maps, self.seed = maps, seed
         self.grid, self.lesions = grid, lesions
         if lesions:
             require_lesion_labels(maps.table)
@@ -96,21 +81,6 @@ class CohortMaker:
         self.contrasts = further_contrasts(contrasts)
         self._looks = {name: Contrast.of(maps.table, name) for name in (T1, *self.contrasts)}
         self._heads: dict[int, tuple[Head, View, Grid]] = {}
-
-    def make(self, number: int) -> Case:
-        """Case `number`, from 0; the heads take turns."""
-        return self._fetch(self._start(number))
-
-    def make_all(self, numbers: Iterable[int]) -> Iterator[Case]:
-        """Cases one after the other. A GPU is given the next one before it has finished the one before."""
-        before: _Underway | None = None
-        for number in numbers:
-            underway = self._start(number)
-            if before is not None:
-                yield self._fetch(before)
-            before = underway
-        if before is not None:
-            yield self._fetch(before)
 
     def head_of(self, number: int) -> str:
         """The name of the label map that case `number` is made from."""
@@ -122,46 +92,36 @@ class CohortMaker:
             self._head(number)
 
     @torch.no_grad()
-    def _start(self, number: int) -> _Underway:
+    def make(self, number: int) -> Case:
+        """Case `number`, from 0; the heads take turns."""
         rng = np.random.default_rng([self.seed, number])
         which = number % len(self.maps.files)
         head, view, grid = self._head(which)
         lender, *_ = self._head(int(rng.integers(len(self.maps.files))))
         sex, age = float(rng.integers(2)), float(rng.random())
-        shape = Shape.draw(rng, sex, age, self.deformation)
+        shape = Shape.draw(rng, sex, age)
         lesions = Lesions.draw(np.random.default_rng([self.seed, number, LESION_STREAM]), self.lesions)
         look = Look.draw(rng, self._looks[T1]).with_class(self.maps.table, LESION, lesions.brightness)
         fine = labels_of(head, source_of(shape, head, lender, view))
         blocks = Blocks.of(lesions.put_into(fine, self.maps.table))
         labels, counts = blocks.count_classes(self.maps.table)
         image = paint(look, blocks)
-        volumes = {"image": image, "labels": labels}
-        volumes["skull"] = torch.where(blocks.outside_skull(self.maps.table), image, 0.0)
+        made = {"image": image, "labels": labels}
+        made["skull"] = torch.where(blocks.outside_skull(self.maps.table), image, 0.0)
         for name in self.contrasts:
             own = np.random.default_rng([self.seed, number, 1 + FURTHER_CONTRASTS.index(name)])
-            volumes[name] = paint(Look.draw(own, self._looks[name]), blocks)
-        arrived = None
-        there = {name: volume.to("cpu", non_blocking=True) for name, volume in volumes.items()}
-        counts = counts.to("cpu", non_blocking=True)
-        if self.device.type == "cuda":
-            arrived = torch.cuda.Event()
-            arrived.record()
-        return _Underway(number, sex, age, grid, there, counts, arrived)
-
-    def _fetch(self, underway: _Underway) -> Case:
-        if underway.arrived is not None:
-            underway.arrived.synchronize()
-        ml = millilitres(underway.counts)
+            made[name] = paint(Look.draw(own, self._looks[name]), blocks)
+        volumes = {name: Volume(volume.cpu().numpy(), grid) for name, volume in made.items()}
+        ml = millilitres(counts.cpu())
         ventricles = ml[VENTRICLES]
         brain = sum(ml[value] for value in SEGMENTER_CLASSES if value != EXTRAVENTRICULAR_CSF)
-        volumes = {name: Volume(volume.numpy(), underway.grid) for name, volume in underway.volumes.items()}
         return Case(
-            name=f"{underway.number:05d}",
-            head=self.head_of(underway.number),
+            name=f"{number:05d}",
+            head=self.head_of(number),
             image=volumes["image"],
             labels=volumes["labels"],
             skull=volumes["skull"],
-            attributes=attributes(underway.sex, underway.age, ventricles, brain),
+            attributes=attributes(sex, age, ventricles, brain),
             ventricles_ml=ventricles,
             brain_ml=brain,
             further={name: volumes[name] for name in self.contrasts},

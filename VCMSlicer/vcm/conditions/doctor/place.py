@@ -15,6 +15,9 @@ MOST_OF_AN_IMAGE = 0.7
 PART_OF_A_MASK = 0.5
 # What programs write when they do not know where the voxels lie: 1 mm, from 0, along RAS or LPS.
 NEVER_SET = (np.eye(4), np.diag([-1.0, -1.0, 1.0, 1.0]))
+TOWARDS = {
+    "R": "the right", "L": "the left", "A": "the front", "P": "the back", "S": "the top", "I": "the bottom",
+}  # fmt: skip
 
 
 def placed(file: VolumeFile | Volume, grid: Grid, notes: Notebook) -> Volume:
@@ -35,7 +38,8 @@ def placed(file: VolumeFile | Volume, grid: Grid, notes: Notebook) -> Volume:
         taken = "as it has the model's size, it was taken to lie exactly on the model's grid"
         volume = Volume(volume.array, grid)
     else:
-        taken = "its axes were taken to run to the right, the front and the top, from the origin of its own numbers"
+        first, second, third = (TOWARDS[letter] for letter in volume.grid.orientation)
+        taken = f"its axes were taken to run to {first}, {second} and {third}"
     notes.warning(
         "NO_ORIENTATION",
         f"{notes.who} does not say how it lies in the head; {taken}.",
