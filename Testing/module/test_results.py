@@ -221,11 +221,12 @@ def test_dicom_files_say_in_each_that_they_are_synthetic_and_lie_where_the_volum
 @pytest.mark.parametrize("contrast, name", [("T2w", "Synthetic T2w, seed"), ("", "Synthetic image, seed")])
 def test_images_and_their_series_are_named_after_the_contrast_of_the_model(scene, tmp_path, contrast, name):
     run, request = finishedRun(tmp_path)
-    packs = {"backbone": {"name": "other", "contrast": contrast}, "control": None}
+    packs = {"backbone": {"name": "other", "contrast": contrast, "body_part": "KNEE"}, "control": None}
     (tmp_path / "report.json").write_text(json.dumps({"synthetic": True, "packs": packs}), "utf-8")
     (node,) = Results().add(run, request)
     assert node.GetName().startswith(name)
     first = pydicom.dcmread(dicomExport.exportDicom(node, tmp_path / "dicom")[0])
+    assert first.BodyPartExamined == "KNEE"
     assert first.ProtocolName == f"SYNTHETIC {contrast}".strip()
     assert first.SeriesDescription.startswith(f"{first.ProtocolName}, seed 11")
     twin = node.GetNodeReference("VCMSlicer.uncontrolled")

@@ -34,6 +34,7 @@ SECRET = "/home/clinic/Jane Doe 1961"
 @dataclass(frozen=True, kw_only=True)
 class Backbone(Manifest):
     contrast: str = "T1w"
+    body_part: str = "BRAIN"
 
 
 def manifest(name, *roles, kind=Manifest):

@@ -40,7 +40,7 @@ def test_a_backbone_and_its_control_become_two_packs_that_know_each_other(publis
     assert manifest.grid.affine.tolist() == AFFINE
     assert manifest.latent.shape == (3, 4, 6, 8)
     assert manifest.latent.scale_factor == control.control.scale_factor == 0.75
-    assert manifest.contrast == "T1w"
+    assert (manifest.contrast, manifest.body_part) == ("T1w", "BRAIN")
     assert (manifest.schedule.timesteps, manifest.schedule.kind) == (800, "linear")
     assert [spec.name for spec in manifest.attributes] == ["sex", "age", "ventricular_volume", "brain_volume"]
     assert control.control.networks["variant"] == "released"
@@ -186,6 +186,7 @@ def test_another_number_of_scalars_is_taken_without_names():
 
 def test_a_configuration_may_name_another_contrast():
     assert read_config({"contrast": "FLAIR"}).contrast == "FLAIR"
+    assert read_config({"body_part": "KNEE"}).body_part == "KNEE"
 
 
 def test_unknown_keys_are_left_alone():

@@ -112,6 +112,7 @@ def test_writing_names_a_file_that_is_not_there(tmp_path):
         ("contrast", "", "a contrast such as T1w"),
         ("contrast", "T1w\n, of me", "a contrast such as T1w"),
         ("contrast", "T" * 17, "at most 16 letters"),
+        ("body_part", "brain", "a body part as DICOM names it"),
         ("name", "tiny\n", "small letters"),
         ("grid.affine.2.1", None, "must be a number, not null"),
         ("grid.affine", [[0] * 4] * 4, "invertible"),

@@ -13,7 +13,7 @@ import slicer
 import vcm
 from slicer.i18n import tr as _
 
-from VCMSlicerLib.results.results import CONTRAST, RUN, SEED, sidecarOf
+from VCMSlicerLib.results.results import BODY_PART, CONTRAST, RUN, SEED, sidecarOf
 from VCMSlicerLib.scene.worldImages import ownMatrix, worldMatrix
 
 FULL_SCALE = 4095
@@ -85,6 +85,7 @@ def _common(node: Any) -> Any:
     dataset.SoftwareVersions = vcm.__version__
     dataset.StudyDescription = "SYNTHETIC, research only"
     contrast = node.GetAttribute(CONTRAST) or ""
+    dataset.BodyPartExamined = node.GetAttribute(BODY_PART) or ""
     dataset.ProtocolName = f"SYNTHETIC {contrast}".strip()[:64]
     dataset.SeriesDescription = f"{dataset.ProtocolName}, seed {node.GetAttribute(SEED) or 'unknown'}"[:64]
     dataset.PatientName, dataset.PatientID = "SYNTHETIC^VCMSlicer", f"SYNTHETIC-{(node.GetAttribute(RUN) or '')[:40]}"

@@ -31,7 +31,7 @@ RUN = "VCMSlicer.Run"
 SEED = "VCMSlicer.Seed"
 ALIGNMENT = "VCMSlicer.Alignment"
 PROVENANCE = "VCMSlicer.Provenance"
-CONTRAST = "VCMSlicer.Contrast"
+CONTRAST, BODY_PART = "VCMSlicer.Contrast", "VCMSlicer.BodyPart"
 SAMPLE_ROLE, TWIN_ROLE, DIFFERENCE_ROLE, SLIDER_ROLE = "sample", "uncontrolled", "difference", "slider"
 TWIN_REFERENCE = "VCMSlicer.uncontrolled"
 DIFFERENCE_REFERENCE = "VCMSlicer.difference"
@@ -76,7 +76,8 @@ class Results:
             SYNTHETIC: "true",
             RUN: run.id,
             PROVENANCE: _provenance(report, request),
-            CONTRAST: _contrastIn(report),
+            CONTRAST: _saidOfBackbone(report, "contrast"),
+            BODY_PART: _saidOfBackbone(report, "body_part"),
         }
         folder = self._folder(run)
         asked = self._addAsked(run, common)
@@ -268,9 +269,9 @@ def _reportOf(run: Generated) -> dict[str, Any]:
         return {}
 
 
-def _contrastIn(report: dict[str, Any]) -> str:
+def _saidOfBackbone(report: dict[str, Any], name: str) -> str:
     try:
-        return str(report["packs"]["backbone"]["contrast"])
+        return str(report["packs"]["backbone"][name])
     except (KeyError, TypeError):
         return ""
 
@@ -301,7 +302,7 @@ def displayRange(node: Any) -> tuple[float, float]:
 
 def keepWith(node: Any, made: Any, reference: str, role: str) -> None:
     """Have a node that was made of a result say so, belong to it, and lie in its folder."""
-    for key in (SYNTHETIC, RUN, SEED, PROVENANCE, CONTRAST):
+    for key in (SYNTHETIC, RUN, SEED, PROVENANCE, CONTRAST, BODY_PART):
         made.SetAttribute(key, node.GetAttribute(key))
     made.SetAttribute(ROLE, role)
     node.AddNodeReferenceID(reference, made.GetID())

@@ -133,6 +133,7 @@ def _install_backbone(
         "version": "1",
         "description": "Imported from published checkpoints.",
         "contrast": config.contrast,
+        "body_part": config.body_part,
         "licence": OWN_LICENCE,
         **about,
         "files": {role: {"path": f"{role}.safetensors"} for role in parts},

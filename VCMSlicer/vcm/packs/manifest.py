@@ -107,9 +107,11 @@ class Manifest:
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneManifest(Manifest):
-    """A pretrained latent diffusion model. `contrast` is what its images show, such as `T1w`; empty where not known."""
+    """A pretrained latent diffusion model. `contrast` is what its images show, such as `T1w`, and `body_part` of what,
+    as DICOM names it, such as `BRAIN`; empty where not known."""
 
     contrast: str = ""
+    body_part: str = ""
     grid: Grid
     latent: LatentSpec
     schedule: ScheduleSpec
@@ -196,6 +198,7 @@ def _backbone(content: Mapping[str, Any]) -> BackboneManifest:
     manifest = BackboneManifest(
         **_shared(content),
         contrast=content.get("contrast", ""),
+        body_part=content.get("body_part", ""),
         grid=Grid(grid["shape"], grid["affine"]),
         latent=LatentSpec(
             shape=tuple(int(n) for n in latent["shape"]),

@@ -32,6 +32,7 @@ class PublishedConfig:
 
     networks: Mapping[str, Mapping[str, Any]]
     contrast: str
+    body_part: str
     grid: Grid
     latent_shape: tuple[int, int, int]
     scale_factor: float
@@ -69,6 +70,7 @@ def read_config(given: Mapping[str, Any] | None = None, source: str = "the confi
     return PublishedConfig(
         networks=networks,
         contrast=given.get("contrast", full["contrast"]),
+        body_part=given.get("body_part", full["body_part"]),
         grid=grid,
         latent_shape=latent_shape,
         scale_factor=float(full["scale_factor"] if factor is None else factor),

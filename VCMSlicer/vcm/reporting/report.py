@@ -127,7 +127,7 @@ def build_report(
         "request_sha256": request_sha256,
         "files": [file_name(name) for name in files],
         "packs": {
-            "backbone": {**_pack(backbone), "contrast": backbone.contrast},
+            "backbone": {**_pack(backbone), "contrast": backbone.contrast, "body_part": backbone.body_part},
             "control": _pack(control) if control else None,
         },
         "conditions": [_condition(entry, condition_files, findings, hidden) for entry in conditions],
