@@ -1,19 +1,11 @@
 """What several files of tests share: the tiny model as packs on disk, made once, and workers that are ended."""
 
 import os
-import signal
 
 import pytest
 import tiny
 from vcm.protocol import Ready
 from worker_client import WorkerClient
-
-
-def pytest_configure():
-    # A shell starts what it puts into the background with Ctrl-C ignored, and children inherit that. The program keeps
-    # to it, as it should; the tests that stop it with Ctrl-C need a child that hears it.
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -45,7 +45,7 @@ def run(case: Case) -> tuple[int, list[str]]:
         job = protocol.Generate(
             "the-job", str(case.folder / "out"),
             (protocol.ConditionInput("ventricles", str(case.user / "ventricles.nii.gz")),),
-            "micro", "micro-ventricles", seed=1, steps=6,
+            pack="micro", control="micro-ventricles", seed=1, steps=6,
         )  # fmt: skip
         _send(process, protocol.encode(job))
         for number in range(LINES):
