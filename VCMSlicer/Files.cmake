@@ -111,6 +111,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/core/processes.py
   vcm/core/progress.py
   vcm/core/reading.py
+  vcm/core/records.py
   vcm/core/typed_json.py
   vcm/core/volume.py
   vcm/judging/__init__.py

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from vcm.core.errors import Code, VcmError
 from vcm.core.reading import read_toml
-from vcm.core.typed_json import Bounds, FieldError, OneOf, Words, as_json, out_of_bounds, read_fields
+from vcm.core.records import Bounds, OneOf, out_of_bounds
+from vcm.core.typed_json import FieldError, Words, as_json, read_fields
 from vcm.outputs.sealed_json import read_sealed_as, write_sealed
 
 

@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any
 
 from vcm.core.errors import Code, VcmError
-from vcm.core.typed_json import Record, as_json
+from vcm.core.records import Record
 
 
 class Level(str, Enum):
@@ -34,6 +34,8 @@ class Finding(Record):
     remedy: str = ""
 
     def as_dict(self) -> dict[str, Any]:
+        from vcm.core.typed_json import as_json
+
         return dict(as_json(self))
 
 

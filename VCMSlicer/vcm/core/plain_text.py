@@ -37,5 +37,11 @@ def capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+def is_readable(text: str) -> bool:
+    """Whether a text can be a name or a path: it holds neither NUL nor half a surrogate pair."""
+    # Half a surrogate pair stands for a byte that is no Unicode: file names with one abort the process in ITK.
+    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def _escaped(found: re.Match[str]) -> str:
     return found[0].encode("unicode_escape").decode("ascii")

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from functools import cache
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from vcm.core.plain_text import is_readable
+from vcm.core.records import shown
 
 T = TypeVar("T")
 
@@ -27,81 +30,11 @@ class FieldError(ValueError):
         self.where, self.wanted, self.remedy = where, wanted, remedy
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Record:
-    """A dataclass that is shown and compared field by field.
-
-    Written once here: what `dataclass` itself writes for each class is compiled anew at every start of Slicer.
-    """
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Record) and type(other) is type(self) and self._values() == other._values()
-
-    def __hash__(self) -> int:
-        return hash(self._values())
-
-    def __repr__(self) -> str:
-        shown = (f"{entry.name}={getattr(self, entry.name)!r}" for entry in fields(self))
-        return f"{type(self).__qualname__}({', '.join(shown)})"
-
-    def _values(self) -> tuple[Any, ...]:
-        return tuple(getattr(self, entry.name) for entry in fields(self))
-
-
 class Words:
     """What a field and an object are called in the sentences."""
 
     def __init__(self, field: str = "field", table: str = "an object") -> None:
         self.field, self.table = field, table
-
-
-# Plain classes: what `dataclass` writes for each is compiled anew at every start of Slicer.
-class Bounds:
-    """Between which numbers a field lies, ends included unless they are `above` and `below`; for `Annotated`.
-
-    >>> str(Bounds(1)), str(Bounds(0, 1)), str(Bounds(0, below=1)), str(Bounds(above=0))
-    ('at least 1', 'between 0 and 1', 'at least 0 and below 1', 'above 0')
-    """
-
-    def __init__(
-        self,
-        least: float | None = None,
-        most: float | None = None,
-        *,
-        above: float | None = None,
-        below: float | None = None,
-        title: str = "",
-    ) -> None:
-        self.least, self.most, self.above, self.below, self.title = least, most, above, below, title
-
-    def admits(self, value: Any) -> bool:
-        return (
-            (self.least is None or value >= self.least)
-            and (self.most is None or value <= self.most)
-            and (self.above is None or value > self.above)
-            and (self.below is None or value < self.below)
-        )
-
-    def __str__(self) -> str:
-        if self.least is not None and self.most is not None:
-            return f"between {self.least} and {self.most}"
-        ends = (("at least", self.least), ("above", self.above), ("at most", self.most), ("below", self.below))
-        return " and ".join(f"{words} {end}" for words, end in ends if end is not None)
-
-
-class OneOf:
-    """The only values of a field; for `Annotated`."""
-
-    title = ""
-
-    def __init__(self, choices: tuple[str, ...]) -> None:
-        self.choices = choices
-
-    def admits(self, value: Any) -> bool:
-        return value in self.choices
-
-    def __str__(self) -> str:
-        return f"one of {', '.join(self.choices)}"
 
 
 IN_JSON = Words()
@@ -126,23 +59,6 @@ def read_fields(cls: type[T], content: Mapping[str, Any], words: Words = IN_JSON
     return result
 
 
-def out_of_bounds(instance: Any) -> str | None:
-    """What is wrong with the first field that its `Bounds` or `OneOf` do not admit, None excepted; None if all do.
-
-    >>> @dataclass
-    ... class Settings:
-    ...     steps: Annotated[int, Bounds(1)]
-    ...     batch: Annotated[int | None, Bounds(1, 64, title="size of a batch")] = None
-    >>> out_of_bounds(Settings(0)), out_of_bounds(Settings(3, 65)), out_of_bounds(Settings(3))
-    ('steps must be at least 1, not 0', 'size of a batch must be between 1 and 64, not 65', None)
-    """
-    for name, rule in _rules(instance.__class__):
-        value = getattr(instance, name)
-        if value is not None and not rule.admits(value):
-            return f"{rule.title or name} must be {rule}, not {_shown(value)}"
-    return None
-
-
 def as_json(value: Any) -> Any:
     """The JSON of a dataclass instance or of what its fields hold."""
     if is_dataclass(value) and not isinstance(value, type):
@@ -154,12 +70,6 @@ def as_json(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [as_json(item) for item in value]
     return value
-
-
-def is_readable(text: str) -> bool:
-    """Whether a text can be a name or a path: it holds neither NUL nor half a surrogate pair."""
-    # Half a surrogate pair stands for a byte that is no Unicode: file names with one abort the process in ITK.
-    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def did_you_mean(name: str, known: Any) -> str:
@@ -180,17 +90,6 @@ def _hints(cls: type) -> dict[str, Any]:
     return {entry.name: hints[entry.name] for entry in fields(cls)}
 
 
-@cache
-def _rules(cls: type) -> list[tuple[str, Bounds | OneOf]]:
-    """Those of a base class too, where a field is declared again with another default."""
-    hints = [get_type_hints(each, include_extras=True) for each in cls.__mro__ if is_dataclass(each)]
-    return [
-        (entry.name, rule)
-        for entry in fields(cls)
-        for rule in dict.fromkeys(rule for h in hints for rule in getattr(h.get(entry.name), "__metadata__", ()))
-    ]
-
-
 class _Reader:
     """Reads values as their hints say; `where` is the path of a value, for the sentence."""
 
@@ -201,7 +100,7 @@ class _Reader:
         known = {entry.name: entry for entry in fields(cls)}
         for name in content:
             if name not in known:
-                sentence = f"it has no {self.words.field} {_shown(inside + name)}{did_you_mean(name, known)}"
+                sentence = f"it has no {self.words.field} {shown(inside + name)}{did_you_mean(name, known)}"
                 raise FieldError(sentence, remedy=f"The {self.words.field}s are: {', '.join(sorted(known))}.")
         for name, entry in known.items():
             if name not in content and entry.default is MISSING and entry.default_factory is MISSING:
@@ -271,15 +170,5 @@ class _Reader:
             raise self._misfit(where, wanted, found)
 
     def _misfit(self, where: str, wanted: str, found: Any) -> FieldError:
-        sentence = f"its {self.words.field} {_shown(where)} must be {wanted}, not {_shown(found, self.words.table)}"
+        sentence = f"its {self.words.field} {shown(where)} must be {wanted}, not {shown(found, self.words.table)}"
         return FieldError(sentence, where, wanted)
-
-
-def _shown(value: Any, table: str = "an object", length: int = 60) -> str:
-    words = {True: "true", False: "false", None: "null"}
-    if value is None or isinstance(value, bool):
-        return words[value]
-    if isinstance(value, (Mapping, list, tuple)):
-        return table if isinstance(value, Mapping) else "a list"
-    text = value if isinstance(value, str) and value.isidentifier() else repr(value)
-    return text if len(text) <= length else text[:length] + "…"

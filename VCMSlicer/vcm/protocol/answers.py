@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from vcm.core.errors import Code
 from vcm.core.findings import Finding
-from vcm.core.typed_json import Record
+from vcm.core.records import Record
 from vcm.protocol.message import Message
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from vcm.core.errors import Code, VcmError
-from vcm.core.plain_text import plain
-from vcm.core.typed_json import FieldError, Record, as_json, is_readable, read_fields
+from vcm.core.plain_text import is_readable, plain
+from vcm.core.records import Record
 from vcm.protocol.answers import FROM_WORKER, Ending, Failed, Said
 from vcm.protocol.message import Message
 from vcm.protocol.requests import FROM_CLIENT
@@ -48,6 +48,8 @@ def encode(message: Message) -> bytes:
     >>> encode(Cancel("größer"))
     b'{"type":"cancel","version":1,"id":"gr\\u00f6\\u00dfer"}\n'
     """
+    from vcm.core.typed_json import FieldError, as_json, read_fields
+
     try:
         content = as_json(message)
         if isinstance(message, FROM_WORKER):
@@ -82,6 +84,8 @@ def decode(line: bytes | str) -> Message:
     Traceback (most recent call last):
     vcm.protocol.lines.ProtocolError: The message cancel does not fit: its field id is missing.
     """
+    from vcm.core.typed_json import FieldError, read_fields
+
     content = _read_object(line)
     tag, version, identity = content.pop("type", None), content.pop("version", None), content.get("id", "")
     identity = identity if isinstance(identity, str) and is_readable(identity) else ""
@@ -96,10 +100,9 @@ def decode(line: bytes | str) -> Message:
     if cls is None:
         raise ProtocolError(f"There is no message of the type {_head(tag)}.", id=identity)
     try:
-        message: Message = read_fields(cls, content)
+        return read_fields(cls, content)
     except (FieldError, RecursionError) as error:
         raise ProtocolError(f"The message {tag} does not fit: {error}.", id=identity) from error
-    return message
 
 
 def _for_people(value: Any, name: str) -> Any:

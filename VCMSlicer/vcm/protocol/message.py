@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from vcm.core.typed_json import Record
+from vcm.core.records import Record
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field, fields
 from typing import Annotated, Any, ClassVar
 
-from vcm.core.typed_json import Bounds, Record
+from vcm.core.records import Bounds, Record
 from vcm.protocol.message import Message
 
 

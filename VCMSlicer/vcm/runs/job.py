@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vcm.core.errors import Code, VcmError
-from vcm.core.typed_json import out_of_bounds
+from vcm.core.records import out_of_bounds
 from vcm.protocol.requests import GenerateOptions
 
 

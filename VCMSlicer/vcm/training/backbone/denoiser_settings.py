@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
 from vcm.cohort.case_conditions import CONDITION_SPECS
-from vcm.core.typed_json import Bounds, OneOf
+from vcm.core.records import Bounds, OneOf
 from vcm.training.trainer.settings import AtLeastOne, Share, TrainingSettings
 
 PREDICTIONS = ("v", "epsilon")

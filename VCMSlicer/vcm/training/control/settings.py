@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
-from vcm.core.typed_json import Bounds, OneOf
+from vcm.core.records import Bounds, OneOf
 from vcm.training.control.losses import WEIGHTINGS, FocusKey
 from vcm.training.trainer.settings import AtLeastOne, Share, TrainingSettings
 

@@ -12,7 +12,8 @@ from typing import Annotated, Any, ClassVar, TypeVar
 
 from vcm.core.errors import Code, VcmError
 from vcm.core.reading import read_toml
-from vcm.core.typed_json import Bounds, FieldError, OneOf, Words, as_json, out_of_bounds, read_fields
+from vcm.core.records import Bounds, OneOf, out_of_bounds
+from vcm.core.typed_json import FieldError, Words, as_json, read_fields
 from vcm.outputs.sealed_json import read_sealed
 from vcm.packs.store import default_backbone
 
