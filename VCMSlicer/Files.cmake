@@ -86,6 +86,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/__init__.py
   vcm/anatomy/__init__.py
   vcm/anatomy/brain_hole.py
+  vcm/anatomy/structures.py
   vcm/conditions/__init__.py
   vcm/conditions/attributes.py
   vcm/conditions/condition.py

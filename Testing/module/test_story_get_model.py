@@ -167,7 +167,7 @@ def test_without_a_connection_a_sentence_says_what_helps_in_the_panel(opened, si
 def test_without_room_on_the_disk_it_is_not_begun(opened, site, monkeypatch):
     from VCMSlicerLib.panels.dialogs import getModelDialog
 
-    monkeypatch.setattr(getModelDialog, "freeBytes", lambda: 1000)
+    monkeypatch.setattr(getModelDialog, "freeDisk", lambda _folder: 1000)
     window = askFor(opened)
     assert not window.offerDownloadButton.enabled and "room" in window.offerDownloadButton.toolTip
     click(window.offerCancelButton)

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from slicer.i18n import tr as _
+from vcm.anatomy.structures import plain_name
 from vcm.core.errors import Code, VcmError
 from vcm.protocol import ConditionInput
 
-from VCMSlicerLib.conditions.anatomy import matchingSegments, plainName
+from VCMSlicerLib.conditions.anatomy import matchingSegments
 from VCMSlicerLib.conditions.conditionCheck import check
 from VCMSlicerLib.conditions.conditionSource import ConditionChoice, conditionImage, exportCondition
 from VCMSlicerLib.models.packCatalogue import DEFAULT_PACK, findPack
@@ -152,7 +153,7 @@ def _segmentId(node: Any, wanted: str) -> str:
     if segmentation.GetSegment(wanted) is not None:
         return wanted
     ids = [segmentation.GetNthSegmentID(index) for index in range(segmentation.GetNumberOfSegments())]
-    for same in (str, plainName):
+    for same in (str, plain_name):
         found = [id for id in ids if same(segmentation.GetSegment(id).GetName()) == same(wanted)]
         if found:
             return str(found[0])

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 from slicer.i18n import tr as _
+from vcm.anatomy.structures import is_named
 from vcm.conditions.condition import ClassSpec
 from vcm.conditions.label_readings import explained, number_readings
 from vcm.volumes.label_values import label_counts, replaced
 
-from VCMSlicerLib.conditions.anatomy import isNamed
 from VCMSlicerLib.models.packInfo import ConditionInfo
 from VCMSlicerLib.scene.worldImages import voxels
 
@@ -82,6 +82,6 @@ def labelWords(value: int, names: Mapping[int, str]) -> str:
 
 
 def _classNamed(name: str, condition: ConditionInfo) -> ClassSpec | None:
-    itself = (entry for entry in condition.classes if isNamed(name, entry.name))
-    part = (entry for entry in condition.classes if any(isNamed(name, p) for p in condition.parts(entry)))
+    itself = (entry for entry in condition.classes if is_named(name, entry.name))
+    part = (entry for entry in condition.classes if any(is_named(name, p) for p in condition.parts(entry)))
     return next(itself, None) or next(part, None)

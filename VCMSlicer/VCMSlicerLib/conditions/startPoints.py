@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import slicer
 from slicer.i18n import tr as _
+from vcm.anatomy.structures import SEGMENTED, is_named, plain_name
 from vcm.core.grid import Grid
 from vcm.core.plain_text import capital
 
-from VCMSlicerLib.conditions.anatomy import isNamed, isStructure, plainName, segmentIds, setStructure
+from VCMSlicerLib.conditions.anatomy import isStructure, segmentIds, setStructure
 from VCMSlicerLib.models.packInfo import ConditionInfo
 from VCMSlicerLib.scene.niftiFile import readNifti
 from VCMSlicerLib.scene.scene import addLabelVolume, addVolume
@@ -23,18 +24,10 @@ RESOURCES = Path(__file__).resolve().parents[2] / "Resources"
 DEMO_MASK = RESOURCES / "DemoCase" / "ventricles.nii.gz"
 TEMPLATE_HEAD = RESOURCES / "Template" / "head.nii.gz"
 TEMPLATE_LABELS = RESOURCES / "Template" / "labels.nii.gz"
-TEMPLATE_STRUCTURES = {
-    1: "White matter",
-    2: "Grey matter",
-    3: "Deep grey matter",
-    4: "Ventricles",
-    5: "Hippocampus",
-    6: "Amygdala",
-    7: "Extra-ventricular CSF",
-    8: "Brain stem",
-    9: "Third and fourth ventricle",
-}
 VENTRICLES, AROUND_VENTRICLES = 4, 1
+TEMPLATE_STRUCTURES = {value: capital(name) for value, (name, _numbers) in SEGMENTED.items()} | {
+    VENTRICLES: "Ventricles"
+}
 COLORS = {
     "white matter": (0.93, 0.90, 0.82),
     "grey matter": (0.70, 0.62, 0.58),
@@ -43,7 +36,7 @@ COLORS = {
     "lateral ventricles": (0.25, 0.70, 0.66),
     "hippocampus": (0.90, 0.64, 0.24),
     "amygdala": (0.85, 0.45, 0.35),
-    "extra-ventricular csf": (0.40, 0.60, 0.85),
+    "extra ventricular csf": (0.40, 0.60, 0.85),
     "brain stem": (0.60, 0.75, 0.45),
     "third and fourth ventricle": (0.20, 0.50, 0.75),
     "skull": (0.95, 0.85, 0.55),
@@ -146,7 +139,7 @@ def skullImage(scan: Any, brain: np.ndarray) -> Any:
 def hasVentricles(conditions: Iterable[ConditionInfo]) -> bool:
     """Whether the demo case, which is ventricles, has something to say to these conditions."""
     classes = (entry for condition in conditions if condition.isDrawn for entry in condition.classes)
-    return any(isNamed(TEMPLATE_STRUCTURES[VENTRICLES], entry.name) for entry in classes)
+    return any(is_named(TEMPLATE_STRUCTURES[VENTRICLES], entry.name) for entry in classes)
 
 
 def ventriclesIn(segmentation: Any) -> str:
@@ -168,7 +161,7 @@ def newSegmentation(name: str, volume: Any) -> Any:
 
 def addSegment(segmentation: Any, name: str) -> str:
     """A segment with the structure's name, colour and terminology; returns its id."""
-    color = COLORS.get(plainName(name), DEFAULT_COLOR)
+    color = COLORS.get(plain_name(name), DEFAULT_COLOR)
     segmentId = segmentation.GetSegmentation().AddEmptySegment("", capital(name), color)
     setStructure(segmentation.GetSegmentation().GetSegment(segmentId), name)
     return segmentId
@@ -228,10 +221,10 @@ def wanted(conditions: Sequence[ConditionInfo], names: Mapping[int, str]) -> lis
     for condition in drawn:
         for entry in condition.classes:
             known = condition.parts(entry) or (entry.name,)
-            values = tuple(value for value, name in names.items() if any(isNamed(name, part) for part in known))
+            values = tuple(value for value, name in names.items() if any(is_named(name, part) for part in known))
             if values:
                 found.setdefault(
-                    plainName(entry.name), (entry.name, values, condition.kind == "mask" and len(values) > 1)
+                    plain_name(entry.name), (entry.name, values, condition.kind == "mask" and len(values) > 1)
                 )
     return list(found.values())
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import slicer
 from slicer.i18n import tr as _
+from vcm.anatomy.structures import is_named
 
-from VCMSlicerLib.conditions.anatomy import classOf, isNamed, matchingSegments, segmentIds
+from VCMSlicerLib.conditions.anatomy import classOf, matchingSegments, segmentIds
 from VCMSlicerLib.conditions.conditionCheck import Check
 from VCMSlicerLib.conditions.labelVolume import labelNames, labelsIn, labelWords
 from VCMSlicerLib.models.packInfo import ConditionInfo
@@ -169,5 +170,5 @@ def _labelEntries(node: Any, info: ConditionInfo) -> list[tuple[str, str]]:
 def _bestLabel(node: Any, info: ConditionInfo) -> str:
     values, names = labelsIn(node), labelNames(node)
     wanted = [*(entry.name for entry in info.classes), info.name]
-    named = [value for value in values if any(isNamed(names.get(value, ""), name) for name in wanted)]
+    named = [value for value in values if any(is_named(names.get(value, ""), name) for name in wanted)]
     return str(named[0]) if len(values) > 1 and len(named) == 1 else ""

@@ -11,9 +11,10 @@ from typing import Any
 
 import slicer
 import vtk
+from vcm.anatomy.structures import plain_name
 from vcm.protocol import GivenCondition, Label
 
-from VCMSlicerLib.conditions.anatomy import plainName, segmentIds, setStructure
+from VCMSlicerLib.conditions.anatomy import segmentIds, setStructure
 from VCMSlicerLib.conditions.startPoints import COLORS, DEFAULT_COLOR
 from VCMSlicerLib.scene.niftiFile import WorldImage
 from VCMSlicerLib.scene.scene import takeImage
@@ -95,7 +96,7 @@ def _addLayer(node: Any, image: WorldImage, labels: Iterable[Label], tags: Mappi
     for label in labels:
         segment = slicer.vtkSegment()
         segment.SetName(label.name)
-        segment.SetColor(*COLORS.get(plainName(label.name), DEFAULT_COLOR))
+        segment.SetColor(*COLORS.get(plain_name(label.name), DEFAULT_COLOR))
         segment.SetLabelValue(label.value)
         segment.AddRepresentation(LABELMAP, oriented)
         setStructure(segment, label.name)

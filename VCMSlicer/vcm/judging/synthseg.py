@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from vcm.anatomy.structures import SEGMENTED
 from vcm.conditions.condition import ClassSpec
 from vcm.core.errors import Code, VcmError
 from vcm.core.reading import read_bytes
@@ -22,18 +23,8 @@ from vcm.volumes.volume_files import read_volume, write_volume
 
 EXECUTABLE = "mri_synthseg"
 
-# What the labels of our segmenters mean, and FreeSurfer's numbers for it. Any other FreeSurfer number is background.
-STRUCTURES: dict[int, tuple[str, tuple[int, ...]]] = {
-    1: ("white matter", (2, 41, 7, 46)),
-    2: ("grey matter", (3, 42, 8, 47)),
-    3: ("deep grey matter", (10, 11, 12, 13, 49, 50, 51, 52, 26, 58, 28, 60)),
-    4: ("lateral ventricles", (4, 43, 5, 44)),
-    5: ("hippocampus", (17, 53)),
-    6: ("amygdala", (18, 54)),
-    7: ("extra-ventricular CSF", (24,)),
-    8: ("brain stem", (16,)),
-    9: ("third and fourth ventricle", (14, 15)),
-}
+STRUCTURES = SEGMENTED
+"""The labels that a judge gives. Any other of FreeSurfer's numbers is background."""
 
 
 class SynthSeg:

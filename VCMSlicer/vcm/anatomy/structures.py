@@ -1,0 +1,100 @@
+"""The structures that are known by name: what our segmenters, FreeSurfer, SNOMED CT and people call them."""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Structure:
+    """One structure.
+
+    `label` is its number for our segmenters and `freesurfer` are FreeSurfer's numbers for it. `codes` are SNOMED CT
+    codes, the first of which is the one to write where `writes_code`; `others` are further names, as `plain_name` makes
+    them. A part, such as the putamen of the deep grey matter, counts as the structure.
+    """
+
+    name: str
+    label: int | None = None
+    freesurfer: tuple[int, ...] = ()
+    codes: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+    writes_code: bool = True
+
+
+_ALL = (
+    Structure(
+        "white matter", 1, (2, 41, 7, 46), ("389080008", "68523003", "33060004"),
+        ("cerebral white matter", "cerebellar white matter", "cerebellum white matter"),
+    ),
+    Structure(
+        "grey matter", 2, (3, 42, 8, 47), ("389081007", "40146001"),
+        ("cortex", "cerebral cortex", "cerebellar cortex", "cerebellum cortex"),
+    ),
+    # There is no code for all of it: caudate, putamen, pallidum and thalamus have one each.
+    Structure(
+        "deep grey matter", 3, (10, 11, 12, 13, 49, 50, 51, 52, 26, 58, 28, 60),
+        ("11000004", "89278009", "14738005", "119406000"),
+        (
+            "thalamus", "thalamus proper", "caudate", "caudate nucleus", "putamen", "pallidum", "globus pallidus",
+            "accumbens", "accumbens area", "ventraldc", "ventral dc", "basal ganglia",
+        ),
+        writes_code=False,
+    ),
+    Structure(
+        "lateral ventricles", 4, (4, 43, 5, 44), ("66720007", "35764002"), ("ventricles", "inf lat vent")
+    ),
+    Structure("hippocampus", 5, (17, 53), ("5366008",)),
+    Structure("amygdala", 6, (18, 54), ("4958002",)),
+    Structure("extra-ventricular CSF", 7, (24,), ("280371009",), ("csf", "cerebrospinal fluid")),
+    Structure("brain stem", 8, (16,), ("15926001", "61962009"), ("midbrain", "pons", "medulla")),
+    Structure(
+        "third and fourth ventricle", 9, (14, 15), ("35918002", "49841001"),
+        ("third ventricle", "fourth ventricle", "3rd ventricles", "4th ventricles"),
+    ),
+    Structure("ventricles", codes=("35764002", "66720007"), others=("lateral ventricles", "inf lat vent")),
+    Structure("skull", codes=("89546000",)),
+    Structure("tumour", codes=("4147007",)),
+    Structure("brain", codes=("12738006",), others=("brain mask",)),
+)  # fmt: skip
+
+_SPELLINGS = {"gray": "grey", "ventricle": "ventricles", "tumor": "tumour", "brainstem": "brain stem"}
+_SIDES = {"left", "right", "l", "r", "bilateral"}
+
+
+@functools.lru_cache(maxsize=1024)
+def plain_name(name: str) -> str:
+    """A structure's name without case, side, punctuation and American spelling.
+
+    >>> plain_name("Left_Lateral-Ventricle"), plain_name("Gray matter"), plain_name("Extra-ventricular CSF")
+    ('lateral ventricles', 'grey matter', 'extra ventricular csf')
+    >>> plain_name("third and fourth ventricle")
+    'third and fourth ventricle'
+    """
+    words = [word for word in re.split(r"[\W_]+", name.lower()) if word and word not in _SIDES]
+    if "fourth" in words or "third" in words:
+        return " ".join(words)
+    return " ".join(_SPELLINGS.get(word, word) for word in words)
+
+
+STRUCTURES = {plain_name(entry.name): entry for entry in _ALL}
+SEGMENTED = {
+    structure.label: (structure.name, structure.freesurfer) for structure in _ALL if structure.label is not None
+}
+"""What the labels of our segmenters mean, and FreeSurfer's numbers for it."""
+
+
+def structure_named(name: str) -> Structure:
+    """The structure of that name, however it is written; one of which nothing more is known where there is none."""
+    return STRUCTURES.get(plain_name(name), Structure(name))
+
+
+def is_named(name: str, structure: str) -> bool:
+    """Whether a name stands for a structure or a part of it.
+
+    >>> is_named("Left-Putamen", "deep gray matter"), is_named("Putamen", "grey matter")
+    (True, False)
+    """
+    return plain_name(name) in (plain_name(structure), *structure_named(structure).others)
