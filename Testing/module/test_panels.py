@@ -176,6 +176,36 @@ def test_a_volume_beyond_what_the_model_was_trained_with_is_told(measured, shown
     assert words in originWords(info, AttributeSetting(), measured)[1]
 
 
+def test_every_input_that_a_manifest_names_has_a_row_and_is_sent(opened):  # noqa: F811
+    from dataclasses import replace
+
+    from vcm.conditions.attributes import AttributeSpec
+    from VCMSlicerLib.panels.errands import givenAttributes
+
+    inputs = (
+        AttributeSpec("contrast", "Contrast", choices={"FLAIR": 0.0, "T2w": 0.5, "T1w": 1.0}, default=1.0),
+        AttributeSpec("slice_thickness", "Slice thickness", "mm", low=0.5, high=3.5, default=0.5),
+        AttributeSpec("age", "Age", "years", low=20, high=90, default=0.0),
+        AttributeSpec("style", "Style"),
+    )
+    context = opened.panel.context
+    context.packs = tuple(replace(pack, attributes=inputs) for pack in context.packs)
+    opened.panel.refresh()
+    rows = opened.panel.subject.rows
+    assert list(rows) == ["contrast", "slice_thickness", "age", "style"]
+    box = rows["contrast"].editor
+    assert [box.itemText(i) for i in range(box.count)] == ["FLAIR", "T2w", "T1w"] and box.currentText == "T1w"
+    thickness, age, style = (rows[name].editor for name in ("slice_thickness", "age", "style"))
+    assert (thickness.minimum, thickness.maximum, thickness.decimals, thickness.suffix) == (0.5, 3.5, 2, " mm")
+    assert (age.value, age.decimals) == (20.0, 0) and (style.minimum, style.maximum, style.value) == (0.0, 1.0, 0.5)
+    box.setCurrentIndex(1)
+    box.activated.emit(1)
+    thickness.value = 1.25
+    processEvents(0.1)
+    given = {"contrast": "T2w", "slice_thickness": 1.25, "age": 20.0, "style": 0.5}
+    assert givenAttributes(opened.parameters, context.pack) == given
+
+
 def test_a_start_point_changes_no_segmentation_that_was_there(opened):  # noqa: F811
     opened.press(opened.ui.startDemoButton)
     before = opened.parameters.condition("ventricles").node
