@@ -10,13 +10,14 @@ from label_map_folder import GRID, SHAPE, description, head, write_folder
 from typer.testing import CliRunner
 from vcm.cli.cohort import app
 from vcm.cohort.check import hollow_share
-from vcm.cohort.files import read_cases
+from vcm.cohort.files import CaseEntry, read_cases, write_table
 from vcm.cohort.making.head_image import Blocks, labels_of
 from vcm.cohort.making.head_maps import DEPTH_STEPS, Head
 from vcm.cohort.making.head_shape import Shape, View, displacement, resize_ventricles, sample, source_of
-from vcm.cohort.making.heads import CohortMaker
+from vcm.cohort.making.heads import OWN_ATTRIBUTES, CohortMaker, attributes
 from vcm.cohort.making.label_maps import VENTRICLES, LabelMaps, LabelTable
 from vcm.cohort.making.making import make_cohort
+from vcm.conditions.attributes import AttributeSpec
 from vcm.core.errors import Code, VcmError
 from vcm.core.grid import Grid
 from vcm.core.volume import Volume
@@ -242,6 +243,38 @@ def test_a_folder_of_another_seed_is_refused(maps, tmp_path):
         pass
     with pytest.raises(VcmError, match="seed 4, not 5"):
         list(make_cohort(CohortMaker(maps, 5), 1, tmp_path))
+
+
+def test_a_table_holds_whatever_attributes_there_are(tmp_path):
+    given = [{"dose": 0.25, "field": 0.75}, {"field": 0.5, "height": 1.5}]
+    entries = {f"{n}": CaseEntry(tmp_path / "cases" / f"{n}", "head", 1, a, 1.0, 2.0) for n, a in enumerate(given)}
+    write_table(entries, tmp_path)
+    assert [entry.attributes for entry in read_cases(tmp_path)] == given
+    table = tmp_path / "cases.csv"
+    lines = table.read_text().splitlines()
+    assert lines[0] == "case,head,seed,dose,field,height,ventricles_ml,brain_ml,parts"
+    notes = ["site", "Prague", "Brno"]
+    table.write_text("\n".join(f"{line},{note}" for line, note in zip(lines, notes, strict=True)))
+    assert [entry.attributes for entry in read_cases(tmp_path)] == given
+    table.write_text(table.read_text().replace("0.750000", "O.75"))
+    with pytest.raises(VcmError, match=r"case 0 holds what is no number: .*O\.75"):
+        read_cases(tmp_path)
+
+
+def test_a_made_head_has_the_attributes_of_the_backbone_on_its_scales():
+    specs = (
+        AttributeSpec("sex", "Sex", choices={"M": 0.0, "F": 1.0}),
+        AttributeSpec("age", "Age", "years", low=20, high=120),
+        AttributeSpec("ventricular_volume", "Ventricular volume"),
+        AttributeSpec("white", "White matter", "ml", low=0, high=1000, structures=(1,)),
+        AttributeSpec("dose", "Dose", default=0.3),
+    )
+    ml = {1: 500.0, 4: 45.0, 7: 200.0, 10: 20.0}
+    assert attributes(1.0, 0.5, ml, specs) == pytest.approx(
+        {"sex": 0.0, "age": 0.43, "ventricular_volume": 0.5, "white": 0.52, "dose": 0.3}
+    )
+    own = attributes(0.0, 0.25, ml, OWN_ATTRIBUTES)
+    assert own == pytest.approx({"sex": 0, "age": 0.25, "ventricular_volume": 0.5, "brain_volume": 0})
 
 
 def test_a_table_without_its_columns_is_told(tmp_path):

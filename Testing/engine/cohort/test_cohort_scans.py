@@ -22,6 +22,7 @@ from vcm.cohort.scans.label_reading import LabelReading
 from vcm.cohort.scans.pairs import Scan, Scans, find_scans, pair_by_name
 from vcm.cohort.scans.registration import register
 from vcm.cohort.scans.sheet import write_sheets
+from vcm.conditions.attributes import AttributeSpec
 from vcm.core.errors import VcmError
 from vcm.core.findings import Level
 from vcm.core.grid import Grid
@@ -102,7 +103,7 @@ def test_left_stays_left_from_any_orientation_and_spacing(tmp_path, grid, ending
 
 
 def test_a_case_holds_what_a_made_one_does(tmp_path):
-    scan = scan_files(tmp_path, image_on(LAS), labels_on(LAS), sex="m", age="63")
+    scan = scan_files(tmp_path, image_on(LAS), labels_on(LAS), given={"sex": "m", "age": "63"})
     taken = take_in(scan, intake())
     image, labels, skull = (taken.parts[name] for name in ("image", "labels", "skull"))
     for volume in (image, labels, skull):
@@ -120,10 +121,12 @@ def test_a_case_holds_what_a_made_one_does(tmp_path):
 
 
 def test_what_is_not_known_of_a_patient_is_said(tmp_path):
-    taken = take_in(scan_files(tmp_path, image_on(LAS), labels_on(LAS), age="91"), intake("none"))
+    taken = take_in(scan_files(tmp_path, image_on(LAS), labels_on(LAS), given={"age": "91"}), intake("none"))
     assert taken.attributes["sex"] == 0 and taken.attributes["age"] == 1
     assert {"ATTRIBUTE_UNKNOWN", "ATTRIBUTE_BEYOND"} <= codes(taken)
-    wrong = take_in(scan_files(tmp_path, image_on(LAS), labels_on(LAS), sex="x", age="old"), intake("none"))
+    wrong = take_in(
+        scan_files(tmp_path, image_on(LAS), labels_on(LAS), given={"sex": "x", "age": "old"}), intake("none")
+    )
     assert [finding.code for finding in wrong.findings if finding.level is Level.ERROR] == ["ATTRIBUTE_WRONG"] * 2
 
 
@@ -189,6 +192,22 @@ def test_which_tissue_is_brighter_is_what_the_published_relaxation_times_say(con
 
     shown = {"white matter": signal(2), "grey matter": signal(3), "fluid": signal(4)}
     assert all(shown[brighter] > 1.05 * shown[darker] for brighter, darker in BRIGHTER[contrast])
+
+
+def test_the_attributes_are_those_of_the_backbone_and_come_from_the_table_or_the_labels(tmp_path):
+    specs = (
+        AttributeSpec("field_strength", "Field strength", "T", low=1, high=5),
+        AttributeSpec("sex", "Sex", choices={"M": 0.0, "F": 1.0}),
+        AttributeSpec("stem", "Brain stem", "ml", low=0, high=100, structures=(8,)),
+        AttributeSpec("dose", "Dose", default=0.3),
+    )
+    scan = scan_files(tmp_path, image_on(LAS), labels_on(LAS), given={"field_strength": "3", "sex": "female"})
+    taken = take_in(scan, replace(intake("none"), attributes=specs))
+    stem = float((labels_on(LAS).array == 16).sum() * LAS.voxel_ml)
+    assert taken.attributes == {"field_strength": 0.5, "sex": 1.0, "stem": pytest.approx(stem / 100), "dose": 0.3}
+    assert 10 < stem < 90
+    said = " ".join(one.sentence for one in taken.findings if one.code == "ATTRIBUTE_UNKNOWN")
+    assert "dose" in said and "field_strength" not in said
 
 
 @pytest.mark.parametrize("how", refusals())
@@ -399,7 +418,7 @@ def test_a_table_pairs_what_names_do_not(tmp_path):
     table = tmp_path / "table.csv"
     table.write_text("﻿Image;Segmentation;Sex;Age\na.nii;b.nii;F;70\nx/a.nii;c.nii;;\n;d.nii;;\n", encoding="utf-8")
     found = find_scans(table, None)
-    assert found.pairs[0] == Scan("a", tmp_path / "a.nii", tmp_path / "b.nii", "F", "70")
+    assert found.pairs[0] == Scan("a", tmp_path / "a.nii", tmp_path / "b.nii", {"sex": "F", "age": "70"})
     assert [scan.name for scan in found.pairs] == ["a", "a-2"]
     assert "Row 4" in found.refusals[0].sentence and "image" in found.refusals[0].sentence
     table.write_text("image,age\na.nii,7\n")

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from phantoms import grid_in, head_labels
+from vcm.cli.inputs import parse_attributes
 from vcm.conditions.attributes import AttributeSpec, canonical_name, resolve
 from vcm.conditions.condition import Condition, ConditionSpec
 from vcm.core.errors import VcmError
@@ -45,7 +46,7 @@ def test_an_age_that_the_model_never_saw_is_refused(years):
 def test_the_way_beyond_the_trained_range_is_told_with_its_number():
     with pytest.raises(VcmError) as caught:
         AGE.to_raw(101)
-    assert "age=1.500" in caught.value.remedy
+    assert "age.raw=1.500" in caught.value.remedy
 
 
 @pytest.mark.parametrize(("word", "raw"), [("F", 0.0), ("m", 1.0), (" M ", 1.0)])
@@ -75,8 +76,47 @@ def test_an_attribute_without_a_scale_takes_its_raw_number_alone():
 
 def test_every_spelling_means_one_attribute():
     spellings = ["Ventricles", "ventricular-volume", " ventricle volume ", "ventricular_volume"]
-    assert {canonical_name(name) for name in spellings} == {"ventricular_volume"}
-    assert canonical_name("Gender") == "sex"
+    assert {canonical_name(name, ("sex",)) for name in spellings} == {"ventricular_volume"}
+    assert canonical_name("Gender", ("sex",)) == "sex"
+    assert canonical_name("Brain", ("brain", "brain_volume")) == "brain"
+
+
+def test_an_attribute_of_any_backbone_is_resolved_by_its_own_name():
+    gender = AttributeSpec("gender", "Gender", choices={"F": 0.0, "M": 1.0})
+    field = AttributeSpec("field", "Field", choices={"1.5": 0.0, "3": 1.0})
+    values = by_name(resolve((gender, field), {"Gender": "m", "field": 3.0}))
+    assert (values["gender"].raw, values["field"].raw) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "human", "raw"),
+    [
+        ("age=72", {"age": 72.0}, {}),
+        ("AGE=0.84", {"age": 0.84}, {}),
+        ("age.raw=1.5", {}, {"age": 1.5}),
+        ("age.raw=0.3", {}, {"age": 0.3}),
+        ("sex=f", {"sex": "f"}, {}),
+        ("gender=0.5", {}, {"sex": 0.5}),
+        ("brain=0.25", {}, {"brain_volume": 0.25}),
+        ("ventricles=1", {"ventricular_volume": 1.0}, {}),  # ml: its scale begins there
+        ("ventricles.raw=1", {}, {"ventricular_volume": 1.0}),
+        ("dose=0.5", {"dose": 0.5}, {}),  # refused later, with the names that there are
+    ],
+)
+def test_an_attribute_on_the_command_line_is_in_its_unit_or_raw(text, human, raw):
+    assert parse_attributes([text], ALL) == (human, raw)
+
+
+def test_a_raw_number_where_years_are_expected_is_refused_with_the_way_to_write_it():
+    with pytest.raises(VcmError) as caught:
+        AGE.to_raw(0.84)
+    assert "--attribute age.raw=0.84" in caught.value.remedy
+
+
+@pytest.mark.parametrize("entries", [["age=old"], ["sex.raw=F"], ["age=70", "Age=71"], ["age=70", "age.raw=0.3"]])
+def test_an_attribute_that_is_no_number_or_given_twice_is_refused(entries):
+    with pytest.raises(VcmError, match=r"holds no number|was given twice"):
+        parse_attributes(entries, ALL)
 
 
 def test_what_is_given_counts_and_what_is_not_has_the_packs_default():

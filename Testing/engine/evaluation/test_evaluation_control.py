@@ -88,7 +88,9 @@ def test_the_numbers_are_those_that_vcm_generate_reports(finished, cohort, tmp_p
     folder = cohort / "cases" / "00001"
     raw = next(r for r in rows_of(cohort / "cases.csv") if r["case"] == "00001")
     given = [
-        part for n in ("sex", "age", "ventricular_volume", "brain_volume") for part in ("--attribute", f"{n}={raw[n]}")
+        part
+        for n in ("sex", "age", "ventricular_volume", "brain_volume")
+        for part in ("--attribute", f"{n}.raw={raw[n]}")
     ]
     ended = vcm(
         "generate", "--pack", "tiny", "--condition", f"ventricles={folder / 'labels.nii.gz'}:4", "--condition",

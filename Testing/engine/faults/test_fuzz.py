@@ -16,13 +16,14 @@ from faults import MASK
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from phantoms import nifti_bytes
-from vcm.cli.inputs import parse_conditions, parse_numbers
+from vcm.cli.inputs import parse_attributes, parse_conditions
 from vcm.conditions.condition import ConditionSpec
 from vcm.conditions.doctor import examine, examine_region
 from vcm.core.errors import VcmError
 from vcm.core.volume import Volume
 from vcm.packs.checkpoints import read_checkpoint
 from vcm.packs.manifest import read_manifest
+from vcm.packs.store import find_pack
 from vcm.runs.results_folder import ResultsFolder
 from vcm.sampling.noise_file import read_noise
 from vcm.volumes.volume_files import read_volume_file, write_volume
@@ -181,6 +182,7 @@ def test_a_checkpoint_of_any_bytes(folder, data, ending):
     or_a_sentence(lambda: read_checkpoint(path), path)
 
 
+SPECS = find_pack("brainldm-mini").backbone.attributes
 words = st.text(st.sampled_from("ab=:/\\.0149 -é\n\x00"), max_size=12)
 
 
@@ -189,7 +191,7 @@ words = st.text(st.sampled_from("ab=:/\\.0149 -é\n\x00"), max_size=12)
 def test_arguments_of_any_kind(conditions, others):
     or_a_sentence(lambda: parse_conditions(conditions, others))
     or_a_sentence(lambda: parse_conditions(conditions, (), others, others))
-    or_a_sentence(lambda: parse_numbers("--attribute", others))
+    or_a_sentence(lambda: parse_attributes(others, SPECS))
 
 
 @quick

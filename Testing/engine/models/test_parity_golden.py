@@ -96,7 +96,7 @@ def test_ddim_through_the_command_line_agrees(golden, tmp_path, steps, bound):
     write_volume(tmp_path / "labels.nii.gz", Volume(golden["input.labels"], Grid((32, 64, 32), grid)))
     np.save(tmp_path / "noise.npy", golden["input.noise"])
     raw = golden["input.attributes"].ravel()
-    attributes = [f"--attribute={name}={value!r}" for name, value in zip(NAMES, map(float, raw), strict=True)]
+    attributes = [f"--attribute={name}.raw={value!r}" for name, value in zip(NAMES, map(float, raw), strict=True)]
     out = tmp_path / "out"
     with pytest.raises(SystemExit) as ended:
         main(

@@ -71,7 +71,7 @@ def test_a_case_is_bit_for_bit_what_the_single_command_makes_of_the_same(batch, 
     mask = f"--condition=ventricles={tmp_path}/large.nii.gz"
     assert vcm("generate", *OPTIONS, mask, *single, "--window=ventricles=0:0.9", "--out", tmp_path / "a").code == 0
     mask = f"--condition=ventricles={tmp_path}/small.nii.gz:1"
-    assert vcm("generate", *OPTIONS, mask, "--attribute=age=0.3", "--seed=6", "--out", tmp_path / "b").code == 0
+    assert vcm("generate", *OPTIONS, mask, "--attribute=age.raw=0.3", "--seed=6", "--out", tmp_path / "b").code == 0
     for case, files in (("a", ("sample-0", "sample-1", "uncontrolled-0", "uncontrolled-1")), ("b", ("sample-0",))):
         for file in files:
             one, other = (read_volume(home / case / f"{file}.nii.gz").array for home in (out / "cases", tmp_path))

@@ -147,7 +147,9 @@ def test_without_a_pack_it_is_the_embedded_default(mask, out):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--age", 72, "--attribute", "age=0.5"], "Age was given twice"),
+        (["--age", 72, "--attribute", "age.raw=0.5"], "Age was given twice"),
+        (["--age", 72, "--attribute", "Age=71"], "age was given twice"),
+        (["--attribute", "age=0.5"], "Age must lie between 44 and 82"),
         (["--attribute", "age=0.5", "--attribute", "age=0.6"], "--attribute was given twice for age"),
         (["--age", 30], "Age must lie between 44 and 82 years, where the model was trained; 30 was given"),
         (["--age", "nan"], "Age must be a number"),

@@ -23,10 +23,11 @@ GridName = Annotated[
     typer.Option(
         "--grid",
         help="Where the heads lie: whole-head (88 × 112 × 88 voxels of 2 mm), labelmaps (all that the label maps "
-        "cover), or a backbone pack, whose own grid is taken.",
+        "cover), or a backbone pack, whose own grid and attributes are taken.",
     ),
 ]
 LesionShare = Annotated[float, typer.Option("--lesions", min=0, max=1, help="The share of heads given lesions.")]
+NAMED_GRIDS = ("whole-head", "labelmaps")
 Jobs = Annotated[int, typer.Option(min=1, help="How many processes; each computes on one core.")]
 Device = Annotated[str, typer.Option(help="cpu or cuda.")]
 
@@ -165,9 +166,10 @@ def cohort_maker(
     labelmaps: Path, seed: int, heads: str | None, contrasts: str, grid: str, lesions: float, device: str
 ) -> CohortMaker:
     """What makes heads, as the command line describes it."""
-    from vcm.cohort.making.heads import CohortMaker
+    from vcm.cohort.making.heads import OWN_ATTRIBUTES, CohortMaker
     from vcm.cohort.making.label_maps import LabelMaps
     from vcm.machine.runtime import choose_runtime
+    from vcm.packs.store import find_pack
 
     maps = LabelMaps.open(labelmaps, parse_places(heads) if heads else None)
     return CohortMaker(
@@ -177,6 +179,7 @@ def cohort_maker(
         contrasts=contrasts.split(","),
         grid=_grid(grid),
         lesions=lesions,
+        attributes=OWN_ATTRIBUTES if grid in NAMED_GRIDS else find_pack(grid).backbone.attributes,
     )
 
 

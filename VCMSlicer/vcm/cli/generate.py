@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import typer
 
 from vcm.cli.display.console import Console
 from vcm.cli.display.terminal import say, say_json
-from vcm.cli.inputs import parse_acting, parse_conditions, parse_numbers
+from vcm.cli.inputs import parse_acting, parse_attributes, parse_conditions
 from vcm.core.errors import Code, VcmError
 from vcm.core.reading import read_json
 from vcm.protocol.requests import GenerateOptions
@@ -46,15 +47,20 @@ def generate(
     control: Annotated[
         str | None, typer.Option(help="The control; by default the one that takes the conditions.")
     ] = None,
-    age: Annotated[float | None, typer.Option(help="Age in years.")] = None,
-    sex: Annotated[str | None, typer.Option(help="F or M.")] = None,
-    ventricular_volume: Annotated[
-        float | None, typer.Option(help="In ml. By default measured on the conditions.")
-    ] = None,
-    brain_volume: Annotated[float | None, typer.Option(help="In ml. By default measured on the conditions.")] = None,
     attribute: Annotated[
-        list[str] | None, typer.Option(help="NAME=RAW, the network's own 0–1 input. May be repeated.")
+        list[str] | None,
+        typer.Option(
+            help="NAME=VALUE, an attribute of the backbone in its unit (see vcm packs info), or NAME.raw=NUMBER, the "
+            "network's own 0–1 input. May be repeated. "
+            "What is not given is measured on the conditions where that is possible."
+        ),
     ] = None,
+    age: Annotated[float | None, typer.Option(help="In years; short for --attribute age=…")] = None,
+    sex: Annotated[str | None, typer.Option(help="F or M; short for --attribute sex=…")] = None,
+    ventricular_volume: Annotated[
+        float | None, typer.Option(help="In ml; short for --attribute ventricular_volume=…")
+    ] = None,
+    brain_volume: Annotated[float | None, typer.Option(help="In ml; short for --attribute brain_volume=…")] = None,
     strength: Annotated[
         list[str] | None,
         typer.Option(help="NAME=NUMBER: how strongly a condition acts; 1 as trained, 0 not at all."),
@@ -111,12 +117,8 @@ def generate(
     from vcm.runs.results_folder import REPORT
     from vcm.runs.run import run_generate
 
-    given = {
-        "age": age,
-        "sex": sex,
-        "ventricular_volume": ventricular_volume,
-        "brain_volume": brain_volume,
-    }
+    short = {"age": age, "sex": sex, "ventricular_volume": ventricular_volume, "brain_volume": brain_volume}
+    attributes, raw_attributes = _attributes(attribute or (), short, pack)
     conditions = condition or ()
     acting = (strength or (), window or (), region or ())
     if cases is None:
@@ -126,8 +128,8 @@ def generate(
         conditions=parse_conditions(conditions, *(acting if cases is None else ())),
         pack=pack,
         control=control,
-        attributes={name: value for name, value in given.items() if value is not None},
-        raw_attributes=parse_numbers("--attribute", attribute or ()),
+        attributes=attributes,
+        raw_attributes=raw_attributes,
         seed=seed,
         samples=samples,
         batch=batch,
@@ -161,6 +163,21 @@ def generate(
 
 
 generate.__doc__ = HELP
+
+
+def _attributes(
+    entries: Sequence[str], short: Mapping[str, float | str | None], pack: str | None
+) -> tuple[dict[str, float | str], dict[str, float]]:
+    """What --attribute and its short forms say, in human units and raw."""
+    from vcm.packs.store import default_backbone, find_pack
+
+    given = {name: value for name, value in short.items() if value is not None}
+    if not entries:
+        return given, {}
+    human, raw = parse_attributes(entries, find_pack(pack or default_backbone()).backbone.attributes)
+    if twice := sorted(human.keys() & given.keys()):
+        raise VcmError(Code.ATTRIBUTE, f"{twice[0]} was given twice: with --attribute and with an option of its own.")
+    return human | given, raw
 
 
 def _refuse_without_cases(**given: bool) -> None:

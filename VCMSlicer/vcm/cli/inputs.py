@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from vcm.core.errors import Code, VcmError
-from vcm.runs.condition_text import Acting, read_window, split_label
+from vcm.runs.condition_text import Acting, number_or_word, read_window, split_label
 from vcm.runs.job import ConditionFile
 
+if TYPE_CHECKING:
+    from vcm.conditions.attributes import AttributeSpec
+
 T = TypeVar("T")
+RAW = ".raw"
 
 
 def parse_conditions(
@@ -58,13 +62,34 @@ def parse_acting(strengths: Iterable[str], windows: Iterable[str], regions: Iter
     return {name: Acting(strength.get(name), window.get(name), region.get(name)) for name in names}
 
 
-def parse_numbers(option: str, entries: Iterable[str]) -> dict[str, float]:
-    """`NAME=NUMBER` entries of an option.
+def parse_attributes(
+    entries: Iterable[str], specs: Sequence[AttributeSpec]
+) -> tuple[dict[str, float | str], dict[str, float]]:
+    """Attributes in human units, from `NAME=VALUE`; and the network's own numbers, from `NAME.raw=NUMBER`, or from
+    `NAME=NUMBER` where no scale is known of an attribute, or its values are words.
 
-    >>> parse_numbers("--attribute", ["age=0.84"])
-    {'age': 0.84}
+    >>> from vcm.conditions.attributes import AttributeSpec
+    >>> specs = [AttributeSpec("age", "Age", "years", low=44, high=82), AttributeSpec("dose", "Dose")]
+    >>> parse_attributes(["age=72", "dose=0.5"], specs), parse_attributes(["age.raw=0.84"], specs)
+    (({'age': 72.0}, {'dose': 0.5}), ({}, {'age': 0.84}))
     """
-    return _by_name(option, entries, _number)
+    from vcm.conditions.attributes import canonical_name
+
+    known = {spec.name: spec for spec in specs}
+    human: dict[str, float | str] = {}
+    raw: dict[str, float] = {}
+    for text, value in _by_name("--attribute", entries, number_or_word).items():
+        name = canonical_name(text.removesuffix(RAW), known)
+        spec = known.get(name)
+        if isinstance(value, str) and (text.endswith(RAW) or (spec is not None and not spec.choices)):
+            raise VcmError(Code.BAD_REQUEST, f"--attribute {text}={value} holds no number where one is expected.")
+        if name in human or name in raw:
+            raise VcmError(Code.BAD_REQUEST, f"--attribute was given twice for {name}.")
+        if isinstance(value, float) and (text.endswith(RAW) or (spec is not None and spec.takes_raw(value))):
+            raw[name] = value
+        else:
+            human[name] = value
+    return human, raw
 
 
 def _by_name(option: str, entries: Iterable[str], read: Callable[[str], T]) -> dict[str, T]:

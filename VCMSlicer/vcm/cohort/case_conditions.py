@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vcm.cohort.making.label_maps import EXTRAVENTRICULAR_CSF, LESION, SEGMENTER_CLASSES, VENTRICLES, WHITE_MATTER
+from vcm.cohort.making.label_maps import BRAIN, LESION, VENTRICLES, WHITE_MATTER
 from vcm.conditions.condition import ConditionSpec, Kind
 from vcm.core.errors import Code, VcmError
 from vcm.judging.synthseg import STRUCTURES
@@ -16,7 +16,6 @@ from vcm.judging.synthseg import STRUCTURES
 INNER_VENTRICLES = 9
 """The segmenter's third and fourth ventricle: part of the semantics' ventricles, not of the ventricle mask."""
 
-BRAIN = tuple(label for label in SEGMENTER_CLASSES if label != EXTRAVENTRICULAR_CSF)
 _JOINED = {WHITE_MATTER: (WHITE_MATTER, LESION), VENTRICLES: (VENTRICLES, INNER_VENTRICLES)}
 SEMANTICS: dict[int, tuple[str, tuple[int, ...]]] = {
     value: ("ventricles" if value == VENTRICLES else name, _JOINED.get(value, (value,)))

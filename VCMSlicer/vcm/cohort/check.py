@@ -82,25 +82,27 @@ def summary(entries: Iterable[CaseEntry], heads: Iterable[HeadFigures]) -> Itera
     yield f"{len(figures)} heads; more than {HOLLOW:.0%} tissue in the closed ventricles: {len(hollow)}"
     if hollow:
         yield "  " + ", ".join(f"{head.name} {head.hollow:.0%}" for head in hollow[:12])
-    column = {
-        name: np.array([entry.attributes[name] for entry, _ in pairs])
-        for name in ("sex", "age", "ventricular_volume", "brain_volume")
-    }
+    known = [name for name in (pairs[0][0].attributes if pairs else ()) if all(name in e.attributes for e, _ in pairs)]
+    column = {name: np.array([entry.attributes[name] for entry, _ in pairs]) for name in known}
     inside, brain, wide, lesions = (
         np.array([getattr(head, name) for head in figures])
         for name in ("inside_ml", "brain_ml", "ventricles_ml", "lesions_ml")
     )
     names = sorted({entry.head for entry, _ in pairs})
     label_map = np.array([names.index(entry.head) for entry, _ in pairs])
-    men, women = inside[column["sex"] > 0.5], inside[column["sex"] <= 0.5]
-    if len(men) and len(women):
-        ratio = men.mean() / women.mean()
-        yield f"inside the skull: men {men.mean():.0f} ml, women {women.mean():.0f} ml ({ratio:.3f})"
+    if "sex" in column:
+        men, women = inside[column["sex"] > 0.5], inside[column["sex"] <= 0.5]
+        if len(men) and len(women):
+            ratio = men.mean() / women.mean()
+            yield f"inside the skull: men {men.mean():.0f} ml, women {women.mean():.0f} ml ({ratio:.3f})"
     if len(figures) > 2:
-        for name, values in (("brain's share", (brain - wide) / inside), ("ventricles, ml", wide)):
+        by_age = (("brain's share", (brain - wide) / inside), ("ventricles, ml", wide)) if "age" in column else ()
+        for name, values in by_age:
             slope, start = np.polyfit(column["age"], values, 1)
             yield f"{name}: {start:.3g} at age 0, {start + slope:.3g} at age 1"
         for name, values in (("ventricular_volume", wide), ("brain_volume", brain)):
+            if name not in column:
+                continue
             whole = (column[name] > 0) & (column[name] < 1)
             if whole.sum() > 2:
                 slope, start = np.polyfit(values[whole], column[name][whole], 1)

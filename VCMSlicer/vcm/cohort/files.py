@@ -25,15 +25,17 @@ from vcm.volumes.volume_files import read_volume, write_volume
 
 TABLE = "cases.csv"
 PARTS = ("image", "labels", "skull")
-ATTRIBUTES = ("sex", "age", "ventricular_volume", "brain_volume")
-COLUMNS = ("case", "head", "seed", *ATTRIBUTES, "ventricles_ml", "brain_ml", "parts")
-SINCE_FIRST = COLUMNS[:-1]
-"""The columns that every cohort has; one without `parts` holds `PARTS` in each case."""
+FIRST, LAST = ("case", "head", "seed"), ("ventricles_ml", "brain_ml", "parts")
+SINCE_FIRST = (*FIRST, *LAST[:-1])
+"""The columns that every cohort has; a table without `parts` holds `PARTS` in each case."""
 
 
 @dataclass(frozen=True)
 class CaseEntry:
-    """One row of `cases.csv`. A scan that was brought in from a folder has no seed; `head` is then its file's name."""
+    """One row of `cases.csv`. A scan that was brought in from a folder has no seed; `head` is then its file's name.
+
+    `attributes` are raw (0–1), by the names of a backbone's; those that are not known of this case are left out.
+    """
 
     folder: Path
     head: str
@@ -70,7 +72,7 @@ class CaseEntry:
             "case": self.name,
             "head": self.head,
             "seed": "" if self.seed is None else str(self.seed),
-            **{name: f"{self.attributes[name]:.6f}" for name in ATTRIBUTES},
+            **{name: f"{value:.6f}" for name, value in self.attributes.items()},
             "ventricles_ml": f"{self.ventricles_ml:.3f}",
             "brain_ml": f"{self.brain_ml:.3f}",
             "parts": " ".join(self.parts),
@@ -97,12 +99,16 @@ def claim_cohort(folder: Path, *, inputs: Iterable[Path] = (), mode: Mode = Mode
 
 def write_table(entries: Mapping[str, CaseEntry], out: Path) -> None:
     """Put `cases.csv` in place whole."""
-    rows = (entries[name].as_row() for name in sorted(entries))
-    write_text(out / TABLE, csv_of_records(COLUMNS, rows))
+    cases = [entries[name] for name in sorted(entries)]
+    attributes = dict.fromkeys(name for case in cases for name in case.attributes)
+    write_text(out / TABLE, csv_of_records((*FIRST, *attributes, *LAST), (case.as_row() for case in cases)))
 
 
 def read_cases(folder: Path) -> list[CaseEntry]:
-    """The cases of a cohort's folder, in the table's order."""
+    """The cases of a cohort's folder, in the table's order.
+
+    What stands in a further column is an attribute, unless the column holds no number at all.
+    """
     path = folder / TABLE
     with missing_as(f"There is no {TABLE} in {folder}.", "Make a cohort first: vcm cohort make --help"):
         stream = open_text(path)
@@ -115,16 +121,18 @@ def read_cases(folder: Path) -> list[CaseEntry]:
             Code.FILE_UNREADABLE,
             f"{path} is not the table of a cohort: it needs the columns {', '.join(SINCE_FIRST)}.",
         ) from error
-    return [_entry(row, folder, path) for row in rows]
+    further = [name for name in header if name and name not in (*FIRST, *LAST)]
+    attributes = [name for name in further if any(_is_number(row[name]) for row in rows)]
+    return [_entry(row, attributes, folder, path) for row in rows]
 
 
-def _entry(row: Mapping[str, str], folder: Path, path: Path) -> CaseEntry:
+def _entry(row: Mapping[str, str], attributes: Iterable[str], folder: Path, path: Path) -> CaseEntry:
     try:
         return CaseEntry(
             folder=folder / "cases" / row["case"],
             head=row["head"],
             seed=int(row["seed"]) if row["seed"] else None,
-            attributes={name: _finite(row[name]) for name in ATTRIBUTES},
+            attributes={name: _finite(row[name]) for name in attributes if row[name].strip()},
             ventricles_ml=_finite(row["ventricles_ml"]),
             brain_ml=_finite(row["brain_ml"]),
             parts=tuple((row.get("parts") or " ".join(PARTS)).split()),
@@ -135,6 +143,14 @@ def _entry(row: Mapping[str, str], folder: Path, path: Path) -> CaseEntry:
             f"In {path}, the row of the case {row['case']} holds what is no number: {error}.",
             "Mend or remove that row.",
         ) from error
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _finite(text: str) -> float:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from vcm.conditions.condition import ClassSpec, Condition, ConditionSpec
 from vcm.core.errors import Code, VcmError
 
-ALIASES = {
+_ALIASES = {
     "gender": "sex",
     "ventricles": "ventricular_volume",
     "ventricle_volume": "ventricular_volume",
@@ -19,14 +19,16 @@ ALIASES = {
 }
 
 
-def canonical_name(name: str) -> str:
-    """The name an attribute goes by, however it was written.
+def canonical_name(name: str, known: Container[str]) -> str:
+    """The name an attribute goes by, however it was written; a name that is `known` stands for itself.
 
-    >>> canonical_name("Ventricular-Volume"), canonical_name("brain")
+    >>> canonical_name("Ventricular-Volume", ["brain_volume"]), canonical_name("brain", ["brain_volume"])
     ('ventricular_volume', 'brain_volume')
+    >>> canonical_name("Gender", ["gender"])
+    'gender'
     """
     plain = name.strip().lower().replace("-", "_").replace(" ", "_")
-    return ALIASES.get(plain, plain)
+    return plain if plain in known else _ALIASES.get(plain, plain)
 
 
 @dataclass(frozen=True)
@@ -74,11 +76,15 @@ class AttributeSpec:
         inside = tuple(c for c in condition.classes if c.segmenter and set(c.segmenter) <= wanted)
         return inside if wanted and {label for c in inside for label in c.segmenter} == wanted else ()
 
+    def takes_raw(self, number: float) -> bool:
+        """Whether a number can only be the network's own: no scale is known, or the values are words."""
+        return not self.calibrated or (bool(self.choices) and not any(_is_same(number, w) for w in self.choices))
+
     def to_raw(self, human: float | str) -> float:
         """The network's number for a human value; outside the trained range it is refused."""
         if self.choices:
             for word, raw in self.choices.items():
-                if str(human).strip().lower() == word.lower():
+                if _is_same(human, word):
                     return raw
             raise VcmError(
                 Code.ATTRIBUTE,
@@ -97,7 +103,9 @@ class AttributeSpec:
                 Code.ATTRIBUTE,
                 f"{self.title} must lie between {self.low:g} and {self.high:g} {self.unit}, where the model was "
                 f"trained; {number:g} was given.",
-                f"To go beyond it knowingly, give the raw input: --attribute {self.name}={raw:.3f}.",
+                f"For the network's own 0–1 input write --attribute {self.name}.raw={number:g}."
+                if 0 <= number <= 1
+                else f"To go beyond it knowingly, give the raw input: --attribute {self.name}.raw={raw:.3f}.",
             )
         return raw
 
@@ -137,9 +145,9 @@ def resolve(
 ) -> tuple[AttributeValue, ...]:
     """Settle every scalar of a backbone: given, else measured on the conditions, else the pack's default."""
     specs, conditions = tuple(specs), tuple(conditions)
-    by_human = {canonical_name(name): value for name, value in (human or {}).items()}
-    by_raw = {canonical_name(name): value for name, value in (raw or {}).items()}
     known = {spec.name for spec in specs}
+    by_human = {canonical_name(name, known): value for name, value in (human or {}).items()}
+    by_raw = {canonical_name(name, known): value for name, value in (raw or {}).items()}
     for name in [*by_human, *by_raw]:
         if name not in known:
             raise VcmError(
@@ -168,6 +176,16 @@ def _follow(spec: AttributeSpec, conditions: tuple[Condition, ...]) -> Attribute
             raw = (ml - spec.low) / (spec.high - spec.low)
             return AttributeValue(spec, min(max(raw, 0.0), 1.0), f"measured on {condition.spec.name}: {ml:.1f} ml")
     return AttributeValue(spec, spec.default, "default")
+
+
+def _is_same(given: float | str, word: str) -> bool:
+    """Whether a word was given, in any case, or the number that it stands for."""
+    if str(given).strip().lower() == word.lower():
+        return True
+    try:
+        return float(given) == float(word)
+    except (TypeError, ValueError):
+        return False
 
 
 def _finite(title: str, value: float | str) -> float:

@@ -147,8 +147,8 @@ def write_sheet(
 
 
 def _measurable(pack: Pack, attribute: str) -> AttributeSpec:
-    name = canonical_name(attribute)
     specs = {spec.name: spec for spec in pack.backbone.attributes}
+    name = canonical_name(attribute, specs)
     if name not in specs or not specs[name].structures or specs[name].low is None:
         able = [spec.name for spec in specs.values() if spec.structures and spec.low is not None]
         raise VcmError(

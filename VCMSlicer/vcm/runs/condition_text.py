@@ -1,4 +1,4 @@
-"""How a condition is written as text, on a command line or in a table: its file with a label, and how it acts."""
+"""How conditions and attributes are written as text, on a command line or in a table."""
 
 from __future__ import annotations
 
@@ -42,3 +42,15 @@ def read_window(text: str) -> tuple[float, float]:
     if not colon:
         raise VcmError(Code.BAD_REQUEST, f"A time window is written START:END within 0 and 1; {text!r} was given.")
     return float(start), float(end)
+
+
+def number_or_word(text: str) -> float | str:
+    """The value of an attribute in human units: a number, or one of its words.
+
+    >>> number_or_word("72"), number_or_word("F")
+    (72.0, 'F')
+    """
+    try:
+        return float(text)
+    except ValueError:
+        return text.strip()

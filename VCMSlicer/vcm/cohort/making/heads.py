@@ -16,8 +16,9 @@ from vcm.cohort.making.contrasts import FURTHER_CONTRASTS, T1, Contrast, further
 from vcm.cohort.making.head_image import Blocks, Look, labels_of, millilitres, paint
 from vcm.cohort.making.head_maps import Head
 from vcm.cohort.making.head_shape import Shape, View, source_of
-from vcm.cohort.making.label_maps import EXTRAVENTRICULAR_CSF, LESION, SEGMENTER_CLASSES, VENTRICLES, LabelMaps
+from vcm.cohort.making.label_maps import BRAIN, LESION, VENTRICLES, LabelMaps, joint_ml
 from vcm.cohort.making.lesions import Lesions, require_lesion_labels
+from vcm.conditions.attributes import AttributeSpec
 from vcm.core.grid import Grid
 from vcm.core.volume import Volume
 
@@ -26,6 +27,14 @@ WHOLE_HEAD = Grid(
     [[-2.0, 0.0, 0.0, 87.0], [0.0, 2.0, 0.0, -125.5], [0.0, 0.0, 2.0, -75.5], [0.0, 0.0, 0.0, 1.0]],
 )
 """2 mm, LAS: a head of MNI's size from the cerebellum's lower edge to the scalp, with room for larger ones."""
+
+OWN_ATTRIBUTES = (
+    AttributeSpec("sex", "Sex", choices={"F": 0.0, "M": 1.0}),
+    AttributeSpec("age", "Age", "years", low=44, high=82),
+    AttributeSpec("ventricular_volume", "Ventricular volume", "ml", low=5, high=85, structures=(VENTRICLES,)),
+    AttributeSpec("brain_volume", "Brain volume", "ml", low=850, high=1450, structures=BRAIN),
+)
+"""What is known of every made head, on the scales that its sizes are drawn from."""
 
 LESION_STREAM = 100
 """Lesions have randomness of their own, so that a case's head is the same with and without them."""
@@ -61,7 +70,8 @@ class CohortMaker:
 
     `contrasts` names what is made beside T1. Each has its own randomness: a case is the same with and without them.
     `grid` is where the heads lie, twice as coarse as the label maps; without it, on all of these. A share `lesions` of
-    the heads is given lesions that its label map does not have.
+    the heads is given lesions that its label map does not have. `attributes` are those of the backbone that is to learn
+    from them.
     """
 
     def __init__(
@@ -72,9 +82,10 @@ class CohortMaker:
         contrasts: Iterable[str] = (),
         grid: Grid | None = None,
         lesions: float = 0.0,
+        attributes: Iterable[AttributeSpec] = OWN_ATTRIBUTES,
     ) -> None:
         self.maps, self.seed = maps, seed
-        self.grid, self.lesions = grid, lesions
+        self.grid, self.lesions, self.attributes = grid, lesions, tuple(attributes)
         if lesions:
             require_lesion_labels(maps.table)
         self.device = torch.device(device)
@@ -114,14 +125,14 @@ class CohortMaker:
         volumes = {name: Volume(volume.cpu().numpy(), grid) for name, volume in made.items()}
         ml = millilitres(counts.cpu())
         ventricles = ml[VENTRICLES]
-        brain = sum(ml[value] for value in SEGMENTER_CLASSES if value != EXTRAVENTRICULAR_CSF)
+        brain = joint_ml(BRAIN, ml)
         return Case(
             name=f"{number:05d}",
             head=self.head_of(number),
             image=volumes["image"],
             labels=volumes["labels"],
             skull=volumes["skull"],
-            attributes=attributes(sex, age, ventricles, brain),
+            attributes=attributes(sex, age, ml, self.attributes),
             ventricles_ml=ventricles,
             brain_ml=brain,
             further={name: volumes[name] for name in self.contrasts},
@@ -136,15 +147,24 @@ class CohortMaker:
         return self._heads[number]
 
 
-def attributes(sex: float, age: float, ventricles_ml: float, brain_ml: float) -> dict[str, float]:
-    """The raw scalars of a made head: its sex and age as they were drawn, its volumes as they were measured.
+def attributes(sex: float, age: float, ml: Mapping[int, float], specs: Iterable[AttributeSpec]) -> dict[str, float]:
+    """The raw attributes of a made head for a backbone: sex and age as they were drawn, volumes as they were measured.
 
-    >>> attributes(1.0, 0.5, 37.0, 1150.0)
-    {'sex': 1.0, 'age': 0.5, 'ventricular_volume': 0.4, 'brain_volume': 0.5}
+    `ml` are the millilitres of the segmenter's classes. A volume without a scale takes that of `OWN_ATTRIBUTES`; what a
+    made head does not have takes the backbone's default.
+
+    >>> attributes(1.0, 0.5, {1: 800.0, 4: 37.0, 10: 3.0}, OWN_ATTRIBUTES[:3])
+    {'sex': 1.0, 'age': 0.5, 'ventricular_volume': 0.4}
     """
-    return {
-        "sex": sex,
-        "age": age,
-        "ventricular_volume": float(np.clip((ventricles_ml - 5) / 80, 0, 1)),
-        "brain_volume": float(np.clip((brain_ml - 850) / 600, 0, 1)),
-    }
+    own = {spec.name: spec for spec in OWN_ATTRIBUTES}
+    drawn = {"sex": "M" if sex else "F", "age": own["age"].to_human(age)}
+    raw = {}
+    for given in specs:
+        spec = given if given.calibrated else own.get(given.name, given)
+        value = drawn.get(spec.name)
+        if spec.structures:
+            value = joint_ml(spec.structures, ml)
+        if isinstance(value, float) and spec.low is not None and spec.high is not None:
+            value = float(np.clip(value, spec.low, spec.high))
+        raw[spec.name] = spec.default if value is None else spec.to_raw(value)
+    return raw

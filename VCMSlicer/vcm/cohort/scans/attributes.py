@@ -1,35 +1,37 @@
-"""The scalars of a real scan: sex and age as given, volumes as measured, on the backbone's scales."""
+"""The attributes of a real scan on the backbone's scales: as given in a table, volumes as measured."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from vcm.cohort.files import ATTRIBUTES
+from vcm.cohort.making.label_maps import BRAIN, VENTRICLES, joint_ml
 from vcm.conditions.attributes import AttributeSpec
 from vcm.conditions.doctor.notebook import Notebook
 from vcm.core.errors import VcmError
 
+VOLUMES = {"ventricular_volume": (VENTRICLES,), "brain_volume": BRAIN}
+"""What is measured for attributes of these names of a backbone that does not say which structures they are of."""
 WORDS = {"female": "F", "f": "F", "w": "F", "male": "M", "m": "M"}
 
 
 def scan_attributes(
-    specs: Sequence[AttributeSpec], sex: str, age: str, ventricles_ml: float, brain_ml: float, notes: Notebook
+    specs: Sequence[AttributeSpec], given: Mapping[str, str], ml: Mapping[int, float], notes: Notebook
 ) -> dict[str, float]:
-    """Raw scalars (0–1); what is not known gets the backbone's default, and a finding says so."""
-    by_name = {spec.name: spec for spec in specs}
-    given: dict[str, str | float] = {
-        "sex": WORDS.get(sex.lower(), sex),
-        "age": age,
-        "ventricular_volume": ventricles_ml,
-        "brain_volume": brain_ml,
-    }
-    return {name: _raw(name, by_name.get(name), given[name], notes) for name in ATTRIBUTES}
+    """Raw attributes (0–1): as given in words, else as measured where `ml`, the millilitres of the segmenter's classes,
+    allow it; what is not known gets the backbone's default, and a finding says so."""
+    values: dict[str, str | float] = {}
+    for spec in specs:
+        structures = spec.structures or VOLUMES.get(spec.name, ())
+        values[spec.name] = given.get(spec.name, "").strip() or (joint_ml(structures, ml) if structures else "")
+    return {spec.name: _raw(spec, values[spec.name], notes) for spec in specs}
 
 
-def _raw(name: str, spec: AttributeSpec | None, value: str | float, notes: Notebook) -> float:
-    default = 0.5 if spec is None else spec.default
+def _raw(spec: AttributeSpec, value: str | float, notes: Notebook) -> float:
+    name, default = spec.name, spec.default
+    if spec.choices:
+        value = WORDS.get(str(value).lower(), value)
     if value == "":
         notes.note(
             "ATTRIBUTE_UNKNOWN",
@@ -37,7 +39,7 @@ def _raw(name: str, spec: AttributeSpec | None, value: str | float, notes: Noteb
             f"Give it in a table with the columns image, segmentation, {name}.",
         )
         return default
-    if spec is None or not spec.calibrated:
+    if not spec.calibrated:
         notes.warning(
             "ATTRIBUTE_UNSCALED",
             f"The model has no scale for {name}, so the value of {notes.who} ({value}) cannot be used.",

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vcm.cohort.making.label_maps import EXTRAVENTRICULAR_CSF, VENTRICLES
-from vcm.cohort.scans.attributes import scan_attributes
+from vcm.cohort.making.label_maps import joint_ml
+from vcm.cohort.scans.attributes import VOLUMES, scan_attributes
 from vcm.cohort.scans.checks import check_brain, check_pose, check_sides
 from vcm.cohort.scans.image import normalised, skull_image
 from vcm.cohort.scans.label_reading import LabelReading
@@ -110,11 +110,10 @@ def _take_in(scan: Scan, intake: Intake, image_notes: Notebook, label_notes: Not
     assert on_grid is not None and seen is not None
     overlap = check_pose(pose, on_grid, intake.template, image_notes) if intake.template else None
     go_on()
-    values = {int(n): int(count) for n, count in enumerate(np.bincount(placed_labels.array.ravel(), minlength=10))}
-    ml = placed_labels.grid.voxel_ml
-    ventricles = values[VENTRICLES] * ml
-    brain = sum(n for value, n in values.items() if value not in {0, EXTRAVENTRICULAR_CSF}) * ml
-    attributes = scan_attributes(intake.attributes, scan.sex, scan.age, ventricles, brain, image_notes)
+    counts = np.bincount(placed_labels.array.ravel(), minlength=10)
+    ml = {value: float(count) * placed_labels.grid.voxel_ml for value, count in enumerate(counts)}
+    ventricles, brain = (joint_ml(structures, ml) for structures in VOLUMES.values())
+    attributes = scan_attributes(intake.attributes, scan.given, ml, image_notes)
     parts = {"image": seen, "labels": Volume(on_grid.array.astype(np.uint8), intake.grid)}
     if whole:
         parts["skull"] = skull_image(seen, parts["labels"])

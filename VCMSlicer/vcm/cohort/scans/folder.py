@@ -64,7 +64,7 @@ def _take_in_folder(scans: Scans, intake: Intake, out: Path, jobs: int) -> Itera
     lacking = []
     for scan in scans.pairs:
         entry = entries.get(scan.name)
-        kept = _kept(scan, out) if entry is not None and entry.is_whole else None
+        kept = _kept(scan, intake, out) if entry is not None and entry.is_whole else None
         if entry is None or kept is None:
             lacking.append(scan)
             entries.pop(scan.name, None)
@@ -94,7 +94,7 @@ class _Taker:
     out: Path
 
     def __call__(self, scan: Scan) -> Arrival:
-        inputs = _inputs(scan)
+        inputs = _inputs(scan, self.intake)
         taken = take_in(scan, self.intake)
         with claim_cohort(self.out, inputs=[scan.image, scan.segmentation], mode=Mode.MEMBER):
             return self._write(scan, taken, inputs)
@@ -137,23 +137,27 @@ def _record(taken: Intaken, inputs: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def _inputs(scan: Scan) -> dict[str, str]:
-    """What a case was made from: another file or another age makes it anew."""
+def _inputs(scan: Scan, intake: Intake) -> dict[str, str]:
+    """What a case was made from: another file or another age makes it anew. Of the table only the backbone's attributes
+    are kept."""
     hashes = {
         name: hash_file(path) if path.is_file() else ""
         for name, path in (("image", scan.image), ("segmentation", scan.segmentation))
     }
-    return {**hashes, "sex": scan.sex, "age": scan.age}
+    given = {spec.name: scan.given[spec.name].strip() for spec in intake.attributes if spec.name in scan.given}
+    return {**hashes, "sex": "", "age": "", **given}
 
 
-def _kept(scan: Scan, out: Path) -> tuple[tuple[Finding, ...], float | None] | None:
+def _kept(scan: Scan, intake: Intake, out: Path) -> tuple[tuple[Finding, ...], float | None] | None:
     """Findings about a case that was brought in from the same files before, and its overlap; None where it was not."""
     try:
         record = read_sealed(_findings_path(scan, out))
         findings = tuple(read_fields(Finding, entry) for entry in record["findings"])
         overlap = record["brain_overlap"]
         return (
-            (findings, float(overlap) if overlap is not None else None) if record["inputs"] == _inputs(scan) else None
+            (findings, float(overlap) if overlap is not None else None)
+            if record["inputs"] == _inputs(scan, intake)
+            else None
         )
     except (VcmError, *MALFORMED):
         return None

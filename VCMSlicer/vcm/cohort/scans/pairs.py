@@ -24,7 +24,7 @@ COLUMNS = ("image", "segmentation")
 
 @dataclass(frozen=True)
 class Scan:
-    """A scan and its segmentation; `sex` and `age` as they stand in the table, or empty.
+    """A scan and its segmentation; `given` are the further cells of its row in the table, by their column.
 
     `shown` are the names of the two files in sentences and tables: relative to what the user gave.
     """
@@ -32,8 +32,7 @@ class Scan:
     name: str
     image: Path
     segmentation: Path
-    sex: str = ""
-    age: str = ""
+    given: Mapping[str, str] = field(default_factory=dict)
     shown: tuple[str, str] = field(default=("", ""), compare=False)
 
     @property
@@ -147,8 +146,8 @@ def pair_by_table(path: Path) -> Scans:
         key = key_of(places[0], path.parent)
         taken[key] = taken.get(key, 0) + 1
         name = key if taken[key] == 1 else f"{key}-{taken[key]}"
-        sex, age = (row.get(column, "").strip() for column in ("sex", "age"))
-        pairs.append(Scan(name, places[0], places[1], sex, age, (shown[0], shown[1])))
+        given = {column: cell for column, cell in row.items() if column not in COLUMNS and cell.strip()}
+        pairs.append(Scan(name, places[0], places[1], given, (shown[0], shown[1])))
     return Scans(tuple(pairs), tuple(refusals), path)
 
 

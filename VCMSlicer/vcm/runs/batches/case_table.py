@@ -14,7 +14,7 @@ from vcm.conditions.attributes import canonical_name
 from vcm.core.csv_tables import read_rows
 from vcm.core.errors import Code, VcmError
 from vcm.core.reading import missing_as, open_text
-from vcm.runs.condition_text import Acting, read_window, split_label
+from vcm.runs.condition_text import Acting, number_or_word, read_window, split_label
 from vcm.runs.job import ConditionFile, GenerateJob
 
 NAME = "case"
@@ -68,7 +68,7 @@ def read_case_table(
     _, header = next(lines, (1, []))
     if not header:
         raise _empty(path)
-    reader = _RowReader(path, _columns(path, header, known), defaults, acting or {})
+    reader = _RowReader(path, _columns(path, header, known), _by_known_names(defaults, known), acting or {})
     cases: dict[str, Case] = {}
     for line, cells in lines:
         case = reader.read(line, cells)
@@ -145,10 +145,9 @@ def _column(header: str, known: Known) -> Column | None:
             return Column(header, kind, header)
     if header in ACTING or (name in known.conditions and part in ACTING):
         return Column(header, "acting", name, part or header)
-    if canonical_name(header) in known.attributes:
-        return Column(header, "attribute", canonical_name(header))
-    if part == "raw" and canonical_name(name) in known.attributes:
-        return Column(header, "raw", canonical_name(name))
+    attribute = canonical_name(name if part == "raw" else header, known.attributes)
+    if attribute in known.attributes:
+        return Column(header, "raw" if part == "raw" else "attribute", attribute)
     return None
 
 
@@ -158,6 +157,13 @@ def _list_known(known: Known) -> str:
         f"{NAME}; the conditions {conditions} (files); {', '.join(ACTING)}, for one condition NAME.strength and so on; "
         f"the attributes {', '.join(known.attributes) or 'none'}, NAME.raw for the network's 0–1; {', '.join(OPTIONS)}"
     )
+
+
+def _by_known_names(defaults: GenerateJob, known: Known) -> GenerateJob:
+    """The defaults with their attributes called as the backbone calls them."""
+    human = {canonical_name(name, known.attributes): value for name, value in defaults.attributes.items()}
+    raw = {canonical_name(name, known.attributes): value for name, value in defaults.raw_attributes.items()}
+    return replace(defaults, attributes=human, raw_attributes=raw)
 
 
 class _RowReader:
@@ -188,7 +194,7 @@ class _RowReader:
 
         options = {option: self._option(option, cell) for option, cell in of("option").items()}
         raw = {attribute: _number(f"{attribute}.raw", cell) for attribute, cell in of("raw").items()}
-        human = {attribute: _number_or_word(cell) for attribute, cell in of("attribute").items()}
+        human = {attribute: number_or_word(cell) for attribute, cell in of("attribute").items()}
         defaults = self._defaults
         seed = options.pop("seed", seed_of(name, defaults.seed))
         return replace(
@@ -197,7 +203,7 @@ class _RowReader:
             conditions=self._conditions(of("condition"), filled),
             # What a row says of an attribute, in either way, goes before the default of both.
             attributes={n: v for n, v in defaults.attributes.items() if n not in raw} | human,
-            raw_attributes={n: v for n, v in defaults.raw_attributes.items() if canonical_name(n) not in human} | raw,
+            raw_attributes={n: v for n, v in defaults.raw_attributes.items() if n not in human} | raw,
             seed=seed,
             **options,
         )
@@ -258,13 +264,6 @@ def _by_line(line: int) -> str:
 
 def _number(header: str, cell: str) -> float:
     return _read(header, cell, float, "a number")
-
-
-def _number_or_word(cell: str) -> float | str:
-    try:
-        return float(cell)
-    except ValueError:
-        return cell
 
 
 def _read(header: str, cell: str, read: Callable[[str], Any], expected: str) -> Any:
