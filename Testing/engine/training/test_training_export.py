@@ -96,6 +96,14 @@ def test_several_conditions_are_measured_each_in_its_own_way(cases):
     }
 
 
+def test_a_network_that_makes_no_numbers_is_measured_as_a_poor_one(cases):
+    network = tiny.randomised(new_network())
+    with torch.no_grad():
+        next(network.parameters()).fill_(torch.nan)
+    for result in validated(cases, network):
+        assert np.isnan(result.sample.array).any() and result.figures["controlled"] < 0.5
+
+
 def test_the_manifest_tells_the_volumes_and_the_place_seen_in_training(cases, tmp_path):
     from small_cohort import write_latents
 

@@ -32,6 +32,15 @@ class ClassAlignment:
     assd_mm: float | None = None
     remark: str = ""
 
+    @property
+    def structure(self) -> str:
+        """The structure's name in tables.
+
+        >>> ClassAlignment("ventricles", "ventricles", 1).structure, ClassAlignment("semantics", "white", 1).structure
+        ('ventricles', 'semantics: white')
+        """
+        return self.name if self.name == self.condition else f"{self.condition}: {self.name}"
+
     def as_dict(self) -> dict[str, Any]:
         return _rounded(asdict(self))
 
@@ -100,11 +109,19 @@ class Alignment:
         return "; ".join(parts) or "nothing to compare: no condition was given"
 
 
-def align(sample: Volume, conditions: Sequence[Condition], segmentation: Volume | None, judge: str = "") -> Alignment:
+def align(
+    sample: Volume,
+    conditions: Sequence[Condition],
+    segmentation: Volume | None,
+    judge: str = "",
+    *,
+    distances: bool = True,
+) -> Alignment:
     """Compare a Sample, and a segmentation of it, with the Conditions that were given.
 
     All volumes lie on one Grid; `segmentation` holds the labels that `ClassSpec.segmenter` speaks of, or is None where
-    there is no segmenter. The same call judges the uncontrolled twin.
+    there is no segmenter. The same call judges the uncontrolled twin. Surface distances take the most time, and are
+    left out without `distances`.
     """
     _require_one_grid(sample, conditions, segmentation)
     if not np.isfinite(sample.array).all():
@@ -119,7 +136,7 @@ def align(sample: Volume, conditions: Sequence[Condition], segmentation: Volume 
         if condition.spec.kind is Kind.IMAGE:
             images.append(_align_image(sample, condition))
         else:
-            classes.extend(_align_classes(condition, segmentation))
+            classes.extend(_align_classes(condition, segmentation, distances))
     return Alignment(tuple(classes), tuple(images), judge)
 
 
@@ -133,7 +150,7 @@ def dice(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float | None:
     return 2 * int((a & b).sum()) / total if total else None
 
 
-def _align_classes(condition: Condition, segmentation: Volume | None) -> Iterator[ClassAlignment]:
+def _align_classes(condition: Condition, segmentation: Volume | None, distances: bool) -> Iterator[ClassAlignment]:
     for spec in condition.spec.classes:
         requested = condition.structure(spec.name)
         asked = ClassAlignment(
@@ -144,22 +161,22 @@ def _align_classes(condition: Condition, segmentation: Volume | None) -> Iterato
         elif not spec.segmenter:
             yield _unmeasured(asked, "not measurable with this segmenter")
         else:
-            yield _compare(asked, spec, requested, segmentation)
+            yield _compare(asked, spec, requested, segmentation, distances)
 
 
 def _compare(
-    asked: ClassAlignment, spec: ClassSpec, requested: NDArray[np.bool_], segmentation: Volume
+    asked: ClassAlignment, spec: ClassSpec, requested: NDArray[np.bool_], segmentation: Volume, distances: bool
 ) -> ClassAlignment:
     obtained = np.isin(segmentation.array, spec.segmenter)
-    distances = surface_distances(requested, obtained, segmentation.grid)
+    apart = surface_distances(requested, obtained, segmentation.grid) if distances else None
     return ClassAlignment(
         asked.condition,
         asked.name,
         asked.requested_ml,
         obtained_ml=int(obtained.sum()) * segmentation.grid.voxel_ml,
         dice=dice(requested, obtained),
-        hd95_mm=distances.hd95 if distances else None,
-        assd_mm=distances.assd if distances else None,
+        hd95_mm=apart.hd95 if apart else None,
+        assd_mm=apart.assd if apart else None,
         remark=_why_no_distance(bool(requested.any()), bool(obtained.any())),
     )
 

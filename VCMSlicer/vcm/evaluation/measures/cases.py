@@ -74,9 +74,8 @@ class CaseMeasurer:
         for condition in wanted:
             found = [entry for entry in alignment.classes if entry.condition == condition.spec.name]
             for entry in found:
-                name = structure_name(entry.condition, entry.name)
                 for measure, value in _values(entry).items():
-                    yield name, measure, value, entry.remark if value is None else ""
+                    yield entry.structure, measure, value, entry.remark if value is None else ""
             if len(found) > 1:
                 yield from _means(condition.spec.name, found)
 
@@ -85,15 +84,6 @@ class CaseMeasurer:
             yield WHOLE_IMAGE, measure, value, remark
         lpips = self.networks.lpips(image, case.image)
         yield WHOLE_IMAGE, "lpips", lpips, why_not("lpips") if lpips is None else ""
-
-
-def structure_name(condition: str, name: str) -> str:
-    """A structure's name in tables.
-
-    >>> structure_name("ventricles", "ventricles"), structure_name("semantics", "white matter")
-    ('ventricles', 'semantics: white matter')
-    """
-    return name if name == condition else f"{condition}: {name}"
 
 
 def _values(entry: ClassAlignment) -> dict[str, float | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch import Tensor
 from vcm.cohort.learning_cases import LearningCase
 from vcm.conditions.condition import Condition, ConditionSpec, Kind
 from vcm.core.volume import Volume
-from vcm.judging.alignment import dice
+from vcm.judging.alignment import Alignment, align
 from vcm.judging.segmentation import Segmenter
 from vcm.models.backbones.latent_diffusion import LatentDiffusion
 from vcm.models.controls.control import Control
@@ -70,7 +70,7 @@ class ControlValidator:
         case = self.cases[place]
         conditions = self.conditions(case)
         sample = self._sample(case, place, control, conditions)
-        controlled, got = self._measure(sample, conditions)
+        controlled, aligned = self._measure(sample, conditions)
         if case.name not in self._without:
             twin = self._sample(case, place, None, [])
             again = self._decode(self._encode(case), None)
@@ -83,8 +83,9 @@ class ControlValidator:
             ("reconstructed", reconstructed),
         ):
             figures |= {way if name == "score" else f"{name}_{way}": value for name, value in found.items()}
-        ml = self.backbone.grid.voxel_ml
-        asked = {name: float(mask.sum() * ml) for name, mask in _structures(conditions).items()}
+        measured = [entry for entry in aligned.classes if entry.obtained_ml is not None]
+        asked = {entry.structure: entry.requested_ml for entry in measured}
+        got = {entry.structure: entry.obtained_ml or 0.0 for entry in measured}
         return ValidatedCase(case.name, figures, asked, got, sample, twin)
 
     def conditions(self, case: LearningCase) -> list[Condition]:
@@ -98,26 +99,15 @@ class ControlValidator:
         images = [result.sample.array, result.sample.array, result.twin.array]
         return row_of(images, self.backbone.grid, mask, outlined=(1,))
 
-    def _measure(self, image: Volume, conditions: Sequence[Condition]) -> tuple[dict[str, float], dict[str, float]]:
-        errors = {}
-        for condition in conditions:
-            if condition.spec.kind is Kind.IMAGE:
-                wanted = np.asarray(condition.volume.array, np.float32)
-                there = wanted > 0
-                error = (
-                    np.square(np.asarray(image.array, np.float32)[there] - wanted[there]).mean() if there.any() else 0.0
-                )
-                errors[f"{condition.spec.name}_mse"] = float(error)
-        overlaps, got = [], {}
-        if self.segmenter is not None:
-            labels = self.segmenter.segment(image).array
-            for name, mask in _structures(conditions).items():
-                found = np.isin(labels, _segmenter_labels(conditions, name))
-                overlap = dice(found, mask)
-                overlaps += [] if overlap is None else [overlap]
-                got[name] = float(found.sum() * self.backbone.grid.voxel_ml)
+    def _measure(self, image: Volume, conditions: Sequence[Condition]) -> tuple[dict[str, float], Alignment]:
+        """The figures of an image; one that a training makes may hold values that are not numbers, which count as 0."""
+        image = Volume(np.nan_to_num(image.array), image.grid)
+        labels = self.segmenter.segment(image) if self.segmenter is not None else None
+        found = align(image, conditions, labels, distances=False)
+        errors = {f"{entry.condition}_mse": entry.mse or 0.0 for entry in found.images}
+        overlaps = [entry.dice for entry in found.classes if entry.dice is not None]
         score = float(np.mean(overlaps)) if overlaps else -float(np.mean(list(errors.values()) or [np.nan]))
-        return {"score": score, **errors}, got
+        return {"score": score, **errors}, found
 
     @torch.no_grad()
     def _sample(self, case: LearningCase, place: int, control: Control | None, conditions: list[Condition]) -> Volume:
@@ -144,36 +134,12 @@ class ControlValidator:
         return Volume(image[0, 0].float().cpu().numpy(), self.backbone.grid)
 
 
-def _structures(conditions: Iterable[Condition]) -> dict[str, NDArray[np.bool_]]:
-    """Each structure that is asked for and can be measured, by `condition` or `condition: class`."""
-    return {
-        _key(condition, structure.name): condition.structure(structure.name)
-        for condition in conditions
-        for structure in condition.spec.classes
-        if structure.segmenter
-    }
-
-
-def _key(condition: Condition, structure: str) -> str:
-    name = condition.spec.name
-    return name if condition.spec.kind is Kind.MASK else f"{name}: {structure}"
-
-
-def _segmenter_labels(conditions: Iterable[Condition], key: str) -> tuple[int, ...]:
-    return next(
-        structure.segmenter
-        for condition in conditions
-        for structure in condition.spec.classes
-        if _key(condition, structure.name) == key
-    )
-
-
 def outlined_mask(conditions: Sequence[Condition]) -> NDArray[np.bool_]:
     """What a picture outlines: the only structure; where more is asked for the smallest structure of a mask, else the
     ventricles of the semantics, else what an image shows."""
-    structures = list(_structures(conditions).values())
-    if len(structures) == 1:
-        return structures[0]
+    findable = [(c, structure.name) for c in conditions for structure in c.spec.classes if structure.segmenter]
+    if len(findable) == 1:
+        return findable[0][0].structure(findable[0][1])
     masks = [c.structure(c.spec.classes[0].name) for c in conditions if c.spec.kind is Kind.MASK]
     if masks:
         return min(masks, key=lambda mask: int(mask.sum()))
