@@ -8,7 +8,7 @@ from opened import MODULE, home, opened, openedPlain, tinyPacks  # noqa: F401
 from slicerStandIn.testing.eventLoop import processEvents
 from vcm.core.errors import Code
 from VCMSlicerLib.engine.jobState import WORKER_CODES
-from VCMSlicerLib.problems import Remedy, buttonText, buttonToolTip, remedyOf
+from VCMSlicerLib.problems import Remedy, button, remedyOf
 from VCMSlicerLib.scene.parameters import Quality
 
 
@@ -16,12 +16,12 @@ from VCMSlicerLib.scene.parameters import Quality
 def test_every_failure_has_a_button_with_words_and_a_tooltip(code):
     remedy = remedyOf(code)
     assert isinstance(remedy, Remedy)
-    assert buttonText(remedy) and buttonToolTip(remedy).endswith(".")
+    assert button(remedy)[0] and button(remedy)[1].endswith(".")
 
 
 def test_out_of_memory_offers_the_processor_and_a_damaged_model_another_file():
-    assert buttonText(remedyOf(Code.OUT_OF_MEMORY)) == "Retry on CPU"
-    assert buttonText(remedyOf("PACK_DAMAGED")) == "Choose model file…"
+    assert button(remedyOf(Code.OUT_OF_MEMORY))[0] == "Retry on CPU"
+    assert button(remedyOf("PACK_DAMAGED"))[0] == "Choose model file…"
 
 
 def test_every_widget_of_the_panel_that_can_be_used_has_a_tooltip(opened):  # noqa: F811

@@ -47,39 +47,29 @@ def remedyOf(code: Code | str) -> Remedy:
     return _REMEDIES.get(str(getattr(code, "value", code)), Remedy.SHOW_LOG)
 
 
-def buttonText(remedy: Remedy) -> str:
-    """What stands on the button."""
+def button(remedy: Remedy) -> tuple[str, str]:
+    """What stands on the button, and what it will do, in a sentence."""
     return {
-        Remedy.RETRY: _("Try again"),
-        Remedy.RETRY_ON_CPU: _("Retry on CPU"),
-        Remedy.LIGHTER: _("Retry as preview"),
-        Remedy.CHOOSE_MODEL: _("Choose model file…"),
-        Remedy.CHOOSE_PYTHON: _("Choose Python…"),
-        Remedy.SET_UP: _("Set up…"),
-        Remedy.SHOW_CONDITIONS: _("Show conditions"),
-        Remedy.SHOW_SUBJECT: _("Show subject"),
-        Remedy.LOAD_KEPT: _("Load it"),
-        Remedy.REGISTER: _("Register…"),
-        Remedy.SHOW_LOG: _("Show log"),
-    }[remedy]
-
-
-def buttonToolTip(remedy: Remedy) -> str:
-    """What the button will do, in a sentence."""
-    return {
-        Remedy.RETRY: _("Start computing anew and ask for the same once more."),
-        Remedy.RETRY_ON_CPU: _(
-            "Ask for the same once more, computed by the processor: slower, but it needs no graphics card."
+        Remedy.RETRY: (_("Try again"), _("Start computing anew and ask for the same once more.")),
+        Remedy.RETRY_ON_CPU: (
+            _("Retry on CPU"),
+            _("Ask for the same once more, computed by the processor: slower, but it needs no graphics card."),
         ),
-        Remedy.LIGHTER: _("Ask for the same once more in preview quality."),
-        Remedy.CHOOSE_MODEL: _("Choose the folder of a model pack (the one that holds manifest.json)."),
-        Remedy.CHOOSE_PYTHON: _("Choose a Python interpreter that has the computing packages."),
-        Remedy.SET_UP: _("Install the computing packages into a folder of VCMSlicer's own."),
-        Remedy.SHOW_CONDITIONS: _("Open the section with the conditions."),
-        Remedy.SHOW_SUBJECT: _("Open the section with the subject's values."),
-        Remedy.LOAD_KEPT: _("Load the image into the scene that is open now."),
-        Remedy.REGISTER: _("Find how the scan lies, and carry it into the model's space by a transform."),
-        Remedy.SHOW_LOG: _("Show what the computing process wrote."),
+        Remedy.LIGHTER: (_("Retry as preview"), _("Ask for the same once more in preview quality.")),
+        Remedy.CHOOSE_MODEL: (
+            _("Choose model file…"),
+            _("Choose the folder of a model pack (the one that holds manifest.json)."),
+        ),
+        Remedy.CHOOSE_PYTHON: (_("Choose Python…"), _("Choose a Python interpreter that has the computing packages.")),
+        Remedy.SET_UP: (_("Set up…"), _("Install the computing packages into a folder of VCMSlicer's own.")),
+        Remedy.SHOW_CONDITIONS: (_("Show conditions"), _("Open the section with the conditions.")),
+        Remedy.SHOW_SUBJECT: (_("Show subject"), _("Open the section with the subject's values.")),
+        Remedy.LOAD_KEPT: (_("Load it"), _("Load the image into the scene that is open now.")),
+        Remedy.REGISTER: (
+            _("Register…"),
+            _("Find how the scan lies, and carry it into the model's space by a transform."),
+        ),
+        Remedy.SHOW_LOG: (_("Show log"), _("Show what the computing process wrote.")),
     }[remedy]
 
 

@@ -11,7 +11,7 @@ from vcm.anatomy.structures import plain_name
 from vcm.core.errors import Code, VcmError
 from vcm.protocol import ConditionInput
 
-from VCMSlicerLib.conditions.anatomy import matchingSegments
+from VCMSlicerLib.conditions.anatomy import matchingSegments, segmentIds
 from VCMSlicerLib.conditions.conditionCheck import check
 from VCMSlicerLib.conditions.conditionSource import ConditionChoice, conditionImage, exportCondition
 from VCMSlicerLib.models.packCatalogue import DEFAULT_PACK, findPack
@@ -109,7 +109,8 @@ def choiceOf(name: str, source: Source, pack: PackInfo, control: ControlInfo | N
     if not node.IsA("vtkMRMLSegmentationNode"):
         return ConditionChoice(name, kind=condition.kind, volumeNode=node)
     if wanted is None:
-        ids = matchingSegments(node, condition) or _onlySegment(node)
+        every = tuple(segmentIds(node.GetSegmentation()))
+        ids = matchingSegments(node, condition) or (every if len(every) == 1 else ())
         return ConditionChoice(name, kind=condition.kind, segmentationNode=node, segmentIds=ids)
     names: Sequence[str] = [wanted] if isinstance(wanted, str) else wanted
     return ConditionChoice(
@@ -152,7 +153,7 @@ def _segmentId(node: Any, wanted: str) -> str:
     segmentation = node.GetSegmentation()
     if segmentation.GetSegment(wanted) is not None:
         return wanted
-    ids = [segmentation.GetNthSegmentID(index) for index in range(segmentation.GetNumberOfSegments())]
+    ids = segmentIds(segmentation)
     for same in (str, plain_name):
         found = [id for id in ids if same(segmentation.GetSegment(id).GetName()) == same(wanted)]
         if found:
@@ -160,8 +161,3 @@ def _segmentId(node: Any, wanted: str) -> str:
     have = ", ".join(segmentation.GetSegment(id).GetName() for id in ids) or _("none")
     words = _("{node} has no segment {wanted}; it has: {have}.").format(node=node.GetName(), wanted=wanted, have=have)
     raise VcmError(Code.CONDITION, words)
-
-
-def _onlySegment(node: Any) -> tuple[str, ...]:
-    segmentation = node.GetSegmentation()
-    return (segmentation.GetNthSegmentID(0),) if segmentation.GetNumberOfSegments() == 1 else ()

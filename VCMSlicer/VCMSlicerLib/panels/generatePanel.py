@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 from VCMSlicerLib.engine.jobState import JobState
 from VCMSlicerLib.models.packInfo import READY
 from VCMSlicerLib.panels.context import PanelContext
-from VCMSlicerLib.problems import Problem, Remedy, buttonText, buttonToolTip, problem
+from VCMSlicerLib.problems import Problem, Remedy, button, problem
 
 PROGRESS_STEPS = 1000
 TICK_MS = 200
@@ -131,8 +131,7 @@ class GeneratePanel:
         self._problem = found
         ui = self.ui
         ui.problemLabel.text = f"<b>{found.sentence}</b> {found.advice}".strip()
-        ui.remedyButton.text = buttonText(found.remedy)
-        ui.remedyButton.toolTip = buttonToolTip(found.remedy)
+        ui.remedyButton.text, ui.remedyButton.toolTip = button(found.remedy)
         ui.showLogButton.visible = found.remedy is not Remedy.SHOW_LOG
         ui.problemFrame.visible = True
 

@@ -38,14 +38,14 @@ class Comparable:
 
 def addMeasured(path: str, labels: Iterable[Label], name: str, attributes: Mapping[str, str]) -> Any:
     """The segmentation by which an image was measured, hidden at first; its segments share one label map."""
-    node = _newSegmentation(name, attributes)
+    node = hiddenSegmentation(name, attributes)
     _addLayer(node, takeImage(path), labels, {})
     return node
 
 
 def addAsked(conditions: Iterable[GivenCondition], name: str, attributes: Mapping[str, str]) -> Any:
     """The masks and label maps as the model was given them, hidden at first: a copy that no later edit changes."""
-    node = _newSegmentation(name, attributes)
+    node = hiddenSegmentation(name, attributes)
     for condition in conditions:
         _addLayer(node, takeImage(condition.path), condition.labels, {CONDITION_TAG: condition.name})
     return node
@@ -79,7 +79,8 @@ def tagOf(segment: Any, name: str) -> str:
     return str(value) if segment.GetTag(name, value) else ""
 
 
-def _newSegmentation(name: str, attributes: Mapping[str, str]) -> Any:
+def hiddenSegmentation(name: str, attributes: Mapping[str, str]) -> Any:
+    """A segmentation of label maps that is not shown at first."""
     unique = slicer.mrmlScene.GenerateUniqueName(name)
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", unique)
     node.CreateDefaultDisplayNodes()

@@ -14,6 +14,7 @@ from VCMSlicerLib.results.measuredSegmentation import (
     MEASURED_REFERENCE,
     Comparable,
     comparables,
+    hiddenSegmentation,
     measuredSegments,
 )
 from VCMSlicerLib.results.results import keepWith
@@ -150,10 +151,7 @@ def _unflipped(image: WorldImage) -> WorldImage:
 
 
 def _newOverlay(node: Any) -> Any:
-    overlay = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", node.GetName())
-    overlay.CreateDefaultDisplayNodes()
-    overlay.GetDisplayNode().SetVisibility(False)
-    overlay.GetSegmentation().SetSourceRepresentationName(LABELMAP)
+    overlay = hiddenSegmentation(node.GetName(), {})
     keepWith(node, overlay, OVERLAY_REFERENCE, OVERLAY_ROLE)
     return overlay
 

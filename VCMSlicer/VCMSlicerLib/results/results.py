@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,19 +41,35 @@ VOLUME_ENDINGS = (".nii.gz", ".nii", ".nrrd")
 
 @dataclass(frozen=True)
 class ResultRow:
-    """One Sample: its node, its seed, and its adherence per structure. `hd95` is in millimetres.
+    """One Sample: its node, its seed, and how well it obeys.
 
     `alignment` holds all that was measured, `alignmentWithout` the same of its twin.
     """
 
     node: Any
     seed: int | None
-    dice: dict[str, float | None] = field(default_factory=dict)
-    hd95: dict[str, float | None] = field(default_factory=dict)
-    diceWithout: dict[str, float | None] = field(default_factory=dict)
-    summary: str = ""
     alignment: AlignmentSummary | None = None
     alignmentWithout: AlignmentSummary | None = None
+
+    @property
+    def summary(self) -> str:
+        """What was measured, in a sentence; empty where nothing was."""
+        return self.alignment.summary if self.alignment else ""
+
+    @property
+    def dice(self) -> dict[str, float | None]:
+        """Of each structure."""
+        return {score.name: score.dice for score in self.alignment.classes} if self.alignment else {}
+
+    @property
+    def hd95(self) -> dict[str, float | None]:
+        """Of each structure, in millimetres."""
+        return {score.name: score.hd95_mm for score in self.alignment.classes} if self.alignment else {}
+
+    @property
+    def diceWithout(self) -> dict[str, float | None]:
+        """Of each structure in the twin."""
+        return {score.name: score.dice for score in self.alignmentWithout.classes} if self.alignmentWithout else {}
 
     @property
     def twin(self) -> Any:
@@ -177,20 +193,9 @@ class Results:
 
 def row(node: Any) -> ResultRow:
     """What a Sample's node says about itself."""
-    seed, summary = node.GetAttribute(SEED), alignmentOf(node)
-    classes = summary.classes if summary else ()
-    twin = node.GetNodeReference(TWIN_REFERENCE)
+    seed, twin = node.GetAttribute(SEED), node.GetNodeReference(TWIN_REFERENCE)
     without = alignmentOf(twin) if twin is not None else None
-    return ResultRow(
-        node,
-        int(seed) if seed else None,
-        {score.name: score.dice for score in classes},
-        {score.name: score.hd95_mm for score in classes},
-        {score.name: score.dice for score in without.classes} if without else {},
-        summary.summary if summary else "",
-        summary,
-        without,
-    )
+    return ResultRow(node, int(seed) if seed else None, alignmentOf(node), without)
 
 
 def alignmentOf(node: Any) -> AlignmentSummary | None:

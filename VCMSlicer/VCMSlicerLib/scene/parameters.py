@@ -144,10 +144,7 @@ PREFERENCES_GROUP = "VCMSlicer/"
 
 def preference(name: str, default: str = "") -> str:
     """A preference of the user, from Slicer's settings."""
-    import qt
-
-    value = qt.QSettings().value(PREFERENCES_GROUP + name, default)
-    return default if value is None else str(value)
+    return str(slicer.util.settingsValue(PREFERENCES_GROUP + name, default) or default)
 
 
 def setPreference(name: str, value: str) -> None:
