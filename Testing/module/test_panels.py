@@ -210,8 +210,8 @@ def test_a_start_point_changes_no_segmentation_that_was_there(opened):  # noqa: 
     opened.press(opened.ui.startDemoButton)
     before = opened.parameters.condition("ventricles").node
     changed = before.GetSegmentation().GetMTime()
-    for button in (opened.ui.startTemplateButton, opened.ui.startBlankButton):
-        opened.press(button)
+    for pressed in (opened.ui.startTemplateButton, opened.ui.startBlankButton):
+        opened.press(pressed)
     assert before.GetScene() is slicer.mrmlScene and before.GetSegmentation().GetMTime() == changed
     assert opened.parameters.condition("ventricles").node is not before
 

@@ -5,9 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from VCMSlicerLib.engine.workerClient import WorkerClient
+from VCMSlicerLib.install.environment import Environment
+from VCMSlicerLib.logicFacade import LogicFacade
 from VCMSlicerLib.models.packCatalogue import DEFAULT_PACK
 from VCMSlicerLib.models.packInfo import READY, ConditionInfo, ControlInfo, PackInfo
+from VCMSlicerLib.results.comparison import Comparison
 from VCMSlicerLib.results.overlay import Overlay
+from VCMSlicerLib.results.results import Results
 from VCMSlicerLib.scene.observers import Observers
 from VCMSlicerLib.scene.parameters import preference
 
@@ -20,11 +25,11 @@ COLORS = {GREEN: "#2e9e5b", AMBER: "#d98e04", RED: "#d0433b", GREY: "#8a8f94"}
 class PanelContext:
     """`parameters` is None while there is no scene; everything else lives as long as the panel."""
 
-    logic: Any
-    client: Any
-    environment: Any
-    results: Any
-    comparison: Any
+    logic: LogicFacade
+    client: WorkerClient
+    environment: Environment
+    results: Results
+    comparison: Comparison
     overlay: Overlay = field(default_factory=Overlay)
     parameters: Any = None
     packs: tuple[PackInfo, ...] = ()
