@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from phantoms import grid_in, nifti_bytes, noise, write_bytes
 from vcm.core.errors import VcmError
-from vcm.volumes.volume_files import read_volume, write_volume
+from vcm.volumes.volume_files import read_volume, read_volume_file, write_volume
 from volume_cases import ENDINGS, SFORM, counted, nrrd_text, refusal, write_nrrd
 
 
@@ -111,6 +111,22 @@ def test_a_header_that_promises_a_huge_image_costs_no_memory(tmp_path):
     assert "more than any head" in refusal(write_bytes(tmp_path / "a.nii", bytes(data))).sentence
     data[42:48] = np.array([800, 800, 800], "<i2").tobytes()
     assert "damaged" in refusal(write_bytes(tmp_path / "a.nii.gz", bytes(data))).sentence
+
+
+@pytest.mark.parametrize("count", [-3, 0, 8, 99])
+def test_an_impossible_number_of_dimensions_is_refused(tmp_path, count):
+    data = bytearray(nifti_bytes(counted(), sform=SFORM))
+    data[40:42] = np.array([count], "<i2").tobytes()
+    assert f"{count} dimensions" in refusal(write_bytes(tmp_path / "a.nii", bytes(data))).sentence
+
+
+def test_a_scaling_and_a_place_that_are_no_numbers_are_refused(tmp_path):
+    data = nifti_bytes(counted(), sform=SFORM, slope=2, intercept=np.nan)
+    assert "scaling" in refusal(write_bytes(tmp_path / "a.nii", data)).sentence
+    broken = (np.nan, 0, 0, 1, 2, 3)
+    assert refusal(write_bytes(tmp_path / "a.nii", nifti_bytes(counted(), qform=broken))).code == "GEOMETRY"
+    both = write_bytes(tmp_path / "a.nii", nifti_bytes(counted(), sform=SFORM, qform=broken, pixdim=(2, 1.5, 3)))
+    assert read_volume_file(both).forms_disagree
 
 
 @settings(max_examples=150, deadline=None)

@@ -52,9 +52,9 @@ def read_with_nibabel(path: Path, kind: tuple[str, ...]) -> ImageContent:
         try:
             shape = three_sizes(path, tuple(int(size) for size in header.get_data_shape()))
             offset, scaling = int(header.get_data_offset()), header.get_slope_inter()
-            affine, is_placed, second = _mgh_place(header, raw) if kind is MGH else _nifti_place(header)
         except (ValueError, OverflowError, HeaderDataError) as error:
-            raise damaged(path, "its header holds impossible values") from error
+            raise damaged(path, "its header's offset, size or scaling is not a number") from error
+        affine, is_placed, second = _mgh_place(header, raw) if kind is MGH else _nifti_place(header)
         if offset < len(header.binaryblock) and kind is not MGH:
             raise damaged(path, "its header does not say where the voxels begin")
         file_bytes, densest = os.fstat(file.fileno()).st_size, MOST_DEFLATED if packed else 1
@@ -76,7 +76,10 @@ def _nifti_header(path: Path, raw: bytes) -> Any:
         for order in ("little", "big"):
             size = kind.sizeof_hdr
             if int.from_bytes(raw[:4], order) == size and len(raw) >= size and magic == kind.single_magic + b"\0":
-                return kind(raw[:size], order, check=False)
+                header = kind(raw[:size], order, check=False)
+                if not 1 <= header["dim"][0] <= 7:
+                    raise damaged(path, f"it is said to have {header['dim'][0]} dimensions")
+                return header
     raise _not_held(path, "a NIfTI")
 
 
@@ -89,7 +92,9 @@ def _mgh_header(path: Path, raw: bytes) -> Any:
 
 
 def _nifti_place(header: Any) -> tuple[NDArray[np.float64], bool, NDArray[np.float64] | None]:
-    """The affine, whether the file names one, and its qform where the affine is its sform."""
+    """The affine, whether the file names one, and its qform where the affine is its sform; NaN where it is none."""
+    from nibabel.spatialimages import HeaderDataError
+
     sizes = header["pixdim"]
     sizes[:4] = [-1 if sizes[0] < 0 else 1, *np.abs(sizes[1:4])]
     # As the format's own library does with a quaternion that rounding made too long.
@@ -97,7 +102,10 @@ def _nifti_place(header: Any) -> tuple[NDArray[np.float64], bool, NDArray[np.flo
     if (length := np.linalg.norm(quaternion)) > 1:
         for part, value in zip("bcd", quaternion / length, strict=True):
             header[f"quatern_{part}"] = value
-    qform = header.get_qform() if header["qform_code"] > 0 else None
+    try:
+        qform = header.get_qform() if header["qform_code"] > 0 else None
+    except (ValueError, HeaderDataError):
+        qform = np.full((4, 4), np.nan)
     if header["sform_code"] > 0:
         return header.get_sform(), True, qform
     return (np.diag([*sizes[1:4], 1.0]), False, None) if qform is None else (qform, True, None)
