@@ -98,6 +98,14 @@ def test_dots_stand_where_their_values_are(figures):
     assert shares(figures[-1], picture, GREEN) == (pytest.approx(0.3, abs=0.005), pytest.approx(0.5, abs=0.02))
 
 
+def test_a_dot_on_the_edge_is_whole():
+    inside, edge = (
+        scatter_chart([Scatter("one", "", {"controlled": [(place, 20.0), (0.0, 80.0)]})], title="t", across="x", up="y")
+        for place in (40.0, 80.0)
+    )
+    assert len(ink(edge, GREEN)[0]) == pytest.approx(len(ink(inside, GREEN)[0]), rel=0.02)
+
+
 def test_an_interval_is_as_long_as_it_is_and_ends_at_the_panel(figures):
     picture = interval_chart({"a": {"controlled": Estimate(0.3, 0.2, 7.0)}}, title="t", subtitle="")
     box = figures[-1].axes[0].get_window_extent()

@@ -305,8 +305,8 @@ def results(cases, asked=10.0, got=11.0):
         ((0.07, 0.01, 0.13), 9, "The samples follow the condition weakly at most", "The gain is 0.07 (0.01–0.13)"),
         ((0.2, 0.01, 0.4), 9, "The samples follow the condition weakly at most", "57% of the way"),
         ((0.2, 0.15, 0.25), 9, "The samples follow the condition: ", "57% of the way"),
-        ((0.2, 0.15, 0.25), 4, "The samples may follow", "4 held-out cases are too few to tell"),
-        ((0.2, 0.2, 0.2), 1, "The samples may follow", "1 held-out case is too few to tell"),
+        ((0.2, 0.15, 0.25), 4, "The samples may follow", "4 held-out cases are too few to judge"),
+        ((0.2, 0.2, 0.2), 1, "The samples may follow", "1 held-out case is too few to judge"),
     ],
 )
 def test_the_report_claims_by_effect_size_and_number_of_cases(gain, cases, begins, says):

@@ -38,8 +38,9 @@ def test_the_qform_is_used_where_there_is_no_sform(tmp_path):
     assert np.allclose(affine, expected, atol=1e-6)
 
 
-def test_a_qform_is_understood_as_simpleitk_understands_it(tmp_path):
-    data = nifti_bytes(counted(), qform=(0.2, -0.3, 0.5, 10, 20, 30), pixdim=(2, 1.5, 3), qfac=-1)
+@pytest.mark.parametrize("quaternion", [(0.2, -0.3, 0.5), (0.60006, 0, 0.80008)], ids=["short", "longer than 1"])
+def test_a_qform_is_understood_as_simpleitk_understands_it(tmp_path, quaternion):
+    data = nifti_bytes(counted(), qform=(*quaternion, 10, 20, 30), pixdim=(2, 1.5, 3), qfac=-1)
     path = write_bytes(tmp_path / "q.nii", data)
     image = sitk.ReadImage(str(path))
     mine = read_volume(path).grid

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-from PIL.PngImagePlugin import PngInfo
 
 from vcm.core.volume import Volume
 from vcm.judging.reference_head import Template
-from vcm.outputs.atomic_files import atomic_path
 from vcm.registration.scan import Registration
 from vcm.reporting.lettering import BRIGHT, DIM, PLAIN, write
 from vcm.reporting.montage import CANVAS, GUTTER, MARGIN, SIDES, put_picture, sizes_of
@@ -56,14 +53,6 @@ def registration_sheet(scan: Volume, template: Template, found: Registration) ->
         _put_row(canvas, facing_viewer(row.image), masks, (MARGIN, y + CAPTION))
     write(draw, (MARGIN, canvas.height - 12), f"{NOTICE} · {SIDES}", 13, DIM)
     return canvas
-
-
-def save_registration_sheet(path: Path, picture: Image.Image) -> None:
-    """Put the picture in place whole, as a PNG."""
-    described = PngInfo()
-    described.add_text("Description", NOTICE)
-    with atomic_path(path) as temporary:
-        picture.save(temporary, "PNG", pnginfo=described)
 
 
 def _put_row(

@@ -74,7 +74,8 @@ def _register(
     raise_first_error(notes.findings)
 
     from vcm.judging.reference_head import template_of
-    from vcm.reporting.registration_sheet import registration_sheet, save_registration_sheet
+    from vcm.reporting.montage import save_picture
+    from vcm.reporting.registration_sheet import NOTICE, registration_sheet
 
     meter = ProgressMeter([(SEARCH, 1.0, 100), (ALIGN, 2.0, 100)], progress)
     done = {SEARCH: 0, ALIGN: 0}
@@ -95,7 +96,7 @@ def _register(
         words = "a scan, laid on the model's heads by its header alone"
         write_volume(job.out / MOVED, found.pose.applied(scan), description=words, synthetic=False)
     picture = registration_sheet(Volume(scan.array.astype(np.float32), scan.grid), template, found)
-    save_registration_sheet(job.out / OVERLAY, picture)
+    save_picture(job.out / OVERLAY, picture, NOTICE)
     write_json(job.out / REPORT, report)
     return RegisterResult(found, job.out, report)
 

@@ -11,9 +11,8 @@ from PIL import Image, ImageDraw
 
 from vcm.core.grid import Grid
 from vcm.core.volume import Volume
-from vcm.outputs.atomic_files import atomic_path
 from vcm.reporting.lettering import AMBER, BRIGHT, write
-from vcm.reporting.montage import NOTICE, SIDES
+from vcm.reporting.montage import NOTICE, SIDES, save_picture
 from vcm.reporting.planes import PLANES, facing_viewer, telling_slice
 from vcm.reporting.slice_pictures import Window, grey, outline
 
@@ -58,6 +57,5 @@ def save_sheet(
     for number, title in enumerate(titles):
         write(draw, (number * room + 6, STRIP - 8), title, 14, BRIGHT, width=room - 12)
     write(draw, (6, sheet.height - 8), f"{NOTICE} · {SIDES}", 14, AMBER, width=width - 12)
-    with atomic_path(path) as temporary:
-        sheet.save(temporary)
+    save_picture(path, sheet)
     return np.asarray(sheet)
