@@ -400,6 +400,34 @@ def test_a_part_of_a_structure_is_that_structure_and_a_code_counts_more_than_a_n
     assert classOf(node.GetSegmentation().GetSegment("d"), tissues).value == 2
 
 
+@pytest.mark.parametrize(
+    "code, meaning, value",
+    [("35764002", "Brain ventricle", 4), ("66720007", "Lateral ventricle", 4), ("40146001", "Cortex", 2),
+     ("89278009", "Putamen", 3), ("4958002", "Amygdala", None)],
+)  # fmt: skip
+def test_a_segment_is_told_by_any_snomed_code_of_its_structure(code, meaning, value):
+    from VCMSlicerLib.conditions.anatomy import classOf
+
+    names = {2: "grey matter", 3: "deep grey matter", 4: "lateral ventricles"}
+    tissues = ConditionInfo("tissues", Kind.LABELS, tuple(ClassSpec(number, name) for number, name in names.items()))
+    segment = segmentation(obliqueScan()[0], a=None).GetSegmentation().GetSegment("a")
+    anatomy = "Segmentation category and type - 3D Slicer General Anatomy list~SCT^123037004^Anatomical Structure"
+    segment.SetTerminology(f"{anatomy}~SCT^{code}^{meaning}~^^~Anatomic codes - DICOM master list~^^~^^")
+    found = classOf(segment, tissues)
+    assert (found.value if found else None) == value
+
+
+def test_a_label_map_is_read_as_its_names_where_they_explain_most_of_it():
+    from VCMSlicerLib.conditions.labelVolume import readLabels
+
+    array = np.array([[0, 60, 60, 61], [62, 62, 62, 1]], np.int16)
+    names = {60: "Right-Lateral-Ventricle", 61: "Left-Amygdala", 62: "Skin", 1: "Hat"}
+    reading = readLabels(TISSUES, array, names)
+    assert dict(reading.table) == {60: 3, 61: 7} and set(reading.unknown) == {62, 1}
+    assert reading.applied(array).tolist() == [[0, 3, 3, 7], [0, 0, 0, 0]]
+    assert dict(readLabels(TISSUES, array, {}).table) == {1: 1}
+
+
 def test_a_mask_is_put_together_from_its_parts_only_where_all_are_drawn():
     from VCMSlicerLib.conditions.anatomy import matchingSegments
 
