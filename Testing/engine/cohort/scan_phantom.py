@@ -4,7 +4,7 @@ from functools import cache
 
 import numpy as np
 from phantoms import world_of
-from vcm.cohort.making.label_maps import SEGMENTER_CLASSES
+from vcm.anatomy.structures import SEGMENTER_CLASSES
 from vcm.cohort.scans.case import Intake
 from vcm.cohort.scans.label_reading import LabelReading
 from vcm.conditions.attributes import AttributeSpec

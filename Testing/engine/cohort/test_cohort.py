@@ -8,6 +8,7 @@ import pytest
 import torch
 from label_map_folder import GRID, SHAPE, description, head, write_folder
 from typer.testing import CliRunner
+from vcm.anatomy.structures import VENTRICLES
 from vcm.cli.cohort import app
 from vcm.cohort.check import hollow_share
 from vcm.cohort.files import CaseEntry, read_cases, write_table
@@ -15,7 +16,7 @@ from vcm.cohort.making.head_image import Blocks, labels_of
 from vcm.cohort.making.head_maps import DEPTH_STEPS, Head
 from vcm.cohort.making.head_shape import Shape, View, displacement, resize_ventricles, sample, source_of
 from vcm.cohort.making.heads import OWN_ATTRIBUTES, CohortMaker, attributes
-from vcm.cohort.making.label_maps import VENTRICLES, LabelMaps, LabelTable
+from vcm.cohort.making.label_maps import LabelMaps, LabelTable
 from vcm.cohort.making.making import make_cohort
 from vcm.conditions.attributes import AttributeSpec
 from vcm.core.errors import Code, VcmError

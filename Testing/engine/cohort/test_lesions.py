@@ -6,10 +6,11 @@ import torch
 from label_map_folder import CLASS_OF_LABEL, GRID, SHAPE, description, head
 from scipy.ndimage import binary_dilation
 from typer.testing import CliRunner
+from vcm.anatomy.structures import LESION
 from vcm.cli.cohort import app
 from vcm.cohort.files import read_cases
 from vcm.cohort.making.heads import WHOLE_HEAD, CohortMaker
-from vcm.cohort.making.label_maps import LESION, LabelMaps
+from vcm.cohort.making.label_maps import LabelMaps
 from vcm.cohort.making.lesions import Lesion, Lesions
 from vcm.core.errors import VcmError
 from vcm.core.volume import Volume

@@ -239,7 +239,7 @@ def test_a_label_maps_classes_are_averaged_over_those_that_can_be_measured():
     ]
     semantics = ConditionSpec.from_dict({"name": "semantics", "kind": "labels", "classes": classes})
     one = case(labels == 9)
-    asked = condition_array(semantics, labels, None)
+    asked = condition_array(semantics, labels)
     assert set(np.unique(asked)) == {0, 1, 3}
     one = replace(one, conditions=(Condition(semantics, Volume(asked, tiny.GRID)),))
     rows = values(CaseMeasurer(Labels(found), NOTHING).measure(one.image, one, Made(CONTROLLED, "semantics")))

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from vcm.anatomy.structures import SEGMENTED
 from vcm.core.errors import VcmError
 from vcm.core.grid import Grid
 from vcm.core.volume import Volume
-from vcm.judging.synthseg import STRUCTURES, SynthSeg, from_freesurfer
+from vcm.judging.synthseg import SynthSeg, from_freesurfer
 
 GRID = Grid((10, 14, 9), [[0, 0, 2, -7], [-2, 0, 0, 20], [0, 2, 0, 3], [0, 0, 0, 1]])  # PSR
 
@@ -59,7 +60,7 @@ def test_its_labels_come_back_renumbered_on_the_grid_of_the_image(tmp_path):
 
 
 def test_every_freesurfer_number_of_the_brain_has_one_structure():
-    numbers = [number for _, group in STRUCTURES.values() for number in group]
+    numbers = [number for _, group in SEGMENTED.values() for number in group]
     assert len(numbers) == len(set(numbers))
     lateral = [2, 3, 4, 5, 7, 8, 10, 11, 12, 13, 17, 18, 26, 28, *range(41, 45), 46, 47, *range(49, 55), 58, 60]
     assert sorted(numbers) == sorted([*lateral, 14, 15, 16, 24])

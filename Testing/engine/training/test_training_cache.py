@@ -146,7 +146,7 @@ def test_a_cohort_of_twice_the_resolution_is_averaged(tmp_path):
     assert case.image()[1, 2, 3] == pytest.approx(image[2:4, 4:6, 6:8].mean(), abs=1e-6)
     labels = entry.read("labels").array
     assert set(np.unique(case.labels())) <= set(np.unique(labels))
-    assert case.conditions(["brain"])["brain"].shape == coarse.shape
+    assert case.conditions(condition_specs(["brain"]))["brain"].shape == coarse.shape
 
 
 def test_the_typical_condition_is_the_same_mirrored(backbone, cases, tmp_path):
@@ -204,7 +204,7 @@ class OneHead:
     def labels(self):
         return self._labels
 
-    def conditions(self, names):
+    def conditions(self, specs):
         return {"ventricles": self._labels == 2, "skull": self.image()}
 
 

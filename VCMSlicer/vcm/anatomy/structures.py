@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 
@@ -84,6 +85,61 @@ SEGMENTED = {
     structure.label: (structure.name, structure.freesurfer) for structure in _ALL if structure.label is not None
 }
 """What the labels of our segmenters mean, and FreeSurfer's numbers for it."""
+
+WHITE_MATTER, GREY_MATTER, VENTRICLES, EXTRAVENTRICULAR_CSF, INNER_VENTRICLES = 1, 2, 4, 7, 9
+LESION, OPTIC_CHIASM = 10, 85
+"""A label of cohorts that FreeSurfer's mri_synthseg does not give, and a number of FreeSurfer's that no T1w image
+separates from white matter."""
+
+SEGMENTER_CLASSES: dict[int, tuple[str, tuple[int, ...]]] = {
+    **SEGMENTED,
+    WHITE_MATTER: (SEGMENTED[WHITE_MATTER][0], (*SEGMENTED[WHITE_MATTER][1], OPTIC_CHIASM)),
+    LESION: ("lesion", (25, 57)),
+}
+"""The labels of a cohort's cases, in their order, with FreeSurfer's numbers. Background (0) is all else."""
+
+BRAIN = tuple(value for value in SEGMENTER_CLASSES if value != EXTRAVENTRICULAR_CSF)
+"""What of them is brain: all but the CSF around it."""
+
+BEYOND_ASEG = {
+    WHITE_MATTER: (
+        77, 78, 79, 192, *range(250, 256), *range(3000, 5000), 5001, 5002, *range(13100, 13176), *range(14100, 14176)
+    ),
+    GREY_MATTER: (*range(1000, 3000), *range(11100, 11176), *range(12100, 12176)),
+    VENTRICLES: (31, 63),
+    EXTRAVENTRICULAR_CSF: (257,),
+}  # fmt: skip
+"""FreeSurfer's parcels of cortex and white matter, its callosum and hypointensities, choroid plexus and outer CSF, by
+the label of a cohort; the numbers that its label maps have stand in `SEGMENTER_CLASSES`."""
+
+LEFT = (2, 3, 4, 5, 7, 8, 10, 11, 12, 13, 17, 18, 26, 28, *range(1000, 2000), *range(3000, 4000))
+RIGHT = (41, 42, 43, 44, 46, 47, 49, 50, 51, 52, 53, 54, 58, 60, *range(2000, 3000), *range(4000, 5000))
+"""FreeSurfer's numbers of one side of the patient."""
+
+CORTEX, CEREBELLAR_CORTEX = (3, 42), (8, 47)
+"""FreeSurfer's numbers, left and right."""
+
+SEMANTICS: dict[int, tuple[str, tuple[int, ...]]] = {
+    value: ("ventricles" if value == VENTRICLES else name, (value,))
+    for value, (name, _) in SEGMENTED.items()
+    if value != INNER_VENTRICLES
+}
+SEMANTICS[WHITE_MATTER] = (SEMANTICS[WHITE_MATTER][0], (WHITE_MATTER, LESION))
+SEMANTICS[VENTRICLES] = (SEMANTICS[VENTRICLES][0], (VENTRICLES, INNER_VENTRICLES))
+"""The eight classes of the released VCM's condition: name, and the labels of a cohort that each is made of."""
+
+
+def joint_ml(labels: Iterable[int], ml: Mapping[int, float]) -> float:
+    """The volume of a cohort's labels together, from the millilitres of each. A backbone's segmenter that knows no
+    lesions takes them for the white matter that they lie in, and so they are counted.
+
+    >>> joint_ml([1, 4], {1: 500.0, 4: 20.0, 10: 3.0}), joint_ml([4], {1: 500.0, 4: 20.0, 10: 3.0})
+    (523.0, 20.0)
+    """
+    wanted = dict.fromkeys(labels)
+    if WHITE_MATTER in wanted:
+        wanted[LESION] = None
+    return sum(ml.get(value, 0.0) for value in wanted)
 
 
 def structure_named(name: str) -> Structure:

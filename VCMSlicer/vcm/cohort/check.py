@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from vcm.anatomy.structures import EXTRAVENTRICULAR_CSF, INNER_VENTRICLES, LESION, VENTRICLES
 from vcm.cohort.files import CaseEntry
-from vcm.cohort.making.label_maps import EXTRAVENTRICULAR_CSF, LESION, VENTRICLES
 
-INNER_VENTRICLES = 9
 CLOSING = 2
 """Over how many voxels ventricles are closed before one looks for tissue within them."""
 

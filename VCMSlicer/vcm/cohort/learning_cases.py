@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from vcm.cohort.case_conditions import CONDITION_SPECS, condition_arrays
+from vcm.cohort.case_conditions import condition_array, condition_spec
 from vcm.cohort.files import CaseEntry, read_cases
-from vcm.conditions.condition import ConditionSpec
+from vcm.conditions.condition import ConditionSpec, Kind
 from vcm.core.errors import Code, VcmError
 from vcm.core.grid import Grid
 
@@ -35,8 +35,8 @@ class LearningCase(Protocol):
         """Intensities in 0–1 on the grid."""
         ...
 
-    def conditions(self, names: Iterable[str]) -> dict[str, NDArray[Any]]:
-        """On the grid: masks as uint8 0/1, label maps as uint8 class values, images as float32 in 0–1."""
+    def conditions(self, specs: Iterable[ConditionSpec]) -> dict[str, NDArray[Any]]:
+        """By name, on the grid: masks as uint8 0/1, label maps as uint8 class values, images as float32 in 0–1."""
         ...
 
 
@@ -82,10 +82,15 @@ class CohortCase:
         """The image without what lies inside the skull."""
         return self._intensities("skull")
 
-    def conditions(self, names: Iterable[str]) -> dict[str, NDArray[Any]]:
-        names = tuple(names)
-        images = any(CONDITION_SPECS.get(name, {}).get("kind") == "image" for name in names)
-        return condition_arrays(self.labels(), self.skull() if images else None, names)
+    def conditions(self, specs: Iterable[ConditionSpec]) -> dict[str, NDArray[Any]]:
+        specs = tuple(specs)
+        labels = self.labels() if any(spec.kind is not Kind.IMAGE for spec in specs) else None
+        return {
+            # An image is the case's part of that name.
+            spec.name: self._intensities(spec.name).clip(0, 1) if labels is None or spec.kind is Kind.IMAGE
+            else condition_array(spec, labels)
+            for spec in specs
+        }  # fmt: skip
 
     def _intensities(self, part: str) -> NDArray[np.float32]:
         volume = self.entry.read(part)
@@ -113,13 +118,6 @@ def cohort_cases(folder: Path, grid: Grid, count: int | None = None) -> list[Coh
     return [CohortCase(entry, grid) for entry in read_cases(folder)[:count]]
 
 
-def condition_specs(names: Sequence[str]) -> tuple[ConditionSpec, ...]:
+def condition_specs(names: Iterable[str]) -> tuple[ConditionSpec, ...]:
     """What a cohort's conditions are; a name that a cohort does not have is refused."""
-    unknown = [name for name in names if name not in CONDITION_SPECS]
-    if unknown:
-        raise VcmError(
-            Code.BAD_REQUEST,
-            f"A cohort's cases have no condition {', '.join(unknown)}.",
-            f"They have: {', '.join(CONDITION_SPECS)}.",
-        )
-    return tuple(ConditionSpec.from_dict({"name": name, **CONDITION_SPECS[name]}) for name in names)
+    return tuple(map(condition_spec, names))

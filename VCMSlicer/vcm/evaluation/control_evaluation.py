@@ -170,9 +170,10 @@ class ControlEvaluation:
 def refuse_early(control: Pack, subsets: str, cohort: Path) -> None:
     """Refuse impossible requests before any weights are loaded."""
     need_matplotlib()
-    require_known(control.control.conditions, control.name)
+    entries = read_cases(cohort)
+    require_known(control.control.conditions, control.name, entries)
     condition_sets(control.control, subsets)
-    if not read_cases(cohort):
+    if not entries:
         raise VcmError(Code.BAD_REQUEST, f"{cohort} lists no cases.", "Make some with: vcm cohort make --help")
 
 

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from vcm.cohort.case_conditions import CONDITION_SPECS, condition_array
+from vcm.cohort.case_conditions import CONDITION_SPECS
 from vcm.cohort.files import PARTS, CaseEntry
 from vcm.cohort.learning_cases import CohortCase
 from vcm.conditions.condition import Condition, ConditionSpec, Kind
@@ -32,16 +32,15 @@ class EvaluatedCase:
 def read_case(entry: CaseEntry, specs: Sequence[ConditionSpec], grid: Grid) -> EvaluatedCase:
     """Read a case and derive its conditions; what is missing, damaged or on another grid is an error."""
     case = CohortCase(entry, grid)
-    image, labels = case.image(), case.labels()
-    needed = any(spec.kind is Kind.IMAGE for spec in specs)
-    skull = case.skull() if needed or (entry.folder / "skull.nii.gz").is_file() else None
+    image, arrays = case.image(), case.conditions(specs)
+    skull = case.skull() if (entry.folder / "skull.nii.gz").is_file() else None
     low, high = float(image.min()), float(image.max())
     if low < -0.01 or high > 1.01:
         raise VcmError(
             Code.CONDITION,
             f"The image of case {entry.name} holds intensities from {low:g} to {high:g}, not within 0 and 1.",
         )
-    conditions = [Condition(s, Volume(condition_array(s, labels, skull), grid)) for s in specs]
+    conditions = [Condition(spec, Volume(arrays[spec.name], grid)) for spec in specs]
     seen = Condition(SKULL, Volume(skull.clip(0, 1), grid)) if skull is not None else None
     return EvaluatedCase(entry.name, Volume(image, grid), tuple(conditions), seen, entry.attributes)
 
@@ -59,15 +58,19 @@ def fingerprint(entry: CaseEntry) -> str:
     return digest.hexdigest()
 
 
-def require_known(specs: Sequence[ConditionSpec], control: str) -> None:
-    """Refuse a control with conditions that no case of a cohort holds."""
+def require_known(specs: Sequence[ConditionSpec], control: str, entries: Sequence[CaseEntry]) -> None:
+    """Refuse a control with conditions that no case of the cohort holds: images that are parts of none, structures that
+    do not say of which labels they are made."""
+    parts = {part for entry in entries for part in entry.parts}
     for spec in specs:
-        image = spec.kind is Kind.IMAGE
-        derived = spec.name == SKULL.name if image else all(c.segmenter for c in spec.classes) and spec.classes
-        if not derived and (image or spec.name not in CONDITION_SPECS):
+        if spec.kind is Kind.IMAGE:
+            held = spec.name in parts
+        else:
+            held = spec.name in CONDITION_SPECS or (bool(spec.classes) and all(c.segmenter for c in spec.classes))
+        if not held:
             raise VcmError(
                 Code.CONDITION,
                 f"The control {control} takes {spec.name}, which the cases of a cohort do not hold; they hold "
-                f"{', '.join(CONDITION_SPECS)}.",
+                f"{', '.join(dict.fromkeys((*CONDITION_SPECS, *sorted(parts - {'image', 'labels'}))))}.",
                 "Evaluate it by its results: vcm evaluate --images FOLDER --references FOLDER --out FOLDER",
             )

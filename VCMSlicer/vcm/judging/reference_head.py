@@ -15,15 +15,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from vcm.anatomy.structures import EXTRAVENTRICULAR_CSF
 from vcm.core.errors import Code, VcmError
 from vcm.core.volume import Volume
-from vcm.judging.synthseg import STRUCTURES
 from vcm.packs.store import Pack, default_backbone, find_pack
 from vcm.registration.reference import Reference
 from vcm.volumes.resampling import resample_image
 from vcm.volumes.volume_files import read_volume, write_volume
 
-AROUND_THE_BRAIN = next(value for value, (name, _) in STRUCTURES.items() if name == "extra-ventricular CSF")
 ROLES = ("autoencoder", "whitening", "segmenter")
 """The files of a pack that the head depends on."""
 
@@ -48,7 +47,7 @@ class Template:
 
 def brain_of(labels: NDArray[np.generic]) -> NDArray[np.bool_]:
     """Which voxels of the segmenter's classes are brain: all but the CSF around it."""
-    return np.asarray((labels != 0) & (labels != AROUND_THE_BRAIN))
+    return np.asarray((labels != 0) & (labels != EXTRAVENTRICULAR_CSF))
 
 
 def has_typical_head(pack: Pack) -> bool:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from vcm.anatomy.structures import SEGMENTED
 from vcm.conditions.condition import ClassSpec
 from vcm.core.errors import Code, VcmError
 from vcm.core.grid import Grid
 from vcm.core.volume import Volume
-from vcm.judging.synthseg import STRUCTURES, SynthSeg
+from vcm.judging.synthseg import SynthSeg
 from vcm.packs.store import Pack, open_weights
 from vcm.volumes.resampling import resample_image, resample_labels
 
@@ -139,7 +140,7 @@ def choose_segmenter(
 def _numbered_otherwise(classes: Sequence[ClassSpec]) -> str:
     """Why FreeSurfer's labels cannot stand in for a pack's own, or nothing."""
     for spec in classes:
-        ours = STRUCTURES.get(spec.value, ("unknown", ()))[0]
+        ours = SEGMENTED.get(spec.value, ("unknown", ()))[0]
         if spec.name != ours:
             return f"mri_synthseg cannot judge this pack: its label {spec.value} is {spec.name}, not {ours}."
     return ""

@@ -23,9 +23,6 @@ from vcm.volumes.volume_files import read_volume, write_volume
 
 EXECUTABLE = "mri_synthseg"
 
-STRUCTURES = SEGMENTED
-"""The labels that a judge gives. Any other of FreeSurfer's numbers is background."""
-
 
 class SynthSeg:
     """Segments images of any contrast with an installed FreeSurfer (7.3 or newer), on the CPU; takes minutes.
@@ -34,7 +31,7 @@ class SynthSeg:
     """
 
     name = "FreeSurfer's mri_synthseg"
-    classes = tuple(ClassSpec(value, name) for value, (name, _) in STRUCTURES.items())
+    classes = tuple(ClassSpec(value, name) for value, (name, _) in SEGMENTED.items())
 
     def __init__(self, executable: Path, *, timeout_s: float = 1800.0) -> None:
         self.executable = executable
@@ -48,7 +45,7 @@ class SynthSeg:
         return cls(Path(found)) if found else None
 
     def segment(self, image: Volume) -> Volume:
-        """The `STRUCTURES` of an image as uint8 labels on the image's own Grid."""
+        """The `SEGMENTED` of an image as uint8 labels on the image's own Grid."""
         with tempfile.TemporaryDirectory(prefix="vcm-synthseg-") as folder:
             given, made, log = (Path(folder) / name for name in ("image.nii.gz", "labels.nii.gz", "log.txt"))
             with Claim(folder, mode=Mode.MEMBER):
@@ -99,12 +96,12 @@ class SynthSeg:
 
 
 def from_freesurfer(labels: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """FreeSurfer's numbers replaced by those of `STRUCTURES`.
+    """FreeSurfer's numbers replaced by those of `SEGMENTED`; any other is background.
 
     >>> from_freesurfer(np.array([43, 14, 1002, 0])).tolist()
     [4, 9, 0, 0]
     """
     result = np.zeros(labels.shape, np.uint8)
-    for value, (_, numbers) in STRUCTURES.items():
+    for value, (_, numbers) in SEGMENTED.items():
         result[np.isin(labels, numbers)] = value
     return result

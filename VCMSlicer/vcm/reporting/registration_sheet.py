@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from vcm.anatomy import structures
 from vcm.core.volume import Volume
 from vcm.judging.reference_head import Template
 from vcm.registration.scan import Registration
@@ -20,7 +21,6 @@ from vcm.volumes.resampling import resample_image
 WIDEST = 300
 BRAIN: Colour = (63, 178, 168)
 VENTRICLES: Colour = (255, 190, 92)
-LATERAL_VENTRICLES = 4
 HEAD, CAPTION, FOOT = 78, 30, 34
 NOTICE = "shows a person's scan - research only, not for diagnosis"
 
@@ -38,7 +38,7 @@ def registration_sheet(scan: Volume, template: Template, found: Registration) ->
     rows = [_Row(template.source, template.image), _Row("the scan, laid on it, under the same outlines", laid)]
     masks = [
         (facing_viewer(Volume(mask, grid)).array.astype(bool), colour)
-        for mask, colour in ((template.brain, BRAIN), (template.labels.array == LATERAL_VENTRICLES, VENTRICLES))
+        for mask, colour in ((template.brain, BRAIN), (template.labels.array == structures.VENTRICLES, VENTRICLES))
     ]
     sizes = sizes_of(facing_viewer(template.image).grid, WIDEST)
     height = max(high for _, high in sizes.values())

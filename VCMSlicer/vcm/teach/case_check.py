@@ -77,7 +77,7 @@ def _examine(
     """The shares of the latent that a case's conditions are near to; empty where it cannot be used."""
     try:
         image = case.image()
-        arrays = case.conditions([spec.name for spec in specs])
+        arrays = case.conditions(specs)
     except VcmError as error:
         if error.code not in CASE_FAULTS:
             raise

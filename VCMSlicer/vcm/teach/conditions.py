@@ -71,14 +71,8 @@ class TaughtCase:
     def image(self) -> NDArray[np.float32]:
         return self.case.image()
 
-    def conditions(self, names: Iterable[str]) -> dict[str, NDArray[Any]]:
-        names = tuple(names)
-        arrays = self.case.conditions(name for name in names if name not in self.structures)
-        wanted = [name for name in names if name in self.structures]
-        if wanted:
-            labels = self.case.labels()
-            arrays |= {name: np.isin(labels, self.structures[name]).astype(np.uint8) for name in wanted}
-        return {name: arrays[name] for name in names}
+    def conditions(self, specs: Iterable[ConditionSpec]) -> dict[str, NDArray[Any]]:
+        return self.case.conditions(specs)
 
 
 def parse_taught(conditions: Sequence[str], structures: Sequence[str]) -> Taught:

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from vcm.anatomy.structures import SEGMENTER_CLASSES
 from vcm.cohort.making.contrasts import Contrast
 from vcm.cohort.making.head_maps import Head
 from vcm.cohort.making.head_shape import Source, on_device, smallest
-from vcm.cohort.making.label_maps import SEGMENTER_CLASSES, LabelTable
+from vcm.cohort.making.label_maps import LabelTable
 
 BLUR = (0.15, 0.7, 0.15)
 NOISE = 1.5

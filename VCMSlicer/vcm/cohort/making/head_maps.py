@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from vcm.cohort.making.label_maps import CEREBELLAR_CORTEX, CORTEX, SEGMENTER_CLASSES, VENTRICLES, LabelTable
+from vcm.anatomy.structures import CEREBELLAR_CORTEX, CORTEX, SEGMENTER_CLASSES, VENTRICLES
+from vcm.cohort.making.label_maps import LabelTable
 
 CSF = 24
 MAURER_WALL = 0.5

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from vcm.anatomy.structures import BRAIN, LESION, VENTRICLES, joint_ml
 from vcm.cohort.making.contrasts import FURTHER_CONTRASTS, T1, Contrast, further_contrasts
 from vcm.cohort.making.head_image import Blocks, Look, labels_of, millilitres, paint
 from vcm.cohort.making.head_maps import Head
 from vcm.cohort.making.head_shape import Shape, View, source_of
-from vcm.cohort.making.label_maps import BRAIN, LESION, VENTRICLES, LabelMaps, joint_ml
+from vcm.cohort.making.label_maps import LabelMaps
 from vcm.cohort.making.lesions import Lesions, require_lesion_labels
 from vcm.conditions.attributes import AttributeSpec
 from vcm.core.grid import Grid

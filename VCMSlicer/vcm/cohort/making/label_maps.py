@@ -6,7 +6,7 @@ numbers above 500 for the tissue outside the brain.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,45 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vcm.anatomy.structures import SEGMENTER_CLASSES
 from vcm.core.errors import MALFORMED, Code, VcmError
 from vcm.core.grid import Grid
 from vcm.core.reading import missing_as, read_json
-from vcm.judging.synthseg import STRUCTURES
 from vcm.volumes.image_refusals import READABLE
-
-WHITE_MATTER = 1
-VENTRICLES = 4
-EXTRAVENTRICULAR_CSF = 7
-LESION = 10
-
-CORTEX = (3, 42)
-CEREBELLAR_CORTEX = (8, 47)
-"""FreeSurfer's labels, left and right."""
-
-# The segmenter's classes, in its order. Background (0) is everything that stands in no row.
-# The label maps also know the optic chiasm, which a T1w image does not separate from white matter, and lesions, which
-# FreeSurfer's mri_synthseg does not look for.
-OPTIC_CHIASM = 85
-SEGMENTER_CLASSES: dict[int, tuple[str, tuple[int, ...]]] = {
-    **STRUCTURES,
-    WHITE_MATTER: (STRUCTURES[WHITE_MATTER][0], (*STRUCTURES[WHITE_MATTER][1], OPTIC_CHIASM)),
-    LESION: ("lesion", (25, 57)),
-}
-
-BRAIN = tuple(value for value in SEGMENTER_CLASSES if value != EXTRAVENTRICULAR_CSF)
-
-
-def joint_ml(structures: Iterable[int], ml: Mapping[int, float]) -> float:
-    """The volume of classes together, from the millilitres of each. A backbone's segmenter that knows no lesions takes
-    them for the white matter that they lie in, and so they are counted.
-
-    >>> joint_ml([1, 4], {1: 500.0, 4: 20.0, 10: 3.0}), joint_ml([4], {1: 500.0, 4: 20.0, 10: 3.0})
-    (523.0, 20.0)
-    """
-    wanted = dict.fromkeys(structures)
-    if WHITE_MATTER in wanted:
-        wanted[LESION] = None
-    return sum(ml.get(value, 0.0) for value in wanted)
 
 
 def segmenter_class(label: int) -> int:

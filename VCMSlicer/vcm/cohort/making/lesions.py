@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from vcm.anatomy.structures import CORTEX, LESION, SEGMENTER_CLASSES
 from vcm.cohort.making.head_shape import on_device, smallest
-from vcm.cohort.making.label_maps import CORTEX, LESION, SEGMENTER_CLASSES, LabelTable
+from vcm.cohort.making.label_maps import LabelTable
 from vcm.core.errors import Code, VcmError
 
 LEAST_ML, MOST_ML = 1.0, 20.0

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from vcm.cohort.making.label_maps import BRAIN, VENTRICLES, joint_ml
+from vcm.anatomy.structures import BRAIN, VENTRICLES, joint_ml
 from vcm.conditions.attributes import AttributeSpec
 from vcm.conditions.doctor.notebook import Notebook
 from vcm.core.errors import VcmError

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vcm.cohort.making.label_maps import joint_ml
+from vcm.anatomy.structures import joint_ml
 from vcm.cohort.scans.attributes import VOLUMES, scan_attributes
 from vcm.cohort.scans.checks import check_brain, check_pose, check_sides
 from vcm.cohort.scans.image import normalised, skull_image

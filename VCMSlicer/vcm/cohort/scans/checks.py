@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from vcm.cohort.making.label_maps import VENTRICLES, WHITE_MATTER
+from vcm.anatomy.structures import GREY_MATTER, VENTRICLES, WHITE_MATTER
 from vcm.cohort.scans.label_reading import LabelReading
 from vcm.conditions.doctor.notebook import Notebook
 from vcm.core.grid import Grid
@@ -13,7 +13,7 @@ from vcm.core.volume import Volume
 from vcm.judging.reference_head import Template, brain_of
 from vcm.registration.pose import Pose
 
-TISSUES = {"white matter": WHITE_MATTER, "grey matter": 2, "fluid": VENTRICLES}
+TISSUES = {"white matter": WHITE_MATTER, "grey matter": GREY_MATTER, "fluid": VENTRICLES}
 BRIGHTER = {
     "T1w": (("white matter", "grey matter"), ("white matter", "fluid")),
     "T2w": (("fluid", "grey matter"), ("grey matter", "white matter")),

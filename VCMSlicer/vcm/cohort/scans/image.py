@@ -6,7 +6,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
-from vcm.cohort.making.label_maps import EXTRAVENTRICULAR_CSF
+from vcm.anatomy.structures import EXTRAVENTRICULAR_CSF
 from vcm.conditions.doctor.intensities import examine_image
 from vcm.conditions.doctor.notebook import Notebook
 from vcm.core.grid import Grid

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vcm.cohort.making.label_maps import SEGMENTER_CLASSES
+from vcm.anatomy.structures import SEGMENTER_CLASSES
 from vcm.cohort.scans.case import Intake
 from vcm.cohort.scans.label_reading import LabelReading
 from vcm.conditions.condition import ClassSpec

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vcm.cohort.making.label_maps import SEGMENTER_CLASSES, what_is_wrong
+from vcm.anatomy.structures import BEYOND_ASEG, LEFT, RIGHT, SEGMENTER_CLASSES
+from vcm.cohort.making.label_maps import what_is_wrong
 from vcm.conditions.doctor.labels import listed
 from vcm.conditions.doctor.notebook import Notebook
 from vcm.core.csv_tables import read_records
@@ -19,18 +20,6 @@ from vcm.volumes.label_values import label_counts, replaced
 
 FEW = 0.02
 """The share of labelled voxels of an unknown number that is only noted."""
-
-BEYOND_ASEG = {
-    1: (77, 78, 79, 192, *range(250, 256), *range(3000, 5000), 5001, 5002, *range(13100, 13176), *range(14100, 14176)),
-    2: (*range(1000, 3000), *range(11100, 11176), *range(12100, 12176)),
-    4: (31, 63),
-    7: (257,),
-}
-"""FreeSurfer's parcels of cortex and white matter, its callosum and hypointensities, choroid plexus and outer CSF, by
-the segmenter's class; what the label maps of a cohort have stands in `SEGMENTER_CLASSES`."""
-
-LEFT = (2, 3, 4, 5, 7, 8, 10, 11, 12, 13, 17, 18, 26, 28, *range(1000, 2000), *range(3000, 4000))
-RIGHT = (41, 42, 43, 44, 46, 47, 49, 50, 51, 52, 53, 54, 58, 60, *range(2000, 3000), *range(4000, 5000))
 
 
 @dataclass(frozen=True)

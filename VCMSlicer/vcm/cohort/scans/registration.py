@@ -12,7 +12,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
-from vcm.cohort.making.label_maps import EXTRAVENTRICULAR_CSF, LESION, SEGMENTER_CLASSES
+from vcm.anatomy.structures import EXTRAVENTRICULAR_CSF, LESION, SEGMENTER_CLASSES
 from vcm.core.grid import Grid
 from vcm.core.volume import Volume
 from vcm.judging.reference_head import Template, brain_of

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from PIL.Image import Image
 
+from vcm.anatomy.structures import VENTRICLES
 from vcm.cohort.files import CaseEntry
-from vcm.cohort.making.label_maps import VENTRICLES
 from vcm.conditions.condition import Condition, ConditionSpec, Kind
 from vcm.core.errors import VcmError
 from vcm.core.volume import Volume

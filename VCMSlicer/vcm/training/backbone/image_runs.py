@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from monai.networks.nets import UNet
 
+from vcm.anatomy.structures import SEGMENTER_CLASSES
 from vcm.cohort.files import CaseEntry
 from vcm.cohort.learning_cases import CohortCase
-from vcm.cohort.making.label_maps import SEGMENTER_CLASSES
 from vcm.core.errors import Code, VcmError
 from vcm.core.grid import Grid
 from vcm.models.backbones.autoencoders import build_autoencoder, latent_shape

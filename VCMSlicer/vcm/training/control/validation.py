@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vcm.anatomy.structures import is_named
 from vcm.cohort.learning_cases import LearningCase
 from vcm.conditions.condition import Condition, ConditionSpec, Kind
 from vcm.core.volume import Volume
@@ -90,7 +91,7 @@ class ControlValidator:
 
     def conditions(self, case: LearningCase) -> list[Condition]:
         """What a case asks for."""
-        arrays = case.conditions([spec.name for spec in self.specs])
+        arrays = case.conditions(self.specs)
         return [Condition(spec, Volume(arrays[spec.name], self.backbone.grid)) for spec in self.specs]
 
     def picture(self, place: int, result: ValidatedCase) -> NDArray[np.uint8]:
@@ -136,7 +137,7 @@ class ControlValidator:
 
 def outlined_mask(conditions: Sequence[Condition]) -> NDArray[np.bool_]:
     """What a picture outlines: the only structure; where more is asked for the smallest structure of a mask, else the
-    ventricles of the semantics, else what an image shows."""
+    ventricles of a label map, else what an image shows."""
     findable = [(c, structure.name) for c in conditions for structure in c.spec.classes if structure.segmenter]
     if len(findable) == 1:
         return findable[0][0].structure(findable[0][1])
@@ -146,5 +147,5 @@ def outlined_mask(conditions: Sequence[Condition]) -> NDArray[np.bool_]:
     first = conditions[0]
     if first.spec.kind is Kind.IMAGE:
         return np.asarray(first.volume.array, np.float32) > 0
-    named = [structure.value for structure in first.spec.classes if "ventricle" in structure.name]
+    named = [structure.value for structure in first.spec.classes if is_named(structure.name, "ventricles")]
     return np.isin(first.volume.array, named or [first.spec.classes[0].value])

@@ -109,7 +109,7 @@ def encode_case(
     if missing:
         raise VcmError(Code.ATTRIBUTE, f"It lacks the attribute {', '.join(missing)}.")
     means, spreads = _both_sides(backbone, case.image())
-    arrays = case.conditions([spec.name for spec in specs])
+    arrays = case.conditions(specs)
     return {
         "latents": means,
         "spreads": spreads,
