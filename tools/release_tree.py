@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,9 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+EARLIEST = (1980, 1, 1, 0, 0, 0)
+"""The time of every member of an archive, so that the same pack makes the same archive, byte for byte."""
 
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = Path(__file__).with_name("release.toml")
@@ -93,9 +97,17 @@ def _check_out(repository: Path, out: Path) -> None:
         raise SystemExit(f"git archive failed in {repository}.")
 
 
+def archive_pack(folder: Path, target: Path) -> None:
+    """Write the pack of a folder into one zip file; weights are stored as they are, since they do not compress."""
+    from vcm.outputs.claims import entries_of
+
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
+        for file in sorted(entry for entry in entries_of(folder) if entry.is_file()):
+            archive.writestr(zipfile.ZipInfo(file.name, EARLIEST), file.read_bytes())
+
+
 def _take_out(out: Path, name: str, assets_folder: Path) -> Asset:
     sys.path.insert(0, str(ROOT / "VCMSlicer"))
-    from vcm.packs.archive import archive_pack
     from vcm.packs.manifest import ControlManifest, read_manifest
 
     folder = out / EMBEDDED / name

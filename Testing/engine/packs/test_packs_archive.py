@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 from file_server import serve_files
+from release_tree import archive_pack
 from vcm.core.errors import Code, VcmError
 from vcm.outputs.claims import entries_of
 from vcm.packs.acquiring import Consent, acquire
-from vcm.packs.archive import archive_pack, install_archive
+from vcm.packs.archive import install_archive
 from vcm.packs.catalogue import find_entry
 from vcm.packs.store import find_pack, packs_folder, verify
 

@@ -1,4 +1,4 @@
-"""A whole pack in one file: what a release offers beside the program, and how it is installed."""
+"""A whole pack in one file, as a release offers it: how it is installed."""
 
 from __future__ import annotations
 
@@ -9,28 +9,15 @@ from pathlib import Path
 
 from vcm.core.disk import file_errors
 from vcm.core.errors import Code, VcmError
-from vcm.core.reading import read_bytes
 from vcm.outputs.atomic_files import atomic_path
-from vcm.outputs.claims import entries_of
 from vcm.packs.installation import install_folder
 from vcm.packs.manifest import FILE_NAME, read_manifest
 from vcm.packs.store import Pack, find_pack, verify
 
 CHUNK = 1 << 20
-MOST_WEIGHTS = 1 << 34
 SMALL_FILES = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.(json|md)")
 SMALL_FILE_LIMIT = 4_000_000
 """Bytes: manifest, card and training record have kilobytes."""
-
-EARLIEST = (1980, 1, 1, 0, 0, 0)
-"""The time of every member, so that the same pack makes the same archive, byte for byte."""
-
-
-def archive_pack(folder: Path, target: Path) -> None:
-    """Write the pack of a folder into one zip file; weights are stored as they are, since they do not compress."""
-    with atomic_path(target) as path, zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for file in sorted(entry for entry in entries_of(folder) if entry.is_file()):
-            archive.writestr(zipfile.ZipInfo(file.name, EARLIEST), read_bytes(file, MOST_WEIGHTS))
 
 
 def install_archive(name: str, file: Path, *, force: bool = False) -> Pack:
