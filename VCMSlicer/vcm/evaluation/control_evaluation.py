@@ -103,7 +103,7 @@ class ControlEvaluation:
         meter = ProgressMeter([("image", 1.0, len(self.every) * len(waiting))], self.listeners.progress)
         left_out = {}
         for number, entry in waiting:
-            inputs = fingerprint(entry)
+            inputs = fingerprint(entry, self.manifest.conditions)
             try:
                 case = read_case(entry, self.manifest.conditions, self.generator.backbone.grid)
             except VcmError as error:
@@ -119,7 +119,7 @@ class ControlEvaluation:
         return Evaluation(store, self.every, results, tuple(summarise(results, self.every)), left_out, self.settings)
 
     def _finished(self, store: ResultStore, number: int, entry: CaseEntry) -> CaseResult | None:
-        result = store.load(entry.name, fingerprint(entry))
+        result = store.load(entry.name, fingerprint(entry, self.manifest.conditions))
         kept = [made for made in self.every if self._kept(number, made)]
         return result if result and store.has_images(entry.name, kept) else None
 

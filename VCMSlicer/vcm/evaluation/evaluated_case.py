@@ -49,10 +49,11 @@ MOST_IMAGE = 1 << 30
 """Bytes of a case's file."""
 
 
-def fingerprint(entry: CaseEntry) -> str:
-    """A hash over all that a case holds, so that a changed case is measured again."""
+def fingerprint(entry: CaseEntry, specs: Sequence[ConditionSpec]) -> str:
+    """A hash over all that is read of a case, so that a changed case is measured again."""
     digest = hashlib.sha256(repr(sorted(entry.attributes.items())).encode())
-    for part in PARTS:
+    images = (spec.name for spec in specs if spec.kind is Kind.IMAGE)
+    for part in dict.fromkeys((*PARTS, *images)):
         path = entry.folder / f"{part}.nii.gz"
         digest.update(read_bytes(path, MOST_IMAGE) if path.is_file() else b"-")
     return digest.hexdigest()
