@@ -403,14 +403,18 @@ def test_a_made_cohort_takes_in_no_scans(folder):
 
 
 def test_names_are_paired_whatever_they_say_about_the_kind_of_file(tmp_path):
-    for path in ("a/sub-01/anat/sub-01_T1w.nii.gz", "a/Smith.nrrd", "a/x/T1.nii", "a/two_T1w.nii", "a/two.mgz"):
+    fs = "sub-04/mri"  # as FreeSurfer lays them out
+    for path in (
+        "a/sub-01/anat/sub-01_T1w.nii.gz", "a/Smith.nrrd", "a/x/T1.nii", "a/two_T1w.nii", "a/two.mgz", f"a/{fs}/T1.mgz",
+    ):  # fmt: skip
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).touch()
-    for path in ("b/sub-01_dseg.nii.gz", "b/Smith-aparc+aseg.nii", "b/x/aseg.nii", "b/two_seg.nii"):
+    segmented = ("b/sub-01_dseg.nii.gz", "b/Smith-aparc+aseg.nii", "b/x/aseg.nii", "b/two_seg.nii")
+    for path in (*segmented, f"b/{fs}/aparc+aseg.mgz"):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).touch()
     found = pair_by_name(tmp_path / "a", tmp_path / "b")
-    assert [scan.name for scan in found.pairs] == ["Smith", "sub-01", "x"]
+    assert [scan.name for scan in found.pairs] == ["Smith", "sub-01", "sub-04", "x"]
     assert {refusal.name for refusal in found.refusals} == {"two"} and len(found.refusals) == 2
 
 
