@@ -53,7 +53,14 @@ def test_the_worker_generates_from_the_installed_files_alone(installed, tmp_path
         protocol.Preflight("machine", str(tmp_path)),
         protocol.Examine("doctor", (mask,), "micro", "micro-ventricles"),
         protocol.Generate(
-            "head", str(tmp_path / "out"), (mask,), "micro", "micro-ventricles", seed=3, steps=4, uncontrolled=True
+            "head",
+            str(tmp_path / "out"),
+            (mask,),
+            pack="micro",
+            control="micro-ventricles",
+            seed=3,
+            steps=4,
+            uncontrolled=True,
         ),
         protocol.Segment("labels", str(tmp_path / "out" / "sample-0.nii.gz"), str(tmp_path / "labels.nii.gz"), "micro"),
     )

@@ -234,3 +234,10 @@ def test_a_users_own_style_changes_nothing(tmp_path):
     }
     assert len(told) == 1
     assert told.pop().endswith("False\n")
+
+
+def test_the_worker_and_a_generate_need_no_charts():
+    program = "import sys, vcm.worker.engine, vcm.worker.service, vcm.runs.run, vcm.runs.batches.run\n"
+    program += "print({'vcm.reporting.charts', 'matplotlib'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
