@@ -104,7 +104,6 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/core/csv_tables.py
   vcm/core/disk.py
   vcm/core/errors.py
-  vcm/core/field_types.py
   vcm/core/findings.py
   vcm/core/grid.py
   vcm/core/hashing.py

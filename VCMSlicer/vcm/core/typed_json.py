@@ -59,6 +59,20 @@ def read_fields(cls: type[T], content: Mapping[str, Any], words: Words = IN_JSON
     return result
 
 
+def misfit(instance: Any) -> str | None:
+    """What is wrong with the first field of a dataclass instance that holds something else than declared, if any.
+
+    >>> from vcm.protocol import Structure
+    >>> misfit(Structure(4, "left", 1.5)), misfit(Structure("4", "left", 1.5))
+    (None, "its field value must be a whole number, not '4'")
+    """
+    try:
+        _Reader(IN_JSON).value(type(instance), instance, "")
+    except FieldError as error:
+        return str(error)
+    return None
+
+
 def as_json(value: Any) -> Any:
     """The JSON of a dataclass instance or of what its fields hold."""
     if is_dataclass(value) and not isinstance(value, type):
@@ -126,9 +140,16 @@ class _Reader:
             pairs = enumerate(zip(inner, value, strict=True))
             return origin(self.value(one, item, f"{where}[{index}]") for index, (one, item) in pairs)
         if isinstance(hint, type) and is_dataclass(hint):
-            self._expect(isinstance(value, Mapping), where, self.words.table, value)
-            return hint.from_dict(value) if hasattr(hint, "from_dict") else self.record(hint, value, f"{where}.")
+            return self._dataclass(hint, value, where)
         return self._plain(hint, value, where)
+
+    def _dataclass(self, cls: Any, value: Any, where: str) -> Any:
+        if isinstance(value, cls):  # an instance, whose fields are looked at
+            for name, hint in _hints(cls).items():
+                self.value(hint, getattr(value, name), f"{where}.{name}".lstrip("."))
+            return value
+        self._expect(isinstance(value, Mapping), where, self.words.table, value)
+        return cls.from_dict(value) if hasattr(cls, "from_dict") else self.record(cls, value, f"{where}.")
 
     def _union(self, hints: tuple[Any, ...], value: Any, where: str) -> Any:
         reasons = []
@@ -161,7 +182,7 @@ class _Reader:
             choices = [member.value for member in hint]
             self._expect(value in choices, where, f"one of {', '.join(choices)}", value)
             return hint(value)
-        elif hint is not Any:
+        elif hint is not Any and not isinstance(value, get_origin(hint) or hint):
             raise TypeError(f"{where} is declared as {hint}, which has no JSON")
         return value
 

@@ -12,9 +12,9 @@ from typing import Any
 from vcm.conditions.attributes import AttributeSpec
 from vcm.conditions.condition import ClassSpec, ConditionSpec, Kind
 from vcm.core.errors import Code, VcmError
-from vcm.core.field_types import first_misfit
 from vcm.core.grid import Grid
 from vcm.core.hashing import hash_file
+from vcm.core.typed_json import misfit
 from vcm.outputs.atomic_files import write_text
 from vcm.packs.schema import check_schema, read_document
 
@@ -186,8 +186,8 @@ def parse_manifest(content: Any, folder: Path) -> BackboneManifest | ControlMani
         manifest = _backbone(content) if content["kind"] == "backbone" else _control(content)
     except VcmError as error:
         raise VcmError(Code.PACK_INVALID, f"{source} does not fit together. {error.sentence}") from error
-    if place := first_misfit(manifest):
-        raise VcmError(Code.PACK_INVALID, f"In {source}, “{place}” is of another kind than it must be.", "Correct it.")
+    if fault := misfit(manifest):
+        raise VcmError(Code.PACK_INVALID, f"In {source}, {fault}.", "Correct that field.")
     for file in [*(file.path for file in manifest.files.values()), *([manifest.card] if manifest.card else [])]:
         _refuse_escape(folder, file, source)
     return manifest
