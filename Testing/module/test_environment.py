@@ -1,5 +1,6 @@
 """The worker's packages: whole or not at all, resumed, checked, removed; and help that tells no one's name."""
 
+import ast
 import json
 import os
 import re
@@ -296,6 +297,11 @@ def test_the_worker_really_starts_from_the_script():
 
 
 # Requirements, lights, bundle
+
+
+def test_the_script_looks_for_all_that_the_requirements_name():
+    needed = ast.literal_eval(re.search(r"^NEEDED = (\{.*?\})", START_WORKER.read_text("utf-8"), re.M | re.S)[1])
+    assert sorted(needed.values(), key=str.lower) == sorted((name for name, _ in stubWheels.pinned()), key=str.lower)
 
 
 def test_the_requirements_are_the_versions_the_tests_run_with():

@@ -24,6 +24,7 @@ NEEDED = {
     "torch": "torch",
     "monai": "monai",
     "SimpleITK": "SimpleITK",
+    "nibabel": "nibabel",
     "safetensors": "safetensors",
     "scipy": "scipy",
     "einops": "einops",
