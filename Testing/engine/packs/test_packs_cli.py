@@ -68,7 +68,7 @@ def test_the_list_for_machines_is_json_and_nothing_else(home):
 def test_info_tells_grid_attributes_controls_and_licence(home):
     make_control(home, denoiser_sha256(make_backbone(home)))
     text = run("info", "tiny").stdout
-    for words in ("16 × 24 × 32 voxels, LAS", "2 × 2 × 2 mm", "age (years)", "tiny-ventricles", "Apache-2.0"):
+    for words in ("16 × 24 × 32 voxels, LAS", "2 × 2 × 2 mm", "age (44 to 82 years)", "tiny-ventricles", "Apache-2.0"):
         assert words in text
     assert "ventricles (mask: 1 ventricles)" in run("info", "tiny-ventricles").stdout
     assert json.loads(run("info", "tiny", "--json").stdout)["manifest"]["schedule"]["timesteps"] == 900

@@ -76,6 +76,17 @@ class AttributeSpec:
         inside = tuple(c for c in condition.classes if c.segmenter and set(c.segmenter) <= wanted)
         return inside if wanted and {label for c in inside for label in c.segmenter} == wanted else ()
 
+    @property
+    def scale(self) -> str:
+        """What may be given for it, in words.
+
+        >>> AttributeSpec("age", "Age", "years", low=44, high=82).scale, AttributeSpec("dose", "Dose").scale
+        ('44 to 82 years', 'raw 0–1')
+        """
+        if self.choices:
+            return ", ".join(self.choices)
+        return f"{self.low:g} to {self.high:g} {self.unit}".strip() if self.calibrated else "raw 0–1"
+
     def takes_raw(self, number: float) -> bool:
         """Whether a number can only be the network's own: no scale is known, or the values are words."""
         return not self.calibrated or (bool(self.choices) and not any(_is_same(number, w) for w in self.choices))

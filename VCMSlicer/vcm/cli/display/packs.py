@@ -54,9 +54,8 @@ def pack_details(pack: Pack) -> dict[str, Any]:
         facts["grid"] = f"{' × '.join(map(str, manifest.grid.shape))} voxels, {manifest.grid.orientation}, spacing " + (
             " × ".join(f"{mm:g}" for mm in manifest.grid.spacing) + " mm"
         )
-        facts["attributes"] = [
-            f"{spec.name} ({', '.join(spec.choices) or spec.unit or 'raw 0–1'})" for spec in manifest.attributes
-        ]
+        facts |= {"contrast": manifest.contrast} if manifest.contrast else {}
+        facts["attributes"] = [f"{spec.name} ({spec.scale})" for spec in manifest.attributes]
         facts["controls"] = [control.name for control in controls_for(pack)]
     else:
         facts["conditions"] = [
