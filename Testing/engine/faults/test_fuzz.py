@@ -182,7 +182,7 @@ def test_a_checkpoint_of_any_bytes(folder, data, ending):
     or_a_sentence(lambda: read_checkpoint(path), path)
 
 
-SPECS = find_pack("brainldm-mini").backbone.attributes
+ATTRIBUTES = find_pack("brainldm-mini").backbone.attributes
 words = st.text(st.sampled_from("ab=:/\\.0149 -é\n\x00"), max_size=12)
 
 
@@ -191,7 +191,7 @@ words = st.text(st.sampled_from("ab=:/\\.0149 -é\n\x00"), max_size=12)
 def test_arguments_of_any_kind(conditions, others):
     or_a_sentence(lambda: parse_conditions(conditions, others))
     or_a_sentence(lambda: parse_conditions(conditions, (), others, others))
-    or_a_sentence(lambda: parse_attributes(others, SPECS))
+    or_a_sentence(lambda: parse_attributes(others, ATTRIBUTES))
 
 
 @quick
