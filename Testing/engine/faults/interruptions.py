@@ -1,10 +1,10 @@
-"""Commands that are killed at any change they make on the disk, run again, and compared with a run of one piece.
+"""The commands that are killed at any change they make on the disk and run again.
 
     python Testing/engine/faults/interruptions.py --points 60 --seed 1 [generate batch train teach import export]
 
 Each point is a real process, ended by SIGKILL just before its n-th change (a file opened for writing, moved, removed, a
-folder made or removed) or after so many milliseconds. Run again, the command must end well with the same results, with
-every file of the user's as it was, and nothing left over. Without a seed of its own it starts from 1.
+folder made or removed) or after so many milliseconds. Run again, the command must succeed with the same results, with
+every file of the user's as it was, and nothing left over. The seed is 1 by default.
 """
 
 from __future__ import annotations
@@ -13,16 +13,8 @@ import argparse
 import csv
 import hashlib
 import json
-import os
-import random
-import shutil
-import signal
 import sys
 import tempfile
-import threading
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
@@ -32,142 +24,15 @@ import tiny
 import torch
 from command_line import vcm_apart
 from faults import MASK, image_file
+from kill_campaign import Campaign, Scenario
 from sample_packs import CONFIG, make_checkpoints
 from small_cohort import NETWORK, write_workshop
-from vcm.outputs.claims import WORK
 from vcm.outputs.record import RECORD
 from vcm.volumes.volume_files import read_volume
 
-HIDDEN = (WORK, ".new-", ".old-", ".gone-", ".lock-", ".vcm-")
-CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree", "os.truncate"}
 TRAINING = (
     'backbone = "tiny"\nsteps = 4\nbatch = 2\nprecision = "fp32"\nlog_every = 1\nsave_every = 1\nsampling_steps = 2\n'
 )
-
-
-@dataclass(frozen=True)
-class KillAt:
-    """Ends its process just before its `change`-th change of the disk below `home`, or after `seconds`; counts them."""
-
-    home: Path
-    change: int = 0
-    seconds: float = 0.0
-
-    def __call__(self) -> None:
-        if self.seconds:
-            threading.Thread(target=self._later, daemon=True).start()
-        home, count = str(self.home), 0
-        note = os.open(self.home / ".count", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-
-        def watched(event: str, arguments: tuple) -> None:
-            nonlocal count
-            if event == "open":
-                changes = isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
-            else:
-                changes = event in CHANGES
-            if changes and str(arguments[0]).startswith(home):
-                count += 1
-                os.pwrite(note, str(count).encode(), 0)
-                if count == self.change:
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-        sys.addaudithook(watched)
-
-    def _later(self) -> None:
-        time.sleep(self.seconds)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """A command in a folder that `prepare` has filled; `found` says what it left that must be the same every time.
-
-    `whole` raises where what a kill left is neither the earlier nor the new state.
-    """
-
-    name: str
-    prepare: Callable[[Path], None]
-    command: Callable[[Path], tuple]
-    found: Callable[[Path], dict[str, str]]
-    whole: Callable[[Path], None] = lambda home: None
-
-
-@dataclass(frozen=True)
-class Point:
-    """Where a command was killed, and what was wrong afterwards; empty if nothing was."""
-
-    scenario: str
-    where: str
-    wrong: str = ""
-
-
-class Campaign:
-    """One scenario, prepared and run in one piece once, and then killed at many points."""
-
-    def __init__(self, scenario: Scenario, folder: Path) -> None:
-        self.scenario, self.folder = scenario, folder
-        self.master = folder / "master"
-        self.master.mkdir(parents=True)
-        os.environ["VCM_PACKS"] = str(self.master / "packs")
-        scenario.prepare(self.master)
-        (self.master / "out").mkdir(exist_ok=True)
-        (self.master / "out" / "notes.txt").write_text("mine")
-        started = time.monotonic()
-        home = self._copy("whole")
-        ended = self._run(home, KillAt(home))
-        self.seconds = time.monotonic() - started
-        assert ended.code == 0, (scenario.name, ended)
-        self.changes = int((home / ".count").read_text())
-        self.expected = scenario.found(home)
-        assert self.expected
-        shutil.rmtree(home)
-
-    def points(self, count: int, seed: int) -> list[Point]:
-        """Kill at `count` places drawn from all; every fifth by the clock."""
-        rng = random.Random(f"{seed} {self.scenario.name}")
-        clocked = count // 5
-        places = sorted(rng.sample(range(1, self.changes + 1), min(count - clocked, self.changes)))
-        ends = [KillAt(Path(), change=place) for place in places]
-        ends += [KillAt(Path(), seconds=rng.uniform(0.05, self.seconds)) for _ in range(clocked)]
-        return [self._try(number, end) for number, end in enumerate(ends)]
-
-    def _try(self, number: int, end: KillAt) -> Point:
-        home = self._copy(str(number))
-        where = f"change {end.change} of {self.changes}" if end.change else f"after {end.seconds:.2f} s"
-        try:
-            killed = self._run(home, KillAt(home, end.change, end.seconds))
-            assert killed.code in (0, -signal.SIGKILL), f"ended with {killed}"
-            self._check_users_files(home)
-            self.scenario.whole(home)
-            again = self._run(home, KillAt(home))
-            assert again.code == 0, f"run again, it ended with {again}"
-            self._check_users_files(home)
-            found = self.scenario.found(home)
-            differ = sorted(name for name in {*found, *self.expected} if found.get(name) != self.expected.get(name))
-            assert not differ, f"{differ} differ from a run of one piece"
-            left = [
-                str(p.relative_to(home)) for p in home.rglob(".*") if p.name.startswith(HIDDEN) and p.name != RECORD
-            ]
-            assert not left, f"{left} are left over"
-        except Exception as error:
-            return Point(self.scenario.name, where, f"{type(error).__name__}: {error}")
-        shutil.rmtree(home)
-        return Point(self.scenario.name, where)
-
-    def _copy(self, name: str) -> Path:
-        home = self.folder / name
-        shutil.copytree(self.master, home, symlinks=True)
-        return home
-
-    def _run(self, home: Path, end: KillAt):
-        os.environ["VCM_PACKS"] = str(home / "packs")
-        return vcm_apart(self.folder, *self.scenario.command(home), hardship=end)
-
-    def _check_users_files(self, home: Path) -> None:
-        for file in self.master.rglob("*"):
-            if file.is_file() and ("mine" in file.name or file.name in ("notes.txt", "mask.nii.gz", "table.csv")):
-                name = file.relative_to(self.master)
-                assert (home / name).read_bytes() == file.read_bytes(), f"the user's {name} is not as it was"
 
 
 def digest(data: bytes) -> str:
@@ -179,7 +44,7 @@ def voxels(file: Path) -> str:
 
 
 def results(out: Path) -> dict[str, str]:
-    """Volumes by their voxels; of reports what does not tell of time and memory; names of all else."""
+    """Volumes by their voxels; reports without times and memory; names of all else."""
     found = {}
     for file in sorted(out.rglob("*")):
         name = str(file.relative_to(out.parent))
@@ -199,7 +64,7 @@ def results(out: Path) -> dict[str, str]:
 
 
 def true_report(out: Path) -> None:
-    """Whatever a report says is there, and of the seed that it names."""
+    """Check that every file that a report names is there, with the voxels of its seed."""
     if not (out / "report.json").is_file():
         return
     report = json.loads((out / "report.json").read_text())
@@ -258,7 +123,7 @@ def training(home: Path) -> dict[str, str]:
         state.pop("seconds", None)
         for row in state.get("rows", ()):
             row[1] = ""
-        found[name] = digest(_told(state).encode())
+        found[name] = digest(_in_words(state).encode())
     with (out / "log.csv").open(newline="") as stream:
         rows = [[cell for number, cell in enumerate(row) if number != 1] for row in csv.reader(stream)]
     found["log.csv"] = json.dumps(rows)
@@ -341,15 +206,15 @@ SCENARIOS = {
 }  # fmt: skip
 
 
-def _told(value: object) -> str:
+def _in_words(value: object) -> str:
     """A state of a training in words that are the same if and only if it is."""
     if isinstance(value, torch.Tensor):
         plain = value.contiguous().reshape(-1).view(torch.uint8)
         return f"{value.dtype}{tuple(value.shape)}{digest(plain.numpy().tobytes())}"
     if isinstance(value, dict):
-        return "{" + ",".join(f"{key!r}:{_told(value[key])}" for key in sorted(value, key=str)) + "}"
+        return "{" + ",".join(f"{key!r}:{_in_words(value[key])}" for key in sorted(value, key=str)) + "}"
     if isinstance(value, (list, tuple)):
-        return "[" + ",".join(map(_told, value)) + "]"
+        return "[" + ",".join(map(_in_words, value)) + "]"
     return repr(value)
 
 

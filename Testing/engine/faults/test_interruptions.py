@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from interruptions import SCENARIOS, Campaign
+from interruptions import SCENARIOS
+from kill_campaign import Campaign
 
 
 @pytest.mark.slow

@@ -60,8 +60,9 @@ def teach(
     from vcm.cli.display.console import Console
     from vcm.packs.store import default_backbone
     from vcm.teach.conditions import parse_taught
-    from vcm.teach.teaching import TeachListeners, TeachRequest, teaching_as_dict
+    from vcm.teach.request import TeachListeners, TeachRequest
     from vcm.teach.teaching import teach as run_teaching
+    from vcm.teach.teaching import teaching_as_dict
     from vcm.training.trainer.team import Team
 
     taught = parse_taught(condition or (), structure or ())

@@ -23,7 +23,7 @@ from vcm.teach.results import WAYS, HeldOutResult, MeasureRow, in_words
 from vcm.training.control.run import ControlRun
 
 if TYPE_CHECKING:
-    from vcm.teach.teaching import TeachRequest
+    from vcm.teach.request import TeachRequest
 
 REPORT = "report.html"
 SHOWN = 4

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import platform
-import shlex
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +14,22 @@ from vcm.cohort.held_out import split_cases, subject_of
 from vcm.conditions.condition import Kind
 from vcm.core.csv_tables import csv_text
 from vcm.core.errors import MALFORMED, Code, VcmError
-from vcm.core.findings import Finding
 from vcm.core.hashing import hash_file
 from vcm.core.progress import Progress
 from vcm.machine.runtime import choose_runtime
 from vcm.outputs.atomic_files import write_text
 from vcm.outputs.sealed_json import read_sealed, write_sealed
-from vcm.packs.installation import check_name, install_folder, pack_folder
-from vcm.packs.store import Pack, default_backbone, find_pack, packs_folder
+from vcm.packs.installation import install_folder, pack_folder
+from vcm.packs.store import Pack, find_pack
 from vcm.reporting.charts import need_matplotlib
 from vcm.teach.case_check import CheckedCases, check_cases
-from vcm.teach.conditions import Taught
 from vcm.teach.pace import Pace, measure_pace, plan_in_words, within_a_night
 from vcm.teach.record import TeachRecord, read_record, refuse_another
 from vcm.teach.report import REPORT, TeachReport, report_page
+from vcm.teach.request import Outcome, TeachListeners, TeachRequest, asked_of, refuse_name
 from vcm.teach.results import HeldOutResult, summarise, summary_words, try_best
 from vcm.teach.settings import TRIALS, choose_settings, steps_in_words
 from vcm.training.control.run import ControlRun, open_control_run
-from vcm.training.data.latent_store import LATENTS
 from vcm.training.export.export import write_run_pack
 from vcm.training.export.model_card import ExportNotes
 from vcm.training.trainer.checkpoint import claim_run
@@ -48,76 +44,13 @@ SPARE = 100_000_000
 """Bytes of a disk that are left free."""
 
 
-@dataclass(frozen=True)
-class TeachRequest:
-    """What is asked for. `work` is where the teaching lies until it is a pack: by default `CASES/teaching/NAME`; `out`
-    a folder for the pack instead of the user's packs."""
-
-    cases: Path
-    name: str
-    taught: Taught = field(default_factory=lambda: Taught(("ventricles",)))
-    backbone: str = field(default_factory=default_backbone)
-    out: Path | None = None
-    work: Path | None = None
-    minutes: float = math.inf
-    steps: int | None = None
-    batch: int | None = None
-    device: str = "auto"
-    plan_only: bool = False
-    force: bool = False
-    data: str = ""
-    licence: str = ""
-
-    @property
-    def command(self) -> str:
-        """The command as it stands in the pack, which is given away: of all options those that hold no path."""
-        values: list[tuple[str, object]] = [("--name", self.name)]
-        values += [("--condition", name) for name in self.taught.conditions]
-        values += [("--structure", f"{name}={','.join(map(str, v))}") for name, v in self.taught.made.items()]
-        values += [("--backbone", find_pack(self.backbone).name), ("--steps", self.steps), ("--batch", self.batch)]
-        values += [("--minutes", f"{self.minutes:g}")] if math.isfinite(self.minutes) else []
-        given = [(option, str(value)) for option, value in values if value is not None]
-        return shlex.join(["vcm", "teach", "CASES", *(word for pair in given for word in pair)])
-
-    @property
-    def folder(self) -> Path:
-        return self.work or self.cases / "teaching" / self.name
-
-    @property
-    def pack_folder(self) -> Path:
-        return self.out or packs_folder() / self.name
-
-    @property
-    def latents(self) -> Path:
-        """A cohort's own conditions share its latents; new structures are cached apart."""
-        return self.folder / LATENTS if self.taught.made or self.work else self.cases / LATENTS
-
-
-@dataclass(frozen=True)
-class TeachListeners:
-    """Callbacks of a teaching: messages, findings about cases, progress."""
-
-    words: Callable[[str], object] = lambda words: None
-    finding: Callable[[Finding], object] = lambda finding: None
-    progress: Callable[[Progress], object] = lambda progress: None
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How it ended: `planned`, `paused`, `finished`; with the pack's folder and the report where there are."""
-
-    how: str
-    pack: Path | None = None
-    report: Path | None = None
-
-
 def teach(request: TeachRequest, team: Team, listeners: TeachListeners | None = None) -> Outcome:
     """Train a control for new conditions, or resume the training that was started."""
     listeners = (listeners if team.first else None) or TeachListeners()
     finished = _finished(request)
     if finished:
         return finished
-    _refuse_name(request)
+    refuse_name(request)
     need_matplotlib()
     pack = find_pack(request.backbone)
     if "segmenter" not in pack.backbone.files and any(
@@ -163,32 +96,11 @@ def _finished(request: TeachRequest) -> Outcome | None:
     try:
         entry = read_sealed(request.folder / FINISHED)
         whole = hash_file(request.pack_folder / "control.safetensors") == entry["control"]
-        same = whole and entry["asked"] == _asked(request)
+        same = whole and entry["asked"] == asked_of(request)
     except (VcmError, *MALFORMED):
         return None
     folder = request.pack_folder
     return Outcome("finished", folder, folder / REPORT) if same else None
-
-
-def _asked(request: TeachRequest) -> dict[str, Any]:
-    """All of a request that the pack and its card depend on, but for the cases."""
-    wanted = {name: getattr(request, name) for name in ("backbone", "steps", "batch", "data", "licence")}
-    return {"taught": request.taught.as_dict(), **wanted}
-
-
-def _refuse_name(request: TeachRequest) -> None:
-    if request.out is None:
-        check_name(request.name, force=request.force)
-    elif request.out.name != request.name:
-        raise VcmError(
-            Code.BAD_REQUEST,
-            f"A pack's folder bears the pack's name: {request.out} would have to end in {request.name}.",
-            f"Give --out {request.out / request.name}",
-        )
-    elif request.out.exists() and any(request.out.iterdir()) and not request.force:
-        raise VcmError(
-            Code.BAD_REQUEST, f"{request.out} holds something already.", "Choose another folder, or --force."
-        )
 
 
 def _check(request: TeachRequest, pack: Pack, listeners: TeachListeners) -> CheckedCases:
@@ -313,7 +225,7 @@ def _write(
         {
             "pack": str(request.pack_folder),
             "control": hash_file(request.pack_folder / "control.safetensors"),
-            "asked": _asked(request),
+            "asked": asked_of(request),
         },
     )
 
