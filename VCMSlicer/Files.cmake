@@ -112,6 +112,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/core/progress.py
   vcm/core/reading.py
   vcm/core/records.py
+  vcm/core/registry.py
   vcm/core/typed_json.py
   vcm/core/volume.py
   vcm/judging/__init__.py
@@ -141,12 +142,16 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/models/controls/patch_encoder.py
   vcm/models/controls/patch_network.py
   vcm/models/controls/published.py
+  vcm/models/controls/vcm_config.py
   vcm/models/controls/vcm_control.py
   vcm/models/controls/vcm_networks.py
   vcm/models/loading.py
-  vcm/models/noise_levels.py
-  vcm/models/preparers.py
-  vcm/models/schedule.py
+  vcm/models/preparers/__init__.py
+  vcm/models/preparers/head_latent.py
+  vcm/models/preparers/image_matching.py
+  vcm/models/preparers/preparer.py
+  vcm/models/process.py
+  vcm/models/weights.py
   vcm/outputs/__init__.py
   vcm/outputs/atomic_files.py
   vcm/outputs/claims.py
@@ -215,7 +220,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/sampling/cuda_graph.py
   vcm/sampling/generator.py
   vcm/sampling/guidance.py
-  vcm/sampling/image_matching.py
+  vcm/sampling/loop.py
   vcm/sampling/memory_plan.py
   vcm/sampling/noise_file.py
   vcm/sampling/samplers.py

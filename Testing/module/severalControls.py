@@ -74,14 +74,13 @@ def _writeControl(home: Path, title: str, conditions: list[dict], denoiser: str)
     import torch
     from safetensors.torch import save_file
     from vcm.conditions.condition import ConditionSpec
-    from vcm.models.loading import build_control
     from vcm.packs.manifest import write_manifest
 
     home.mkdir()
     torch.manual_seed(5)
     networks = {**tiny.CONTROL, "unet": {**tiny.CONTROL["unet"], "in_channels": 6 + 8 * len(conditions)}}
     channels = {spec.name: spec.channels for spec in map(ConditionSpec.from_dict, conditions)}
-    save_file(tiny.randomised(build_control(networks, channels)).state_dict(), home / "control.safetensors")
+    save_file(tiny.randomised(tiny.build_control(networks, channels)).state_dict(), home / "control.safetensors")
     write_manifest(
         home,
         {

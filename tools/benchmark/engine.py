@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from vcm.conditions.attributes import AttributeSpec
 from vcm.conditions.condition import ConditionSpec
 from vcm.models.backbones.autoencoders import build_autoencoder
-from vcm.models.backbones.latent_diffusion import LatentDiffusion, build_denoiser
+from vcm.models.backbones.backbone import Backbone
+from vcm.models.backbones.latent_diffusion import build_denoiser
 from vcm.models.backbones.published import translate_autoencoder, translate_denoiser
+from vcm.models.controls.control import Control
 from vcm.models.controls.published import translate_control
-from vcm.models.controls.vcm_control import VcmControl
-from vcm.models.controls.vcm_networks import VcmNetwork
-from vcm.models.schedule import Schedule
+from vcm.models.loading import BACKBONES, CONTROLS
+from vcm.models.process import process_from
 from vcm.sampling.cuda_graph import GraphedDenoiser
 from vcm.sampling.generator import GenerateRequest, Generator
 from vcm.sampling.guidance import GuidedDenoiser
@@ -49,14 +52,14 @@ class EngineWay:
 
     @torch.no_grad()
     def first_eps(self) -> Tensor:
-        timesteps, steps = self.backbone.schedule.timesteps, self.setting.steps
-        return self._guided()(self.setting.noise, float((steps - 1) * (timesteps // steps)))
+        timesteps, steps = self.backbone.process.timesteps, self.setting.steps
+        return self._guided()(self.setting.noise, float((steps - 1) * (timesteps // steps))).value
 
     @torch.no_grad()
     def ddim(self, steps: int, after_step: AfterStep = lambda: None) -> Tensor:
         guided = self._guided()
         denoise = GraphedDenoiser(guided) if self.setting.runtime.has_graphs else guided
-        return ddim(denoise, self.setting.noise, self.backbone.schedule, steps, lambda _: after_step())
+        return ddim(denoise, self.setting.noise, self.backbone.process, steps, lambda _: after_step())
 
     @torch.no_grad()
     def decode(self, latent: Tensor) -> Tensor:
@@ -70,7 +73,7 @@ class EngineWay:
         return GuidedDenoiser(self.backbone, self.attributes, self.control, self.setting.conditions)
 
 
-def translate(setting: Setting, networks: PublishedNetworks) -> tuple[LatentDiffusion, VcmControl]:
+def translate(setting: Setting, networks: PublishedNetworks) -> tuple[Backbone, Control]:
     """The engine's backbone and control with the published networks' weights, on the CPU in fp32."""
     config = setting.config
     arguments, weights = translate_autoencoder(config.networks["autoencoder"], networks.autoencoder.state_dict())
@@ -81,10 +84,11 @@ def translate(setting: Setting, networks: PublishedNetworks) -> tuple[LatentDiff
     with torch.device("meta"):
         denoiser = build_denoiser(arguments)
     denoiser.load_state_dict(_on_cpu(weights), assign=True)
-    backbone = LatentDiffusion(
+    family: Any = BACKBONES["latent-diffusion"]
+    backbone = family(
         grid=config.grid,
         latent_shape=(config.latent_channels, *config.latent_shape),
-        schedule=Schedule.from_dict(config.schedule),
+        process=process_from(config.schedule),
         attributes=tuple(map(AttributeSpec.from_dict, config.attributes)),
         autoencoder=autoencoder,
         denoiser=denoiser,
@@ -95,9 +99,9 @@ def translate(setting: Setting, networks: PublishedNetworks) -> tuple[LatentDiff
         config.networks["vcm_encoder"], config.networks["vcm_unet"], networks.vcm.state_dict()
     )
     with torch.device("meta"):
-        network = VcmNetwork({spec.name: spec.channels for spec in specs}, **arguments)
-    network.load_state_dict(_on_cpu(weights), assign=True)
-    return backbone.eval(), VcmControl(network, specs, config.control_scale_factor).eval()
+        control = CONTROLS["vcm"].create(arguments, specs, config.control_scale_factor)
+    control.network.load_state_dict(_on_cpu(weights), assign=True)
+    return backbone.eval(), control.eval()
 
 
 def _on_cpu(weights: dict[str, Tensor]) -> dict[str, Tensor]:

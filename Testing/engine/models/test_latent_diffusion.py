@@ -34,11 +34,11 @@ class Recorder(torch.nn.Module):
 def test_whatever_the_denoiser_predicts_and_however_packed_eps_comes_out(packing, prediction, t):
     clean, eps = seeded_noise(1, tiny.LATENT)[None], seeded_noise(2, tiny.LATENT)[None]
     model = tiny.backbone(packing, prediction)
-    a = float(model.schedule.alphas_cumprod[int(t)])
+    a = float(model.process.alphas_cumprod[int(t)])
     latent = a**0.5 * clean + (1 - a) ** 0.5 * eps
     answer = eps if prediction == "epsilon" else a**0.5 * eps - (1 - a) ** 0.5 * clean
     model.denoiser = Recorder(pack(answer, packing))
-    found = model.denoise(latent, torch.tensor([t]), torch.tensor([[0.0, 0.25, 0.5, 0.75]]))
+    found = tiny.eps_of(model, latent, torch.tensor([t]), torch.tensor([[0.0, 0.25, 0.5, 0.75]]))
     assert torch.allclose(found, eps, atol=2e-4)
     shown = model.denoiser.seen
     assert torch.equal(unpack(shown[:, :-4], packing), latent)
@@ -50,9 +50,9 @@ def test_between_two_timesteps_v_is_read_with_the_alpha_between_them():
     model = tiny.backbone(1, "v")
     latent, v = seeded_noise(1, tiny.LATENT)[None], seeded_noise(2, tiny.LATENT)[None]
     model.denoiser = Recorder(v)
-    log_snr = np.log(model.schedule.alphas_cumprod / (1 - model.schedule.alphas_cumprod))
+    log_snr = np.log(model.process.alphas_cumprod / (1 - model.process.alphas_cumprod))
     a = 1 / (1 + np.exp(-(0.75 * log_snr[100] + 0.25 * log_snr[101])))
-    found = model.denoise(latent, torch.tensor([100.25]), torch.zeros(1, 4))
+    found = tiny.eps_of(model, latent, torch.tensor([100.25]), torch.zeros(1, 4))
     assert torch.allclose(found, float((1 - a) ** 0.5) * latent + float(a**0.5) * v, atol=1e-4)
 
 
@@ -62,7 +62,7 @@ def test_a_denoiser_with_an_atlas_is_shown_the_mean_latent_packed_and_standardis
     model = LatentDiffusion(
         grid=plain.grid,
         latent_shape=tiny.LATENT,
-        schedule=plain.schedule,
+        process=plain.process,
         attributes=plain.attributes,
         autoencoder=plain.autoencoder,
         denoiser=Recorder(torch.zeros(2, 24, 2, 3, 4), attributes=4 + 24),
@@ -70,7 +70,7 @@ def test_a_denoiser_with_an_atlas_is_shown_the_mean_latent_packed_and_standardis
         whitening=(mean, torch.ones(tiny.LATENT)),
         atlas=True,
     )
-    model.denoise(torch.zeros(2, *tiny.LATENT), torch.tensor([5.0, 900.0]), torch.zeros(2, 4))
+    model.predict(torch.zeros(2, *tiny.LATENT), torch.tensor([5.0, 900.0]), torch.zeros(2, 4))
     shown = unpack(model.denoiser.seen[:, 28:], 2)
     expected = torch.stack([(channel - channel.mean()) / channel.std() for channel in mean])
     assert torch.allclose(shown[0], expected, atol=1e-5)
@@ -137,11 +137,11 @@ def test_latents_that_the_levels_cannot_halve_are_shown_with_zeros_at_their_ends
     shape = (3, 6, 4, 10)  # packed by 2: 3 × 2 × 5
     whole = tiny.backbone()
     model = LatentDiffusion(
-        grid=whole.grid.downsampled((24, 16, 40)), latent_shape=shape, schedule=whole.schedule,
+        grid=whole.grid.downsampled((24, 16, 40)), latent_shape=shape, process=whole.process,
         attributes=whole.attributes, autoencoder=whole.autoencoder, denoiser=Coarse(), packing=2,
     )  # fmt: skip
     latent = torch.randn(2, *shape)
-    eps = model.denoise(latent, torch.tensor([100.0, 900.0]), torch.rand(2, 4))
+    eps = model.predict(latent, torch.tensor([100.0, 900.0]), torch.rand(2, 4))
     assert eps.shape == latent.shape
     seen = model.denoiser.seen
     assert seen.shape == (2, 28, 4, 2, 6)

@@ -70,7 +70,7 @@ def test_single_calls_of_the_autoencoder_and_the_denoiser_agree(golden):
         assert relative(backbone.decode(scaled), golden["ae.decode"]) < 1e-4
     noise, attributes = as_tensor(golden["input.noise"]), as_tensor(golden["input.attributes"])[:, 0]
     for t in (0, 17, 500, 999):
-        eps = backbone.denoise(noise, torch.tensor([float(t)]), attributes)
+        eps = backbone.predict(noise, torch.tensor([float(t)]), attributes)
         assert relative(eps, golden[f"dm.eps.t{t}"]) < 1e-4
 
 

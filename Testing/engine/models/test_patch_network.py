@@ -1,9 +1,9 @@
 """The VCM of small backbones: what the conditions let expect, and how a step is pulled towards it."""
 
 import pytest
+import tiny
 import torch
 from vcm.models.controls.folding import fold_typical
-from vcm.models.loading import build_control
 
 LATENT, GRID = (2, 4, 6, 8, 4), (16, 24, 32)
 """Two latents of 4 channels; packed by 2 they lie on 3×4×2 places."""
@@ -28,7 +28,7 @@ NETWORKS = {
 
 def network(channels=("ventricles",), **options):
     torch.manual_seed(4)
-    return build_control({**NETWORKS, **options}, dict.fromkeys(channels, 1)).eval()
+    return tiny.build_control({**NETWORKS, **options}, dict.fromkeys(channels, 1)).eval()
 
 
 def masks(number=2):
@@ -46,8 +46,8 @@ def noisy(seed=2):
 
 def foreseen(net, latent, eps, t):
     """ẑ = (z − √(1−ᾱ)·ε)/√ᾱ."""
-    alpha_bar = net.noise_levels(t)
-    return (latent - (1 - alpha_bar).sqrt() * eps) / alpha_bar.sqrt()
+    alpha, sigma = net.process.levels(t)
+    return (latent - sigma * eps) / alpha
 
 
 def guided(net, latent, eps, t, encoded):
@@ -86,7 +86,7 @@ def test_a_step_is_pulled_to_the_expected_latent_as_far_as_noise_hides_the_laten
     skull = torch.arange(latent.numel()).reshape(LATENT) / 300  # no two of its numbers are equal
     before = foreseen(net, latent, eps, t)
     after = foreseen(net, latent, guided(net, latent, eps, t, net.encode({"skull": skull})), t)
-    hidden = 1 - net.noise_levels(t)
+    hidden = net.process.levels(t)[1].square()
     assert hidden[0] > 0.95 and hidden[1] < 0.3
     assert torch.allclose(after, before + trust * hidden * (skull - before), atol=2e-4)
 
@@ -108,7 +108,7 @@ def test_in_units_of_v_the_heads_count_the_same_at_every_noise_level():
     net.heads.beta.conv.bias.fill_(0.5)
     latent, eps, t = noisy()
     change = guided(net, latent, eps, t, net.encode({"ventricles": masks()})) - eps
-    assert torch.allclose(change / net.noise_levels(t).sqrt(), torch.full(LATENT, 0.5), atol=1e-5)
+    assert torch.allclose(change / net.process.levels(t)[0], torch.full(LATENT, 0.5), atol=1e-5)
 
 
 @torch.no_grad()
@@ -178,7 +178,7 @@ def test_folding_the_typical_condition_into_the_places_changes_no_output(gain):
     assert "typical_skull" not in net.state_dict()
     networks, weights = fold_typical({**NETWORKS, **options}, net.state_dict())
     assert "typical_shape" not in networks and not [name for name in weights if name.startswith("typical")]
-    folded = build_control(networks, {"ventricles": 1, "skull": 1})
+    folded = tiny.build_control(networks, {"ventricles": 1, "skull": 1})
     folded.load_state_dict(weights)
     before, after = (one.encode({"ventricles": masks()})["ventricles"] for one in (net, folded))
     assert torch.allclose(before, after, atol=1e-4) and before.std() > 0.01

@@ -41,7 +41,7 @@ def test_a_backbone_and_its_control_become_two_packs_that_know_each_other(publis
     assert manifest.latent.shape == (3, 4, 6, 8)
     assert manifest.latent.scale_factor == control.control.scale_factor == 0.75
     assert (manifest.contrast, manifest.body_part) == ("T1w", "BRAIN")
-    assert (manifest.schedule.timesteps, manifest.schedule.kind) == (800, "linear")
+    assert (manifest.process.timesteps, manifest.process.kind) == (800, "linear")
     assert [spec.name for spec in manifest.attributes] == ["sex", "age", "ventricular_volume", "brain_volume"]
     assert control.control.networks["variant"] == "released"
     assert [(spec.name, spec.kind, spec.channels) for spec in control.control.conditions] == [
@@ -67,6 +67,7 @@ def test_the_weights_arrive_unchanged(published):
 
 
 def test_imported_networks_can_be_loaded_and_run(published):
+    from vcm.models.controls.control import Step
     from vcm.models.loading import load_backbone, load_control
 
     packs = import_published("tiny", **published, config=CONFIG)
@@ -77,10 +78,9 @@ def test_imported_networks_can_be_loaded_and_run(published):
     given = {"tissue": torch.ones(1, 2, 16, 24, 32), "skull": torch.zeros(1, 1, 16, 24, 32)}
     everything = frozenset(given)
     with torch.no_grad():
-        state = control.encode(given, [everything])
-        eps = control.guide(
-            lambda z, t: backbone.denoise(z, t, attributes), latent, torch.tensor([500]), state, everything
-        )
+        state = control.prepare(given, [everything])
+        step = Step(backbone.process, latent, torch.tensor([500]), lambda z, t, _: backbone.predict(z, t, attributes))
+        eps = control.guide(step, state, everything)
         assert eps.shape == latent.shape
         assert backbone.decode(latent).shape == (1, 1, 16, 24, 32)
 

@@ -37,7 +37,7 @@ def test_a_backbone_is_read_with_its_types(tmp_path):
     assert manifest.grid.affine.tolist() == AFFINE
     assert manifest.latent.shape == (3, 4, 6, 8)
     assert (manifest.latent.packing, manifest.latent.whitened) == (1, False)
-    assert manifest.schedule.timesteps == 900
+    assert manifest.process.timesteps == 900
     assert manifest.attributes[0].to_raw(63) == 0.5
     assert manifest.kind == "backbone"
 
@@ -46,7 +46,7 @@ def test_a_backbone_is_read_with_its_types(tmp_path):
 def test_a_schedule_may_say_where_sampling_ends(tmp_path, given, last):
     content = complete(BACKBONE)
     content["schedule"] |= given
-    assert parse_manifest(content, tmp_path).schedule.last == last
+    assert parse_manifest(content, tmp_path).process.last == last
 
 
 @pytest.mark.parametrize("given", ["T1w", "FLAIR", "T2*"])
@@ -116,7 +116,7 @@ def test_writing_names_a_file_that_is_not_there(tmp_path):
         ("name", "tiny\n", "small letters"),
         ("grid.affine.2.1", None, "must be a number, not null"),
         ("grid.affine", [[0] * 4] * 4, "invertible"),
-        ("schedule.kind", "cosine", '"scaled_linear" or "linear", not "cosine"'),
+        ("schedule.kind", "sigmoid", "no noise schedule 'sigmoid'; it knows scaled_linear, linear, cosine, flow"),
         ("schedule.beta_end", 1.5, "less than 1, not 1.5"),
         ("trained.denoiser", "yes", "true or false"),
         ("attributes.0.high", ..., "has “low” but lacks “high”"),

@@ -11,7 +11,7 @@ from vcm.models.backbones.published import core_config
 from vcm.models.controls.published import ENCODER_OPTIONS
 from vcm.models.controls.vcm_control import VcmControl
 from vcm.models.controls.vcm_networks import VcmNetwork
-from vcm.models.schedule import Schedule
+from vcm.models.process import process_from
 from vcm.packs.published_config import read_config
 
 CONFIG = read_config()
@@ -24,7 +24,7 @@ def backbone(dtype: torch.dtype) -> LatentDiffusion:
         return LatentDiffusion(
             grid=CONFIG.grid,
             latent_shape=(CONFIG.latent_channels, *CONFIG.latent_shape),
-            schedule=Schedule.from_dict(CONFIG.schedule),
+            process=process_from(CONFIG.schedule),
             attributes=tuple(map(AttributeSpec.from_dict, CONFIG.attributes)),
             autoencoder=autoencoder,
             denoiser=denoiser,

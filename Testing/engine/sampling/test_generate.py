@@ -141,7 +141,7 @@ def test_a_preview_is_the_decoded_image_that_the_sampler_foresees(shared):
         denoiser = GuidedDenoiser(shared.backbone, raw, shared.control, wanted.conditions)
         noise = seeded_noise(4, tiny.LATENT)[None]
         SAMPLERS["dpm++"](
-            denoiser, noise, shared.backbone.schedule, 5, lambda step: foreseen.update({step.index: step.foreseen})
+            denoiser, noise, shared.backbone.process, 5, lambda step: foreseen.update({step.index: step.foreseen})
         )
         for step, image in seen.items():
             assert np.array_equal(image, shared.backbone.decode(foreseen[step])[0, 0].numpy())
@@ -236,7 +236,7 @@ def test_networks_are_not_moved_out_of_a_processors_way():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"sampler": "euler"}, "dpm.* or ddim, not 'euler'"),
+        ({"sampler": "heun"}, "dpm.* or ddim or euler, not 'heun'"),
         ({"steps": 0}, "steps must lie between 1 and 1000, not 0"),
         ({"steps": 1001}, "not 1001"),
         ({"samples": 0}, "samples"),
@@ -260,14 +260,14 @@ def test_the_largest_seed_is_taken_and_cannot_be_followed_by_another(shared):
 
 def test_more_steps_than_the_model_knows_are_refused():
     backbone = tiny.backbone()
-    backbone.schedule = type(backbone.schedule)(timesteps=8)
+    backbone.process = type(backbone.process)(timesteps=8)
     with pytest.raises(VcmError, match="knows 8 steps; 9 were asked for"):
         images(Generator(backbone, None, choose_runtime("cpu")), steps=9)
 
 
 def test_steps_are_counted_down_to_where_sampling_ends():
     backbone = tiny.backbone()
-    backbone.schedule = type(backbone.schedule)(timesteps=8, last=3)
+    backbone.process = type(backbone.process)(timesteps=8, last=3)
     with pytest.raises(VcmError, match="knows 5 steps; 6 were asked for"):
         images(Generator(backbone, None, choose_runtime("cpu")), steps=6)
 

@@ -10,7 +10,8 @@ from vcm.conditions.condition import Condition, ConditionSpec
 from vcm.core.errors import VcmError
 from vcm.core.grid import Grid
 from vcm.core.volume import Volume
-from vcm.sampling.guidance import GuidedDenoiser, channels_on, subset_weights
+from vcm.models.preparers.preparer import Voxels
+from vcm.sampling.guidance import GuidedDenoiser, subset_weights
 
 ATTRIBUTES = torch.tensor([[1.0, 0.3, 0.6, 0.2]])
 T = 500.0
@@ -27,7 +28,7 @@ def guided(*conditions: Condition, control=None, t: float = T) -> torch.Tensor:
     latent = torch.randn(2, *tiny.LATENT, generator=torch.Generator().manual_seed(3))
     with torch.no_grad():
         denoiser = GuidedDenoiser(tiny.backbone(), ATTRIBUTES, control or tiny.control(), conditions)
-        return denoiser(latent, t)
+        return denoiser(latent, t).value
 
 
 def close(a: torch.Tensor, b: torch.Tensor) -> bool:
@@ -112,8 +113,8 @@ def test_weights_are_spread_over_sets_so_that_each_place_sums_to_its_largest_wei
 def test_the_backbone_runs_once_a_step_however_many_sets_are_evaluated(monkeypatch):
     backbone = tiny.backbone()
     calls = []
-    original = backbone.denoise
-    monkeypatch.setattr(backbone, "denoise", lambda *a: calls.append(1) or original(*a))
+    original = backbone.predict
+    monkeypatch.setattr(backbone, "predict", lambda *a: calls.append(1) or original(*a))
     denoiser = GuidedDenoiser(backbone, ATTRIBUTES, tiny.control(), (condition(0), condition(1, strength=0.4)))
     with torch.no_grad():
         denoiser(torch.randn(1, *tiny.LATENT), T)
@@ -139,9 +140,12 @@ def test_the_channels_made_on_the_device_are_those_of_the_condition(dtype):
     classes = [{"value": value, "name": str(value)} for value in (44, 300, 3)]  # 300 is 44 in eight bits
     for entry in ({"name": "a", "kind": "labels", "classes": classes}, {"name": "b", "kind": "image"}):
         condition = Condition(ConditionSpec.from_dict(entry), Volume(labels, grid))
-        assert torch.equal(channels_on(condition, torch.device("cpu"))[0], torch.from_numpy(condition.as_channels()))
+        assert torch.equal(
+            Voxels().prepare(condition, tiny.backbone(), torch.device("cpu"))[0],
+            torch.from_numpy(condition.as_channels()),
+        )
     mask = Condition(ConditionSpec.from_dict({"name": "c", "kind": "mask"}), Volume(labels > 3, grid))
-    made = channels_on(mask, torch.device("cpu"))
+    made = Voxels().prepare(mask, tiny.backbone(), torch.device("cpu"))
     assert made.dtype is torch.float32
     assert torch.equal(made[0], torch.from_numpy(mask.as_channels()))
 

@@ -11,11 +11,11 @@ from vcm.anatomy.brain_hole import GREY, fill_hole
 from vcm.cohort.learning_cases import condition_specs
 from vcm.conditions.condition import Condition, ConditionSpec
 from vcm.core.volume import Volume
-from vcm.models.loading import build_control
-from vcm.models.preparers import with_brain
+from vcm.models.controls.vcm_config import network_config
+from vcm.models.preparers.head_latent import HeadLatent
 from vcm.packs.store import find_pack
 from vcm.sampling.guidance import GuidedDenoiser
-from vcm.training.control.networks import channels_of, network_config
+from vcm.training.control.run import new_control
 from vcm.training.control.settings import ControlSettings
 
 ATTRIBUTES = torch.tensor([[1.0, 0.3, 0.6, 0.2]])
@@ -73,7 +73,7 @@ def test_what_the_image_shows_moves_eps_and_a_mirrored_image_moves_it_elsewhere(
     latent = torch.randn(1, *tiny.LATENT, generator=torch.Generator().manual_seed(3))
 
     def guided(*conditions):
-        return GuidedDenoiser(backbone, ATTRIBUTES, control_of("skull"), conditions)(latent, 600.0)
+        return GuidedDenoiser(backbone, ATTRIBUTES, control_of("skull"), conditions)(latent, 600.0).value
 
     plain, image, mirrored = guided(), guided(skull(lopsided())), guided(skull(np.flip(lopsided(), 0)))
     assert (image - plain).abs().max() > 1e-3
@@ -81,8 +81,8 @@ def test_what_the_image_shows_moves_eps_and_a_mirrored_image_moves_it_elsewhere(
 
 
 def test_in_training_it_is_the_same_latent_and_its_mirror_image(backbone, cases, tmp_path):
-    cache = write_latents(backbone, cases, tmp_path / "latents", NAMES, as_latents=("skull",))
-    image = torch.from_numpy(with_brain(cases[1].read("skull").array, backbone))[None, None]
+    cache = write_latents(backbone, cases, tmp_path / "latents", NAMES, ways={"skull": "head-latent"})
+    image = torch.from_numpy(HeadLatent().image_to_encode(cases[1].read("skull").array, backbone))[None, None]
     with torch.no_grad():
         plain, mirrored = backbone.encode(image), backbone.encode(image.flip(2))
         hollow = backbone.encode(torch.from_numpy(cases[1].read("skull").array)[None, None])
@@ -96,7 +96,7 @@ def test_in_training_it_is_the_same_latent_and_its_mirror_image(backbone, cases,
 
 def test_a_cache_without_them_is_completed(backbone, cases, tmp_path):
     before = write_latents(backbone, cases, tmp_path / "latents", NAMES).latents
-    after = write_latents(backbone, cases, tmp_path / "latents", NAMES, as_latents=("skull",))
+    after = write_latents(backbone, cases, tmp_path / "latents", NAMES, ways={"skull": "head-latent"})
     assert torch.equal(before, after.latents)
     assert after.batch([0], [False]).conditions["skull"].shape == (1, *tiny.LATENT)
 
@@ -104,11 +104,10 @@ def test_a_cache_without_them_is_completed(backbone, cases, tmp_path):
 def test_small_networks_are_given_images_as_latents_and_full_ones_are_not(tmp_path):
     tiny.write_packs(tmp_path)
     manifest, specs = find_pack(tmp_path / "tiny").backbone, condition_specs(NAMES)
-    small = network_config(manifest, ControlSettings(backbone="tiny", conditions=NAMES), specs)
-    assert small["as_latents"] == ["skull"]
-    network = build_control(small, channels_of(specs))
-    assert network.as_latents == {"skull"}
+    small = new_control(ControlSettings(backbone="tiny", conditions=NAMES), manifest, specs)
+    assert small.latent_conditions == ("skull",) and small.preparers["skull"] == "head-latent"
+    network = small.network
     assert "typical_ventricles" in network.state_dict() and "typical_skull" not in network.state_dict()
     two_levels = {"encoder": {"channels": [8, 8]}}
     settings = ControlSettings(backbone="tiny", conditions=NAMES, variant="released", network=two_levels)
-    assert "as_latents" not in network_config(manifest, settings, specs)
+    assert "as_latents" not in network_config(manifest, specs, settings.variant, settings.network)

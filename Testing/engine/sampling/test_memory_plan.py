@@ -16,8 +16,9 @@ from benchmark.tensor_memory import TensorMemory
 from vcm.conditions.attributes import resolve
 from vcm.core.errors import Code, VcmError
 from vcm.machine.runtime import choose_runtime
+from vcm.models.controls.control import Step
 from vcm.sampling.generator import GenerateRequest, Generator
-from vcm.sampling.memory_plan import MemoryPlan, decoding_bytes, needed_bytes, out_of_memory, plan_memory
+from vcm.sampling.memory_plan import MemoryPlan, needed_bytes, out_of_memory, plan_memory
 
 GB = 10**9
 
@@ -118,7 +119,7 @@ def test_the_estimate_of_decoding_covers_the_tensors_at_full_size(dtype, name):
     backbone.slab_bytes = None if name == "whole" else 64 * 2**20
     peak = _peak(backbone.decode, torch.empty(1, *backbone.latent_shape, device="meta"))
     loose = 1.3 if name == "slabs" else 2.1
-    assert peak < decoding_bytes(backbone, dtype.itemsize, name) < loose * peak
+    assert peak < backbone.decoding_bytes(dtype.itemsize, backbone.slab_bytes) < loose * peak
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
@@ -128,12 +129,14 @@ def test_the_estimate_of_a_whole_sample_covers_all_it_holds_within_a_third(dtype
     backbone.slab_bytes = 64 * 2**20
     latent = torch.empty(1, *backbone.latent_shape, device="meta")
     condition = torch.empty(1, 8, *backbone.grid.shape, device="meta")
-    encoding = _peak(lambda: control.encode({"semantics": condition}, [frozenset(["semantics"])]))
-    state = control.encode({"semantics": condition}, [frozenset(["semantics"])])
+    encoding = _peak(lambda: control.prepare({"semantics": condition}, [frozenset(["semantics"])]))
+    state = control.prepare({"semantics": condition}, [frozenset(["semantics"])])
     times, attributes = torch.empty(1, device="meta"), torch.empty(1, 4, device="meta")
     step = _peak(
         lambda: control.guide(
-            lambda z, t: backbone.denoise(z, t, attributes), latent, times, state, frozenset(["semantics"])
+            Step(backbone.process, latent, times, lambda z, t, _: backbone.predict(z, t, attributes)),
+            state,
+            frozenset(["semantics"]),
         )
     )
     decoding = _peak(backbone.decode, latent)

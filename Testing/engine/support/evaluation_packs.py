@@ -12,7 +12,6 @@ from command_line import vcm
 from monai.networks.nets import UNet
 from safetensors.torch import save_file
 from vcm.cohort.case_conditions import CONDITION_SPECS
-from vcm.models.loading import build_control
 from vcm.packs.manifest import write_manifest
 
 SEGMENTER = {"spatial_dims": 3, "in_channels": 1, "out_channels": 5, "channels": [4, 6, 8], "strides": [2, 2]}
@@ -71,6 +70,8 @@ def write_semantics(folder: Path) -> None:
     home.mkdir()
     torch.manual_seed(5)
     networks = {**tiny.CONTROL, "unet": {**tiny.CONTROL["unet"], "in_channels": 6 + 8}}
-    save_file(tiny.randomised(build_control(networks, {"semantics": 8})).state_dict(), home / "control.safetensors")
+    save_file(
+        tiny.randomised(tiny.build_control(networks, {"semantics": 8})).state_dict(), home / "control.safetensors"
+    )
     fields = {"name": "tiny-semantics", "conditions": [entry], "networks": {"variant": "paper", **networks}}
     write_manifest(home, {**read(folder / "tiny-both"), **fields})

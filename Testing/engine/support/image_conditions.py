@@ -6,7 +6,6 @@ import torch
 from vcm.conditions.condition import Condition, ConditionSpec
 from vcm.core.volume import Volume
 from vcm.models.controls.vcm_control import VcmControl
-from vcm.models.loading import build_control
 
 
 def control_of(*as_latents: str) -> VcmControl:
@@ -15,10 +14,11 @@ def control_of(*as_latents: str) -> VcmControl:
     unet = {**tiny.CONTROL["unet"], "out_channels": 8}
     networks = {
         "variant": "patches", "places": list(tiny.LATENT[1:]), "width": 8, "features": 8, "hidden": 8, "unet": unet,
-        "schedule": {}, "latent_channels": tiny.LATENT[0], "latent_packing": 1, "condition_packing": 4,
+        "schedule": {"kind": "scaled_linear"}, "latent_channels": tiny.LATENT[0], "latent_packing": 1,
+        "condition_packing": 4,
         "as_latents": list(as_latents),
     }  # fmt: skip
-    return VcmControl(tiny.randomised(build_control(networks, {s.name: s.channels for s in specs})), specs).eval()
+    return VcmControl(tiny.randomised(tiny.build_control(networks, {s.name: s.channels for s in specs})), specs).eval()
 
 
 def skull(array: np.ndarray) -> Condition:

@@ -13,7 +13,7 @@ from vcm.cohort.files import CaseEntry, read_cases, write_table
 from vcm.cohort.learning_cases import CohortCase, condition_specs
 from vcm.core.grid import Grid
 from vcm.core.volume import Volume
-from vcm.models.loading import build_control
+from vcm.models.controls.vcm_control import VcmControl
 from vcm.packs.manifest import write_manifest
 from vcm.training.data.latent_cache import LatentCache, cache_cases
 from vcm.training.trainer.team import Team
@@ -57,18 +57,23 @@ def write_cohort(folder: Path, count: int = 3, grid: Grid = GRID) -> list[CaseEn
 
 
 def write_latents(
-    backbone, cases, folder: Path, names=("ventricles",), fingerprint: str = "a" * 64, as_latents=(), device="cpu"
+    backbone, cases, folder: Path, names=("ventricles",), fingerprint: str = "a" * 64, ways=None, device="cpu"
 ) -> LatentCache:
     """The cache of a cohort."""
     specs = condition_specs(names)
     learned = [CohortCase(case, backbone.grid) for case in cases]
-    usable = cache_cases(backbone, fingerprint, learned, specs, folder, Team("cpu"), print, as_latents)
-    return LatentCache(folder, usable, fingerprint, specs, backbone.grid, as_latents, device)
+    usable = cache_cases(backbone, fingerprint, learned, specs, folder, Team("cpu"), print, ways or {})
+    return LatentCache(folder, usable, fingerprint, specs, backbone.grid, ways or {}, device)
 
 
 def new_network(seed: int = 0, **options):
     torch.manual_seed(seed)
-    return build_control({**NETWORK, **options}, {"ventricles": 1})
+    return tiny.build_control({**NETWORK, **options}, {"ventricles": 1})
+
+
+def control_around(network, names=("ventricles",), scale_factor=None):
+    """A control with this network."""
+    return VcmControl(network, condition_specs(names), scale_factor)
 
 
 def write_workshop(folder: Path) -> None:

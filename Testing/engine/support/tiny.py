@@ -12,9 +12,11 @@ from vcm.core.grid import Grid
 from vcm.core.hashing import hash_file
 from vcm.models.backbones.autoencoders import build_autoencoder
 from vcm.models.backbones.latent_diffusion import LatentDiffusion, build_denoiser
+from vcm.models.controls.control import Step
+from vcm.models.controls.patch_network import PatchNetwork
 from vcm.models.controls.vcm_control import VcmControl
-from vcm.models.loading import build_control
-from vcm.models.schedule import Schedule
+from vcm.models.controls.vcm_networks import VcmNetwork
+from vcm.models.process import VariancePreserving
 from vcm.packs.manifest import write_manifest
 
 # Three different sizes, an oblique offset and LAS: a forgotten transpose or flip cannot hide.
@@ -61,7 +63,7 @@ def backbone(packing: int = 1, prediction: str = "epsilon", seed: int = 0) -> La
     model = LatentDiffusion(
         grid=GRID,
         latent_shape=LATENT,
-        schedule=Schedule(prediction=prediction),
+        process=VariancePreserving(prediction=prediction),
         attributes=tuple(map(AttributeSpec.from_dict, ATTRIBUTES)),
         autoencoder=randomised(build_autoencoder(AUTOENCODER)),
         denoiser=randomised(build_denoiser(denoiser)),
@@ -78,6 +80,19 @@ def control(shared: bool = False, timed: bool = False, seed: int = 1) -> VcmCont
     networks["unet"] = {**CONTROL["unet"], "in_channels": 6 + (8 if shared else 16)}
     specs = tuple(map(ConditionSpec.from_dict, CONDITIONS))
     return VcmControl(randomised(build_control(networks, {s.name: s.channels for s in specs})), specs).eval()
+
+
+def build_control(networks, channels) -> torch.nn.Module:
+    """The network of a VCM with fresh weights, from a manifest's `networks`."""
+    options = {name: value for name, value in networks.items() if name != "variant"}
+    return (PatchNetwork if networks.get("variant") == "patches" else VcmNetwork)(channels, **options)
+
+
+def eps_of(backbone, latent, t, inputs) -> torch.Tensor:
+    """The noise that a backbone predicts, as a control sees it."""
+    return Step(
+        backbone.process, latent, t, lambda z, at, residuals: backbone.predict(z, at, inputs, residuals)
+    ).predict()
 
 
 def randomised(network: torch.nn.Module) -> torch.nn.Module:

@@ -63,7 +63,8 @@ def test_it_is_trained_on_latents_of_its_own_scale(tmp_path, monkeypatch):
 def validated(cases, scale, control, own=None):
     specs = condition_specs(["ventricles", "skull"])
     learned = [CohortCase(cases[0], tiny.GRID)]
-    return ControlValidator(backbone_of(scale), DarkIsVentricle(), specs, learned, 2, own).validate(control)[0]
+    control.scale_factor = own
+    return ControlValidator(backbone_of(scale), DarkIsVentricle(), specs, learned, 2).validate(control)[0]
 
 
 @pytest.mark.parametrize("as_latents", [(), ("skull",)])

@@ -2,8 +2,7 @@
 
 import pytest
 import torch
-from vcm.models.noise_levels import NoiseLevels
-from vcm.models.schedule import Schedule
+from vcm.models.process import VariancePreserving
 from vcm.training.trainer.noise_steps import make_noisy
 from vcm.training.trainer.task import Slot
 
@@ -12,7 +11,7 @@ BATCH = 8
 
 def noisy(last, seed=0):
     slots = [Slot(place, BATCH, place, torch.Generator().manual_seed(seed * BATCH + place)) for place in range(BATCH)]
-    return make_noisy(torch.full((BATCH, 2, 3, 4, 5), 2.0), slots, NoiseLevels(Schedule(last=last)))
+    return make_noisy(torch.full((BATCH, 2, 3, 4, 5), 2.0), slots, VariancePreserving(last=last))
 
 
 @pytest.mark.parametrize("last", [0, 250])
@@ -25,7 +24,7 @@ def test_each_slot_has_a_time_of_its_own_part_of_what_sampling_goes_through(last
 
 def test_latent_and_noise_are_mixed_as_the_schedule_says():
     made = noisy(250)
-    a = torch.tensor([float(Schedule().alphas_cumprod[round(float(t))]) for t in made.t])
-    assert torch.allclose(made.alpha_bar.flatten(), a, rtol=0.02)
-    shown = (made.latent - (1 - made.alpha_bar).sqrt() * made.noise) / made.alpha_bar.sqrt()
+    a = torch.tensor([float(VariancePreserving().alphas_cumprod[round(float(t))]) for t in made.t])
+    assert torch.allclose(made.alpha.square().flatten(), a, rtol=0.02)
+    shown = (made.latent - made.sigma * made.noise) / made.alpha
     assert torch.allclose(shown, torch.full_like(shown, 2.0), atol=1e-3)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from small_cohort import NETWORK, write_cohort, write_latents
+from small_cohort import NETWORK, control_around, write_cohort, write_latents
 from test_training_plan import full_size
 from vcm.cohort.learning_cases import condition_specs
 from vcm.conditions.condition import Condition
@@ -14,15 +14,14 @@ from vcm.core.volume import Volume
 from vcm.machine.runtime import choose_runtime
 from vcm.models.backbones.autoencoders import build_autoencoder
 from vcm.models.backbones.latent_diffusion import LatentDiffusion, build_denoiser
-from vcm.models.loading import build_control, load_backbone, load_control
-from vcm.models.schedule import Schedule
+from vcm.models.loading import load_backbone, load_control
 from vcm.packs.store import find_pack
 from vcm.sampling.generator import GenerateRequest, Generator
-from vcm.training.control.networks import channels_of, network_config
+from vcm.training.control.run import new_control
 from vcm.training.control.settings import ControlSettings
 from vcm.training.control.task import ControlTask
 from vcm.training.data.latent_cache import Batch
-from vcm.training.plan import CARD, reckon
+from vcm.training.plan import CARD, estimate
 from vcm.training.trainer.graphed_loss import GraphedLoss
 from vcm.training.trainer.team import Team
 from vcm.training.trainer.trainer import Trainer
@@ -53,9 +52,9 @@ def test_a_training_on_the_gpu_goes_on_where_it_was_ended(tmp_path):
     def trainer(folder):
         backbone = tiny.backbone(prediction="v").cuda().requires_grad_(False)
         torch.manual_seed(0)
-        network = build_control(NETWORK, {"ventricles": 1}).cuda()
+        network = tiny.build_control(NETWORK, {"ventricles": 1}).cuda()
         cache = cache_on("cuda", tmp_path, ("ventricles",))
-        task = ControlTask(settings, backbone, network, cache, identity={})
+        task = ControlTask(settings, backbone, control_around(network), cache, identity={})
         return Trainer(settings, task, folder, Team("cuda"))
 
     whole = trainer(tmp_path / "whole")
@@ -83,8 +82,10 @@ def test_a_captured_training_step_learns_what_a_launched_one_does(tmp_path, monk
     def losses(folder):
         backbone = tiny.backbone(prediction="v").cuda().requires_grad_(False)
         torch.manual_seed(0)
-        network = build_control(NETWORK, dict.fromkeys(names, 1)).cuda()
-        task = ControlTask(settings, backbone, network, cache_on("cuda", tmp_path, names), identity={})
+        network = tiny.build_control(NETWORK, dict.fromkeys(names, 1)).cuda()
+        task = ControlTask(
+            settings, backbone, control_around(network, names), cache_on("cuda", tmp_path, names), identity={}
+        )
         trainer = Trainer(settings, task, folder, Team("cuda"))
         return task, [trainer.take_step()["loss"] for _ in range(30)]
 
@@ -125,11 +126,11 @@ def test_a_full_size_control_of_three_conditions_learns_within_24_gb(tmp_path, c
     shape = manifest.latent.shape
     with torch.device("cuda"):
         backbone = LatentDiffusion(
-            grid=manifest.grid, latent_shape=shape, schedule=Schedule(**vars(manifest.schedule)),
+            grid=manifest.grid, latent_shape=shape, process=manifest.process,
             attributes=manifest.attributes, autoencoder=build_autoencoder(manifest.networks["autoencoder"]),
             denoiser=build_denoiser(manifest.networks["denoiser"]),
         ).requires_grad_(False)  # fmt: skip
-        network = build_control(network_config(manifest, settings, specs), channels_of(specs))
+        control = new_control(settings, manifest, specs)
 
     class Cache:
         identity = "made up"
@@ -153,7 +154,7 @@ def test_a_full_size_control_of_three_conditions_learns_within_24_gb(tmp_path, c
     torch.cuda.set_per_process_memory_fraction(min(1.0, CARD / whole))
     torch.cuda.reset_peak_memory_stats()
     try:
-        task = ControlTask(settings, backbone, network, Cache(), identity={})
+        task = ControlTask(settings, backbone, control, Cache(), identity={})
         trainer = Trainer(settings, task, tmp_path, Team("cuda"))
         trainer.take_step()
         start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
@@ -164,7 +165,7 @@ def test_a_full_size_control_of_three_conditions_learns_within_24_gb(tmp_path, c
         peak = torch.cuda.max_memory_reserved()
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
-    planned = reckon(manifest, settings, specs).memory(1, True)
+    planned = estimate(manifest, settings, specs).memory(1, True)
     with capsys.disabled():
         seconds = start.elapsed_time(end) / 1000 / settings.batch
         print(f"\nfull size: planned {planned / 1e9:.1f} GB, taken {peak / 1e9:.1f} GB, {seconds:.2f} s an item")

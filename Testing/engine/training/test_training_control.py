@@ -11,7 +11,7 @@ import pytest
 import tiny
 import torch
 from phantoms import grid_in
-from small_cohort import new_network, write_cohort, write_latents
+from small_cohort import control_around, new_network, write_cohort, write_latents
 from vcm.core.errors import Code, VcmError
 from vcm.training.control.losses import focus_on
 from vcm.training.control.settings import ControlSettings
@@ -44,7 +44,9 @@ def trainer(cases, run, listeners=None, identity=None, network=None, names=("ven
     cache = write_latents(backbone, cases, cases[0].folder.parents[1] / "latents", names)
     chosen = ControlSettings(**{**USUAL, "conditions": names, **settings})
     identity = identity or {"backbone": "1"}
-    task = ControlTask(chosen, backbone, network or new_network(), cache, identity=identity)
+    task = ControlTask(
+        chosen, backbone, control_around(network or new_network(), names, chosen.scale_factor), cache, identity=identity
+    )
     return Trainer(chosen, task, run, Team("cpu"), listeners)
 
 
@@ -170,13 +172,13 @@ def test_the_first_phase_teaches_the_latent_from_the_condition_alone(cases, tmp_
 
 def asked(learner):
     """How many latents the backbone is asked to denoise from now on; the list grows."""
-    counts, denoise = [], learner.task.backbone.denoise
+    counts, predict = [], learner.task.backbone.predict
 
-    def counting(latent, t, attributes):
+    def counting(latent, t, *rest):
         counts.append(len(latent))
-        return denoise(latent, t, attributes)
+        return predict(latent, t, *rest)
 
-    learner.task.backbone.denoise = counting
+    learner.task.backbone.predict = counting
     return counts
 
 

@@ -124,17 +124,14 @@ def test_the_manifest_tells_the_volumes_and_the_place_seen_in_training(cases, tm
 
 def test_a_pack_is_written_that_can_be_loaded_and_tells_its_worth(cases, packs, tmp_path):
     from small_cohort import write_latents
-    from vcm.models.loading import build_control
-    from vcm.training.control.networks import channels_of, network_config
+    from vcm.training.control.run import new_control
 
     backbone = find_pack("tiny")
     names = ("ventricles", "skull", "semantics")
     settings = ControlSettings(backbone="tiny", conditions=names, dropout="paper")
     cache = write_latents(tiny.backbone(), cases, tmp_path, names)
     torch.manual_seed(0)
-    network = tiny.randomised(
-        build_control(network_config(backbone.backbone, settings, cache.specs), channels_of(cache.specs))
-    )
+    network = tiny.randomised(new_control(settings, backbone.backbone, cache.specs).network)
     entries = condition_entries(cache.specs, cache, tiny.GRID)
     folder = packs / "tiny-three"
     write_control_pack(folder, network.state_dict(), backbone, settings, entries, PROVENANCE, "| Dice | 0.8 |")
@@ -145,8 +142,11 @@ def test_a_pack_is_written_that_can_be_loaded_and_tells_its_worth(cases, packs, 
     for name, tensor in network.state_dict().items():
         assert name in folded or torch.equal(shipped[name], tensor.half().float()), name
     assert not [name for name in shipped if name.startswith("typical_")]
-    given = {name: torch.rand(1, width, *tiny.GRID.shape) for name, width in channels_of(cache.specs).items()}
-    assert loaded.as_latents == {"skull"}
+    given = {
+        name: torch.rand(1, width, *tiny.GRID.shape)
+        for name, width in ((spec.name, spec.channels) for spec in cache.specs)
+    }
+    assert loaded.latent_conditions == ("skull",)
     given["skull"] = torch.randn(1, *tiny.LATENT)
     with torch.no_grad():
         before, after = network.encode(given), loaded.network.encode(given)
@@ -171,12 +171,11 @@ def test_a_pack_is_under_the_licence_its_makers_name_and_under_none_where_they_n
     cases, packs, tmp_path, licence
 ):
     from small_cohort import write_latents
-    from vcm.models.loading import build_control
-    from vcm.training.control.networks import channels_of, network_config
+    from vcm.training.control.run import new_control
 
     backbone, settings = find_pack("tiny"), ControlSettings(backbone="tiny")
     cache = write_latents(tiny.backbone(), cases, tmp_path)
-    network = build_control(network_config(backbone.backbone, settings, cache.specs), channels_of(cache.specs))
+    network = new_control(settings, backbone.backbone, cache.specs).network
     entries = condition_entries(cache.specs, cache, tiny.GRID)
     provenance = replace(PROVENANCE, licence=licence)
     manifest = write_control_pack(
@@ -310,7 +309,7 @@ def test_a_denoiser_from_scratch_whitens_packs_and_sees_the_atlas(cases, packs, 
     run("export", "--run", folder, "--out", packs / "tiny-fresh")
     manifest = find_pack("tiny-fresh").backbone
     assert (manifest.latent.packing, manifest.latent.whitened, manifest.latent.atlas) == (2, True, True)
-    assert manifest.schedule.prediction == "v"
+    assert manifest.process.prediction == "v"
     fresh = load_backbone(find_pack("tiny-fresh"))
     images = torch.stack([torch.from_numpy(case.read("image").array) for case in cases])[:, None]
     with torch.no_grad():
@@ -336,7 +335,7 @@ def test_a_pack_gets_the_atlas_without_changing_what_its_denoiser_says(cases, pa
     assert not plain.atlas.shape[1] and shown.atlas.shape[1]
     latent, t, attributes = torch.randn(1, *tiny.LATENT), torch.tensor([400.0]), torch.rand(1, 4)
     with torch.no_grad():
-        assert torch.allclose(plain.denoise(latent, t, attributes), shown.denoise(latent, t, attributes), atol=1e-5)
+        assert torch.allclose(plain.predict(latent, t, attributes), shown.predict(latent, t, attributes), atol=1e-5)
 
 
 def test_a_packing_that_does_not_divide_the_latent_is_refused(cases, packs, tmp_path):

@@ -3,8 +3,7 @@
 import pytest
 import torch
 from vcm.core.errors import VcmError
-from vcm.models.noise_levels import NoiseLevels
-from vcm.models.schedule import Schedule
+from vcm.models.process import VariancePreserving
 from vcm.training.control.losses import WEIGHTINGS, control_loss, focus_on
 
 SHAPE = (2, 3, 4, 6, 8)
@@ -14,31 +13,36 @@ def draw(seed):
     return torch.randn(SHAPE, generator=torch.Generator().manual_seed(seed))
 
 
+def l1(gamma, beta):
+    return gamma.abs().mean() + beta.abs().mean()
+
+
 def test_without_weights_it_is_equation_4():
     eps, noise, gamma, beta = (draw(n) for n in range(4))
     expected = ((eps - noise) ** 2).mean() + (gamma.abs().mean() + beta.abs().mean()) / noise.numel()
-    assert control_loss(eps, noise, gamma, beta, torch.ones(2, 1, 1, 1, 1)) == pytest.approx(expected.item())
+    assert control_loss(eps, noise, l1(gamma, beta), torch.ones(2, 1, 1, 1, 1)) == pytest.approx(expected.item())
 
 
 def test_a_given_weight_stands_in_for_lambda():
     zero, gamma, beta = torch.zeros(SHAPE), draw(1), draw(2)
-    loss = control_loss(zero, zero, gamma, beta, torch.ones(2, 1, 1, 1, 1), l1_weight=0.5)
+    loss = control_loss(zero, zero, l1(gamma, beta), torch.ones(2, 1, 1, 1, 1), l1_weight=0.5)
     assert loss.item() == pytest.approx(0.5 * (gamma.abs().mean() + beta.abs().mean()).item())
 
 
 def test_the_weighting_v_measures_the_error_of_v():
     latent, noise, wrong = draw(1), draw(2), draw(3)
-    alpha_bar = NoiseLevels(Schedule())(torch.tensor([999.0, 120.5]))
+    levels = VariancePreserving().levels(torch.tensor([999.0, 120.5]))
+    alpha_bar = levels[0].square()
     noisy = alpha_bar.sqrt() * latent + (1 - alpha_bar).sqrt() * noise
     v = alpha_bar.sqrt() * noise - (1 - alpha_bar).sqrt() * latent
     eps = (1 - alpha_bar).sqrt() * noisy + alpha_bar.sqrt() * (v + 0.3 * wrong)
-    loss = control_loss(eps, noise, torch.zeros(SHAPE), torch.zeros(SHAPE), WEIGHTINGS["v"](alpha_bar))
+    loss = control_loss(eps, noise, torch.zeros(()), WEIGHTINGS["v"](*levels))
     assert loss.item() == pytest.approx((0.3 * wrong).square().mean().item(), rel=1e-2)
 
 
 def test_min_snr_leaves_high_noise_and_lowers_low_noise():
-    alpha_bar = NoiseLevels(Schedule())(torch.tensor([999.0, 0.0]))
-    high, low = WEIGHTINGS["min_snr"](alpha_bar).flatten().tolist()
+    levels = VariancePreserving().levels(torch.tensor([999.0, 0.0]))
+    high, low = WEIGHTINGS["min_snr"](*levels).flatten().tolist()
     assert high == 1
     assert low < 0.01
 

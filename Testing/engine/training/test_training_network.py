@@ -1,6 +1,5 @@
 """The full-size VCM begins where its backbone stands, and every part of it can learn from there."""
 
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -9,10 +8,9 @@ import torch
 from vcm.conditions.condition import ConditionSpec
 from vcm.core.errors import VcmError
 from vcm.core.grid import Grid
-from vcm.models.loading import build_control
-from vcm.packs.manifest import LatentSpec, ScheduleSpec
-from vcm.training.control.networks import network_config
-from vcm.training.control.settings import ControlSettings
+from vcm.models.controls.vcm_config import network_config
+from vcm.models.process import VariancePreserving
+from vcm.packs.manifest import LatentSpec
 
 LATENT = (2, *tiny.LATENT)
 
@@ -33,7 +31,7 @@ def new(timed):
     # Two channels in each group: of a group of one, normalising takes out what a bias before it adds.
     encoder = {"channels": [8, 8], "num_res_blocks": 1, "norm_num_groups": 4, "time_embedding": timed}
     torch.manual_seed(4)
-    return build_control({**tiny.CONTROL, "encoder": encoder}, {"ventricles": 1, "skull": 1})
+    return tiny.build_control({**tiny.CONTROL, "encoder": encoder}, {"ventricles": 1, "skull": 1})
 
 
 @pytest.mark.parametrize("timed", [False, True])
@@ -59,13 +57,13 @@ SPECS = (ConditionSpec.from_dict({"name": "ventricles", "kind": "mask"}),)
 
 
 def a_manifest(shape, latent, packing=2):
-    schedule = ScheduleSpec(1000, "scaled_linear", 0.0015, 0.0205, "epsilon")
+    schedule = VariancePreserving()
     grid, spec = Grid(shape, tiny.GRID.affine), LatentSpec((3, *latent), 1.0, packing)
-    return SimpleNamespace(name="flat", grid=grid, latent=spec, schedule=schedule)
+    return SimpleNamespace(name="flat", grid=grid, latent=spec, process=schedule, family="latent-diffusion")
 
 
 def test_a_small_network_is_made_for_three_different_sizes():
-    config = network_config(a_manifest((32, 48, 64), (8, 12, 16)), ControlSettings(), SPECS)
+    config = network_config(a_manifest((32, 48, 64), (8, 12, 16)), SPECS, "small", {})
     assert config["places"] == [4, 6, 8]
     assert config["condition_packing"] * config["condition_pooling"] == 8
 
@@ -75,12 +73,11 @@ def test_a_small_network_is_made_for_three_different_sizes():
 )
 def test_a_small_network_refuses_patches_of_several_sizes_on_any_axis(latent, said):
     with pytest.raises(VcmError, match=said):
-        network_config(a_manifest((32, 48, 64), latent), ControlSettings(), SPECS)
+        network_config(a_manifest((32, 48, 64), latent), SPECS, "small", {})
 
 
 @pytest.mark.parametrize(("latent", "said"), [((4, 6, 4), "8 × 8 × 16 times"), ((4, 12, 8), "8 × 4 × 8 times")])
 def test_a_full_network_refuses_a_latent_that_is_not_equally_smaller_on_every_axis(latent, said):
-    settings = replace(ControlSettings(), variant="paper")
-    network_config(a_manifest((32, 48, 64), (4, 6, 8), 1), settings, SPECS)
+    network_config(a_manifest((32, 48, 64), (4, 6, 8), 1), SPECS, "paper", {})
     with pytest.raises(VcmError, match=said):
-        network_config(a_manifest((32, 48, 64), latent, 1), settings, SPECS)
+        network_config(a_manifest((32, 48, 64), latent, 1), SPECS, "paper", {})

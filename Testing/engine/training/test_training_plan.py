@@ -11,11 +11,12 @@ from vcm.cli import train as train_cli
 from vcm.cohort.learning_cases import condition_specs
 from vcm.conditions.attributes import AttributeSpec
 from vcm.models.backbones.published import core_config
-from vcm.packs.manifest import LatentSpec, ScheduleSpec
+from vcm.models.process import VariancePreserving
+from vcm.packs.manifest import LatentSpec
 from vcm.packs.published_config import read_config
 from vcm.packs.store import find_pack
 from vcm.training.control.settings import ControlSettings
-from vcm.training.plan import CARD, _advice, reckon
+from vcm.training.plan import CARD, _advice, estimate
 
 
 @pytest.fixture
@@ -28,7 +29,9 @@ def full_size():
     config = read_config()
     return SimpleNamespace(
         name="brainldm", grid=config.grid, latent=LatentSpec((3, *config.latent_shape), 1.0),
-        schedule=ScheduleSpec(**config.schedule), attributes=tuple(map(AttributeSpec.from_dict, config.attributes)),
+        family="latent-diffusion",
+        process=VariancePreserving(**config.schedule),
+        attributes=tuple(map(AttributeSpec.from_dict, config.attributes)),
         networks={"autoencoder": core_config(config.networks["autoencoder"]),
                   "denoiser": core_config(config.networks["diffusion"])},
     )  # fmt: skip
@@ -39,7 +42,7 @@ def test_a_full_size_control_of_three_conditions_fits_into_24_gb_with_the_paper_
     settings = ControlSettings(
         conditions=names, variant="paper", batch=16, micro_batch=1, recompute=True, dropout="paper"
     )
-    needs = reckon(full_size(), settings, condition_specs(names))
+    needs = estimate(full_size(), settings, condition_specs(names))
     assert 8e9 < needs.memory(1, True) < CARD
     assert needs.memory(1, False) > CARD  # three encoders at once are too much: this is what recompute is for
     assert needs.memory(16, True) > CARD
@@ -48,9 +51,9 @@ def test_a_full_size_control_of_three_conditions_fits_into_24_gb_with_the_paper_
 
 def test_what_autograd_keeps_is_counted_once_and_grows_with_the_condition(packs):
     manifest = find_pack("tiny").backbone
-    one = reckon(manifest, ControlSettings(backbone="tiny"), condition_specs(["ventricles"]))
+    one = estimate(manifest, ControlSettings(backbone="tiny"), condition_specs(["ventricles"]))
     names = ("ventricles", "skull")
-    two = reckon(manifest, ControlSettings(backbone="tiny", conditions=names), condition_specs(names))
+    two = estimate(manifest, ControlSettings(backbone="tiny", conditions=names), condition_specs(names))
     assert two.kept > one.kept and two.operations > one.operations
     # The image in bytes, and its latent and that of its mirror image in fp16.
     assert two.case_bytes - one.case_bytes == 16 * 24 * 32 + 2 * 2 * 3 * 4 * 6 * 8
@@ -60,15 +63,14 @@ def test_what_autograd_keeps_is_counted_once_and_grows_with_the_condition(packs)
 
 def test_the_memory_counted_is_the_memory_taken(packs):
     """Against the tensors that a real forward pass keeps alive."""
-    from vcm.models.loading import build_control
-    from vcm.training.control.networks import channels_of, network_config
+    from vcm.training.control.run import new_control
 
     manifest, specs, settings = (
         find_pack("tiny").backbone,
         condition_specs(["ventricles"]),
         ControlSettings(backbone="tiny"),
     )
-    network = build_control(network_config(manifest, settings, specs), channels_of(specs))
+    network = new_control(settings, manifest, specs).network
     kept = {}
 
     def take(tensor):
@@ -81,7 +83,7 @@ def test_the_memory_counted_is_the_memory_taken(packs):
         encoded = network.encode({"ventricles": torch.rand(1, 1, *tiny.GRID.shape)}, t=t)
         network.modulation(latent, latent, t, encoded)
     real = sum(size for pointer, (_, size) in kept.items() if pointer not in weights)
-    assert reckon(manifest, settings, specs).kept == pytest.approx(real, rel=0.1)
+    assert estimate(manifest, settings, specs).kept == pytest.approx(real, rel=0.1)
 
 
 def test_the_command_says_memory_disk_and_time_and_trains_nothing(packs, tmp_path):

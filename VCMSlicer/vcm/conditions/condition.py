@@ -50,6 +50,8 @@ class ConditionSpec:
     kind: Kind
     classes: tuple[ClassSpec, ...] = ()
     description: str = ""
+    preparer: str = ""
+    """How it becomes what the control sees (`models/preparers`); empty for the control's usual way."""
 
     @property
     def channels(self) -> int:
@@ -74,7 +76,7 @@ class ConditionSpec:
                     centroid_mm=(float(centroid[0]), float(centroid[1]), float(centroid[2])) if centroid else None,
                 )
             )
-        return cls(entry["name"], kind, tuple(classes), entry.get("description", ""))
+        return cls(entry["name"], kind, tuple(classes), entry.get("description", ""), entry.get("preparer", ""))
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ from vcm.core.errors import Code, VcmError
 from vcm.core.grid import Grid
 from vcm.core.volume import Volume
 from vcm.judging.synthseg import SynthSeg
-from vcm.packs.store import Pack, open_weights
+from vcm.packs.store import Pack
 from vcm.volumes.resampling import resample_image, resample_labels
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class PackSegmenter:
         """The segmenter of a backbone pack, its weights checked against the manifest."""
         from monai.networks.nets import UNet
 
-        from vcm.models.loading import build, fill
+        from vcm.models.weights import load
 
         manifest = pack.backbone
         if "segmenter" not in manifest.files:
@@ -76,8 +76,7 @@ class PackSegmenter:
                 f"The pack {manifest.name} has no segmenter of its own.",
                 "Use FreeSurfer's mri_synthseg, or leave the choice to the program.",
             )
-        network: nn.Module = build(pack, "segmenter", lambda: UNet(**manifest.networks["segmenter"]))
-        fill(pack, network, open_weights(pack, "segmenter"))
+        network: nn.Module = load(pack, "segmenter", lambda: UNet(**manifest.networks["segmenter"]))
         name = f"the own segmenter of {manifest.name}"
         return cls(network, manifest.segmenter_classes, manifest.grid, name=name, device=device)
 

@@ -15,12 +15,16 @@ from vcm.core.errors import Code, VcmError
 from vcm.core.grid import Grid
 from vcm.core.hashing import hash_file
 from vcm.core.typed_json import misfit
+from vcm.models.process import Process, process_from
 from vcm.outputs.atomic_files import write_text
 from vcm.packs.schema import check_schema, read_document
 
 FORMAT = 1
 FILE_NAME = "manifest.json"
 SCHEMA = "manifest.schema.json"
+
+FAMILY = "latent-diffusion"
+"""The family of backbones where a manifest names none."""
 
 MOST_VOXELS = 2**27
 """Voxels of a model's grid: 512³, five hundred times those of the pack that ships."""
@@ -58,18 +62,6 @@ class LatentSpec:
     packing: int = 1
     whitened: bool = False
     atlas: bool = False
-
-
-@dataclass(frozen=True)
-class ScheduleSpec:
-    """The noise schedule, what the denoiser predicts (`epsilon` or `v`), and the timestep at which sampling ends."""
-
-    timesteps: int
-    kind: str
-    beta_start: float
-    beta_end: float
-    prediction: str
-    last: int = 0
 
 
 @dataclass(frozen=True)
@@ -112,9 +104,10 @@ class BackboneManifest(Manifest):
 
     contrast: str = ""
     body_part: str = ""
+    family: str = FAMILY
     grid: Grid
     latent: LatentSpec
-    schedule: ScheduleSpec
+    process: Process
     attributes: tuple[AttributeSpec, ...]
     segmenter_classes: tuple[ClassSpec, ...] = ()
     kind: str = field(default="backbone", init=False)
@@ -207,7 +200,8 @@ def _backbone(content: Mapping[str, Any]) -> BackboneManifest:
             whitened=latent.get("whitened", False),
             atlas=latent.get("atlas", False),
         ),
-        schedule=ScheduleSpec(**{**content["schedule"], "timesteps": int(content["schedule"]["timesteps"])}),
+        process=process_from(content["schedule"]),
+        family=content.get("family", FAMILY),
         attributes=tuple(AttributeSpec.from_dict(entry) for entry in content["attributes"]),
         segmenter_classes=_segmenter_classes(content.get("segmenter_classes", [])),
     )
@@ -215,8 +209,6 @@ def _backbone(content: Mapping[str, Any]) -> BackboneManifest:
     for spec in manifest.attributes:
         if spec.low is not None and spec.high is not None and spec.low >= spec.high:
             _refuse(f"The attribute {spec.name} has low {spec.low:g}, which must lie below high {spec.high:g}.")
-    if manifest.schedule.last > manifest.schedule.timesteps - 2:
-        _refuse(f"Sampling cannot end at timestep {manifest.schedule.last} of {manifest.schedule.timesteps}.")
     _check_latent(manifest)
     _check_segmenter(manifest)
     return manifest
@@ -273,7 +265,7 @@ def _check_latent(manifest: BackboneManifest) -> None:
     grid, latent = manifest.grid.shape, manifest.latent
     if math.prod(grid) > MOST_VOXELS or math.prod(latent.shape) > MOST_VOXELS:
         _refuse(f"The grid {grid} or the latent {latent.shape} has more than {MOST_VOXELS:,} values.")
-    if any(image % size for image, size in zip(grid, latent.shape[1:], strict=True)):
+    if manifest.family == FAMILY and any(image % size for image, size in zip(grid, latent.shape[1:], strict=True)):
         _refuse(f"The grid {grid} is no whole multiple of the latent's sizes {latent.shape[1:]}.")
     if any(size % latent.packing for size in latent.shape[1:]):
         _refuse(f"The latent's sizes {latent.shape[1:]} cannot be packed by {latent.packing}.")

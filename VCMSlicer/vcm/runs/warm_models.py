@@ -13,8 +13,8 @@ from vcm.runs.job import GenerateJob
 
 if TYPE_CHECKING:
     from vcm.machine.runtime import Runtime
-    from vcm.models.backbones.latent_diffusion import LatentDiffusion
-    from vcm.models.controls.vcm_control import VcmControl
+    from vcm.models.backbones.backbone import Backbone
+    from vcm.models.controls.control import Control
     from vcm.sampling.generator import Generator
 
 Key = tuple[str, str, str]
@@ -27,8 +27,8 @@ class WarmModels:
     """
 
     def __init__(self) -> None:
-        self._backbone: tuple[Key, LatentDiffusion] | None = None
-        self._control: tuple[Key, VcmControl] | None = None
+        self._backbone: tuple[Key, Backbone] | None = None
+        self._control: tuple[Key, Control] | None = None
 
     def generator(
         self, backbone: Pack, control: Pack | None, job: GenerateJob, on_loading: Callable[[str], None]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vcm.models.process import Prediction
 from vcm.sampling.guidance import GuidedDenoiser
 
 Kind = tuple[frozenset[str], torch.Size]
@@ -24,13 +25,13 @@ class _CapturedStep:
     graph: torch.cuda.CUDAGraph
     latent: Tensor
     times: Tensor
-    eps: Tensor
+    guided: Tensor
 
     def replay(self, latent: Tensor, t: float) -> Tensor:
         self.latent.copy_(latent)
         self.times.fill_(t)
         self.graph.replay()
-        return self.eps.clone()
+        return self.guided.clone()
 
 
 class GraphedDenoiser:
@@ -48,8 +49,8 @@ class GraphedDenoiser:
         self._stream: torch.cuda.Stream | None = None
 
     @torch.no_grad()
-    def __call__(self, latent: Tensor, t: float) -> Tensor:
-        """ε of latents `[B, *latent_shape]` at timestep `t`."""
+    def __call__(self, latent: Tensor, t: float) -> Prediction:
+        """The guided prediction for latents `[B, *latent_shape]` at time `t`."""
         kind = (self.denoiser.acting(t), latent.shape)
         if kind not in self._launched:
             self._launched.add(kind)
@@ -57,7 +58,9 @@ class GraphedDenoiser:
         if kind not in self._captured:
             self._captured[kind] = self._try_to_capture(latent, t, kind[0])
         step = self._captured[kind]
-        return step.replay(latent, t) if step else self.denoiser(latent, t)
+        if step is None:
+            return self.denoiser(latent, t)
+        return Prediction(latent, step.replay(latent, t), self.denoiser.backbone.process.guided)
 
     def forget(self) -> None:
         """Drop what was captured: the weights have moved, and a graph knows them by address."""
@@ -86,8 +89,8 @@ class GraphedDenoiser:
             self._stream = self._stream or torch.cuda.Stream()
             pool = next((step.graph.pool() for step in self._captured.values() if step), None)
             with torch.cuda.graph(graph, pool=pool, stream=self._stream, capture_error_mode="thread_local"):
-                eps = self.denoiser.step(static, times, acting)
-        return _CapturedStep(graph, static, times, eps)
+                guided = self.denoiser.step(static, times, acting)
+        return _CapturedStep(graph, static, times, guided)
 
 
 def _is_out_of_memory(error: BaseException | None) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,14 +19,15 @@ from vcm.core.errors import Code, VcmError
 from vcm.core.progress import OnProgress, ProgressMeter
 from vcm.core.volume import Volume
 from vcm.machine.runtime import Runtime, fix_results, free_memory
-from vcm.models.backbones.latent_diffusion import LatentDiffusion
-from vcm.models.controls.vcm_control import VcmControl
+from vcm.models.backbones.backbone import Backbone
+from vcm.models.controls.control import Control
+from vcm.models.preparers.preparer import Finish
 from vcm.sampling.cuda_graph import GraphedDenoiser
 from vcm.sampling.guidance import GuidedDenoiser
-from vcm.sampling.image_matching import ImageMatcher, conditions_to_match
+from vcm.sampling.loop import finishing, run_sampler
 from vcm.sampling.memory_plan import MemoryPlan, out_of_memory, plan_memory
 from vcm.sampling.noise_file import fitted_noise
-from vcm.sampling.samplers import DEFAULT_STEPS, SAMPLERS, Denoise, Step
+from vcm.sampling.samplers import DEFAULT_STEPS, SAMPLERS, Denoise, SamplerStep
 
 OnPreview = Callable[[int, int, Volume], None]
 """Called with the sample's index, the step and the image foreseen so far."""
@@ -77,7 +78,7 @@ class GenerateRequest:
     @property
     def step_count(self) -> int:
         """The steps asked for, or the sampler's usual number."""
-        return self.steps if self.steps is not None else DEFAULT_STEPS[self.sampler]
+        return self.steps if self.steps is not None else DEFAULT_STEPS.get(self.sampler, 30)
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,13 +100,13 @@ class Sample:
 class _Run:
     """One way to sample: steered, or the backbone alone; `name` goes before its stages.
 
-    `match` moves the finished latent to what image conditions show, where there are some.
+    `finish` is what preparers of conditions do with the finished latent.
     """
 
     name: str
     denoise: Denoise
     scale_factor: float | None
-    match: ImageMatcher | None
+    finish: tuple[Finish, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,9 +130,7 @@ class _Batch:
 class Generator:
     """A backbone, and a control if wanted, loaded on a device and ready to generate again and again."""
 
-    def __init__(
-        self, backbone: LatentDiffusion, control: VcmControl | None, runtime: Runtime, memory: str = "auto"
-    ) -> None:
+    def __init__(self, backbone: Backbone, control: Control | None, runtime: Runtime, memory: str = "auto") -> None:
         self.backbone, self.control, self.runtime, self.memory = backbone, control, runtime, memory
         fix_results(runtime.device)
         self._place()
@@ -158,24 +157,23 @@ class Generator:
 
         Sample n starts from the noise of seed + n. `cancelled` is asked after every step.
         """
-        if request.step_count > (known := self.backbone.schedule.timesteps - self.backbone.schedule.last):
+        if request.step_count > (known := self.backbone.process.timesteps - self.backbone.process.last):
             raise VcmError(Code.BAD_REQUEST, f"This model knows {known} steps; {request.step_count} were asked for.")
         plan = self.plan(request.batch)
         self.backbone.slab_bytes = plan.slab_bytes
         given = request.noise
         if given is not None:
             given = fitted_noise(given, request.samples, self.backbone.latent_shape)
-        shown = conditions_to_match(self.control, request.conditions)
-        meter = self._meter(request, bool(shown), on_progress)
+        meter = self._meter(request, bool(finishing(self.control, request.conditions, self.backbone)), on_progress)
         with self._told(plan, request.batch):
             with self.runtime.autocast():
-                runs = self._runs(request, shown)
+                runs = self._runs(request)
             for first in range(0, request.samples, request.batch):
                 members = range(first, min(first + request.batch, request.samples))
                 noise = torch.stack([self._noise(request.seed, index, given) for index in members])
                 yield from self._batch(_Batch(request, first, noise, plan, meter, on_preview, cancelled), runs)
 
-    def _runs(self, request: GenerateRequest, shown: Sequence[Condition]) -> list[_Run]:
+    def _runs(self, request: GenerateRequest) -> list[_Run]:
         """The controlled run and, where asked for, its uncontrolled twin; conditions are encoded here, once."""
         raw = torch.tensor([[value.raw for value in request.attributes]], dtype=torch.float32)
         attributes = raw.to(self.runtime.device)
@@ -185,8 +183,8 @@ class Generator:
         for name, steering in twins:
             denoiser = GuidedDenoiser(self.backbone, attributes, steering, request.conditions)
             graphed = GraphedDenoiser(denoiser) if self.runtime.has_graphs else denoiser
-            match = ImageMatcher(self.backbone, shown, self.runtime.device) if steering and shown else None
-            runs.append(_Run(name, graphed, steering.scale_factor if steering else None, match))
+            finish = finishing(steering, request.conditions, self.backbone)
+            runs.append(_Run(name, graphed, steering.scale_factor if steering else None, finish))
         return runs
 
     def _batch(self, job: _Batch, runs: list[_Run]) -> Iterator[Sample]:
@@ -194,17 +192,19 @@ class Generator:
         volumes: list[list[Volume]] = []
         for run in runs:
             with self._timed(seconds, f"{run.name}sampling"), self.runtime.autocast():
-                latent = SAMPLERS[job.request.sampler](
+                latent = run_sampler(
                     run.denoise,
+                    self.backbone,
                     job.noise.to(self.runtime.device),
-                    self.backbone.schedule,
+                    job.request.sampler,
                     job.request.step_count,
                     partial(self._after_step, job, run),
                 )
             with self._out_of_the_way(job.plan, runs):
-                if run.match is not None:
+                if run.finish:
                     with self._timed(seconds, MATCHING), self.runtime.autocast():
-                        latent = run.match(latent, run.scale_factor)
+                        for change in run.finish:
+                            latent = change(latent, run.scale_factor)
                     job.meter.advance(MATCHING)
                     job.stop_if_cancelled()
                 with self._timed(seconds, f"{run.name}decoding"):
@@ -217,7 +217,7 @@ class Generator:
             index = job.first + offset
             yield Sample(index, job.request.seed + index, volume, job.noise[offset].numpy(), twin, each)
 
-    def _after_step(self, job: _Batch, run: _Run, step: Step) -> None:
+    def _after_step(self, job: _Batch, run: _Run, step: SamplerStep) -> None:
         job.stop_if_cancelled()
         job.meter.advance(f"{run.name}sampling")
         every = job.request.preview_every
@@ -260,9 +260,7 @@ class Generator:
             yield from self.control.parameters()
 
     def _place(self) -> None:
-        self.backbone.to(self.runtime.device)
-        self.backbone.autoencoder.to(self.runtime.dtype)
-        self.backbone.denoiser.to(self.runtime.dtype)
+        self.backbone.place(self.runtime.device, self.runtime.dtype)
         if self.control is not None:
             self.control.to(self.runtime.device, self.runtime.dtype)
 
@@ -279,7 +277,7 @@ class Generator:
         if not plan.offload or self.runtime.device.type == "cpu":
             yield
             return
-        modules = [self.backbone.denoiser, *([self.control] if self.control else [])]
+        modules = [*self.backbone.sampling_networks, *([self.control] if self.control else [])]
         for run in runs:
             if isinstance(run.denoise, GraphedDenoiser):
                 run.denoise.forget()

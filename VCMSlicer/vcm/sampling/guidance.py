@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from functools import reduce
 from itertools import combinations
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from vcm.conditions.condition import Condition, Kind
+from vcm.conditions.condition import Condition
 from vcm.core.grid import Grid
-from vcm.models.backbones.backbone import Backbone
-from vcm.models.controls.control import Control
-from vcm.models.preparers import with_brain
+from vcm.models.backbones.backbone import Backbone, Residuals
+from vcm.models.controls.control import Control, Step
+from vcm.models.preparers.preparer import PREPARERS
+from vcm.models.process import Prediction
 from vcm.volumes.resampling import resample_image
-
-_HELD_AS = {"b1": np.bool_, "u1": np.uint8, "f4": np.float32, "i2": np.int16, "i4": np.int32}
-"""Numbers that PyTorch has too; others, and those in the wrong order of bytes, become these or 64-bit floats."""
 
 Weight = float | Tensor
 """One number for all places, or a map `[1, 1, x, y, z]` on the latent's grid."""
@@ -47,71 +44,63 @@ def subset_weights(weights: dict[str, Weight]) -> dict[frozenset[str], Weight]:
 
 
 class GuidedDenoiser:
-    """ε of a backbone, corrected by a control, at a timestep given as a number: what the samplers call.
+    """A backbone's prediction, corrected by a control, at a time given as a number: what the samplers call.
 
-    `attributes` is `[1, n]`, raw, the same for every latent of a batch. Without a control, or where no condition acts,
-    it is the backbone's own ε.
+    `inputs` is `[1, n]`, raw, the same for every latent of a batch. Without a control, or where no condition acts, it
+    is the backbone's own prediction.
     """
 
     def __init__(
         self,
         backbone: Backbone,
-        attributes: Tensor,
+        inputs: Tensor,
         control: Control | None = None,
         conditions: Sequence[Condition] = (),
     ) -> None:
-        self.backbone, self.control, self.attributes = backbone, control, attributes
+        self.backbone, self.control, self.inputs = backbone, control, inputs
         self.conditions = tuple(conditions) if control is not None else ()
         self._regions = {
-            c.spec.name: _on_latent_grid(c, backbone, attributes.device)
-            for c in self.conditions
-            if c.region is not None
+            c.spec.name: _on_latent_grid(c, backbone, inputs.device) for c in self.conditions if c.region is not None
         }
         self._plans: dict[frozenset[str], dict[frozenset[str], Weight]] = {}
         self.state: Any = None
         if control is not None and self.conditions:
-            tensors = {c.spec.name: self._as_seen(c, control.as_latents) for c in self.conditions}
-            self.state = control.encode(tensors, self._subsets_that_will_act())
+            ways = control.preparers
+            tensors = {
+                c.spec.name: PREPARERS[ways[c.spec.name]]().prepare(c, backbone, inputs.device) for c in self.conditions
+            }
+            self.state = control.prepare(tensors, self._subsets_that_will_act())
 
-    def __call__(self, latent: Tensor, t: float) -> Tensor:
-        """The guided ε of latents `[B, *latent_shape]`."""
+    def __call__(self, latent: Tensor, t: float) -> Prediction:
+        """The guided prediction for latents `[B, *latent_shape]`."""
         times = torch.full((latent.shape[0],), t, device=latent.device, dtype=torch.float32)
-        return self.step(latent, times, self.acting(t))
+        return Prediction(latent, self.step(latent, times, self.acting(t)), self.backbone.process.guided)
 
     def acting(self, t: float) -> frozenset[str]:
-        """The conditions whose time window holds timestep `t`."""
-        done = self.backbone.schedule.fraction_done(t)
+        """The conditions whose time window holds time `t`."""
+        done = self.backbone.process.fraction_done(t)
         return frozenset(
             c.spec.name for c in self.conditions if c.start - 1e-9 <= done <= c.end + 1e-9 and c.strength > 0
         )
 
     def step(self, latent: Tensor, times: Tensor, acting: frozenset[str]) -> Tensor:
-        """ε + Σ_S m_S·(guide_S(ε) − ε), over the sets of acting conditions; all tensors, so that it can be captured."""
-        unguided: dict[str, Tensor] = {}
+        """p + Σ_S m_S·(guide_S(p) − p), with p the backbone's prediction in the parameterisation that is guided and S
+        the sets of acting conditions; all tensors, so that it can be captured."""
 
-        def denoise(z: Tensor, at: Tensor) -> Tensor:
-            if "eps" not in unguided:
-                unguided["eps"] = self.backbone.denoise(z, at, self.attributes.expand(len(z), -1))
-            return unguided["eps"]
+        def ask(z: Tensor, at: Tensor, residuals: Residuals | None) -> Tensor:
+            return self.backbone.predict(z, at, self.inputs.expand(len(z), -1), residuals)
 
+        step = Step(self.backbone.process, latent, times, ask)
         plan = self._plan(acting)
         if self.control is None or not plan:
-            return denoise(latent, times)
+            return step.predict()
         if len(plan) == 1 and not isinstance(plan.get(acting), Tensor) and plan.get(acting) == 1.0:
-            return self.control.guide(denoise, latent, times, self.state, acting)
-        eps = denoise(latent, times)
-        guided = eps
+            return self.control.guide(step, self.state, acting)
+        unguided = step.predict()
+        guided = unguided
         for subset, weight in plan.items():
-            guided = guided + weight * (self.control.guide(denoise, latent, times, self.state, subset) - eps)
+            guided = guided + weight * (self.control.guide(step, self.state, subset) - unguided)
         return guided
-
-    def _as_seen(self, condition: Condition, as_latents: Collection[str]) -> Tensor:
-        """A condition as its control wants it: its channels, or the latent of an image with a brain in it."""
-        device = self.attributes.device
-        if condition.spec.name not in as_latents:
-            return channels_on(condition, device)
-        image = with_brain(condition.as_channels()[0], self.backbone)
-        return self.backbone.encode(torch.from_numpy(image)[None, None].to(device))
 
     def _plan(self, acting: frozenset[str]) -> dict[frozenset[str], Weight]:
         if acting not in self._plans:
@@ -124,22 +113,8 @@ class GuidedDenoiser:
         return self._plans[acting]
 
     def _subsets_that_will_act(self) -> set[frozenset[str]]:
-        every = range(self.backbone.schedule.timesteps)
+        every = range(self.backbone.process.last, int(self.backbone.process.first) + 1)
         return {subset for acting in {self.acting(t) for t in every} for subset in self._plan(acting)}
-
-
-def channels_on(condition: Condition, device: torch.device) -> Tensor:
-    """`Condition.as_channels` as `[1, channels, i, j, k]`, made where it is needed.
-
-    The channels of eight classes are 32 times as many bytes as their label map.
-    """
-    array = condition.volume.array
-    there = torch.from_numpy(array.astype(_HELD_AS.get(array.dtype.str[1:], np.float64))).to(device)
-    if condition.spec.kind is not Kind.LABELS:
-        return there[None, None].float()
-    if there.dtype is torch.uint8:
-        there = there.int()  # a class may have a value above 255
-    return torch.stack([there == structure.value for structure in condition.spec.classes])[None].float()
 
 
 def _extreme(weights: list[Weight], of_tensors: Callable[[Tensor, Tensor], Tensor], of_numbers: Any) -> Weight:

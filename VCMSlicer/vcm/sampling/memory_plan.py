@@ -5,22 +5,16 @@ The estimates follow the networks' own shapes; `docs/performance.md` says agains
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from vcm.core.errors import Code, VcmError
-from vcm.models.backbones.autoencoders import largest_decoder_activation, slab_decoding_bytes
-from vcm.models.backbones.latent_diffusion import LatentDiffusion
+from vcm.models.backbones.backbone import Backbone
 from vcm.models.backbones.slab_decoding import CPU_SLAB_BYTES, SLAB_BYTES
-from vcm.models.controls.condition_encoder import ConditionEncoder
-from vcm.models.controls.patch_encoder import PatchEncoder
-from vcm.models.controls.vcm_control import VcmControl
-
-PLAIN_DECODE_FACTOR = 6.0
-"""Peak of the plain decoder in units of its largest activation: half are tensors, half workspace."""
+from vcm.models.controls.control import Control
 
 ENCODE_FACTOR = 7.0
 """Peak of a condition encoder in units of its largest activation: six are tensors, one is for workspace."""
@@ -79,8 +73,8 @@ class MemoryPlan:
 
 
 def plan_memory(
-    backbone: LatentDiffusion,
-    control: VcmControl | None,
+    backbone: Backbone,
+    control: Control | None,
     dtype: torch.dtype,
     batch: int,
     free: int,
@@ -92,7 +86,7 @@ def plan_memory(
     quality and, on a processor, save time.
     """
     check_name(wanted)
-    device = next(backbone.denoiser.parameters()).device.type
+    device = backbone.device.type
     if wanted == "offload" and wanted not in _plans(device):
         raise VcmError(
             Code.BAD_REQUEST,
@@ -140,46 +134,20 @@ def _slab_bytes(device: str) -> int:
     return CPU_SLAB_BYTES if device == "cpu" else SLAB_BYTES
 
 
-def needed_bytes(
-    backbone: LatentDiffusion, control: VcmControl | None, dtype: torch.dtype, batch: int, plan: str
-) -> int:
+def needed_bytes(backbone: Backbone, control: Control | None, dtype: torch.dtype, batch: int, plan: str) -> int:
     """An estimate of the peak over encoding the conditions, sampling a batch, and decoding its images one by one."""
     size = dtype.itemsize
-    autoencoder = _weights(backbone.autoencoder, size)
-    denoiser = _weights(backbone.denoiser, size) + (_weights(control, size) if control else 0)
-    encoding = ENCODE_FACTOR * _largest_condition_activation(backbone, control) * size
-    steps = TWINS * STEP_FACTOR * _largest_step_activation(backbone) * size * batch
-    decoding = decoding_bytes(backbone, size, plan)
+    decoder = _weights(backbone.decoding_networks, size)
+    sampler = _weights((*backbone.sampling_networks, *([control] if control else [])), size)
+    encoding = ENCODE_FACTOR * (control.condition_elements(backbone.grid.shape) if control else 0) * size
+    steps = TWINS * STEP_FACTOR * backbone.step_elements() * size * batch
+    decoding = backbone.decoding_bytes(size, None if plan == "whole" else _slab_bytes(backbone.device.type))
     if plan == "offload":
-        peak = autoencoder + max(denoiser + steps + encoding, decoding)
+        peak = decoder + max(sampler + steps + encoding, decoding)
     else:
-        peak = autoencoder + denoiser + steps + max(encoding, decoding)
+        peak = decoder + sampler + steps + max(encoding, decoding)
     return int(RESERVE * peak)
 
 
-def decoding_bytes(backbone: LatentDiffusion, size: int, plan: str) -> float:
-    """The peak of decoding one image in numbers of `size` bytes, without the weights."""
-    if plan == "whole":
-        return PLAIN_DECODE_FACTOR * largest_decoder_activation(backbone.autoencoder, backbone.latent_shape[1:]) * size
-    device = next(backbone.autoencoder.parameters()).device.type
-    return slab_decoding_bytes(backbone.autoencoder, backbone.latent_shape[1:], size, _slab_bytes(device))
-
-
-def _largest_step_activation(backbone: LatentDiffusion) -> int:
-    voxels = math.prod(backbone.latent_shape[1:]) // backbone.packing**3
-    widest = max(m.in_channels for m in backbone.denoiser.modules() if isinstance(m, nn.Conv3d))
-    return voxels * widest
-
-
-def _largest_condition_activation(backbone: LatentDiffusion, control: VcmControl | None) -> int:
-    if control is None:
-        return 0
-    network = control.network
-    voxels = math.prod(backbone.grid.shape) // network.shrinks**3
-    kinds = (ConditionEncoder, PatchEncoder)
-    widths = [encoder.base for encoder in network.encoders.values() if isinstance(encoder, kinds)]
-    return voxels * max(widths)
-
-
-def _weights(module: nn.Module, size: int) -> int:
-    return sum(p.numel() for p in module.parameters()) * size
+def _weights(networks: Iterable[nn.Module], size: int) -> int:
+    return sum(p.numel() for network in networks for p in network.parameters()) * size

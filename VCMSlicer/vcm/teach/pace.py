@@ -11,7 +11,6 @@ from pathlib import Path
 import torch
 
 from vcm.conditions.condition import ConditionSpec
-from vcm.models.controls.vcm_control import ControlNetwork, VcmControl
 from vcm.teach.conditions import TaughtCase
 from vcm.training.control.run import open_control_run
 from vcm.training.control.settings import ControlSettings
@@ -83,8 +82,8 @@ def measure_pace(
         learn()
         step = _seconds(learn) * mine / len(slots)
         validator = task.validator
-        assert validator is not None and isinstance(network, ControlNetwork)
-        control = VcmControl(network, validator.specs, settings.scale_factor)
+        assert validator is not None
+        control = task.control.with_network(network)
         trial = _seconds(lambda: validator.validate_case(control, 0))
         weights = sum(p.numel() for p in network.parameters())
     return Pace(2 * encoding, step, trial, 16 * weights)

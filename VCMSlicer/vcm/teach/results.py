@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vcm.judging.mean_interval import mean_with_interval
-from vcm.models.controls.vcm_control import ControlNetwork, VcmControl
 from vcm.training.control.run import ControlRun
 from vcm.training.control.validation import outlined_mask
 from vcm.training.trainer.checkpoint import BEST, load_checkpoint
@@ -48,12 +47,11 @@ def try_best(
 ) -> tuple[int, list[HeldOutResult]]:
     """The step of the best weights, and what they make of every held-out case; the processes share the cases."""
     trainer, validator = run.trainer, run.task.validator
-    assert validator is not None and isinstance(trainer.network, ControlNetwork)
+    assert validator is not None
     best = load_checkpoint(trainer.folder / BEST)
     network = trainer.average.network
-    assert isinstance(network, ControlNetwork)
     network.load_state_dict(best["average"])
-    control = VcmControl(network, validator.specs, run.settings.scale_factor)
+    control = run.task.control.with_network(network)
     mine = trainer.team.share(len(validator.cases))
     results = []
     for done, place in enumerate(mine, 1):

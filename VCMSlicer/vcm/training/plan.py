@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from vcm.cohort.learning_cases import condition_specs
 from vcm.conditions.condition import ConditionSpec, Kind
 from vcm.machine.runtime import choose_runtime, free_memory
-from vcm.models.backbones.autoencoders import build_autoencoder
-from vcm.models.backbones.latent_diffusion import LatentDiffusion, build_denoiser
-from vcm.models.schedule import Schedule
+from vcm.models.controls.control import Step
+from vcm.models.loading import BACKBONES
 from vcm.packs.manifest import BackboneManifest
 from vcm.packs.store import find_pack
 from vcm.sampling.memory_plan import RESERVE, STEP_FACTOR
-from vcm.training.control.networks import network_config, new_network
+from vcm.training.control.run import new_control
 from vcm.training.control.settings import ControlSettings
 
 CARD = 24e9
@@ -67,14 +67,14 @@ def plan_control(settings: ControlSettings, cases: int, cohort: Path, device: st
     """The plan in sentences."""
     manifest = find_pack(settings.backbone).backbone
     specs = condition_specs(settings.conditions)
-    needs = reckon(manifest, settings, specs)
+    needs = estimate(manifest, settings, specs)
     runtime = choose_runtime(device)
     items = settings.micro_batch or settings.batch
     needed, free = needs.memory(items, settings.recompute), free_memory(runtime.device)
     where = "GPU memory" if runtime.device.type == "cuda" else "memory"
     lines = [
         f"Memory: about {needed / 1e9:.1f} GB with {items} items at once ({free / 1e9:.1f} GB of {where} are free "
-        "here), reckoned from the networks' shapes as if all were kept in fp32.",
+        "here), estimated from the networks' shapes as if all were kept in fp32.",
         *_advice(needs, settings, min(free, CARD) if runtime.device.type == "cuda" else CARD, items),
     ]
     disk, there = cases * needs.case_bytes, _free_disk(cohort)
@@ -92,40 +92,37 @@ def plan_control(settings: ControlSettings, cases: int, cohort: Path, device: st
     return lines
 
 
-def reckon(manifest: BackboneManifest, settings: ControlSettings, specs: tuple[ConditionSpec, ...]) -> Needs:
+def estimate(manifest: BackboneManifest, settings: ControlSettings, specs: tuple[ConditionSpec, ...]) -> Needs:
     """Count what the networks of these settings need."""
-    config = network_config(manifest, settings, specs)
     with torch.device("meta"):
-        network: Any = new_network(config, specs).to("meta")
-        backbone = _backbone(manifest)
+        control = new_control(settings, manifest, specs).to("meta")
+        backbone = BACKBONES[manifest.family].outline(manifest).to("meta").requires_grad_(False)
         latent, t = torch.empty(1, *backbone.latent_shape), torch.empty(1)
+        inputs = torch.empty(1, len(manifest.attributes))
         conditions = {spec.name: torch.empty(1, spec.channels, *manifest.grid.shape) for spec in specs}
-        conditions |= dict.fromkeys(network.as_latents, latent)
-    keeping = _Keeping(network)
+        conditions |= dict.fromkeys(control.latent_conditions, latent)
+    step = Step(backbone.process, latent, t, lambda z, at, r: backbone.predict(z, at, inputs, r), known=latent)
+    keeping = _Keeping(control)
+    marks = [(0, 0)]
     with FlopCounterMode(display=False) as counter, torch.autograd.graph.saved_tensors_hooks(keeping.take, _as_it_is):
-        each = []
-        encoded: dict[str, Tensor] = {}
-        for part in [conditions] if network.shared_encoder else [{name: c} for name, c in conditions.items()]:
-            before = keeping.total
-            encoded |= network.encode(part, t=t)
-            each.append(keeping.total - before)
-        encoders, encoder_operations = keeping.total, counter.get_total_flops()
-        network.modulation(latent, latent, t, encoded)
+        control.learn(step, conditions, after_encoder=lambda: marks.append((keeping.total, counter.get_total_flops())))
+    encoders, encoder_operations = marks[-1]
+    each = [after - before for (before, _), (after, _) in pairwise(marks)]
     with FlopCounterMode(display=False) as frozen, torch.no_grad():
-        backbone.denoise(latent, t, torch.empty(1, len(manifest.attributes), device="meta"))
+        backbone.predict(latent, t, inputs)
     bf16 = 2 if settings.precision == "bf16" else 0
-    trained, still = _count(network), _count(backbone)
+    trained, still = _count(control), _count(backbone)
     rest = keeping.total - encoders
     voxels = math.prod(manifest.grid.shape)
     return Needs(
         fixed=trained * (TRAINED_BYTES + bf16) + still * (4 + bf16),
         kept=keeping.total,
-        encoder=max(each) + rest,
-        passing=STEP_FACTOR * 4 * _largest_step(backbone) + 4 * sum(spec.channels for spec in specs) * voxels,
+        encoder=max(each, default=0) + rest,
+        passing=STEP_FACTOR * 4 * backbone.step_elements() + 4 * sum(spec.channels for spec in specs) * voxels,
         operations=counter.get_total_flops(),
         frozen_operations=frozen.get_total_flops(),
         encoder_operations=encoder_operations,
-        case_bytes=(8 + 4 * len(network.as_latents)) * latent.numel()
+        case_bytes=(8 + 4 * len(control.latent_conditions)) * latent.numel()
         + sum(voxels / 8 if spec.kind is Kind.MASK else voxels for spec in specs),
     )
 
@@ -161,22 +158,6 @@ def _advice(needs: Needs, settings: ControlSettings, room: float, items: int) ->
     return [f"That is more than {room / 1e9:.0f} GB, and no smaller part of a batch would fit."]
 
 
-def _backbone(manifest: BackboneManifest) -> LatentDiffusion:
-    channels, i, j, k = manifest.latent.shape
-    whitening = (torch.zeros(channels, i, j, k), torch.ones(channels, i, j, k)) if manifest.latent.whitened else None
-    return LatentDiffusion(
-        grid=manifest.grid,
-        latent_shape=(channels, i, j, k),
-        schedule=Schedule.from_dict(asdict(manifest.schedule)),
-        attributes=manifest.attributes,
-        autoencoder=build_autoencoder(manifest.networks["autoencoder"]),
-        denoiser=build_denoiser(manifest.networks["denoiser"]),
-        packing=manifest.latent.packing,
-        whitening=whitening,
-        atlas=manifest.latent.atlas,
-    ).to("meta")
-
-
 def _speed(device: torch.device, precision: str) -> float:
     """Floating-point operations a second of a 3-D convolution, forward."""
     channels, sizes = 64, (20, 28, 20)
@@ -190,11 +171,6 @@ def _speed(device: torch.device, precision: str) -> float:
             float(convolution(image).sum())  # waits for the device
             best = max(best, operations / (time.perf_counter() - started))
     return best
-
-
-def _largest_step(backbone: LatentDiffusion) -> int:
-    voxels = math.prod(backbone.latent_shape[1:]) // backbone.packing**3
-    return voxels * max(m.in_channels for m in backbone.denoiser.modules() if isinstance(m, nn.Conv3d))
 
 
 def _count(network: nn.Module) -> int:

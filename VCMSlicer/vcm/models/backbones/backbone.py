@@ -1,40 +1,134 @@
-"""What a backbone offers. Nothing above this interface knows its networks."""
+"""What a backbone offers. Nothing outside this package knows what is inside of one."""
 
 from __future__ import annotations
 
-from typing import Protocol
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from vcm.conditions.attributes import AttributeSpec
+from vcm.core.errors import Code, VcmError
 from vcm.core.grid import Grid
-from vcm.models.schedule import Schedule
+from vcm.models.process import Process
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from vcm.packs.manifest import BackboneManifest
+    from vcm.packs.store import Pack
+
+DECODE_FACTOR = 6.0
+"""Peak of a plain decoder in units of its largest activation: half are tensors, half workspace."""
 
 
-class Backbone(Protocol):
-    """A pretrained latent diffusion model, whatever is inside.
+@dataclass(frozen=True, eq=False)
+class Residuals:
+    """What a control adds to a denoising U-Net's skip connections, from the first to the last, and to its middle."""
 
-    Images are `[B, 1, i, j, k]` in 0–1 on `grid`; latents `[B, *latent_shape]` with about unit variance.
+    down: tuple[Tensor, ...] = ()
+    middle: Tensor | None = None
+
+
+class Backbone(nn.Module, ABC):
+    """A pretrained generative model over latents, whatever is inside.
+
+    Images are `[B, 1, i, j, k]` in 0–1 on `grid`; latents `[B, *latent_shape]` with about unit variance. With
+    `slab_bytes` set, `decode` works in slabs where it can: the same image to rounding, in less memory.
     """
 
+    autoencoder: nn.Module
+    denoiser: nn.Module
     grid: Grid
     latent_shape: tuple[int, int, int, int]
-    schedule: Schedule
+    process: Process
     attributes: tuple[AttributeSpec, ...]
-    scale_factor: float
+    scale_factor: float = 1.0
+    slab_bytes: int | None = None
+    takes_residuals = False
+    """Whether `predict` takes the residuals of a control such as ControlNet."""
 
+    @classmethod
+    @abstractmethod
+    def load(cls, pack: Pack) -> Backbone:
+        """The backbone of a pack, in fp32 on the CPU; a VcmError where its files or manifest do not fit."""
+
+    @classmethod
+    @abstractmethod
+    def outline(cls, manifest: BackboneManifest) -> Backbone:
+        """The same networks with arbitrary weights, for a memory plan; made on PyTorch's current default device."""
+
+    @classmethod
+    def retrain(
+        cls, source: Backbone, manifest: BackboneManifest, changes: Mapping[str, Any], whitening: Any
+    ) -> tuple[Backbone, dict[str, Any]]:
+        """A backbone whose denoiser is to be trained, and what changes in its manifest."""
+        raise VcmError(
+            Code.BAD_REQUEST,
+            f"Denoisers of the family {manifest.family} cannot be trained here.",
+            "Train a control for it: vcm train control.",
+        )
+
+    @abstractmethod
     def encode(self, image: Tensor) -> Tensor:
-        """The latent of an image: the mean of its posterior, scaled."""
-        ...
+        """The latents of images: the mean of their posterior, scaled."""
 
+    def posterior(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the latents that images may stand for."""
+        mean = self.encode(image)
+        return mean, torch.zeros_like(mean)
+
+    @abstractmethod
     def decode(self, latent: Tensor, scale_factor: float | None = None) -> Tensor:
-        """The image of a latent; `scale_factor` overrides the backbone's own, for controls trained with another."""
-        ...
+        """The images of latents; `scale_factor` overrides the backbone's own, for controls trained with another."""
+
+    @abstractmethod
+    def predict(self, latent: Tensor, t: Tensor, inputs: Tensor, residuals: Residuals | None = None) -> Tensor:
+        """What the process says is predicted, at times `t` `[B]`, with raw inputs `[B, n]`."""
 
     def typical_image(self) -> Tensor | None:
-        """An image `[1, 1, i, j, k]` of no one in particular, on the CPU; None where the model has none."""
-        ...
+        """An image `[1, 1, i, j, k]` of an average head, on the CPU; None where the model has none."""
+        return None
 
-    def denoise(self, latent: Tensor, t: Tensor, attributes: Tensor) -> Tensor:
-        """ε in the latent `[B, *latent_shape]` at timesteps `t` `[B]` with raw attributes `[B, n]`."""
-        ...
+    @property
+    def decoding_networks(self) -> tuple[nn.Module, ...]:
+        """The networks that encode and decode."""
+        return (self.autoencoder,)
+
+    @property
+    def sampling_networks(self) -> tuple[nn.Module, ...]:
+        """The networks that predict; they may leave the device while an image is decoded."""
+        return (self.denoiser,)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return next(self.parameters()).device
+
+    def place(self, device: torch.device, dtype: torch.dtype) -> None:
+        """Move to a device, the networks in this number format; tables stay in fp32."""
+        self.to(device)
+        for network in (*self.decoding_networks, *self.sampling_networks):
+            network.to(dtype)
+
+    def step_elements(self) -> int:
+        """Elements of the largest tensor of one prediction."""
+        return math.prod(self.latent_shape[1:]) * widest(self.sampling_networks)
+
+    def decoding_bytes(self, size: int, slab_bytes: int | None) -> float:
+        """The peak of decoding one image in numbers of `size` bytes, without weights; in slabs if these have a size."""
+        return DECODE_FACTOR * math.prod(self.grid.shape) * widest(self.decoding_networks) * size
+
+
+def widest(networks: tuple[nn.Module, ...]) -> int:
+    """The most input channels of any 3-D convolution."""
+    widths = [m.in_channels for network in networks for m in network.modules() if isinstance(m, nn.Conv3d)]
+    return max(widths, default=1)
+
+
+def dtype_of(module: nn.Module) -> torch.dtype:
+    """The number format of a network's weights."""
+    return next(module.parameters()).dtype

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,10 +14,20 @@ from torch.nn import functional
 from vcm.conditions.attributes import AttributeSpec
 from vcm.core.errors import Code, VcmError
 from vcm.core.grid import Grid
-from vcm.models.backbones.autoencoders import Autoencoder, decode_in_slabs
+from vcm.models.backbones.autoencoders import (
+    Autoencoder,
+    build_autoencoder,
+    decode_in_slabs,
+    largest_decoder_activation,
+    latent_shape,
+    slab_decoding_bytes,
+)
+from vcm.models.backbones.backbone import DECODE_FACTOR, Backbone, Residuals, dtype_of, widest
 from vcm.models.backbones.latents import pack, unpack
-from vcm.models.noise_levels import NoiseLevels
-from vcm.models.schedule import Schedule
+from vcm.models.process import Process, process_from
+from vcm.models.weights import build, fill
+from vcm.packs.manifest import BackboneManifest
+from vcm.packs.store import Pack, open_weights
 
 
 def build_denoiser(config: Mapping[str, Any]) -> DiffusionModelUNet:
@@ -29,27 +40,124 @@ def build_denoiser(config: Mapping[str, Any]) -> DiffusionModelUNet:
     return DiffusionModelUNet(**{"include_fc": bool(config.get("with_conditioning")), **chosen})
 
 
-class LatentDiffusion(nn.Module):
+class LatentDiffusion(Backbone):
     """A latent diffusion model with scalar attributes, given as channels and, where the U-Net takes it, as context.
 
     `packing` and `whitening` (per-voxel mean and standard deviation) describe how the denoiser sees the latent; the
     real BrainLDM is the case packing 1, one scale factor, ε-prediction. They stay inside: everything above sees a
-    latent of about unit variance, and ε. With `atlas` the denoiser is also shown the mean latent that whitening took
+    latent of about unit variance. With `atlas` the denoiser is also shown the mean latent that whitening took
     out: convolutions do not know where they are, and at high noise the latent does not tell them. With `slab_bytes`
     set, `decode` works slab by slab: the same image in less memory. Latents whose packed sizes the denoiser's levels
     cannot halve are given to it with zeros at their ends.
     """
 
+    autoencoder: Autoencoder
+    denoiser: DiffusionModelUNet
     latent_mean: Tensor
     latent_std: Tensor
     atlas: Tensor
+    takes_residuals = True
+
+    @classmethod
+    def load(cls, pack: Pack) -> LatentDiffusion:
+        """The model of a pack, in fp32 on the CPU."""
+        manifest = pack.backbone
+        autoencoder = build(pack, "autoencoder", lambda: build_autoencoder(manifest.networks["autoencoder"]))
+        denoiser = build(pack, "denoiser", lambda: build_denoiser(manifest.networks["denoiser"]))
+        _check_sizes(pack)
+        fill(pack, autoencoder, open_weights(pack, "autoencoder"))
+        fill(pack, denoiser, open_weights(pack, "denoiser"))
+        whitening = _whitening(pack) if manifest.latent.whitened else None
+        return cls._from_parts(manifest, autoencoder, denoiser, whitening).eval()
+
+    @classmethod
+    def outline(cls, manifest: BackboneManifest) -> LatentDiffusion:
+        """The same networks with arbitrary weights."""
+        autoencoder = build_autoencoder(manifest.networks["autoencoder"])
+        denoiser = build_denoiser(manifest.networks["denoiser"])
+        shape = manifest.latent.shape
+        whitening = (torch.zeros(shape), torch.ones(shape)) if manifest.latent.whitened else None
+        return cls._from_parts(manifest, autoencoder, denoiser, whitening)
+
+    @classmethod
+    def _from_parts(
+        cls,
+        manifest: BackboneManifest,
+        autoencoder: Autoencoder,
+        denoiser: DiffusionModelUNet,
+        whitening: tuple[Tensor, Tensor] | None,
+    ) -> LatentDiffusion:
+        channels, i, j, k = manifest.latent.shape
+        return cls(
+            grid=manifest.grid,
+            latent_shape=(channels, i, j, k),
+            process=manifest.process,
+            attributes=manifest.attributes,
+            autoencoder=autoencoder,
+            denoiser=denoiser,
+            scale_factor=manifest.latent.scale_factor,
+            packing=manifest.latent.packing,
+            whitening=whitening,
+            atlas=manifest.latent.atlas,
+        )
+
+    @classmethod
+    def retrain(
+        cls, source: Backbone, manifest: BackboneManifest, changes: Mapping[str, Any], whitening: Any
+    ) -> tuple[LatentDiffusion, dict[str, Any]]:
+        """A model around the autoencoder of `source` with a new denoiser, or with the one it has, taken on.
+
+        `changes` may hold `packing`, `prediction`, `atlas` and `network` (options of the denoiser). `whitening` is the
+        mean and spread of the source's latents; None takes on the source's denoiser.
+        """
+        assert isinstance(source, LatentDiffusion)
+        packing = changes.get("packing") or manifest.latent.packing
+        if any(size % packing for size in manifest.latent.shape[1:]):
+            raise VcmError(
+                Code.BAD_REQUEST,
+                f"With packing {packing} the denoiser needs latents whose sizes divide by it; those of {manifest.name} "
+                f"are {manifest.latent.shape[1:]}.",
+                "Choose a smaller packing.",
+            )
+        schedule = manifest.process.as_dict()
+        schedule["prediction"] = changes.get("prediction") or schedule["prediction"]
+        mean, std = source.latent_mean, source.latent_std
+        if whitening is not None:
+            shift, stretch = whitening
+            mean, std = mean + std * shift.to(mean), std * stretch.to(std)
+        whitened = whitening is not None or manifest.latent.whitened
+        atlas = bool(changes.get("atlas")) and whitened
+        width = manifest.latent.shape[0] * packing**3
+        config = {**manifest.networks["denoiser"], **changes.get("network", {})}
+        config["in_channels"] = width * (2 if atlas else 1) + source.attribute_channels
+        config["out_channels"] = width
+        denoiser = build_denoiser(config)
+        if whitening is None:
+            _take_on(denoiser, source.denoiser)
+        model = cls(
+            grid=source.grid,
+            latent_shape=source.latent_shape,
+            process=process_from(schedule),
+            attributes=source.attributes,
+            autoencoder=source.autoencoder,
+            denoiser=denoiser,
+            scale_factor=source.scale_factor,
+            packing=packing,
+            whitening=(mean.cpu(), std.cpu()) if whitened else None,
+            atlas=atlas,
+        ).eval()
+        latent = {
+            "shape": list(manifest.latent.shape), "scale_factor": manifest.latent.scale_factor,
+            "packing": packing, "whitened": whitened, "atlas": atlas,
+        }  # fmt: skip
+        return model, {"latent": latent, "schedule": schedule, "networks": {"denoiser": config}}
 
     def __init__(
         self,
         *,
         grid: Grid,
         latent_shape: tuple[int, int, int, int],
-        schedule: Schedule,
+        process: Process,
         attributes: tuple[AttributeSpec, ...],
         autoencoder: Autoencoder,
         denoiser: DiffusionModelUNet,
@@ -59,16 +167,14 @@ class LatentDiffusion(nn.Module):
         atlas: bool = False,
     ) -> None:
         super().__init__()
-        self.grid, self.latent_shape, self.schedule, self.attributes = grid, latent_shape, schedule, attributes
+        self.grid, self.latent_shape, self.process, self.attributes = grid, latent_shape, process, attributes
         self.autoencoder, self.denoiser = autoencoder, denoiser
         self.scale_factor, self.packing = scale_factor, packing
-        self.slab_bytes: int | None = None
         mean, std = whitening or (torch.zeros(()), torch.ones(()))
         self.register_buffer("latent_mean", mean.float(), persistent=False)
         self.register_buffer("latent_std", std.float(), persistent=False)
         shown = pack(standardised(self.latent_mean)[None], packing) if atlas else torch.zeros(1, 0, 1, 1, 1)
         self.register_buffer("atlas", shown, persistent=False)
-        self.noise_levels = NoiseLevels(schedule)
         self._typical: Tensor | None = None
         self.context = bool(getattr(denoiser, "with_conditioning", False))
         extra = int(denoiser.in_channels) - latent_shape[0] * packing**3 - shown.shape[1]  # type: ignore[arg-type]
@@ -107,37 +213,85 @@ class LatentDiffusion(nn.Module):
             self._typical = self.decode(zeros).cpu()
         return self._typical
 
-    def denoise(self, latent: Tensor, t: Tensor, attributes: Tensor) -> Tensor:
-        """ε of latents at timesteps `t` `[B]`, with raw attributes `[B, n]`."""
+    def predict(self, latent: Tensor, t: Tensor, inputs: Tensor, residuals: Residuals | None = None) -> Tensor:
+        """ε or v, as the process says, of latents at timesteps `t` `[B]`, with raw attributes `[B, n]`."""
         dtype = dtype_of(self.denoiser)
         x = pack(latent, self.packing)
         if self.attribute_channels:
-            planes = attributes[:, :, None, None, None].expand(-1, -1, *x.shape[2:])
+            planes = inputs[:, :, None, None, None].expand(-1, -1, *x.shape[2:])
             x = torch.cat([x, planes.to(x.dtype)], dim=1)
         if self.atlas.shape[1]:
             x = torch.cat([x, self.atlas.to(x.dtype).expand(len(x), -1, -1, -1, -1)], dim=1)
-        context = attributes[:, None, :].to(dtype) if self.context else None
+        context = inputs[:, None, :].to(dtype) if self.context else None
         i, j, k = x.shape[2:]
         halvings = len(getattr(self.denoiser, "block_out_channels", "1")) - 1
         missing = [-size % 2**halvings for size in (k, j, i)]
         x = functional.pad(x, [part for size in missing for part in (0, size)])
-        predicted = self.denoiser(x.to(dtype), timesteps=t, context=context)[:, :, :i, :j, :k]
-        predicted = unpack(predicted.float(), self.packing)
-        if self.schedule.prediction == "v":
-            return self._eps_from_v(predicted, latent.float(), t)
-        return predicted
+        added: dict[str, Any] = {}
+        if residuals is not None:
+            added = {
+                "down_block_additional_residuals": tuple(part.to(dtype) for part in residuals.down) or None,
+                "mid_block_additional_residual": None if residuals.middle is None else residuals.middle.to(dtype),
+            }
+        predicted = self.denoiser(x.to(dtype), timesteps=t, context=context, **added)[:, :, :i, :j, :k]
+        return unpack(predicted.float(), self.packing)
 
-    def _eps_from_v(self, v: Tensor, latent: Tensor, t: Tensor) -> Tensor:
-        """ε = √(1−ᾱ)·z + √ᾱ·v."""
-        alpha_bar = self.noise_levels(t)
-        return (1 - alpha_bar).sqrt() * latent + alpha_bar.sqrt() * v
+    def step_elements(self) -> int:
+        """Elements of the largest tensor of one prediction."""
+        return math.prod(self.latent_shape[1:]) // self.packing**3 * widest(self.sampling_networks)
+
+    def decoding_bytes(self, size: int, slab_bytes: int | None) -> float:
+        """The peak of decoding one image, without weights."""
+        space = self.latent_shape[1:]
+        if slab_bytes is None:
+            return DECODE_FACTOR * largest_decoder_activation(self.autoencoder, space) * size
+        return slab_decoding_bytes(self.autoencoder, space, size, slab_bytes)
+
+
+def _take_on(network: nn.Module, former: nn.Module) -> None:
+    """The former weights; channels that the former network did not have start at zero."""
+    state: dict[str, Tensor] = dict(former.state_dict())
+    first = "conv_in.conv.weight"
+    missing = network.state_dict()[first].shape[1] - state[first].shape[1]
+    if missing < 0:
+        raise VcmError(
+            Code.BAD_REQUEST,
+            "The pack's denoiser is shown the mean latent (atlas) already, and cannot be taken on without it.",
+            "Leave atlas at true.",
+        )
+    if missing:
+        zeros = state[first].new_zeros(state[first].shape[0], missing, *state[first].shape[2:])
+        state[first] = torch.cat([state[first], zeros], dim=1)
+    network.load_state_dict(state)
+
+
+def _check_sizes(pack: Pack) -> None:
+    """Networks make their input coarser, and the manifest's sizes must allow for that."""
+    manifest = pack.backbone
+    latent = manifest.latent
+    made = latent_shape(manifest.networks["autoencoder"], manifest.grid.shape)
+    if tuple(latent.shape) != made:
+        raise VcmError(
+            Code.PACK_INVALID,
+            f"The manifest of the pack {pack.name} gives the latent the shape {latent.shape}; its autoencoder makes "
+            f"{made[0]} channels of {' × '.join(f'{size:g}' for size in made[1:])} from the pack's grid.",
+            "Import or download the pack again.",
+        )
+
+
+def _whitening(pack: Pack) -> tuple[Tensor, Tensor]:
+    weights = open_weights(pack, "whitening")
+    expected = pack.backbone.latent.shape
+    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    if found != {"mean": expected, "std": expected}:
+        raise VcmError(
+            Code.PACK_INVALID,
+            f"The whitening of the pack {pack.name} must hold a mean and a std of shape {expected}; it holds {found}.",
+            "Import or download the pack again.",
+        )
+    return weights["mean"], weights["std"]
 
 
 def standardised(mean: Tensor) -> Tensor:
     """A mean latent `[C, i, j, k]` with each channel brought to mean 0 and standard deviation 1."""
     return (mean - mean.mean(dim=(1, 2, 3), keepdim=True)) / mean.std(dim=(1, 2, 3), keepdim=True)
-
-
-def dtype_of(module: nn.Module) -> torch.dtype:
-    """The number format of a network's weights."""
-    return next(module.parameters()).dtype

@@ -1,36 +1,179 @@
-"""What a control offers: encode the conditions once, then correct ε at each step."""
+"""What a control offers: prepare the conditions once, then correct the frozen backbone's prediction at each step."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+import copy
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from vcm.conditions.condition import ConditionSpec
+from vcm.core.errors import Code, VcmError
+from vcm.models.backbones.backbone import Residuals
+from vcm.models.preparers.preparer import PREPARERS
+from vcm.models.process import Prediction, Process
 
-DenoiseLatent = Callable[[Tensor, Tensor], Tensor]
-"""`denoise(latent, t) → ε` of the backbone, attributes bound; `t` has one entry a sample."""
+if TYPE_CHECKING:
+    from vcm.packs.manifest import BackboneManifest
+    from vcm.packs.store import Pack
+
+Ask = Callable[[Tensor, Tensor, "Residuals | None"], Tensor]
+"""`ask(latent, t, residuals)`: the backbone's prediction, as its process says, with its inputs bound."""
 
 
-class Control(Protocol):
-    """A trained module that steers a backbone.
+class Step:
+    """One step of sampling or training, as a control sees it.
 
-    `encode` runs once a Sample; `guide` once a step and set of conditions. `active` names the conditions that act;
-    those given but not active are as if they had not been given. `as_latents` names those that it wants to be given as
-    the backbone's latents, not as voxels.
+    `predict` asks the frozen backbone and gives its answer in the parameterisation in which controls correct it
+    (`kind`). The answer for the step's own latent is remembered; any other latent, or residuals, are asked anew.
     """
 
-    conditions: tuple[ConditionSpec, ...]
+    def __init__(self, process: Process, latent: Tensor, t: Tensor, ask: Ask, known: Tensor | None = None) -> None:
+        self.process, self.latent, self.t, self._ask = process, latent, t, ask
+        self._known = known
 
     @property
-    def as_latents(self) -> frozenset[str]: ...
+    def kind(self) -> str:
+        """The parameterisation of what is predicted and corrected."""
+        return self.process.guided
 
-    def encode(self, conditions: Mapping[str, Tensor], subsets: Iterable[frozenset[str]]) -> Any:
-        """The state that `guide` needs, from `{name: [1, channels, i, j, k]}` (or latents); `subsets` are those that
-        will act."""
-        ...
+    @cached_property
+    def levels(self) -> tuple[Tensor, Tensor]:
+        """α and σ of the step."""
+        return self.process.levels(self.t)
 
-    def guide(self, denoise: DenoiseLatent, latent: Tensor, t: Tensor, state: Any, active: frozenset[str]) -> Tensor:
-        """The guided ε of `latent` `[B, *latent_shape]` at timesteps `t` `[B]`."""
-        ...
+    def predict(self, latent: Tensor | None = None, residuals: Residuals | None = None) -> Tensor:
+        """The backbone's prediction at the step's time, like the latents."""
+        own = (latent is None or latent is self.latent) and residuals is None
+        if own and self._known is not None:
+            return self._known
+        z = self.latent if latent is None else latent
+        value = self._ask(z, self.t, residuals)
+        if self.process.prediction != self.kind:
+            value = Prediction(z.float(), value, self.process.prediction).as_kind(self.kind, *self.levels)
+        if own:
+            self._known = value
+        return value
+
+
+class Control(nn.Module, ABC):
+    """A trained module that steers a backbone by `conditions`.
+
+    `network` is what learns and what a pack's file holds. `preparers` says of each condition how it becomes what the
+    control sees. `scale_factor` stands in for the backbone's own where it is not None.
+    """
+
+    network: nn.Module
+    conditions: tuple[ConditionSpec, ...]
+    scale_factor: float | None = None
+    needs_residuals = False
+    """Whether it works by residuals within the backbone's network, which not every backbone takes."""
+    graphable = False
+    """Whether a training step is many small kernels over tensors of fixed shapes, worth a CUDA graph."""
+
+    @classmethod
+    @abstractmethod
+    def create(
+        cls, networks: Mapping[str, Any], conditions: Sequence[ConditionSpec], scale_factor: float | None = None
+    ) -> Control:
+        """A control with random weights, from a manifest's `networks`."""
+
+    @classmethod
+    def load(cls, pack: Pack) -> Control:
+        """The control of a pack, in fp32 on the CPU."""
+        from vcm.models.weights import build, fill
+        from vcm.packs.store import open_weights
+
+        manifest = pack.control
+        control = build(
+            pack, "control", lambda: cls.create(manifest.networks, manifest.conditions, manifest.scale_factor)
+        )
+        fill(pack, control.network, open_weights(pack, "control"))
+        return control.eval()
+
+    @classmethod
+    def configure(
+        cls,
+        manifest: BackboneManifest,
+        conditions: Sequence[ConditionSpec],
+        variant: str,
+        changes: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        """A manifest's `networks` for a training on this backbone; `changes` are the user's own options."""
+        return dict(changes)
+
+    @classmethod
+    def shipped(
+        cls, networks: Mapping[str, Any], weights: Mapping[str, Tensor]
+    ) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """What a pack holds of a trained control: its `networks` and its weights, less what only training needs."""
+        return dict(networks), dict(weights)
+
+    @property
+    def preparers(self) -> dict[str, str]:
+        """How each condition is prepared, by name."""
+        return {spec.name: spec.preparer or "voxels" for spec in self.conditions}
+
+    @property
+    def latent_conditions(self) -> tuple[str, ...]:
+        """The conditions that the control sees as latents."""
+        return tuple(name for name, key in self.preparers.items() if PREPARERS[key].makes_latents)
+
+    @abstractmethod
+    def prepare(self, conditions: Mapping[str, Tensor], subsets: Iterable[frozenset[str]]) -> Any:
+        """Once a Sample: the state that `guide` needs, from `{name: [1, …]}`; `subsets` are those that will act."""
+
+    @abstractmethod
+    def guide(self, step: Step, state: Any, active: frozenset[str]) -> Tensor:
+        """Once a step and set of conditions: the corrected prediction, in the step's parameterisation.
+
+        Conditions that were given but are not `active` are as if they had not been given.
+        """
+
+    def learn(
+        self,
+        step: Step,
+        conditions: Mapping[str, Tensor],
+        kept: Mapping[str, Tensor] | None = None,
+        *,
+        recompute: bool = False,
+        after_encoder: Callable[[], object] = lambda: None,
+    ) -> tuple[Tensor, Tensor]:
+        """In training: the corrected prediction and a penalty, both differentiable.
+
+        `kept` says of each condition which items of the batch have it. `recompute` saves memory at the cost of time;
+        `after_encoder` is called after each part of the encoding, for estimates.
+        """
+        given = {
+            name: c if not kept else c * kept[name].to(c)[:, None, None, None, None] for name, c in conditions.items()
+        }
+        names = frozenset(given)
+        state = self.prepare(given, [names])
+        after_encoder()
+        guided = self.guide(step, state, names)
+        return guided, guided.new_zeros(())
+
+    def expect(
+        self, conditions: Mapping[str, Tensor], kept: Mapping[str, Tensor] | None, *, recompute: bool = False
+    ) -> Tensor:
+        """The clean latents that the conditions alone let expect, for a first phase of training."""
+        raise VcmError(
+            Code.BAD_REQUEST,
+            "A first phase (regression_steps) needs a network that says what the conditions alone let expect.",
+            'Choose variant = "small", or leave regression_steps out.',
+        )
+
+    def condition_elements(self, shape: Sequence[int]) -> int:
+        """Elements of the largest tensor while conditions of these sizes are encoded."""
+        widths = [m.out_channels for m in self.network.modules() if isinstance(m, nn.Conv3d)]
+        return math.prod(shape) * max(widths, default=1)
+
+    def with_network(self, network: nn.Module) -> Control:
+        """The same control around other weights, such as averaged ones."""
+        other = copy.copy(self)
+        other._modules = {**self._modules, "network": network}
+        return other

@@ -13,8 +13,7 @@ from torch.nn import functional
 from vcm.models.backbones.latents import pack, unpack
 from vcm.models.controls.patch_encoder import PatchEncoder
 from vcm.models.controls.vcm_networks import build_unet
-from vcm.models.noise_levels import NoiseLevels
-from vcm.models.schedule import Schedule
+from vcm.models.process import process_from
 
 
 class Expectation(nn.Module):
@@ -107,7 +106,7 @@ class PatchNetwork(nn.Module):
         self.expectation = Expectation(width * len(channels), self.seen, features, len(self.as_latents))
         self.unet = build_unet({**unet, "in_channels": 3 * self.seen + features})
         self.heads = PullingHeads(int(unet["out_channels"]) + features, self.seen, hidden)
-        self.noise_levels = NoiseLevels(Schedule.from_dict(schedule))
+        self.process = process_from(schedule)
 
     def encode(
         self, conditions: Mapping[str, Tensor], active: frozenset[str] | None = None, t: Tensor | None = None
@@ -144,8 +143,7 @@ class PatchNetwork(nn.Module):
         self, latent: Tensor, eps: Tensor, t: Tensor, encoded: Mapping[str, Tensor]
     ) -> tuple[Tensor, Tensor]:
         """γ and β, each like `eps`, from what `encode` gave."""
-        alpha_bar = self.noise_levels(t)
-        shown, hidden = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
+        shown, hidden = self.process.levels(t)
         v = (eps.float() - hidden * latent.float()) / shown
         foreseen = shown * latent.float() - hidden * v
         features, expected = (part.expand(len(latent), -1, -1, -1, -1) for part in self.expect(encoded))

@@ -15,7 +15,7 @@ from monai.networks.blocks import Convolution
 from monai.networks.nets import DiffusionModelUNet
 from torch import Tensor, nn
 
-from vcm.models.backbones.latent_diffusion import dtype_of
+from vcm.models.backbones.backbone import dtype_of
 from vcm.models.controls.condition_encoder import ConditionEncoder
 
 SHARED = "shared"

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vcm.cohort.learning_cases import LearningCase, condition_specs
-from vcm.core.errors import Code, VcmError
-from vcm.models.backbones.latent_diffusion import LatentDiffusion, build_denoiser
-from vcm.models.loading import load_backbone
-from vcm.models.schedule import Schedule
+from vcm.models.loading import BACKBONES, load_backbone
 from vcm.packs.checkpoints import read_checkpoint, write_weights
 from vcm.packs.store import Pack, find_pack
 from vcm.training.backbone.denoiser_settings import DenoiserSettings
@@ -56,9 +52,14 @@ def open_denoiser_run(
     specs = condition_specs(tuple(settings.emphasis))
     cache = open_latents(pack, source, cases, specs, latents, team, listeners)
     held = open_latents(pack, source, unseen, (), unseen_latents or latents, team, listeners) if unseen else None
-    shift, stretch = _whitening(settings, cache, folder, team) if settings.scratch else (None, None)
+    whitening = _whitening(settings, cache, folder, team) if settings.scratch else None
     torch.manual_seed(settings.seed)
-    backbone, changes = _begin(settings, pack, source, shift, stretch)
+    wanted = {
+        "packing": settings.packing, "prediction": settings.prediction, "atlas": settings.atlas,
+        "network": settings.network,
+    }  # fmt: skip
+    backbone, changes = BACKBONES[pack.backbone.family].retrain(source, pack.backbone, wanted, whitening)
+    shift, stretch = whitening or (None, None)
     backbone.denoiser.requires_grad_(True)
     backbone.to(team.device)
     identity = {"autoencoder": latent_fingerprint(pack)}
@@ -69,70 +70,6 @@ def open_denoiser_run(
     if team.first:
         write_run_info(folder, RunInfo(len(cache), changes=changes))
     return DenoiserRun(settings, pack, trainer, task)
-
-
-def _begin(
-    settings: DenoiserSettings, pack: Pack, source: LatentDiffusion, shift: Tensor | None, stretch: Tensor | None
-) -> tuple[LatentDiffusion, dict[str, Any]]:
-    """The backbone whose denoiser will learn, and what of its manifest is new."""
-    manifest = pack.backbone
-    packing = settings.packing or manifest.latent.packing
-    prediction = settings.prediction or manifest.schedule.prediction
-    mean, std = source.latent_mean, source.latent_std
-    if shift is not None and stretch is not None:
-        mean, std = mean + std * shift.to(mean), std * stretch.to(std)
-    whitened = settings.scratch or manifest.latent.whitened
-    atlas = settings.atlas and whitened
-    width = manifest.latent.shape[0] * packing**3
-    config = {**manifest.networks["denoiser"], **settings.network}
-    config["in_channels"] = width * (2 if atlas else 1) + source.attribute_channels
-    config["out_channels"] = width
-    if any(size % packing for size in manifest.latent.shape[1:]):
-        raise VcmError(
-            Code.BAD_REQUEST,
-            f"With packing {packing} the denoiser needs latents whose sizes divide by it; those of {manifest.name} are "
-            f"{manifest.latent.shape[1:]}.",
-            "Choose a smaller packing.",
-        )
-    denoiser = build_denoiser(config)
-    if not settings.scratch:
-        _continue(denoiser, source.denoiser)
-    schedule = {**asdict(manifest.schedule), "prediction": prediction}
-    backbone = LatentDiffusion(
-        grid=source.grid,
-        latent_shape=source.latent_shape,
-        schedule=Schedule.from_dict(schedule),
-        attributes=source.attributes,
-        autoencoder=source.autoencoder,
-        denoiser=denoiser,
-        scale_factor=source.scale_factor,
-        packing=packing,
-        whitening=(mean.cpu(), std.cpu()) if whitened else None,
-        atlas=atlas,
-    ).eval()
-    latent = {
-        "shape": list(manifest.latent.shape), "scale_factor": manifest.latent.scale_factor,
-        "packing": packing, "whitened": whitened, "atlas": atlas,
-    }  # fmt: skip
-    return backbone, {"latent": latent, "schedule": schedule, "networks": {"denoiser": config}}
-
-
-def _continue(network: nn.Module, former: nn.Module) -> None:
-    """The former weights; channels that the former network did not have begin at zero."""
-    state: dict[str, Tensor] = dict(former.state_dict())
-    first = "conv_in.conv.weight"
-    wanted = network.state_dict()[first]
-    missing = wanted.shape[1] - state[first].shape[1]
-    if missing < 0:
-        raise VcmError(
-            Code.BAD_REQUEST,
-            "The pack's denoiser is shown the mean latent (atlas) already, and cannot be taken on without it.",
-            "Leave atlas at true.",
-        )
-    if missing:
-        zeros = state[first].new_zeros(state[first].shape[0], missing, *state[first].shape[2:])
-        state[first] = torch.cat([state[first], zeros], dim=1)
-    network.load_state_dict(state)
 
 
 def _whitening(settings: DenoiserSettings, cache: LatentCache, folder: Path, team: Team) -> tuple[Tensor, Tensor]:

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vcm.models.backbones.latent_diffusion import LatentDiffusion
-from vcm.models.noise_levels import NoiseLevels
-from vcm.sampling.samplers import dpm_solver_pp_2m
+from vcm.models.backbones.backbone import Backbone
+from vcm.models.process import PARAMETERISATIONS, Prediction
+from vcm.sampling.loop import sample_latents
 from vcm.training.backbone.denoiser_settings import DenoiserSettings
 from vcm.training.data.latent_cache import LatentCache
 from vcm.training.trainer.noise_steps import make_noisy, v_error
@@ -37,7 +37,7 @@ class DenoiserTask(TrainingTask):
     def __init__(
         self,
         settings: DenoiserSettings,
-        backbone: LatentDiffusion,
+        backbone: Backbone,
         cache: LatentCache,
         *,
         identity: Mapping[str, str],
@@ -47,8 +47,7 @@ class DenoiserTask(TrainingTask):
     ) -> None:
         self.settings, self.backbone, self.cache, self.unseen = settings, backbone, cache, unseen
         self.network: nn.Module = backbone.denoiser
-        self.device = next(backbone.parameters()).device
-        self.levels = NoiseLevels(backbone.schedule).to(self.device)
+        self.device = backbone.device
         self.identity = {**identity, "cases": cache.identity}
         self.validation_size = len(unseen) if unseen else 0
         self.shift = torch.zeros((), device=self.device) if shift is None else shift.to(self.device)
@@ -85,22 +84,21 @@ class DenoiserTask(TrainingTask):
         place: Tensor | float = 1.0,
     ) -> tuple[Tensor, Tensor]:
         batch = cache.batch([slot.item for slot in slots], mirrored, self.device)
-        noisy = make_noisy((batch.latent - self.shift) / self.stretch, slots, self.levels)
+        process = self.backbone.process
+        noisy = make_noisy(clean := (batch.latent - self.shift) / self.stretch, slots, process)
         self.backbone.denoiser = network  # the one that learns, or its average
-        eps = self.backbone.denoise(noisy.latent, noisy.t, batch.attributes).float()
-        squared = (eps - noisy.noise).square()
-        weight = 1 / noisy.alpha_bar if self.backbone.schedule.prediction == "v" else 1.0
-        return (squared * weight * place).mean(), v_error(eps, noisy)
+        value = self.backbone.predict(noisy.latent, noisy.t, batch.attributes).float()
+        levels = noisy.alpha, noisy.sigma
+        target = PARAMETERISATIONS[process.prediction].of(clean, noisy.noise, *levels)
+        eps = Prediction(noisy.latent, value, process.prediction).noise(*levels)
+        return ((value - target).square() * place).mean(), v_error(eps, noisy)
 
     def _sample(self, place: int) -> NDArray[np.float32]:
         assert self.unseen is not None
-        attributes = self.unseen.attributes[place : place + 1].to(self.device)
+        inputs = self.unseen.attributes[place : place + 1].to(self.device)
         noise = torch.randn((1, *self.backbone.latent_shape), generator=torch.Generator().manual_seed(place))
 
-        def denoise(latent: Tensor, t: float) -> Tensor:
-            return self.backbone.denoise(latent, torch.full((1,), t, device=self.device), attributes).float()
-
-        latent = dpm_solver_pp_2m(denoise, noise.to(self.device), self.backbone.schedule, self.settings.sampling_steps)
+        latent = sample_latents(self.backbone, inputs, noise.to(self.device), steps=self.settings.sampling_steps)
         image: NDArray[np.float32] = self.backbone.decode(latent)[0, 0].float().cpu().numpy()
         return image
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from monai.losses import DiceCELoss
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vcm.models.backbones.latent_diffusion import LatentDiffusion
+from vcm.models.backbones.backbone import Backbone
 from vcm.models.backbones.local_autoencoder import LocalAutoencoder
 from vcm.training.backbone.segmenter_settings import SegmenterSettings
 from vcm.training.data.crops import crops_of
@@ -29,7 +30,7 @@ class SegmenterTask(TrainingTask):
         self,
         settings: SegmenterSettings,
         network: nn.Module,
-        backbone: LatentDiffusion,
+        backbone: Backbone,
         cache: ImageCache,
         *,
         identity: Mapping[str, str],
@@ -88,7 +89,7 @@ class SegmenterTask(TrainingTask):
 
     @torch.no_grad()
     def _reconstructed(self, image: Tensor) -> Tensor:
-        autoencoder = self.backbone.autoencoder
+        autoencoder: Any = self.backbone.autoencoder
         made: Tensor = autoencoder.decode(autoencoder.encode(image)[0])
         return made.float().clamp(0, 1)
 

@@ -17,12 +17,12 @@ EDGE = " edge"
 FAINT = 0.02
 """An image condition is taken to show something above this intensity."""
 
-WEIGHTINGS: dict[str, Callable[[Tensor], Tensor]] = {
-    "epsilon": torch.ones_like,
-    "v": lambda alpha_bar: 1 / alpha_bar,
-    "min_snr": lambda alpha_bar: (5 * (1 - alpha_bar) / alpha_bar).clamp(max=1),
+WEIGHTINGS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "epsilon": lambda alpha, sigma: torch.ones_like(alpha),
+    "v": lambda alpha, sigma: 1 / alpha.square(),
+    "min_snr": lambda alpha, sigma: (5 * (sigma / alpha).square()).clamp(max=1),
 }
-"""Weights of the squared error of ε, from ᾱ `[B, 1, 1, 1, 1]`.
+"""Weights of the squared error of ε, from α and σ `[B, 1, 1, 1, 1]`.
 
 `epsilon` is the paper's. Its high-noise steps hardly count: there ε is nearly the latent itself, whatever the layout.
 `v` measures the error of v, for which every noise level is about as hard; it is what a backbone that predicts v was
@@ -34,13 +34,14 @@ with the nearly finished images counting less.
 def control_loss(
     predicted: Tensor,
     noise: Tensor,
-    gamma: Tensor,
-    beta: Tensor,
+    penalty: Tensor,
     weight: Tensor,
     place: Tensor | None = None,
     l1_weight: float | None = None,
 ) -> Tensor:
     """MSE(ε, ε′) + λ·(L1(γ) + L1(β)), λ⁻¹ = b·c·h·w·d (Ahn et al. 2025, Eq. 4), the first term weighted.
+
+    `penalty` is L1(γ) + L1(β), or that of another control.
 
     `weight` `[B, 1, 1, 1, 1]` weighs the samples (see `WEIGHTINGS`), `place` `[B, 1, …]` the places, with a mean of
     one; `l1_weight` stands in for λ.
@@ -49,7 +50,7 @@ def control_loss(
     if place is not None:
         squared = squared * place
     lam = 1 / noise.numel() if l1_weight is None else l1_weight
-    return squared.mean() + lam * (gamma.abs().mean() + beta.abs().mean())
+    return squared.mean() + lam * penalty
 
 
 def focus_on(

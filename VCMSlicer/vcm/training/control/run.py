@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,10 @@ from vcm.cohort.learning_cases import LearningCase, condition_specs
 from vcm.conditions.condition import ConditionSpec, Kind
 from vcm.core.errors import Code, VcmError
 from vcm.judging.segmentation import choose_segmenter
-from vcm.models.loading import load_backbone
+from vcm.models.controls.control import Control
+from vcm.models.loading import BACKBONES, CONTROLS, load_backbone
+from vcm.packs.manifest import BackboneManifest
 from vcm.packs.store import Pack, find_pack
-from vcm.training.control.networks import network_config, new_network
 from vcm.training.control.settings import ControlSettings
 from vcm.training.control.task import ControlTask
 from vcm.training.control.validation import ControlValidator
@@ -66,11 +67,12 @@ def open_control_run(
         raise VcmError(Code.BAD_REQUEST, f"The settings are for the conditions {', '.join(settings.conditions)}.")
     pack = find_pack(settings.backbone)
     backbone = load_backbone(pack).requires_grad_(False).to(team.device)
-    config = network_config(pack.backbone, settings, specs)
-    cache = open_latents(pack, backbone, cases, specs, latents, team, listeners, config.get("as_latents", ()))
-    network = _new_network(settings, config, cache)
+    control = new_control(settings, pack.backbone, specs)
+    ways = {name: way for name, way in control.preparers.items() if name in control.latent_conditions}
+    cache = open_latents(pack, backbone, cases, specs, latents, team, listeners, ways)
+    _show_typical(control, cache)
     if start is not None and not (folder / CHECKPOINT).is_file():
-        start_from(start, network, listeners)
+        start_from(start, control.network, listeners)
     validator = None
     if unseen:
         judge = choose_segmenter(pack, device=team.device).segmenter
@@ -80,9 +82,9 @@ def open_control_run(
                 f"{pack.name} has no segmenter, so adherence cannot be measured during training.",
                 "Train without held-out cases (--held-out), or give the backbone a segmenter: vcm train segmenter",
             )
-        validator = ControlValidator(backbone, judge, specs, unseen, settings.sampling_steps, settings.scale_factor)
+        validator = ControlValidator(backbone, judge, specs, unseen, settings.sampling_steps)
     identity = {"backbone": pack.backbone.files["denoiser"].sha256, "autoencoder": latent_fingerprint(pack)}
-    task = ControlTask(settings, backbone, network.to(team.device), cache, identity=identity, validator=validator)
+    task = ControlTask(settings, backbone, control.to(team.device), cache, identity=identity, validator=validator)
     trainer = Trainer(settings, task, folder, team, listeners)
     findable = [entry.value for entry in pack.backbone.segmenter_classes]
     entries = condition_entries(specs, cache, backbone.grid, findable)
@@ -91,21 +93,33 @@ def open_control_run(
     return ControlRun(settings, pack, trainer, task, entries)
 
 
-def _new_network(settings: ControlSettings, config: Mapping[str, Any], cache: LatentCache) -> Any:
-    if settings.regression_steps and config["variant"] != "patches":
+def new_control(settings: ControlSettings, manifest: BackboneManifest, specs: Sequence[ConditionSpec]) -> Control:
+    """The control of a training, with random weights that follow from its seed."""
+    family = CONTROLS[settings.architecture]
+    if family.needs_residuals and not BACKBONES[manifest.family].takes_residuals:
         raise VcmError(
             Code.BAD_REQUEST,
-            "A first phase (regression_steps) needs a network that says what the conditions alone let expect.",
-            'Choose variant = "small", or leave regression_steps out.',
+            f"A control of the kind {settings.architecture} adds to the layers within its backbone, and "
+            f"{manifest.name} takes nothing there.",
+            'Choose architecture = "vcm".',
         )
+    networks = family.configure(manifest, specs, settings.variant, settings.network)
     torch.manual_seed(settings.seed)
-    network = new_network(config, cache.specs)
-    buffers = dict(network.named_buffers())
+    try:
+        return family.create(networks, specs, settings.scale_factor)
+    except (TypeError, ValueError) as error:
+        raise VcmError(
+            Code.BAD_REQUEST, f"No network can be made so: {error}.", "Change what network = {…} says in the settings."
+        ) from error
+
+
+def _show_typical(control: Control, cache: LatentCache) -> None:
+    """The mean of each condition over all cases, for networks that see how a condition differs from it."""
+    buffers = dict(control.network.named_buffers())
     for spec in cache.specs:
         if (typical := buffers.get(f"typical_{spec.name}")) is not None:
             i, j, k = typical.shape[1:]
             typical.copy_(cache.typical(spec, (i, j, k)))
-    return network
 
 
 def condition_entries(

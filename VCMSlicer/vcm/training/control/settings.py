@@ -19,6 +19,7 @@ LATENTS = ("mean", "sampled")
 class ControlSettings(TrainingSettings):
     """What is taught to a control, and how.
 
+    architecture  the kind of control, as manifests name it.
     variant     `small` is a network for packed latents (brainldm-mini's), `paper` the paper's full-size one (time in
                 the encoders, an encoder each), `released` the released code's (no time in it, one shared encoder,
                 heads that end in InstanceNorm). `network` overrides single parts of it by name.
@@ -45,6 +46,7 @@ class ControlSettings(TrainingSettings):
     kind: ClassVar[str] = "control"
 
     conditions: tuple[str, ...] = ("ventricles",)
+    architecture: str = "vcm"
     variant: Annotated[str, OneOf(VARIANTS)] = "small"
     network: dict[str, Any] = field(default_factory=dict)
     weighting: Annotated[str, OneOf(tuple(WEIGHTINGS))] = "v"

@@ -8,13 +8,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from vcm.models.backbones.latent_diffusion import LatentDiffusion
-from vcm.models.backbones.latents import pack
-from vcm.models.controls.patch_network import PatchNetwork
-from vcm.models.controls.vcm_control import ControlNetwork, VcmControl
-from vcm.models.noise_levels import NoiseLevels
+from vcm.models.backbones.backbone import Backbone, Residuals
+from vcm.models.controls.control import Control, Step
+from vcm.models.process import Prediction
 from vcm.training.control.losses import focus_on
-from vcm.training.control.objective import ControlObjective, encode
+from vcm.training.control.objective import ControlObjective
 from vcm.training.control.settings import ControlSettings
 from vcm.training.control.validation import ControlValidator
 from vcm.training.data.condition_dropout import kept_conditions
@@ -37,17 +35,16 @@ class ControlTask(TrainingTask):
     def __init__(
         self,
         settings: ControlSettings,
-        backbone: LatentDiffusion,
-        network: ControlNetwork,
+        backbone: Backbone,
+        control: Control,
         cache: LatentCache,
         *,
         identity: Mapping[str, str],
         validator: ControlValidator | None = None,
     ) -> None:
         self.settings, self.backbone, self.cache, self.validator = settings, backbone, cache, validator
-        self.network: nn.Module = network
-        self.device = next(backbone.parameters()).device
-        self.levels = NoiseLevels(backbone.schedule).to(self.device)
+        self.control, self.device = control, backbone.device
+        self.network: nn.Module = control.network
         self.identity = {**identity, "cases": cache.identity}
         self.validation_size = len(validator.cases) if validator else 0
         self._places: dict[int, Tensor] = {}
@@ -60,7 +57,6 @@ class ControlTask(TrainingTask):
 
     def outcome(self, network: nn.Module, slots: Sequence[Slot], step: int) -> Outcome:
         """Eq. 4 on these slots, or the regression of the first phase."""
-        assert isinstance(network, ControlNetwork)
         settings = self.settings
         drawn = self._draws(slots, step)
         mirrored = [slot.uniform() < settings.flip for slot in drawn]
@@ -73,10 +69,12 @@ class ControlTask(TrainingTask):
         place = self._focus(slots, mirrored, clean.shape[2:])
         if step < settings.regression_steps:
             return self._regress(network, batch, clean, kept, place)
-        noisy = make_noisy(clean, drawn, self.levels)
-        eps = self._uncontrolled(slots, step, noisy, batch.attributes)
-        loss, error = self._objective(network)(ControlObjective.table(batch.conditions, kept, noisy, eps, place))
-        return Outcome(loss, {"v_error": error, "v_error_uncontrolled": v_error(eps, noisy)})
+        noisy = make_noisy(clean, drawn, self.backbone.process)
+        unguided = self._uncontrolled(slots, step, noisy, batch.attributes)
+        table = ControlObjective.table(batch.conditions, kept, noisy, unguided, batch.attributes, place)
+        loss, error = self._objective(network)(table)
+        own = Prediction(noisy.latent, unguided, self.backbone.process.guided).noise(noisy.alpha, noisy.sigma)
+        return Outcome(loss, {"v_error": error, "v_error_uncontrolled": v_error(own, noisy)})
 
     @property
     def classes(self) -> dict[str, list[int]]:
@@ -86,8 +84,7 @@ class ControlTask(TrainingTask):
     def validate(self, network: nn.Module, places: Sequence[int]) -> Iterator[ValidationCase]:
         """Sample held-out cases with this network and measure adherence."""
         assert self.validator is not None
-        assert isinstance(network, ControlNetwork)
-        control = VcmControl(network, self.validator.specs, self.settings.scale_factor)
+        control = self.control.with_network(network)
         for place in places:
             result = self.validator.validate_case(control, place)
             yield ValidationCase(place, result.figures, self.validator.picture(place, result))
@@ -101,12 +98,13 @@ class ControlTask(TrainingTask):
         turned = torch.tensor(mirrored, device=self.device).view(-1, 1, 1, 1, 1)
         return torch.where(turned, places.flip(2 + self.cache.grid.left_right), places)
 
-    def _objective(self, network: ControlNetwork) -> Objective:
+    def _objective(self, network: nn.Module) -> Objective:
         """The objective of this network; a small one's is replayed as a CUDA graph."""
         if self._made is None or self._made[0] is not network:
-            objective = ControlObjective(network, self.settings)
-            small = isinstance(network, PatchNetwork) and not self.settings.recompute
-            self._made = network, GraphedLoss(objective) if small else objective
+            control = self.control.with_network(network)
+            objective = ControlObjective(control, self.backbone, self.settings)
+            graphed = control.graphable and not self.settings.recompute
+            self._made = network, GraphedLoss(objective) if graphed else objective
         return self._made[1]
 
     def _draws(self, slots: Sequence[Slot], step: int) -> Sequence[Slot]:
@@ -124,28 +122,32 @@ class ControlTask(TrainingTask):
         return (step * self.settings.batch + slot.place) // len(self) // self.settings.noise_epochs
 
     @torch.no_grad()
-    def _uncontrolled(self, slots: Sequence[Slot], step: int, noisy: Noisy, attributes: Tensor) -> Tensor:
-        """The backbone's own ε; it is frozen, so that the same noise need not be shown to it twice."""
+    def _uncontrolled(self, slots: Sequence[Slot], step: int, noisy: Noisy, inputs: Tensor) -> Tensor:
+        """The backbone's own prediction; it is frozen, so that the same noise need not be shown to it twice."""
         if self.settings.noise_epochs == 1:
-            return self.backbone.denoise(noisy.latent, noisy.t, attributes).float()
+            return self._asked(noisy, inputs)
         rounds = [self._round(slot, step) for slot in slots]
         known = [self._frozen.get(slot.item, (-1, noisy.latent)) for slot in slots]
         if [number for number, _ in known] == rounds:
-            return torch.stack([eps for _, eps in known])
-        eps = self.backbone.denoise(noisy.latent, noisy.t, attributes).float()
-        for slot, number, one in zip(slots, rounds, eps, strict=True):
+            return torch.stack([prediction for _, prediction in known])
+        predictions = self._asked(noisy, inputs)
+        for slot, number, one in zip(slots, rounds, predictions, strict=True):
             self._frozen[slot.item] = number, one
-        return eps
+        return predictions
+
+    def _asked(self, noisy: Noisy, inputs: Tensor) -> Tensor:
+        def ask(latent: Tensor, t: Tensor, residuals: Residuals | None) -> Tensor:
+            return self.backbone.predict(latent, t, inputs, residuals)
+
+        return Step(self.backbone.process, noisy.latent, noisy.t, ask).predict().float()
 
     def _regress(
-        self, network: ControlNetwork, batch: Batch, clean: Tensor, kept: Mapping[str, Tensor] | None, place: Tensor
+        self, network: nn.Module, batch: Batch, clean: Tensor, kept: Mapping[str, Tensor] | None, place: Tensor
     ) -> Outcome:
         """Encoders and expectation learn alone what the conditions say of the clean latent."""
-        assert isinstance(network, PatchNetwork)
-        encoded = encode(network, batch.conditions, kept, None, recompute=self.settings.recompute)
-        error = (network.expect(encoded)[1].float() - pack(clean, network.latent_packing)).square()
-        weight = pack(place.expand_as(clean), network.latent_packing)
+        control = self.control.with_network(network)
+        error = (control.expect(batch.conditions, kept, recompute=self.settings.recompute) - clean).square()
         return Outcome(
-            (error * weight).mean(),
+            (error * place).mean(),
             {"v_error": error.detach().mean(), "v_error_uncontrolled": clean.square().mean()},
         )

@@ -16,11 +16,9 @@ from vcm.conditions.condition import Condition, ConditionSpec, Kind
 from vcm.core.volume import Volume
 from vcm.judging.alignment import Alignment, align
 from vcm.judging.segmentation import Segmenter
-from vcm.models.backbones.latent_diffusion import LatentDiffusion
+from vcm.models.backbones.backbone import Backbone
 from vcm.models.controls.control import Control
-from vcm.sampling.guidance import GuidedDenoiser
-from vcm.sampling.image_matching import ImageMatcher, conditions_to_match
-from vcm.sampling.samplers import dpm_solver_pp_2m
+from vcm.sampling.loop import sample_latents
 from vcm.training.trainer.validation_sheet import row_of
 
 
@@ -50,16 +48,14 @@ class ControlValidator:
 
     def __init__(
         self,
-        backbone: LatentDiffusion,
+        backbone: Backbone,
         segmenter: Segmenter | None,
         specs: Sequence[ConditionSpec],
         cases: Sequence[LearningCase],
         steps: int = 20,
-        scale_factor: float | None = None,
     ) -> None:
         self.backbone, self.segmenter, self.specs, self.cases = backbone, segmenter, tuple(specs), cases
-        self.steps, self.scale_factor = steps, scale_factor
-        self.device = next(backbone.parameters()).device
+        self.steps, self.device = steps, backbone.device
         self._without: dict[str, tuple[Volume, dict[str, float], dict[str, float]]] = {}
 
     def validate(self, control: Control) -> list[ValidatedCase]:
@@ -115,12 +111,9 @@ class ControlValidator:
         attributes = torch.tensor([[case.attributes[spec.name] for spec in self.backbone.attributes]])
         noise = torch.randn((1, *self.backbone.latent_shape), generator=torch.Generator().manual_seed(place))
         with torch.autocast(self.device.type, torch.bfloat16):
-            denoise = GuidedDenoiser(self.backbone, attributes.to(self.device), control, conditions)
-            latent = dpm_solver_pp_2m(denoise, noise.to(self.device), self.backbone.schedule, self.steps)
-            scale_factor = self.scale_factor if control else None
-            if shown := conditions_to_match(control, conditions):
-                latent = ImageMatcher(self.backbone, shown, self.device)(latent, scale_factor)
-        return self._decode(latent, scale_factor)
+            inputs, start = attributes.to(self.device), noise.to(self.device)
+            latent = sample_latents(self.backbone, inputs, start, control, conditions, steps=self.steps)
+        return self._decode(latent, control.scale_factor if control else None)
 
     @torch.no_grad()
     def _encode(self, case: LearningCase) -> Tensor:

@@ -14,6 +14,7 @@ from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -30,8 +31,8 @@ from vcm.core.errors import Code, VcmError
 from vcm.core.grid import Grid
 from vcm.core.reading import refuse_unordinary
 from vcm.machine.runtime import free_memory
-from vcm.models.backbones.latent_diffusion import LatentDiffusion
-from vcm.models.preparers import with_brain
+from vcm.models.backbones.backbone import Backbone
+from vcm.models.preparers.preparer import PREPARERS
 from vcm.outputs.atomic_files import atomic_path
 from vcm.outputs.claims import Claim, Mode, is_unfinished
 from vcm.training.trainer.team import Team
@@ -61,21 +62,21 @@ class Batch:
 
 
 def cache_cases(
-    backbone: LatentDiffusion,
+    backbone: Backbone,
     fingerprint: str,
     cases: Sequence[LearningCase],
     specs: Sequence[ConditionSpec],
     folder: Path,
     team: Team,
     say: Callable[[str], object],
-    as_latents: Sequence[str] = (),
+    ways: Mapping[str, str] = MappingProxyType({}),
 ) -> list[LearningCase]:
     """See to it that every case is cached, the work shared by the team; returns those that are.
 
-    `fingerprint` is the SHA-256 of the backbone's autoencoder. Of the conditions in `as_latents`, which are images,
-    latents are kept too, with a typical brain in its hole.
+    `fingerprint` is the SHA-256 of the backbone's autoencoder. Of the conditions in `ways`, which name their
+    preparers, latents are kept too.
     """
-    names = needed_tensors(specs, as_latents)
+    names = needed_tensors(specs, ways)
     mine = team.share(len(cases))
     usable = set(mine)
     lacking = [number for number in mine if read_case(folder, cases[number], fingerprint, names) is None]
@@ -84,7 +85,7 @@ def cache_cases(
             for done, number in enumerate(lacking, 1):
                 case = cases[number]
                 try:
-                    write_case(folder, case, fingerprint, encode_case(backbone, case, specs, as_latents))
+                    write_case(folder, case, fingerprint, encode_case(backbone, case, specs, ways))
                 except VcmError as error:
                     if error.code not in CASE_FAULTS:
                         raise
@@ -102,7 +103,10 @@ def cache_cases(
 
 @torch.no_grad()
 def encode_case(
-    backbone: LatentDiffusion, case: LearningCase, specs: Sequence[ConditionSpec], as_latents: Sequence[str] = ()
+    backbone: Backbone,
+    case: LearningCase,
+    specs: Sequence[ConditionSpec],
+    ways: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Tensor]:
     """The tensors of one case: means and spreads `[2, *latent_shape]` (as it is, mirrored), conditions, attributes."""
     missing = [spec.name for spec in backbone.attributes if spec.name not in case.attributes]
@@ -115,13 +119,16 @@ def encode_case(
         "spreads": spreads,
         "attributes": torch.tensor([case.attributes[spec.name] for spec in backbone.attributes]),
         **{f"condition.{spec.name}": _stored(spec, arrays[spec.name]) for spec in specs},
-        **{_housed(name): _both_sides(backbone, with_brain(arrays[name], backbone))[0] for name in as_latents},
+        **{
+            _latent_of(name): _both_sides(backbone, PREPARERS[way]().image_to_encode(arrays[name], backbone))[0]
+            for name, way in ways.items()
+        },
     }
 
 
-def needed_tensors(specs: Iterable[ConditionSpec], as_latents: Sequence[str]) -> set[str]:
+def needed_tensors(specs: Iterable[ConditionSpec], ways: Iterable[str]) -> set[str]:
     """What a case's file must hold for these conditions."""
-    return {*(f"condition.{spec.name}" for spec in specs), *map(_housed, as_latents)}
+    return {*(f"condition.{spec.name}" for spec in specs), *map(_latent_of, ways)}
 
 
 def write_case(folder: Path, case: LearningCase, fingerprint: str, tensors: Mapping[str, Tensor]) -> None:
@@ -169,11 +176,11 @@ class LatentCache:
         fingerprint: str,
         specs: Sequence[ConditionSpec],
         grid: Grid,
-        as_latents: Sequence[str] = (),
+        ways: Mapping[str, str] = MappingProxyType({}),
         device: torch.device | str = "cpu",
     ) -> None:
         self.specs, self.grid, self.names = tuple(specs), grid, tuple(case.name for case in cases)
-        needed = needed_tensors(specs, as_latents)
+        needed = needed_tensors(specs, ways)
         kept = ("latents", "spreads", "attributes", *sorted(needed))
 
         def read(case: LearningCase) -> dict[str, Tensor]:
@@ -190,7 +197,7 @@ class LatentCache:
         self.home = _room_for(sum(tensor.nbytes for tensor in tensors.values()), torch.device(device))
         tensors = {name: tensor.to(self.home) for name, tensor in tensors.items()}
         self.latents, self.spreads, self.attributes = (tensors[name] for name in ("latents", "spreads", "attributes"))
-        self._given = {name: tensors[_housed(name)] for name in as_latents}
+        self._given = {name: tensors[_latent_of(name)] for name in ways}
         self._bits = _BITS.to(self.home)
         self._conditions = {spec.name: tensors[f"condition.{spec.name}"] for spec in self.specs}
 
@@ -247,7 +254,7 @@ def _room_for(size: int, device: torch.device) -> torch.device:
     return device if fits else torch.device("cpu")
 
 
-def _both_sides(backbone: LatentDiffusion, array: NDArray[np.float32]) -> tuple[Tensor, Tensor]:
+def _both_sides(backbone: Backbone, array: NDArray[np.float32]) -> tuple[Tensor, Tensor]:
     """Means and spreads of an image's latent and of its mirror image's."""
     device = next(backbone.parameters()).device
     plain = torch.from_numpy(array).to(device)[None, None]
@@ -269,8 +276,8 @@ def _stored(spec: ConditionSpec, array: NDArray[Any]) -> Tensor:
     return torch.from_numpy(np.rint(np.clip(array, 0, 1) * 255).astype(np.uint8))
 
 
-def _housed(name: str) -> str:
-    return f"housed.{name}"
+def _latent_of(name: str) -> str:
+    return f"latent.{name}"
 
 
 def _path(folder: Path, case: LearningCase) -> Path:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from vcm.cohort.learning_cases import LearningCase
 from vcm.conditions.condition import ConditionSpec
-from vcm.models.backbones.latent_diffusion import LatentDiffusion
+from vcm.models.backbones.backbone import Backbone
 from vcm.packs.store import Pack
 from vcm.training.data.latent_cache import LatentCache, cache_cases
 from vcm.training.trainer.team import Team
@@ -26,17 +27,17 @@ def latent_fingerprint(pack: Pack) -> str:
 
 def open_latents(
     pack: Pack,
-    backbone: LatentDiffusion,
+    backbone: Backbone,
     cases: Sequence[LearningCase],
     specs: Sequence[ConditionSpec],
     folder: Path,
     team: Team,
     listeners: Listeners,
-    as_latents: Sequence[str] = (),
+    ways: Mapping[str, str] = MappingProxyType({}),
 ) -> LatentCache:
     """The cases' latents and conditions, where the team computes; those that `folder` lacks are made. Each backbone has
     a part of it."""
     fingerprint = latent_fingerprint(pack)
     place = folder / fingerprint[:12]
-    usable = cache_cases(backbone, fingerprint, cases, specs, place, team, listeners.say, as_latents)
-    return LatentCache(place, usable, fingerprint, specs, backbone.grid, as_latents, team.device)
+    usable = cache_cases(backbone, fingerprint, cases, specs, place, team, listeners.say, ways)
+    return LatentCache(place, usable, fingerprint, specs, backbone.grid, ways, team.device)

@@ -10,12 +10,11 @@ from typing import Any
 from torch import Tensor
 
 from vcm.conditions.condition import ConditionSpec
-from vcm.models.controls.folding import fold_typical
+from vcm.models.loading import CONTROLS
 from vcm.outputs.atomic_files import write_json, write_text
 from vcm.packs.checkpoints import write_weights
 from vcm.packs.manifest import ControlManifest, write_manifest
 from vcm.packs.store import Pack
-from vcm.training.control.networks import network_config, subsets_of
 from vcm.training.control.settings import ControlSettings
 from vcm.training.export.model_card import Provenance, control_card
 
@@ -40,7 +39,9 @@ def write_control_pack(
     """Write the pack `folder`, whose name becomes the pack's; the manifest comes last, when all else is in place."""
     settings = replace(settings, backbone=backbone.name)  # a pack's path means nothing elsewhere
     specs = tuple(ConditionSpec.from_dict(entry) for entry in entries)
-    networks, shipped = fold_typical(network_config(backbone.backbone, settings, specs), weights)
+    family = CONTROLS[settings.architecture]
+    networks = family.configure(backbone.backbone, specs, settings.variant, settings.network)
+    networks, shipped = family.shipped(networks, weights)
     write_weights(folder / "control.safetensors", {n: t.half().cpu() for n, t in shipped.items()})
     write_json(folder / "training.json", settings.as_dict())
     write_text(folder / "README.md", control_card(folder.name, backbone, settings, entries, provenance, figures))
@@ -49,15 +50,15 @@ def write_control_pack(
         "format": 1,
         "kind": "control",
         "name": folder.name,
-        "title": f"VCM: {listed([spec.name.replace('_', ' ') for spec in specs])}",
+        "title": f"{settings.architecture.upper()}: {listed([spec.name.replace('_', ' ') for spec in specs])}",
         "version": provenance.version or "0.1.0",
         "description": f"Steers {backbone.name}: {words}. Synthetic, research only.",
         "licence": provenance.terms,
         "files": {"control": {"path": "control.safetensors"}},
         "backbone": {"name": backbone.name, "sha256": backbone.backbone.files["denoiser"].sha256},
-        "architecture": "vcm",
+        "architecture": settings.architecture,
         "conditions": list(entries),
-        "subsets": subsets_of(settings),
+        "subsets": settings.dropout != "none" and len(settings.conditions) > 1,
         "networks": networks,
         "trained": {"control": True},
         "card": "README.md",

@@ -8,31 +8,32 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vcm.models.noise_levels import NoiseLevels
+from vcm.models.process import Process
 from vcm.training.trainer.task import Slot
 
 
 @dataclass(frozen=True, eq=False)
 class Noisy:
-    """Latents `[B, *latent_shape]` at timesteps `t` `[B]`, with the noise that is in them and their ᾱ."""
+    """Latents `[B, *latent_shape]` at times `t` `[B]`, with the noise that is in them and their levels."""
 
     latent: Tensor
     noise: Tensor
     t: Tensor
-    alpha_bar: Tensor
+    alpha: Tensor
+    sigma: Tensor
 
 
-def make_noisy(clean: Tensor, slots: Sequence[Slot], levels: NoiseLevels) -> Noisy:
+def make_noisy(clean: Tensor, slots: Sequence[Slot], process: Process) -> Noisy:
     """Each slot has a time in its own part of the schedule: less chance in the gradient than with independent times.
 
     Times that sampling never comes to are not drawn.
     """
-    first, last = len(levels.half_log_snr) - 1, levels.last
+    first, last = process.first, process.last
     t = torch.tensor([last + (slot.place + slot.uniform()) / slot.of * (first - last) for slot in slots])
     t = t.to(clean.device)
     noise = normal_like(clean, slots)
-    alpha_bar = levels(t)
-    return Noisy(alpha_bar.sqrt() * clean + (1 - alpha_bar).sqrt() * noise, noise, t, alpha_bar)
+    alpha, sigma = process.levels(t)
+    return Noisy(alpha * clean + sigma * noise, noise, t, alpha, sigma)
 
 
 def normal_like(clean: Tensor, slots: Sequence[Slot]) -> Tensor:
@@ -49,4 +50,4 @@ def normal_like(clean: Tensor, slots: Sequence[Slot]) -> Tensor:
 
 def v_error(eps: Tensor, noisy: Noisy) -> Tensor:
     """The mean squared error of v, to which an error of ε belongs."""
-    return ((eps - noisy.noise).square() / noisy.alpha_bar).mean()
+    return ((eps - noisy.noise) / noisy.alpha).square().mean()

@@ -1,42 +1,46 @@
-"""Which network a control of a training is: the manifest's `networks`, from the settings and the backbone."""
+"""Which network a VCM that is to be trained is: the manifest's `networks`, for the backbone it will steer."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from vcm.conditions.condition import ConditionSpec, Kind
 from vcm.core.errors import Code, VcmError
-from vcm.models.loading import build_control
 from vcm.packs.manifest import BackboneManifest
 from vcm.packs.published_config import read_config
-from vcm.training.control.settings import ControlSettings
 
 FINEST_PATCH = 8
 """Patches of so many voxels and more are averaged by two before they are folded."""
 
 
 def network_config(
-    manifest: BackboneManifest, settings: ControlSettings, specs: Sequence[ConditionSpec]
+    manifest: BackboneManifest, specs: Sequence[ConditionSpec], variant: str, changes: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What `build_control` needs, with the parts that `settings.network` overrides."""
-    config = _small(manifest, specs) if settings.variant == "small" else _full(manifest, settings, specs)
-    if unknown := sorted(settings.network.keys() - config.keys()):
+    """The networks of a variant, `small`, `paper` or `released`, with the parts that `changes` overrides."""
+    config = _small(manifest, specs) if variant == "small" else _full(manifest, specs, variant, changes)
+    if unknown := sorted(changes.keys() - config.keys()):
         raise VcmError(
             Code.BAD_REQUEST,
-            f"A network of the variant {settings.variant} has no part {', '.join(unknown)} that network could change.",
+            f"A network of the variant {variant} has no part {', '.join(unknown)} that network could change.",
             f"It has: {', '.join(config)}.",
         )
-    merged = {**config, **settings.network}
+    merged = {**config, **changes}
     for part, value in config.items():
         if isinstance(value, dict):
-            merged[part] = {**value, **settings.network.get(part, {})}
+            merged[part] = {**value, **changes.get(part, {})}
     return merged
 
 
 def _small(manifest: BackboneManifest, specs: Sequence[ConditionSpec]) -> dict[str, Any]:
     """A network whose work is all done on the packed latent's grid: 1.4 M parameters for brainldm-mini's ventricles."""
+    if manifest.process.guided != "epsilon":
+        raise VcmError(
+            Code.BAD_REQUEST,
+            f"The network of the variant small corrects noise predictions, but {manifest.name} predicts a "
+            f"{manifest.process.prediction}.",
+            'Choose variant = "paper".',
+        )
     latent, packing = manifest.latent, manifest.latent.packing
     places = [size // packing for size in latent.shape[1:]]
     patches = [size // count for size, count in zip(manifest.grid.shape, places, strict=True)]
@@ -67,7 +71,7 @@ def _small(manifest: BackboneManifest, specs: Sequence[ConditionSpec]) -> dict[s
             "num_head_channels": [0, 16],
             "resblock_updown": False,
         },
-        "schedule": asdict(manifest.schedule),
+        "schedule": manifest.process.as_dict(),
         "latent_channels": latent.shape[0],
         "latent_packing": packing,
         "condition_packing": patch // pooling,
@@ -78,52 +82,34 @@ def _small(manifest: BackboneManifest, specs: Sequence[ConditionSpec]) -> dict[s
     }
 
 
-def _full(manifest: BackboneManifest, settings: ControlSettings, specs: Sequence[ConditionSpec]) -> dict[str, Any]:
+def _full(
+    manifest: BackboneManifest, specs: Sequence[ConditionSpec], variant: str, changes: Mapping[str, Any]
+) -> dict[str, Any]:
     """The paper's network, or the released code's: 45 M parameters for BrainLDM."""
     from vcm.models.backbones.published import core_config
 
     published = read_config()
-    released = settings.variant == "released"
+    released = variant == "released"
     encoder = core_config(published.networks["vcm_encoder"])
     kept = ("channels", "num_res_blocks", "norm_num_groups", "norm_eps", "resblock_updown")
     encoder = {**{name: encoder[name] for name in kept}, "time_embedding": not released}
     unet = core_config(published.networks["vcm_unet"])
     encoders, channels = 1 if released else len(specs), manifest.latent.shape[0]
     halvings = [size / count for size, count in zip(manifest.grid.shape, manifest.latent.shape[1:], strict=True)]
-    depth = len(settings.network.get("encoder", {}).get("channels", encoder["channels"]))
+    depth = len(changes.get("encoder", {}).get("channels", encoder["channels"]))
     if set(halvings) != {2**depth}:
         raise VcmError(
             Code.BAD_REQUEST,
-            f"The network of the variant {settings.variant} makes a condition {2**depth} times smaller, but the latent "
+            f"The network of the variant {variant} makes a condition {2**depth} times smaller, but the latent "
             f"of {manifest.name} is {' × '.join(f'{n:g}' for n in halvings)} times smaller than its grid.",
             'Choose variant = "small" for this backbone.',
         )
-    width = settings.network.get("encoder", {}).get("channels", encoder["channels"])[-1]
+    width = changes.get("encoder", {}).get("channels", encoder["channels"])[-1]
     return {
-        "variant": settings.variant,
+        "variant": variant,
         "encoder": encoder,
         "unet": {**unet, "in_channels": 2 * channels + encoders * width},
         "heads": {"hidden": 128, "norm": released},
         "shared_encoder": released,
         "latent_channels": channels,
     }
-
-
-def subsets_of(settings: ControlSettings) -> bool:
-    """Whether a training teaches its control to act on any part of its conditions."""
-    return settings.dropout != "none" and len(settings.conditions) > 1
-
-
-def new_network(config: Mapping[str, Any], specs: Sequence[ConditionSpec]) -> Any:
-    """The network of a training, with random weights; sizes that do not go together are refused."""
-    try:
-        return build_control(config, channels_of(specs))
-    except (TypeError, ValueError) as error:
-        raise VcmError(
-            Code.BAD_REQUEST, f"No network can be made so: {error}.", "Change what network = {…} says in the settings."
-        ) from error
-
-
-def channels_of(specs: Sequence[ConditionSpec]) -> Mapping[str, int]:
-    """Each condition's number of channels."""
-    return {spec.name: spec.channels for spec in specs}

@@ -14,19 +14,7 @@ from vcm.anatomy.brain_hole import BRIDGE, FAINT, brain_hole
 from vcm.conditions.condition import Condition
 from vcm.core.grid import Grid
 from vcm.models.backbones.backbone import Backbone
-from vcm.models.controls.control import Control
 from vcm.volumes.resampling import resample_image
-
-
-def conditions_to_match(control: Control | None, conditions: Sequence[Condition]) -> list[Condition]:
-    """Those that hold when the image is finished, are images of the backbone's own kind, and leave room for a brain.
-
-    A control says which are of its kind by being given them as latents; another image may be of another contrast. One
-    without a hole would put the patient's own brain into the sample.
-    """
-    wanted = control.as_latents if control is not None else frozenset()
-    lasting = [c for c in conditions if c.spec.name in wanted and c.strength > 0 and c.end >= 1]
-    return [c for c in lasting if brain_hole(c.as_channels()[0], c.volume.grid).any()]
 
 
 class ImageMatcher:

@@ -1,0 +1,1 @@
+"""How conditions become what a control sees."""

@@ -1,0 +1,56 @@
+"""Networks and weights of packs: built as the manifest says, checked and filled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from vcm.core.errors import Code, VcmError
+from vcm.packs.store import Pack, open_weights
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def fill(pack: Pack, network: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Put a pack's weights into a network in fp32; weights that do not fit are told in a sentence."""
+    try:
+        network.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+    except RuntimeError as error:
+        reason = str(error).split("\n")[1].strip() if "\n" in str(error) else str(error)
+        raise VcmError(
+            Code.PACK_INVALID,
+            f"The weights of the pack {pack.name} do not fit the networks that its manifest describes. {reason}",
+            "Import or download the pack again.",
+        ) from error
+
+
+def build(pack: Pack, role: str, make: Callable[[], Network]) -> Network:
+    """The network that a manifest describes for `role`.
+
+    It is made without memory first: one whose weights the pack's file could not hold is refused before it takes any.
+    """
+    try:
+        with torch.device("meta"):
+            drawn = make()
+        numbers = sum(tensor.numel() for tensor in (*drawn.parameters(), *drawn.buffers()))
+        size = pack.manifest.files[role].size
+        if numbers > size:
+            raise ValueError(f"it would have {numbers:,} weights, and the file for them has {size:,} bytes")
+        return make()
+    # Networks check their options as they are built, each in its own way.
+    except Exception as error:
+        raise VcmError(
+            Code.PACK_INVALID,
+            f"The manifest of the pack {pack.name} describes a network for its {role} that cannot be built: {error}.",
+            "Import or download the pack again.",
+        ) from error
+
+
+def load(pack: Pack, role: str, make: Callable[[], Network]) -> Network:
+    """The network of a role with the pack's weights, in fp32 on the CPU."""
+    network = build(pack, role, make)
+    fill(pack, network, open_weights(pack, role))
+    return network

@@ -1,0 +1,52 @@
+"""The one sampling loop: from noise to finished latents, with or without a control."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from vcm.conditions.condition import Condition
+from vcm.models.backbones.backbone import Backbone
+from vcm.models.controls.control import Control
+from vcm.models.preparers.preparer import PREPARERS, Finish
+from vcm.sampling.guidance import GuidedDenoiser
+from vcm.sampling.samplers import SAMPLERS, Denoise, OnStep
+
+
+def sample_latents(
+    backbone: Backbone,
+    inputs: Tensor,
+    noise: Tensor,
+    control: Control | None = None,
+    conditions: Sequence[Condition] = (),
+    *,
+    sampler: str = "dpm++",
+    steps: int = 20,
+) -> Tensor:
+    """Finished latents `[B, *latent_shape]` from noise, with raw inputs `[1, n]`."""
+    with torch.no_grad():
+        latent = run_sampler(GuidedDenoiser(backbone, inputs, control, conditions), backbone, noise, sampler, steps)
+        for finish in finishing(control, conditions, backbone):
+            latent = finish(latent, control.scale_factor if control else None)
+    return latent
+
+
+def run_sampler(
+    denoise: Denoise, backbone: Backbone, noise: Tensor, sampler: str, steps: int, on_step: OnStep | None = None
+) -> Tensor:
+    """The latents that a sampler comes to, before preparers finish them."""
+    return SAMPLERS[sampler](denoise, noise, backbone.process, steps, on_step)
+
+
+def finishing(control: Control | None, conditions: Sequence[Condition], backbone: Backbone) -> tuple[Finish, ...]:
+    """What the preparers of the control's conditions do with finished latents."""
+    if control is None or not conditions:
+        return ()
+    ways = control.preparers
+    steps = []
+    for way in sorted({ways[c.spec.name] for c in conditions}):
+        given = [c for c in conditions if ways[c.spec.name] == way]
+        steps.append(PREPARERS[way]().finish(given, backbone, backbone.device))
+    return tuple(step for step in steps if step is not None)
