@@ -52,6 +52,17 @@ def test_a_model_has_the_grid_attributes_and_conditions_of_its_manifests(packs):
     assert ventricles.parts(ventricles.classes[0]) == ("lateral ventricles",)
 
 
+def test_a_model_of_a_family_that_is_installed_for_the_worker_alone_has_its_row(packs):
+    """Slicer's Python has neither the package of the family nor its noise schedule; the manifest says all it needs."""
+    from toy_site import GRID, LATENT, write_backbone
+
+    write_backbone(packs)
+    toy = findPack("toy")
+    assert toy.state == READY and toy.contrast == "T2w" and toy.grid.shape == GRID.shape and len(LATENT) == 4
+    assert [attribute.name for attribute in toy.attributes] == ["age", "sex"]
+    assert list(toy.attributes[1].choices) == ["F", "M"] and defaultValue(toy.attributes[0]) == 50.0
+
+
 def test_what_is_not_here_says_what_it_needs(packs):
     there = findPack("brainldm")
     assert there.state == AVAILABLE and "2.3 GB" in there.words and "Apache-2.0" in there.words and there.grid is None

@@ -16,8 +16,8 @@ from vcm.conditions.condition import Condition
 from vcm.core.volume import Volume
 from vcm.models.backbones.backbone import Residuals
 from vcm.models.controls.control import Step
-from vcm.models.loading import load_backbone, load_control
-from vcm.models.process import VariancePreserving
+from vcm.models.loading import BACKBONES, CONTROLS, load_backbone, load_control
+from vcm.models.process import PROCESSES, VariancePreserving
 from vcm.packs.store import find_pack
 from vcm.protocol import ConditionInput, Generate, Generated, Ready
 from vcm.sampling.loop import sample_latents
@@ -120,6 +120,8 @@ def test_without_the_package_it_is_refused_in_a_sentence(place):
 
 def test_a_strength_of_zero_is_the_backbone_alone_bit_for_bit(place, monkeypatch):
     monkeypatch.syspath_prepend(str(place / "site"))
+    for loaded in (BACKBONES, CONTROLS, PROCESSES):  # what an installed package offers, asked for anew
+        loaded._found.pop("toy", None)
     backbone = load_backbone(find_pack(place / "packs/toy"))
     control = load_control(find_pack(place / "packs/toy-ventricles"))
     mask = read_volume(place / "mask.nii.gz")

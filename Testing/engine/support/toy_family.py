@@ -1,23 +1,58 @@
 """A family of backbones and a kind of control from someone else's hand: nothing in VCMSlicer knows of them.
 
-The backbone is a rectified flow over two channels on a grid that shrinks differently along each axis, with one number
-and one choice as inputs. The control adds a residual to the middle of its network.
+The backbone predicts clean latents of two channels under a noising of its own, on a grid that shrinks differently along
+each axis, with one number and one choice as inputs. The control adds a residual to the middle of its network.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from vcm.conditions.condition import ConditionSpec
 from vcm.models.backbones.backbone import Backbone, Residuals
 from vcm.models.controls.control import Control
+from vcm.models.process import Process
 from vcm.models.weights import load
 
 SHRINKS = (2, 3, 4)
+
+
+@dataclass(frozen=True, eq=False)
+class Sine(Process):
+    """α = cos φ and σ = sin φ, with φ rising evenly to a quarter turn; networks predict the clean latent."""
+
+    timesteps: int = 1000
+    kind: str = "toy-sine"
+    prediction: str = "clean"
+    last: int = 5
+
+    guided = "clean"
+
+    def level(self, t: float) -> tuple[float, float]:
+        turn = t / self.timesteps * math.pi / 2
+        return math.cos(turn), math.sin(turn)
+
+    def levels(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        turn = (t.float() / self.timesteps * math.pi / 2)[:, None, None, None, None]
+        return turn.cos(), turn.sin()
+
+    def log_snr_range(self) -> tuple[float, float]:
+        first, last = (self.level(t) for t in (self.first, self.last))
+        return math.log(first[0] / first[1]), math.log(last[0] / last[1])
+
+    def levels_of(self, half_log_snr: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        turn = np.arctan(np.exp(-half_log_snr))
+        return np.cos(turn), np.sin(turn)
+
+    def timestep_of(self, half_log_snr: float) -> float:
+        return math.atan(math.exp(-half_log_snr)) / (math.pi / 2) * self.timesteps
 
 
 class Pooling(nn.Module):
@@ -35,8 +70,8 @@ class Pooling(nn.Module):
         return functional.interpolate(latent[:, :1] / self.gain, scale_factor=SHRINKS)
 
 
-class Flow(nn.Module):
-    """The velocity, from the latent, the time and the inputs."""
+class Denoiser(nn.Module):
+    """The clean latent, from the noisy one, the time and the inputs."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -53,7 +88,7 @@ class ToyBackbone(Backbone):
 
     takes_residuals = True
 
-    def __init__(self, manifest, autoencoder: Pooling, denoiser: Flow) -> None:
+    def __init__(self, manifest, autoencoder: Pooling, denoiser: Denoiser) -> None:
         super().__init__()
         self.grid, self.latent_shape, self.process = manifest.grid, manifest.latent.shape, manifest.process
         self.attributes, self.autoencoder, self.denoiser = manifest.attributes, autoencoder, denoiser
@@ -62,12 +97,12 @@ class ToyBackbone(Backbone):
     def load(cls, pack) -> ToyBackbone:
         width = pack.backbone.networks["denoiser"]["width"]
         return cls(
-            pack.backbone, load(pack, "autoencoder", Pooling), load(pack, "denoiser", lambda: Flow(width))
+            pack.backbone, load(pack, "autoencoder", Pooling), load(pack, "denoiser", lambda: Denoiser(width))
         ).eval()
 
     @classmethod
     def outline(cls, manifest) -> ToyBackbone:
-        return cls(manifest, Pooling(), Flow(manifest.networks["denoiser"]["width"]))
+        return cls(manifest, Pooling(), Denoiser(manifest.networks["denoiser"]["width"]))
 
     def encode(self, image: Tensor) -> Tensor:
         return self.autoencoder.encode(image).float()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from toy_family import Flow, Pooling
+from toy_family import Denoiser, Pooling
 from vcm.core.grid import Grid
 from vcm.packs.manifest import write_manifest
 
@@ -18,7 +18,15 @@ INPUTS = [
     {"name": "age", "title": "Age", "unit": "years", "low": 20, "high": 80},
     {"name": "sex", "title": "Sex", "choices": {"F": 0, "M": 1}, "default": 0},
 ]
-ENTRY_POINTS = "[vcm.backbones]\ntoy = toy_family:ToyBackbone\n\n[vcm.controls]\ntoy = toy_family:ToyControl\n"
+ENTRY_POINTS = """[vcm.backbones]
+toy = toy_family:ToyBackbone
+
+[vcm.controls]
+toy = toy_family:ToyControl
+
+[vcm.processes]
+toy-sine = toy_family:Sine
+"""
 
 
 def write_site(folder: Path) -> Path:
@@ -37,7 +45,7 @@ def write_backbone(packs: Path) -> Path:
     home.mkdir(parents=True)
     torch.manual_seed(4)
     save_file(Pooling().state_dict(), home / "autoencoder.safetensors")
-    save_file(Flow(6).state_dict(), home / "denoiser.safetensors")
+    save_file(Denoiser(6).state_dict(), home / "denoiser.safetensors")
     write_manifest(
         home,
         {
@@ -45,7 +53,7 @@ def write_backbone(packs: Path) -> Path:
             "version": "1", "licence": {"name": "Apache-2.0"},
             "files": {role: {"path": f"{role}.safetensors"} for role in ("autoencoder", "denoiser")},
             "grid": GRID.as_dict(), "latent": {"shape": list(LATENT), "scale_factor": 1.0},
-            "schedule": {"kind": "flow", "timesteps": 1000, "prediction": "velocity"},
+            "schedule": {"kind": "toy-sine", "timesteps": 1000, "prediction": "clean", "last": 5},
             "networks": {"autoencoder": {}, "denoiser": {"width": 6}}, "attributes": INPUTS,
             "trained": {"autoencoder": True, "denoiser": True},
         },

@@ -22,7 +22,7 @@ class Registry(Generic[T]):
 
     def __init__(self, group: str, noun: str, builtin: dict[str, str]) -> None:
         self.group, self.noun = f"vcm.{group}", noun
-        self._places = builtin
+        self.built_in = builtin
         self._found: dict[str, T] = {}
 
     def __getitem__(self, name: str) -> T:
@@ -33,14 +33,14 @@ class Registry(Generic[T]):
 
     def __iter__(self) -> Iterator[str]:
         """The names, those of other packages last."""
-        yield from self._places
-        yield from (name for name in self._offered() if name not in self._places)
+        yield from self.built_in
+        yield from (name for name in self._offered() if name not in self.built_in)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._places or name in self._offered()
+        return name in self.built_in or name in self._offered()
 
     def _load(self, name: str) -> T:
-        place = self._places.get(name) or self._offered().get(name)
+        place = self.built_in.get(name) or self._offered().get(name)
         if place is None:
             raise VcmError(
                 Code.PACK_INVALID,

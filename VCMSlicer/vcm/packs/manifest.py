@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from vcm.core.errors import Code, VcmError
 from vcm.core.grid import Grid
 from vcm.core.hashing import hash_file
 from vcm.core.typed_json import misfit
-from vcm.models.process import Process, process_from
+from vcm.models.process import PROCESSES, Process, process_from
 from vcm.outputs.atomic_files import write_text
 from vcm.packs.schema import check_schema, read_document
 
@@ -107,10 +108,15 @@ class BackboneManifest(Manifest):
     family: str = FAMILY
     grid: Grid
     latent: LatentSpec
-    process: Process
+    schedule: Mapping[str, Any]
     attributes: tuple[AttributeSpec, ...]
     segmenter_classes: tuple[ClassSpec, ...] = ()
     kind: str = field(default="backbone", init=False)
+
+    @cached_property
+    def process(self) -> Process:
+        """The noising; that of another package is found only where this is installed."""
+        return process_from(self.schedule)
 
     def showing(self, what: str) -> str:
         """Something that shows this contrast, in words: a “T1w scan”; where it is not known a “scan”."""
@@ -200,7 +206,7 @@ def _backbone(content: Mapping[str, Any]) -> BackboneManifest:
             whitened=latent.get("whitened", False),
             atlas=latent.get("atlas", False),
         ),
-        process=process_from(content["schedule"]),
+        schedule=content["schedule"],
         family=content.get("family", FAMILY),
         attributes=tuple(AttributeSpec.from_dict(entry) for entry in content["attributes"]),
         segmenter_classes=_segmenter_classes(content.get("segmenter_classes", [])),
@@ -209,6 +215,8 @@ def _backbone(content: Mapping[str, Any]) -> BackboneManifest:
     for spec in manifest.attributes:
         if spec.low is not None and spec.high is not None and spec.low >= spec.high:
             _refuse(f"The attribute {spec.name} has low {spec.low:g}, which must lie below high {spec.high:g}.")
+    if manifest.family == FAMILY or manifest.schedule["kind"] in PROCESSES.built_in:
+        _ = manifest.process
     _check_latent(manifest)
     _check_segmenter(manifest)
     return manifest
