@@ -140,3 +140,27 @@ def test_what_is_done_before_a_model_is_loaded_loads_no_torch():
     look = f"import sys, {modules}; print([name for name in ('torch', 'monai', 'slicer', 'qt') if name in sys.modules])"
     ended = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
     assert ended.stdout == "[]\n"
+
+
+def test_no_module_comes_back_to_itself_through_what_it_imports():
+    found = {m: {e.target.removeprefix("vcm.") for e in imports_of(m) if not e.late} & MODULES.keys() for m in MODULES}
+    while leaves := [module for module, targets in found.items() if not targets & found.keys()]:
+        for module in leaves:
+            del found[module]
+    assert not found, f"a circle runs through {', '.join(sorted(found))}"
+
+
+FOLDERS = sorted({path.parent for top in ("VCMSlicer", "tools") for path in (ROOT / top).rglob("*.py")})
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: str(folder.relative_to(ROOT)))
+def test_no_folder_has_more_than_fifteen_modules(folder):
+    assert len([path for path in folder.glob("*.py") if path.name != "__init__.py"]) <= 15
+
+
+FAMILIES = re.compile(r"\b(LatentDiffusion|VcmControl|VcmNetwork|PatchNetwork)\b")
+
+
+def test_no_module_outside_models_names_a_family():
+    outside = [path for path in [*ENGINE.rglob("*.py"), *(ROOT / "tools").rglob("*.py")] if "models" not in path.parts]
+    assert not [str(path) for path in outside if FAMILIES.search(path.read_text("utf-8"))]
