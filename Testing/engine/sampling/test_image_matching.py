@@ -14,8 +14,8 @@ from vcm.machine.runtime import choose_runtime
 from vcm.models.loading import load_backbone
 from vcm.models.preparers.image_matching import ImageMatcher
 from vcm.packs.store import find_pack
-from vcm.sampling.generator import GenerateRequest, Generator
-from vcm.sampling.loop import finishing
+from vcm.sampling.generator import GenerateRequest, Generator, seeded_noise
+from vcm.sampling.loop import finishing, sample_latents
 
 BLOCK = 4
 PLACES = tuple(n // BLOCK for n in tiny.GRID.shape)
@@ -160,3 +160,16 @@ def test_the_image_of_the_backbone_that_ships_comes_nearer_to_the_skull_and_its_
     given = torch.from_numpy(image)
     assert error(moved, shows, given) < error(before, shows, given) / 4
     assert error(moved, deep, here[0, 0]) < 2 * error(before, deep, here[0, 0])
+
+
+@torch.no_grad()
+def test_a_validation_samples_as_generate_does_also_in_what_it_does_at_the_end():
+    image, _ = head()
+    backbone, control = tiny.backbone(), control_of("skull")
+    attributes = resolve(backbone.attributes)
+    request = GenerateRequest(attributes, (skull(image),), steps=3, seed=8)
+    (sample,) = Generator(backbone, control, choose_runtime("cpu")).generate(request)
+    inputs, noise = torch.tensor([[value.raw for value in attributes]]), seeded_noise(8, backbone.latent_shape)[None]
+    backbone.slab_bytes = None
+    latent = sample_latents(backbone, inputs, noise, control, [skull(image)], steps=3)
+    assert np.allclose(backbone.decode(latent)[0, 0].numpy(), sample.volume.array, atol=1e-4)
