@@ -87,7 +87,7 @@ def test_previews_never_replace_a_file_of_that_name(engine, mask, tmp_path):
     (tmp_path / "previews").mkdir()
     (tmp_path / "previews" / "preview-0-1.nii").write_text("precious")
     request = Generate(
-        "r", str(tmp_path / "out"), (ConditionInput("ventricles", str(mask)),), "tiny", seed=1, steps=2,
+        "r", str(tmp_path / "out"), (ConditionInput("ventricles", str(mask)),), pack="tiny", seed=1, steps=2,
         preview_every=1, preview_dir=str(tmp_path / "previews"),
     )  # fmt: skip
     with untouched(tmp_path):

@@ -175,7 +175,7 @@ def test_a_case_that_was_good_and_is_bad_now_keeps_its_results_and_is_told_as_re
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [
-        (["--sampler", "euler"], 2, "sampler must be"),
+        (["--sampler", "heun"], 2, "sampler must be"),
         (["--age", 300], 1, "Age must lie"),
         (["--segmenter", "me"], 2, "segmenter must be"),
         (["--device", "tpu"], 2, "device must be"),

@@ -202,13 +202,14 @@ def test_everything_is_examined_before_anything_is_loaded_or_written(job, mask, 
         (Code.ATTRIBUTE, job(mask, attributes={"age": 200})),
         (Code.FILE_MISSING, job(mask, noise=tmp_path / "gone.npy")),
         (Code.BAD_REQUEST, job(mask, noise=tmp_path / "flat.npy")),
-        (Code.BAD_REQUEST, job(mask, sampler="euler")),
-        (Code.BAD_REQUEST, job(mask, seed=-1)),
+        (Code.BAD_REQUEST, job(mask, sampler="heun")),
         (Code.PACK_MISSING, job(mask, pack="tinny")),
         (Code.CONDITION, job(ConditionFile("ventricels", mask.path))),
     ):
         assert refusal(wrong).code is code
         assert names(tmp_path) == ["Jane Doe", "blank.nii.gz", "flat.npy"]
+    with pytest.raises(VcmError, match="The seed must be between"):
+        job(mask, seed=-1)
 
 
 def test_the_errors_of_all_conditions_are_heard_and_the_first_ends_the_run(job, tmp_path):
