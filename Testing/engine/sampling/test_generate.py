@@ -141,7 +141,7 @@ def test_a_preview_is_the_decoded_image_that_the_sampler_foresees(shared):
         denoiser = GuidedDenoiser(shared.backbone, raw, shared.control, wanted.conditions)
         noise = seeded_noise(4, tiny.LATENT)[None]
         SAMPLERS["dpm++"](
-            denoiser, noise, shared.backbone.process, 5, lambda step: foreseen.update({step.index: step.foreseen})
+            denoiser, noise, shared.backbone.process, 5, lambda step: foreseen.update({step.index: step.clean})
         )
         for step, image in seen.items():
             assert np.array_equal(image, shared.backbone.decode(foreseen[step])[0, 0].numpy())
@@ -237,7 +237,7 @@ def test_networks_are_not_moved_out_of_a_processors_way():
     ("options", "words"),
     [
         ({"sampler": "heun"}, "dpm.* or ddim or euler, not 'heun'"),
-        ({"steps": 0}, "steps must lie between 1 and 1000, not 0"),
+        ({"steps": 0}, "steps must be between 1 and 1000, not 0"),
         ({"steps": 1001}, "not 1001"),
         ({"samples": 0}, "samples"),
         ({"batch": 0}, "batch"),

@@ -155,7 +155,7 @@ def test_each_step_is_told_and_an_exception_from_the_callback_ends_the_sampling(
 def test_a_single_step_returns_the_clean_latent_foreseen_from_pure_noise(sampler):
     steps = []
     result = sampler(predicted(gaussian_eps(power_law())), noise(), SCHEDULE, 1, steps.append)
-    assert torch.equal(result, steps[0].foreseen)
+    assert torch.equal(result, steps[0].clean)
 
 
 def test_the_schedule_is_linear_in_the_square_root_of_beta():
@@ -183,7 +183,7 @@ def test_sampling_that_ends_early_ends_in_what_is_foreseen_there(sampler):
     a = alpha_bar(250)
     x = steps[-2].latent
     foreseen = (x - (1 - a) ** 0.5 * gaussian_eps(power_law())(x, 250)) / a**0.5
-    assert torch.equal(steps[-1].foreseen, early) and distance(early, foreseen) < 1e-6
+    assert torch.equal(steps[-1].clean, early) and distance(early, foreseen) < 1e-6
 
 
 def test_sampling_that_ends_early_varies_less_where_little_varies():

@@ -41,7 +41,8 @@ class ConditionInfo(ConditionSpec):
     @property
     def isSkull(self) -> bool:
         """Whether it is the image of the head without the brain, which can be made of a scan."""
-        return self.kind is Kind.IMAGE and "skull" in self.name.lower()
+        named = not self.preparer and "skull" in self.name.lower()
+        return self.kind is Kind.IMAGE and (self.preparer == "head-latent" or named)
 
     def parts(self, entry: ClassSpec) -> tuple[str, ...]:
         """The names of the segmenter's labels that one of its classes is made of."""

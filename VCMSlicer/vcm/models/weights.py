@@ -15,7 +15,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def fill(pack: Pack, network: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Put a pack's weights into a network in fp32; weights that do not fit are told in a sentence."""
+    """Put a pack's weights into a network in fp32; weights that do not fit end in a sentence."""
     try:
         network.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
     except RuntimeError as error:

@@ -59,7 +59,7 @@ class RunRecord:
             self._judge(sample)
 
     def add_preview(self, index: int, step: int, image: Volume) -> None:
-        """Write the image foreseen after a step beside the results, in the place of the one before."""
+        """Write the image predicted after a step beside the results, in the place of the one before."""
         self._begin()
         with self._reported():
             self._write("preview", index, image, f"synthetic preview after step {step}")

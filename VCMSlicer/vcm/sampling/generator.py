@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -17,11 +18,13 @@ from vcm.conditions.attributes import AttributeValue
 from vcm.conditions.condition import Condition
 from vcm.core.errors import Code, VcmError
 from vcm.core.progress import OnProgress, ProgressMeter
+from vcm.core.records import Bounds, out_of_bounds
 from vcm.core.volume import Volume
 from vcm.machine.runtime import Runtime, fix_results, free_memory
 from vcm.models.backbones.backbone import Backbone
 from vcm.models.controls.control import Control
 from vcm.models.preparers.preparer import Finish
+from vcm.protocol.requests import LARGEST_SEED
 from vcm.sampling.cuda_graph import GraphedDenoiser
 from vcm.sampling.guidance import GuidedDenoiser
 from vcm.sampling.loop import finishing, run_sampler
@@ -30,14 +33,11 @@ from vcm.sampling.noise_file import fitted_noise
 from vcm.sampling.samplers import DEFAULT_STEPS, SAMPLERS, Denoise, SamplerStep
 
 OnPreview = Callable[[int, int, Volume], None]
-"""Called with the sample's index, the step and the image foreseen so far."""
+"""Called with the sample's index, the step and the image predicted so far."""
 
 
 MATCHING = "matching"
 """The stage in which a finished sample is brought to what image conditions show."""
-
-
-LARGEST_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,27 +46,20 @@ class GenerateRequest:
 
     attributes: tuple[AttributeValue, ...]
     conditions: tuple[Condition, ...] = ()
-    seed: int = 0
-    samples: int = 1
+    seed: Annotated[int, Bounds(0, LARGEST_SEED)] = 0
+    samples: Annotated[int, Bounds(1, 10_000, title="number of samples")] = 1
     sampler: str = "dpm++"
-    steps: int | None = None
+    steps: Annotated[int | None, Bounds(1, 1000, title="number of steps")] = None
     noise: NDArray[np.floating] | None = None
     uncontrolled: bool = False
-    preview_every: int = 0
-    batch: int = 1
+    preview_every: Annotated[int, Bounds(0, 1000, title="interval of previews")] = 0
+    batch: Annotated[int, Bounds(1, 1024)] = 1
 
     def __post_init__(self) -> None:
         if self.sampler not in SAMPLERS:
             raise VcmError(Code.BAD_REQUEST, f"The sampler must be {' or '.join(SAMPLERS)}, not {self.sampler!r}.")
-        for name, value, low, high in (
-            ("number of samples", self.samples, 1, 10_000),
-            ("number of steps", self.step_count, 1, 1000),
-            ("batch", self.batch, 1, 1024),
-            ("seed", self.seed, 0, LARGEST_SEED),
-            ("interval of previews", self.preview_every, 0, 1000),
-        ):
-            if not low <= value <= high:
-                raise VcmError(Code.BAD_REQUEST, f"The {name} must lie between {low} and {high}, not {value}.")
+        if fault := out_of_bounds(self):
+            raise VcmError(Code.BAD_REQUEST, f"The {fault}.")
         if self.noise is None and self.seed + self.samples - 1 > LARGEST_SEED:
             raise VcmError(
                 Code.BAD_REQUEST,
@@ -165,7 +158,7 @@ class Generator:
         if given is not None:
             given = fitted_noise(given, request.samples, self.backbone.latent_shape)
         meter = self._meter(request, bool(finishing(self.control, request.conditions, self.backbone)), on_progress)
-        with self._told(plan, request.batch):
+        with self._memory_errors(plan, request.batch):
             with self.runtime.autocast():
                 runs = self._runs(request)
             for first in range(0, request.samples, request.batch):
@@ -222,7 +215,7 @@ class Generator:
         job.meter.advance(f"{run.name}sampling")
         every = job.request.preview_every
         if job.on_preview and every and not run.name and step.index % every == 0 and step.index < step.total:
-            for offset, volume in enumerate(self._decode(step.foreseen, run.scale_factor)):
+            for offset, volume in enumerate(self._decode(step.clean, run.scale_factor)):
                 job.on_preview(job.first + offset, step.index, volume)
 
     def _noise(self, seed: int, index: int, given: NDArray[np.floating] | None) -> Tensor:
@@ -292,7 +285,7 @@ class Generator:
                 module.to(self.runtime.device)
 
     @contextmanager
-    def _told(self, plan: MemoryPlan, batch: int) -> Iterator[None]:
+    def _memory_errors(self, plan: MemoryPlan, batch: int) -> Iterator[None]:
         try:
             yield
         except (torch.OutOfMemoryError, MemoryError) as error:

@@ -22,13 +22,13 @@ Denoise = Callable[[Tensor, float], Prediction]
 
 @dataclass(frozen=True)
 class SamplerStep:
-    """What a sampler knows after step `index` (from 1) of `total`: the noisy latent and the clean one it foresees."""
+    """What a sampler knows after step `index` (from 1) of `total`: the noisy latent, and the clean one predicted."""
 
     index: int
     total: int
     t: float
     latent: Tensor
-    foreseen: Tensor
+    clean: Tensor
 
 
 OnStep = Callable[[SamplerStep], None]

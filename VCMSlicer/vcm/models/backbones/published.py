@@ -62,7 +62,7 @@ def translate(
 def build_without_memory(
     what: str, build: Callable[[Mapping[str, Any]], nn.Module], kwargs: Mapping[str, Any]
 ) -> nn.Module:
-    """The network on PyTorch's `meta` device; a configuration that cannot be built is told in a sentence."""
+    """The network on PyTorch's `meta` device; a configuration that cannot be built ends in a sentence."""
     try:
         with torch.device("meta"):
             return build(kwargs)
@@ -75,7 +75,7 @@ def build_without_memory(
 
 
 def rename(state: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
-    """Published names in MONAI core's terms; upsamplers are told apart by what the network has."""
+    """Published names in MONAI core's terms; upsamplers are distinguished by what the network has."""
     wanted = set(network.state_dict())
     renamed = {}
     for name, tensor in state.items():

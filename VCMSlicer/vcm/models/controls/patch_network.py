@@ -41,7 +41,7 @@ class Expectation(nn.Module):
 
 
 class PullingHeads(nn.Module):
-    """γ, β, and how far the latent that the backbone foresees is pulled to the expected one; all zero at the start."""
+    """γ, β, and how far the latent that the backbone predicts is pulled to the expected one; all zero at the start."""
 
     def __init__(self, inputs: int, outputs: int, hidden: int) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class PullingHeads(nn.Module):
         self.gamma, self.beta, self.pull = (_silent(hidden, outputs) for _ in range(3))
 
     def forward(self, seen: Tensor, apart: Tensor) -> tuple[Tensor, Tensor]:
-        """γ and β; `apart` is how far the foreseen latent lies from the expected one."""
+        """γ and β; `apart` is how far the predicted clean latent lies from the expected one."""
         h = self.shared(seen)
         return self.gamma(h), self.beta(h) + self.pull(h) * apart
 
@@ -63,7 +63,7 @@ class PatchNetwork(nn.Module):
     the encoders see how a condition differs from the typical one, a tensor of that shape kept with the weights: a
     whitened latent does not say where it lies. Of the conditions in `as_latents` they are given the backbone's latents.
 
-    With ẑ the latent that the backbone foresees and x the expected one, v is moved by √(1−ᾱ)·g·(ẑ − x), with g the
+    With ẑ the clean latent the backbone predicts and x the expected one, v is moved by √(1−ᾱ)·g·(ẑ − x), with g the
     heads' pull: in ẑ itself that is (1−ᾱ)·g of the way to x, and g = 1 trusts the conditions as far as noise hides the
     latent. The mean of two opinions is linear in them, and no network of convolutions passes numbers on as exactly.
     γ and β are scaled by √ᾱ, so that one unit of them moves v by one unit at every noise level: where ᾱ is 10⁻⁴, ε is
@@ -145,9 +145,9 @@ class PatchNetwork(nn.Module):
         """γ and β, each like `eps`, from what `encode` gave."""
         shown, hidden = self.process.levels(t)
         v = (eps.float() - hidden * latent.float()) / shown
-        foreseen = shown * latent.float() - hidden * v
+        predicted = shown * latent.float() - hidden * v
         features, expected = (part.expand(len(latent), -1, -1, -1, -1) for part in self.expect(encoded))
-        packed = [pack(part, self.latent_packing).to(features.dtype) for part in (latent, v, foreseen)]
+        packed = [pack(part, self.latent_packing).to(features.dtype) for part in (latent, v, predicted)]
         apart = packed.pop() - expected
         made = self.unet(torch.cat([*packed, apart, features], dim=1), timesteps=t)
         hidden = hidden.to(features.dtype)

@@ -94,8 +94,8 @@ class AutoencoderTask(TrainingTask):
         figures = {
             "l1": l1, "edges": edges, "kl": kl, "off_standard": off_standard, "seen": seen, "deceived": deceived
         }  # fmt: skip
-        told = {name: value.detach() if isinstance(value, Tensor) else value for name, value in figures.items()}
-        return Outcome(loss, told, shown=(real, made.detach()))
+        logged = {name: value.detach() if isinstance(value, Tensor) else value for name, value in figures.items()}
+        return Outcome(loss, logged, shown=(real, made.detach()))
 
     def opposing(self, adversary: nn.Module, shown: tuple[Tensor, Tensor]) -> Tensor:
         """Least squares: real images should be judged 1, made ones 0."""

@@ -88,6 +88,9 @@ def open_control_run(
     trainer = Trainer(settings, task, folder, team, listeners)
     findable = [entry.value for entry in pack.backbone.segmenter_classes]
     entries = condition_entries(specs, cache, backbone.grid, findable)
+    for entry in entries:
+        if (way := control.preparers[entry["name"]]) != "voxels":
+            entry["preparer"] = way
     if team.first:
         write_run_info(folder, RunInfo(len(cache), entries))
     return ControlRun(settings, pack, trainer, task, entries)
