@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from vcm.core.grid import Grid
 from vcm.core.volume import Volume
+from vcm.outputs.record import RECORD
 from vcm.volumes.volume_files import write_volume
 
 PACKS = Path(__file__).parents[1] / "packs"
@@ -76,6 +77,11 @@ def state_of(folder: Path) -> dict[str, str]:
 
 
 def changes(before: dict[str, str], folder: Path) -> list[str]:
-    """The user's files that are gone or other than before; new files beside them are none of them."""
+    """The user's files that are gone or other than before; new files beside them are none of them, nor is the program's
+    own record of what it wrote, which grows."""
     after = state_of(folder)
-    return [f"changed the user's {name}" for name, was in before.items() if after.get(name) != was]
+    return [
+        f"changed the user's {name}"
+        for name, was in before.items()
+        if after.get(name) != was and not (Path(name).name == RECORD and name in after)
+    ]
