@@ -157,16 +157,17 @@ class Generator:
         given = request.noise
         if given is not None:
             given = fitted_noise(given, request.samples, self.backbone.latent_shape)
-        meter = self._meter(request, bool(finishing(self.control, request.conditions, self.backbone)), on_progress)
+        finish = finishing(self.control, request.conditions, self.backbone)
+        meter = self._meter(request, bool(finish), on_progress)
         with self._memory_errors(plan, request.batch):
             with self.runtime.autocast():
-                runs = self._runs(request)
+                runs = self._runs(request, finish)
             for first in range(0, request.samples, request.batch):
                 members = range(first, min(first + request.batch, request.samples))
                 noise = torch.stack([self._noise(request.seed, index, given) for index in members])
                 yield from self._batch(_Batch(request, first, noise, plan, meter, on_preview, cancelled), runs)
 
-    def _runs(self, request: GenerateRequest) -> list[_Run]:
+    def _runs(self, request: GenerateRequest, finish: tuple[Finish, ...]) -> list[_Run]:
         """The controlled run and, where asked for, its uncontrolled twin; conditions are encoded here, once."""
         raw = torch.tensor([[value.raw for value in request.attributes]], dtype=torch.float32)
         attributes = raw.to(self.runtime.device)
@@ -176,8 +177,8 @@ class Generator:
         for name, steering in twins:
             denoiser = GuidedDenoiser(self.backbone, attributes, steering, request.conditions)
             graphed = GraphedDenoiser(denoiser) if self.runtime.has_graphs else denoiser
-            finish = finishing(steering, request.conditions, self.backbone)
-            runs.append(_Run(name, graphed, steering.scale_factor if steering else None, finish))
+            scale, after = (steering.scale_factor, finish) if steering else (None, ())
+            runs.append(_Run(name, graphed, scale, after))
         return runs
 
     def _batch(self, job: _Batch, runs: list[_Run]) -> Iterator[Sample]:

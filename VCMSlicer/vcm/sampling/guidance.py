@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vcm.conditions.condition import Condition
 from vcm.core.grid import Grid
-from vcm.models.backbones.backbone import Backbone, Residuals
+from vcm.models.backbones.backbone import Backbone
 from vcm.models.controls.control import Control, Step
 from vcm.models.preparers.preparer import PREPARERS
 from vcm.models.process import Prediction
@@ -86,11 +86,7 @@ class GuidedDenoiser:
     def step(self, latent: Tensor, times: Tensor, acting: frozenset[str]) -> Tensor:
         """p + Σ_S m_S·(guide_S(p) − p), with p the backbone's prediction in the parameterisation that is guided and S
         the sets of acting conditions; all tensors, so that it can be captured."""
-
-        def ask(z: Tensor, at: Tensor, residuals: Residuals | None) -> Tensor:
-            return self.backbone.predict(z, at, self.inputs.expand(len(z), -1), residuals)
-
-        step = Step(self.backbone.process, latent, times, ask)
+        step = Step.on(self.backbone, self.inputs, latent, times)
         plan = self._plan(acting)
         if self.control is None or not plan:
             return step.predict()

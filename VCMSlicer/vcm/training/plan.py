@@ -101,7 +101,7 @@ def estimate(manifest: BackboneManifest, settings: ControlSettings, specs: tuple
         inputs = torch.empty(1, len(manifest.attributes))
         conditions = {spec.name: torch.empty(1, spec.channels, *manifest.grid.shape) for spec in specs}
         conditions |= dict.fromkeys(control.latent_conditions, latent)
-    step = Step(backbone.process, latent, t, lambda z, at, r: backbone.predict(z, at, inputs, r), known=latent)
+    step = Step.on(backbone, inputs, latent, t, known=latent)
     keeping = _Keeping(control)
     marks = [(0, 0)]
     with FlopCounterMode(display=False) as counter, torch.autograd.graph.saved_tensors_hooks(keeping.take, _as_it_is):

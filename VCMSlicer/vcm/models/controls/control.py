@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from vcm.conditions.condition import ConditionSpec
 from vcm.core.errors import Code, VcmError
-from vcm.models.backbones.backbone import Residuals
+from vcm.models.backbones.backbone import Backbone, Residuals
 from vcm.models.preparers.preparer import PREPARERS
 from vcm.models.process import Prediction, Process
 
@@ -35,6 +35,15 @@ class Step:
     def __init__(self, process: Process, latent: Tensor, t: Tensor, ask: Ask, known: Tensor | None = None) -> None:
         self.process, self.latent, self.t, self._ask = process, latent, t, ask
         self._known = known
+
+    @classmethod
+    def on(cls, backbone: Backbone, inputs: Tensor, latent: Tensor, t: Tensor, known: Tensor | None = None) -> Step:
+        """A step of a backbone with raw inputs `[B, n]`, or `[1, n]` for all; `known` is its answer if there is one."""
+
+        def ask(z: Tensor, at: Tensor, residuals: Residuals | None) -> Tensor:
+            return backbone.predict(z, at, inputs.expand(len(z), -1), residuals)
+
+        return cls(backbone.process, latent, t, ask, known)
 
     @property
     def kind(self) -> str:

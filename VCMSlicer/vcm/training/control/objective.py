@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from vcm.models.backbones.backbone import Backbone, Residuals
+from vcm.models.backbones.backbone import Backbone
 from vcm.models.controls.control import Control, Step
 from vcm.models.process import Prediction
 from vcm.training.control.losses import WEIGHTINGS, control_loss
@@ -48,11 +48,7 @@ class ControlObjective(nn.Module):
     def forward(self, table: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Loss and error of v."""
         backbone, noisy = self._backbone[0], Noisy(**_part(table, "noisy"))
-
-        def ask(latent: Tensor, t: Tensor, residuals: Residuals | None) -> Tensor:
-            return backbone.predict(latent, t, table["inputs"], residuals)
-
-        step = Step(backbone.process, noisy.latent, noisy.t, ask, table["unguided"])
+        step = Step.on(backbone, table["inputs"], noisy.latent, noisy.t, table["unguided"])
         guided, penalty = self.control.learn(
             step, _part(table, "condition"), _part(table, "kept"), recompute=self.settings.recompute
         )

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from vcm.models.backbones.backbone import Backbone, Residuals
+from vcm.models.backbones.backbone import Backbone
 from vcm.models.controls.control import Control, Step
 from vcm.models.process import Prediction
 from vcm.training.control.losses import focus_on
@@ -136,10 +136,7 @@ class ControlTask(TrainingTask):
         return predictions
 
     def _asked(self, noisy: Noisy, inputs: Tensor) -> Tensor:
-        def ask(latent: Tensor, t: Tensor, residuals: Residuals | None) -> Tensor:
-            return self.backbone.predict(latent, t, inputs, residuals)
-
-        return Step(self.backbone.process, noisy.latent, noisy.t, ask).predict().float()
+        return Step.on(self.backbone, inputs, noisy.latent, noisy.t).predict().float()
 
     def _regress(
         self, network: nn.Module, batch: Batch, clean: Tensor, kept: Mapping[str, Tensor] | None, place: Tensor
