@@ -180,7 +180,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/protocol/message.py
   vcm/protocol/requests.py
   vcm/registration/__init__.py
-  vcm/registration/likeness.py
+  vcm/registration/similarity.py
   vcm/registration/optimising.py
   vcm/registration/pose.py
   vcm/registration/reference.py

@@ -73,7 +73,7 @@ def _deviceWords(machine: Machine | None, device: str) -> tuple[Level, str]:
 
 
 def _likelyDevice(device: str) -> tuple[Level, str]:
-    """What can be told before the worker was asked."""
+    """What is known before the worker was asked."""
     if device == "cpu":
         return Level.GREEN, _("The processor does it, as you chose.")
     if hasNvidiaDriver():
@@ -122,11 +122,11 @@ def modelItem(pack: PackInfo | None) -> PreflightItem:
 def versionsItem(versions: Mapping[str, str]) -> PreflightItem:
     """What the worker found."""
     missing = [name for name, version in versions.items() if version == "not found"]
-    told = ", ".join(f"{name} {version}" for name, version in versions.items() if name in ("python", "torch", "monai"))
+    known = ", ".join(f"{name} {version}" for name, version in versions.items() if name in ("python", "torch", "monai"))
     if missing:
         words = _("Missing: {names}. Set the environment up again.").format(names=", ".join(missing))
         return PreflightItem(_("Versions"), Level.RED, words)
-    return PreflightItem(_("Versions"), Level.GREEN, told or _("Not known yet."))
+    return PreflightItem(_("Versions"), Level.GREEN, known or _("Not known yet."))
 
 
 def chosenDevice(machine: Machine, device: str) -> Device | None:

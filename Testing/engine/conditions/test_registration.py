@@ -115,7 +115,7 @@ def test_what_is_no_head_is_not_registered(kind):
 @pytest.mark.parametrize("value", [0.0, 7.0, np.nan])
 def test_a_volume_of_one_value_is_not_registered(value):
     found = register_scan(Volume(np.full(GRID.shape, value, np.float32), GRID), REFERENCE)
-    assert (found.verdict, found.likeness) == (Verdict.FAILED, 0.0)
+    assert (found.verdict, found.similarity) == (Verdict.FAILED, 0.0)
 
 
 def test_a_scan_of_half_a_brain_is_doubted():
@@ -134,7 +134,7 @@ def test_it_can_be_cancelled(after):
 @pytest.mark.parametrize(("degrees", "shift"), [(0, (0, 0, 0)), (25, (6, -4, 9))])
 def test_a_pose_near_by_is_measured(degrees, shift):
     found = measure_nearby(scan(moved_by(degrees, shift)), REFERENCE)
-    assert found.likeness > GOOD > FAILED
+    assert found.similarity > GOOD > FAILED
     assert found.pose.degrees == pytest.approx(degrees, abs=4)
 
 
@@ -144,7 +144,7 @@ def test_an_image_of_a_skull_is_measured_by_the_hollow_head():
     skull = Volume(np.where(LABELS.array > 0, 0, whole.array), whole.grid)
     found = measure_nearby(skull, REFERENCE.hollowed())
     assert found.pose.degrees == pytest.approx(20, abs=4) and error_mm(found, moved) < 8
-    assert found.likeness > GOOD
+    assert found.similarity > GOOD
 
 
 # Files
@@ -232,9 +232,9 @@ def test_files_of_the_user_and_the_scan_itself_are_never_replaced(tmp_path, phan
 # The worker
 
 
-@pytest.mark.parametrize("likeness", [0.5, 0.1], ids=["found", "not found"])
-def test_the_worker_answers_with_the_matrix_and_the_files(tmp_path, phantom_pack, monkeypatch, likeness):
-    there = Registration(Pose(TILTED).inverse, likeness, 1.0, 40.4)
+@pytest.mark.parametrize("similarity", [0.5, 0.1], ids=["found", "not found"])
+def test_the_worker_answers_with_the_matrix_and_the_files(tmp_path, phantom_pack, monkeypatch, similarity):
+    there = Registration(Pose(TILTED).inverse, similarity, 1.0, 40.4)
     monkeypatch.setattr("vcm.runs.registering.register_scan", lambda *_: there)
     write_volume(tmp_path / "scan.nii.gz", scan(TILTED))
     sent = []
@@ -243,7 +243,7 @@ def test_the_worker_answers_with_the_matrix_and_the_files(tmp_path, phantom_pack
     ending = LocalEngine().register(asked, call)
     assert decode(encode(ending)) == ending and Path(ending.overlay_path).is_file()
     assert (ending.id, ending.degrees, ending.shift_mm) == ("r", pytest.approx(30), 40.4)
-    if likeness > GOOD:
+    if similarity > GOOD:
         assert ending.verdict == "good" and Path(ending.transform_path).is_file()
         assert np.allclose(np.reshape(ending.scan_to_model, (4, 4)), np.linalg.inv(TILTED))
     else:

@@ -266,7 +266,7 @@ def test_other_cases_are_told(cases, tmp_path):
     trainer(cases, tmp_path).train()
     said = []
     trainer(cases[:2], tmp_path, Listeners(say=said.append))
-    assert any("cases are others than before" in words for words in said)
+    assert any("cases have changed since the run began" in words for words in said)
 
 
 def full_disk(action):

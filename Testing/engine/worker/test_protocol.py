@@ -260,7 +260,7 @@ def test_the_defaults_of_every_message_fit_their_own_declaration():
         required |= {"engine": "e", "python": "3", "pid": 1, "device": "d", "ahead": 0, "stage": "s", "words": "w"}
         required |= {"step": 1, "total": 2, "finding": FINDING.as_dict(), "conditions": [], "samples": []}
         required |= {"report_path": "r", "findings": [], "structures": [], "packs": [], "devices": [], "versions": {}}
-        required |= {"verdict": "good", "likeness": 0.4, "coverage": 1.0, "degrees": 1.0, "shift_mm": 2.0}
+        required |= {"verdict": "good", "similarity": 0.4, "coverage": 1.0, "degrees": 1.0, "shift_mm": 2.0}
         required |= {"scan_to_model": [], "overlay_path": "o.png"}
         required |= {"sample": 0, "memory_bytes": 1, "free_memory_bytes": 1, "name": "n", "file": "f", "done_bytes": 1}
         needed = [

@@ -18,7 +18,7 @@ from VCMSlicerLib.models.packInfo import ConditionInfo
 from VCMSlicerLib.scene.niftiFile import WorldImage
 
 NOTHING_LOST = 0
-# Up to this share outside is told, and nothing to worry about.
+# Up to this share outside is reported, and nothing to worry about.
 NEXT_TO_NOTHING = 0.001
 MOST_NAMED = 6
 
@@ -92,7 +92,7 @@ def _size(condition: ConditionInfo, millilitres: Mapping[int, float]) -> str:
 
 def _missing(condition: ConditionInfo, millilitres: Mapping[int, float]) -> list[str]:
     names = [entry.name for entry in condition.classes if not millilitres.get(entry.value)]
-    words = _("Not drawn, so the model is told there is none: {names}.")
+    words = _("Not drawn, so the model takes it as absent: {names}.")
     return [words.format(names=listed(names))] if names else []
 
 

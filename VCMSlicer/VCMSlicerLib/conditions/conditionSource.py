@@ -22,7 +22,7 @@ class ConditionChoice:
     """What a user chose for one condition: segments, or a volume.
 
     Where segments overlap, the one that stands first in `segmentIds` wins. `labels` are the class values of the
-    segments of a label map, in the same order; without them each segment is told by its terminology, else its name.
+    segments of a label map, in the same order; without them a segment is known by its terminology, else its name.
     `volumeLabels` are the values that together make a mask in a label map volume; without them, its only one.
     """
 

@@ -56,7 +56,7 @@ class Job:
 
     @property
     def secondsLeft(self) -> float | None:
-        """How long it will still take, or None while that cannot be told."""
+        """How long it will still take, or None while that is not known."""
         return None if self.finished else self._client.secondsLeft
 
     def onProgress(self, callback: Callable[[float, float | None, str], None]) -> Remove:

@@ -68,7 +68,7 @@ class WorkerClient:
 
     @property
     def secondsLeft(self) -> float | None:
-        """How long the job will still take, or None while that cannot be told."""
+        """How long the job will still take, or None while that is not known."""
         if self._secondsLeft is None or not self._state.busy:
             return None
         left, at = self._secondsLeft

@@ -108,7 +108,7 @@ class WorkerConnection:
         self._process = WorkerProcess(command, self._hear, self._hearWords, self._lose)
         self._watchdog.newWorker()
         self._process.start()
-        # It may have failed already, and told so.
+        # It may have failed already, and said so.
         return self._process is not None
 
     def _lose(self, failure: Failure) -> None:

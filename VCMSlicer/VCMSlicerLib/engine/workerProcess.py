@@ -21,7 +21,7 @@ PIECE_BYTES = 2048
 SLICE_SECONDS = 0.008
 
 _ending: set[Any] = set()
-"""Processes that were told to end: a QProcess that is destroyed before would hold up the application for it."""
+"""Processes that were asked to end: a QProcess that is destroyed before would hold up the application for it."""
 
 
 @dataclass(frozen=True)

@@ -154,7 +154,7 @@ def makePlan(
 
 
 def likelyProcessor() -> str:
-    """What the machine computes on, as far as that can be told without torch."""
+    """What the machine computes on, as far as that is known without torch."""
     if sys.platform == "darwin":
         return APPLE
     return NVIDIA if hasNvidiaDriver() else CPU

@@ -41,7 +41,7 @@ class ModelDownload:
 
     @property
     def fraction(self) -> float:
-        """How much of the download has arrived, 0–1; 0 while that cannot be told."""
+        """How much of the download has arrived, 0–1; 0 while that is not known."""
         return self.client.fraction if self.client.stage == DOWNLOADING else 0.0
 
     def onChanged(self, callback: Callable[[], None]) -> Remove:

@@ -51,7 +51,7 @@ class ConditionRow:
         self._showing = False
 
     def show(self, setting: ConditionSetting) -> None:
-        """Show a setting without telling anyone."""
+        """Show a setting without a signal."""
         self._showing = True
         try:
             self.ui.enabledBox.checked = setting.enabled
@@ -149,7 +149,7 @@ def segmentEntries(node: Any, info: ConditionInfo, setting: ConditionSetting) ->
 
 def mappingWords(node: Any, info: ConditionInfo) -> str:
     """Which segment is which structure, as a list in rich text."""
-    rules = _("Segments are told apart by terminology, then by name. Where they overlap, the upper one wins.")
+    rules = _("Segments are recognised by terminology, then by name. Where they overlap, the upper one wins.")
     if not node.IsA("vtkMRMLSegmentationNode"):
         return rules
     segments = [node.GetSegmentation().GetSegment(id) for id in matchingSegments(node, info)]

@@ -135,7 +135,7 @@ def editorNode() -> Any:
     # A scene that is closed keeps the node, but with all its settings, and this attribute, as they are by default.
     if node.GetAttribute(PREPARED) is None:
         node.SetAttribute(PREPARED, "true")
-        # Structures may touch; painting one should not eat away its neighbours unseen.
+        # Structures may touch; painting one should not erase its neighbours unnoticed.
         node.SetOverwriteMode(slicer.vtkMRMLSegmentEditorNode.OverwriteNone)
     return node
 

@@ -114,13 +114,13 @@ class ModelPanel:
         ui, environment = self.ui, self.context.environment
         items = environment.preflight(self.machine, self.context.pack, self.device)
         level = worst(items)
-        told = (
+        words = (
             [item.words for item in items if item.level is level]
             if level is not Level.GREEN
             else [_("Ready to compute.")]
         )
         self._fold(environment.ready and not environment.busy and level is not Level.RED)
-        ui.preflightLabel.text = dot(level.value, environment.stateWords() if environment.busy else " ".join(told))
+        ui.preflightLabel.text = dot(level.value, environment.stateWords() if environment.busy else " ".join(words))
         ui.preflightLabel.toolTip = "<br>".join(dot(item.level.value, f"{item.name}: {item.words}") for item in items)
         ui.setUpButton.visible = not environment.ready and not environment.busy
         ui.setUpProgress.visible = environment.busy

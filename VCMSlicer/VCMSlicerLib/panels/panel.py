@@ -168,7 +168,7 @@ class Panel:
         self.refreshLater()
 
     def _lookAtPose(self, job: Job) -> None:
-        """A scan that lies wrong is told with a button that registers it."""
+        """A scan that lies wrong is reported with a button that registers it."""
         found = next((finding for finding in job.findings if finding.code == "POSE"), None)
         if found is not None:
             self._wrongPose = found.subject

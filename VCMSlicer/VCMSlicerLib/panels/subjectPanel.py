@@ -79,7 +79,7 @@ class AttributeRow:
             column.addWidget(self.originLabel)
 
     def show(self, setting: AttributeSetting, measured: float | None = None) -> None:
-        """Show a setting without telling anyone; unless it is set, the volume that the conditions tell is shown."""
+        """Show a setting without a signal; unless it is set, the volume measured on the conditions is shown."""
         self._showing = True
         try:
             value = setting.value if setting.value is not None else defaultValue(self.info)
@@ -160,14 +160,14 @@ def followed(info: AttributeSpec, measured: float | None) -> float:
 
 def originWords(info: AttributeSpec, setting: AttributeSetting, measured: float | None) -> tuple[str, str]:
     """Where a volume's value comes from: a level of attention and words."""
-    told = "" if measured is None else _("{value:.1f} {unit}").format(value=measured, unit=info.unit)
+    shown = "" if measured is None else _("{value:.1f} {unit}").format(value=measured, unit=info.unit)
     if setting.given:
-        return GREY, _("Set by you; the drawn conditions measure {told}.").format(told=told) if told else _(
+        return GREY, _("Set by you; the drawn conditions measure {shown}.").format(shown=shown) if shown else _(
             "Set by you."
         )
     if measured is None:
         return GREY, _("The model's average: what is drawn does not determine it.")
     if followed(info, measured) != measured:
-        words = _("Follows the conditions, but {told} is beyond what the model was trained with.")
-        return AMBER, words.format(told=told)
-    return GREEN, _("Follows the conditions: {told}.").format(told=told)
+        words = _("Follows the conditions, but {shown} is beyond what the model was trained with.")
+        return AMBER, words.format(shown=shown)
+    return GREEN, _("Follows the conditions: {shown}.").format(shown=shown)

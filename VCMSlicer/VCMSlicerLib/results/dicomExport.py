@@ -22,7 +22,7 @@ EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 
 
 def warning() -> str:
-    """What is told before any export to DICOM."""
+    """What is shown before any export to DICOM."""
     return _(
         "These images are synthetic: no person was scanned. Every file will carry the DICOM tag Synthetic Data "
         "(0008,001C) with the value YES, the patient's name SYNTHETIC and a description that says so. Viewers and "

@@ -24,7 +24,7 @@ from VCMSlicerLib.scene.worldImages import LABELMAP, orientedImage, ownMatrix, s
 OVERLAY_REFERENCE = "VCMSlicer.overlay"
 OVERLAY_ROLE = "overlay"
 AGREED, MISSED, EXTRA = "agreed", "missed", "extra"
-# Told apart by everybody, also by those who do not tell red from green, and by their brightness alone.
+# Distinct with every kind of colour vision, and by their brightness alone.
 COLORS = {AGREED: (0.34, 0.71, 0.91), MISSED: (0.94, 0.89, 0.26), EXTRA: (0.84, 0.37, 0.0)}
 OPACITY_2D, OPACITY_3D = 0.55, {AGREED: 0.35, MISSED: 1.0, EXTRA: 1.0}
 CLOSED_SURFACE = "Closed surface"

@@ -41,7 +41,7 @@ VOLUME_ENDINGS = (".nii.gz", ".nii", ".nrrd")
 
 @dataclass(frozen=True)
 class ResultRow:
-    """One Sample: its node, its seed, and how well it obeys.
+    """One Sample: its node, its seed, and its adherence.
 
     `alignment` holds all that was measured, `alignmentWithout` the same of its twin.
     """

@@ -42,7 +42,7 @@ class ResultSpace(Enum):
 class ConditionSetting:
     """A condition's row: whether it is on, which node and segment it comes from, how strong it acts.
 
-    An empty `segmentId` stands for all segments of the node, told apart by their terminology. Of a label map volume
+    An empty `segmentId` stands for all segments of the node, recognised by their terminology. Of a label map volume
     it is the value that is meant, or empty for its only one.
     """
 

@@ -25,7 +25,7 @@ SUBCOMMANDS = {
     *("generate", "doctor", "evaluate", "bench", "teach", "packs", "cohort", "train", "register"),
     *("import", "get", "remove", "make", "control", "denoiser", "autoencoder", "segmenter", "export"),
 }
-"""What of a command line may be told to others: words of the program's own."""
+"""What of a command line may be shown to others: words of the program's own."""
 
 
 class InUseError(VcmError):

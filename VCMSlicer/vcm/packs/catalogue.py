@@ -92,7 +92,7 @@ def read_catalogue(path: Path | None = None) -> list[CatalogueEntry]:
 
 
 def find_entry(name: str, path: Path | None = None) -> CatalogueEntry:
-    """The catalogue's entry of that name; another name is told with what comes close."""
+    """The catalogue's entry of that name; another name is refused with what comes close."""
     entries = {entry.name: entry for entry in read_catalogue(path)}
     if name in entries:
         return entries[name]

@@ -89,7 +89,7 @@ class Manifest:
 
     @property
     def untrained(self) -> tuple[str, ...]:
-        """The networks whose weights are random; whoever uses the pack must be told."""
+        """The networks whose weights are random; whoever uses the pack must be warned."""
         return tuple(role for role, trained in self.trained.items() if not trained)
 
     @property

@@ -39,7 +39,7 @@ def read_document(path: Path) -> dict[str, Any]:
 
 
 def check_schema(content: Any, schema_name: str, source: str) -> None:
-    """Raise one sentence about the most telling place where `content` departs from `packs/<schema_name>`.
+    """Raise one sentence about the most specific place where `content` departs from `packs/<schema_name>`.
 
     Slicer's own Python has no jsonschema: there the types of what is made of the content have to do.
     """

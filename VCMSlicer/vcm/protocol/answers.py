@@ -46,7 +46,7 @@ class Accepted(Message):
 class Progress(Message):
     """How far a request is: `step` of `total` within `stage`, and the `fraction` of the whole that is done.
 
-    `seconds_left` is None until it can be told.
+    `seconds_left` is None until it is known.
     """
 
     type: ClassVar[str] = "progress"
@@ -73,7 +73,7 @@ class Preview(Message):
 class Transfer(Message):
     """How a download stands: the `file` that is coming, and the bytes here and in all over all files of the pack.
 
-    What cannot be told yet is None.
+    What is not known yet is None.
     """
 
     type: ClassVar[str] = "transfer"
@@ -254,7 +254,7 @@ class Registered(Ending):
     type: ClassVar[str] = "registered"
     verdict: str
     words: str
-    likeness: float
+    similarity: float
     coverage: float
     degrees: float
     shift_mm: float
@@ -299,7 +299,7 @@ class PackObtained(Ending):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Device(Record):
-    """A place to compute, its name for `Generate.device`, and its memory in bytes where that can be told."""
+    """A place to compute, its name for `Generate.device`, and its memory in bytes where that is known."""
 
     name: str
     words: str

@@ -9,17 +9,17 @@ from enum import Enum
 import numpy as np
 
 from vcm.core.volume import Volume
-from vcm.registration.likeness import Judge
 from vcm.registration.optimising import COARSE, FINE, MIDDLE, Cancelled, Found, Levels, Optimiser, stop_if
 from vcm.registration.pose import Pose
 from vcm.registration.reference import Reference
 from vcm.registration.search import likely_poses
+from vcm.registration.similarity import Judge
 
 STARTS, FINALISTS = 7, 3
 APART_DEGREES, APART_MM = 10.0, 10.0
 """Two poses nearer than this are one."""
 GOOD, FAILED = 0.33, 0.25
-"""Likeness at which a pose is trusted, and below which it is not one."""
+"""Similarity at which a pose is trusted, and below which it is not one."""
 LEAST_COVERAGE = 0.9
 BRIGHT_PERCENTILE = 99.5
 SEARCH, ALIGN = "searching the head", "aligning it"
@@ -39,31 +39,31 @@ class Verdict(str, Enum):
 class Registration:
     """Where a scan lies relative to a reference, and how much speaks for it.
 
-    `likeness` is the correlation ratio within the brain, `coverage` the share of the brain in the scan's field of view.
+    `similarity` is the correlation ratio within the brain, `coverage` the share of the brain within the scan.
     """
 
     pose: Pose
-    likeness: float
+    similarity: float
     coverage: float
     shift_mm: float
     """How far the pose moves the middle of the brain."""
 
     @property
     def verdict(self) -> Verdict:
-        if self.likeness < FAILED:
+        if self.similarity < FAILED:
             return Verdict.FAILED
-        return Verdict.GOOD if self.likeness >= GOOD and self.coverage >= LEAST_COVERAGE else Verdict.DOUBTFUL
+        return Verdict.GOOD if self.similarity >= GOOD and self.coverage >= LEAST_COVERAGE else Verdict.DOUBTFUL
 
     @property
     def words(self) -> str:
         """The verdict with its figures, for people."""
-        figures = f"correlation ratio {self.likeness:.2f} in the brain"
+        figures = f"correlation ratio {self.similarity:.2f} in the brain"
         moved = f"turned by {self.pose.degrees:.0f}° and moved by {self.shift_mm:.0f} mm"
         if self.verdict is Verdict.FAILED:
             return f"No head was found: {figures}, at least {FAILED:.2f} is expected of a head."
         if self.verdict is Verdict.GOOD:
             return f"Registered: {moved}, {figures}."
-        if self.likeness >= GOOD:
+        if self.similarity >= GOOD:
             return f"Registered, but only {self.coverage:.0%} of the brain is in the scan: {moved}, {figures}."
         return f"The registration is doubtful: {moved}, {figures}, {GOOD:.2f} and more is usual."
 
@@ -99,7 +99,7 @@ def register_scan(
     coarse = sorted((improved(start, COARSE) for start in starts), key=lambda found: found.metric)
     finalists = [improved(found.pose, MIDDLE).pose for found in _distinct(coarse, reference)]
     judge = Judge(scan, reference)
-    best = max(finalists, key=judge.likeness)
+    best = max(finalists, key=judge.similarity)
     found = optimiser.improved(best, FINE)
     report(ALIGN, steps, steps)
     return _judged(judge, reference, found.pose)
@@ -116,7 +116,7 @@ def measure_nearby(image: Volume, reference: Reference) -> Registration:
 
 def _judged(judge: Judge, reference: Reference, pose: Pose) -> Registration:
     """A pose with its figures."""
-    return Registration(pose, judge.likeness(pose), judge.coverage(pose), pose.inverse.shift_of(reference.middle))
+    return Registration(pose, judge.similarity(pose), judge.coverage(pose), pose.inverse.shift_of(reference.middle))
 
 
 def scaled(image: Volume) -> Volume:

@@ -52,9 +52,9 @@ def likely_poses(image: Volume, reference: Reference, most: int, report: Report 
         window = np.conj(fft.rfftn(weights, shape))
         covariance = fft.irfftn(seen * np.conj(fft.rfftn(centred, shape)), shape)
         variance = fft.irfftn(squares * window, shape) - fft.irfftn(seen * window, shape) ** 2
-        likeness = covariance / np.sqrt(np.clip(variance, FAINT, None)) / spread
-        place = np.unravel_index(int(likeness.argmax()), shape)
-        found.append((float(likeness[place]), head.pose(turn, place, shape, scan.grid)))
+        similarity = covariance / np.sqrt(np.clip(variance, FAINT, None)) / spread
+        place = np.unravel_index(int(similarity.argmax()), shape)
+        found.append((float(similarity[place]), head.pose(turn, place, shape, scan.grid)))
         if number % BLOCK == BLOCK - 1:
             report((number + 1) / TURNS)
     unturned = found[0][1]

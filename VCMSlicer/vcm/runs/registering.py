@@ -111,7 +111,7 @@ def _report(job: RegisterJob, pack: str, source: str, found: Registration, secon
         "reference": source,
         "verdict": found.verdict.value,
         "words": found.words,
-        "correlation_ratio": round(found.likeness, 4),
+        "correlation_ratio": round(found.similarity, 4),
         "brain_in_field_of_view": round(found.coverage, 4),
         "degrees": round(found.pose.degrees, 2),
         "shift_mm": round(found.shift_mm, 2),

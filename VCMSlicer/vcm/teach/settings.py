@@ -17,7 +17,7 @@ FEW_PLACES = 500
 """In latents of fewer places PyTorch's bf16 gradient of a convolution has been seen to go wrong."""
 
 WEIGHT, MOST_FOCUS = 0.25, 60.0
-"""The say that the places near a structure shall have in the loss, and how much more one of them may count at most."""
+"""The share of the loss near a structure that is aimed at, and how much more one place there may count at most."""
 
 TRIALS = 4
 """So many held-out cases are tried while it learns."""
@@ -76,7 +76,7 @@ def _steps(learned: int, gpu: bool) -> int:
 
 
 def _focus(spec: ConditionSpec, share: float) -> float:
-    """How much more a place near the structure must count for all of them to have `WEIGHT` of the say.
+    """How much more a place near the structure must count for all of them to make up `WEIGHT` of the loss.
 
     >>> spec = ConditionSpec.from_dict({"name": "ventricles", "kind": "mask"})
     >>> [_focus(spec, share) for share in (0.02, 0.3)]

@@ -62,7 +62,7 @@ def registered(request: Register, result: RegisterResult) -> Registered:
         request.id,
         verdict=result.found.verdict.value,
         words=result.found.words,
-        likeness=result.found.likeness,
+        similarity=result.found.similarity,
         coverage=result.found.coverage,
         degrees=result.found.pose.degrees,
         shift_mm=result.found.shift_mm,

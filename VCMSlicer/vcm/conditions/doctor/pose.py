@@ -15,14 +15,14 @@ def check_pose(image: Volume, reference: Reference, notes: Notebook) -> None:
     """Report by how much an image is turned and moved against the reference, where that is too much or not known."""
     # An image of a skull has no brain by which it could be laid, and is held against a head without one.
     nearby = (measure_nearby(image, head) for head in (reference, reference.hollowed()))
-    found = max(nearby, key=lambda one: one.likeness)
-    if found.likeness < GOOD:
+    found = max(nearby, key=lambda one: one.similarity)
+    if found.similarity < GOOD:
         found = register_scan(image, reference)
-    if found.likeness < GOOD:
+    if found.similarity < GOOD:
         notes.note(
             "POSE_UNKNOWN",
-            f"How {notes.who} lies against the model's heads cannot be told: it does not look like one of them "
-            f"(correlation ratio {found.likeness:.2f}).",
+            f"How {notes.who} lies against the model's heads is not known: it does not look like one of them "
+            f"(correlation ratio {found.similarity:.2f}).",
             "Look at what the model sees.",
         )
     elif _is_off(found):

@@ -62,7 +62,7 @@ def focus_on(
     """Weights `[B, 1, *shape]` of the latent's places, higher near the conditions' structures; each sample's mean is 1.
 
     "Near" is within one of the latent's voxels of any voxel of a structure: it takes in what must not lie beside it.
-    Without a focus, a structure that fills a fiftieth of a head has a fiftieth of the say, and the network learns to
+    Without a focus, a structure that fills a fiftieth of a head is a fiftieth of the loss, and the network learns to
     paint air. One number weighs the places near any structure 1 + `focus` times; a table adds a number for each of its
     keys (`FocusKey`). `classes` names the values that the channels of a label map stand for.
     """

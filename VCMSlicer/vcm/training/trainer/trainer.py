@@ -236,7 +236,7 @@ class Trainer:
             if state["identity"].get(name) == value:
                 continue
             if name == "cases":
-                self.listeners.say("The cases are others than before, so the curve is not the one it would have been.")
+                self.listeners.say("The cases have changed since the run began; its curve is not that of one run.")
                 continue
             raise VcmError(
                 Code.BAD_REQUEST,

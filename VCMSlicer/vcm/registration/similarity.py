@@ -29,7 +29,7 @@ class Judge:
         self._scan = resample_image(image, box_around(image.grid, SPACING_MM))
         self._grid = image.grid
 
-    def likeness(self, pose: Pose) -> float:
+    def similarity(self, pose: Pose) -> float:
         """The correlation ratio (Roche 1998) within the reference's brain at 4 mm, 0 to 1: the share of the reference's
         variance that the scan's intensities explain, whatever their scale. 0 where the scan shows nothing there."""
         from scipy import ndimage
