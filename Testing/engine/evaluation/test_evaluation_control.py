@@ -79,7 +79,7 @@ def test_every_case_is_measured_in_every_way(finished):
     for case in ("00000", "00001", "00002"):
         for which in made:
             mine = [r for r in rows if (r["case"], r["images"], r["conditions"]) == (case, *which)]
-            assert {r["measure"] for r in mine} >= {"dice", "assd", "obtained_ml", "skull_mse", "ssim", "psnr", "lpips"}
+            assert {r["measure"] for r in mine} >= {"dice", "assd", "obtained_ml", "given_mse", "ssim", "psnr", "lpips"}
             assert len({(r["structure"], r["measure"]) for r in mine}) == len(mine)
 
 
@@ -108,7 +108,7 @@ def test_the_numbers_are_those_that_vcm_generate_reports(finished, cohort, tmp_p
             mine = value(finished, "00001", images, conditions, "ventricles", ours)
             assert (float(mine) if mine else None) == (pytest.approx(structure[measure], abs=2e-6) if mine else None)
         (skull,) = found["images"]
-        mine = value(finished, "00001", images, conditions, "skull", "skull_mse")
+        mine = value(finished, "00001", images, conditions, "skull", "given_mse")
         assert float(mine) == pytest.approx(skull["mse"], rel=1e-3, abs=2e-6)
 
 
@@ -200,7 +200,7 @@ def test_a_pack_without_segmenter_is_measured_by_its_images(tmp_path, cohort, mo
     rows = rows_of(tmp_path / "out" / "cases.csv")
     dice = [r for r in rows if r["measure"] == "dice"]
     assert dice and all(r["value"] == "" and "no segmenter" in r["remark"] for r in dice)
-    assert all(r["value"] for r in rows if r["measure"] in ("mae", "skull_mse"))
+    assert all(r["value"] for r in rows if r["measure"] in ("mae", "given_mse"))
     assert "the pack has no segmenter of its own" in (tmp_path / "out" / "summary.md").read_text("utf-8")
 
 

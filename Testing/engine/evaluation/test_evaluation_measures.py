@@ -13,11 +13,11 @@ import torch
 from monai.metrics import DiceMetric, FIDMetric, HausdorffDistanceMetric, SurfaceDistanceMetric
 from monai.networks.nets import UNet
 from scipy import stats
-from vcm.cohort.case_conditions import condition_array
+from vcm.cohort.case_conditions import condition_array, condition_spec
 from vcm.conditions.condition import Condition, ConditionSpec
 from vcm.core.grid import Grid
 from vcm.core.volume import Volume
-from vcm.evaluation.evaluated_case import SKULL, EvaluatedCase
+from vcm.evaluation.evaluated_case import EvaluatedCase
 from vcm.evaluation.measures.cases import CaseMeasurer
 from vcm.evaluation.measures.feature_networks import FeatureNetworks
 from vcm.evaluation.measures.frechet import frechet_distance
@@ -176,9 +176,9 @@ def case(asked, skull=True):
     grid = tiny.GRID
     rng = np.random.default_rng(9)
     image = rng.random(grid.shape).astype(np.float32)
-    behind = Condition(SKULL, Volume(image * (rng.random(grid.shape) > 0.5), grid)) if skull else None
+    behind = Condition(condition_spec("skull"), Volume(image * (rng.random(grid.shape) > 0.5), grid)) if skull else None
     condition = Condition(spec(), Volume(asked.astype(np.uint8), grid))
-    return EvaluatedCase("one", Volume(image, grid), (condition,), behind, {})
+    return EvaluatedCase("one", Volume(image, grid), (condition,), {"skull": behind}, {})
 
 
 class Labels:
@@ -210,18 +210,18 @@ def test_the_skull_distance_is_that_of_skull_images_over_the_whole_volume():
     one = case(labels == 9)
     found = values(CaseMeasurer(Labels(labels), NOTHING).measure(one.image, one, Made(CONTROLLED, "skull")))
     own_skull = np.where(labels == 2, 0, one.image.array)
-    expected = np.square(own_skull - one.skull.volume.array, dtype=np.float64).mean()
-    assert found["skull", "skull_distance"][0] == pytest.approx(expected, rel=1e-9)
-    inside = one.skull.volume.array > 0
-    expected = np.square(one.image.array - one.skull.volume.array, dtype=np.float64)[inside].mean()
-    assert found["skull", "skull_mse"][0] == pytest.approx(expected, abs=1e-12)
+    expected = np.square(own_skull - one.images["skull"].volume.array, dtype=np.float64).mean()
+    assert found["skull", "given_distance"][0] == pytest.approx(expected, rel=1e-9)
+    inside = one.images["skull"].volume.array > 0
+    expected = np.square(one.image.array - one.images["skull"].volume.array, dtype=np.float64)[inside].mean()
+    assert found["skull", "given_mse"][0] == pytest.approx(expected, abs=1e-12)
 
 
 def test_without_skull_and_segmenter_the_rest_is_measured():
     one = case(np.ones(tiny.GRID.shape), skull=False)
     found = values(CaseMeasurer(None, NOTHING).measure(one.image, one, Made(CONTROLLED, "ventricles")))
     assert found["ventricles", "dice"] == (None, "not measured: no segmenter is at hand")
-    assert found["skull", "skull_mse"] == (None, "not measured: the case has no skull image")
+    assert found["skull", "given_mse"] == (None, "not measured: the case has no skull image")
     assert found["image", "mae"] == (0.0, "")
     assert found["image", "lpips"][0] is None and "--features lpips=FILE" in found["image", "lpips"][1]
 

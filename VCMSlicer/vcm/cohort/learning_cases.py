@@ -78,10 +78,6 @@ class CohortCase:
         )
         return blocks.argmax(0).numpy().astype(np.uint8)
 
-    def skull(self) -> NDArray[np.float32]:
-        """The image without what lies inside the skull."""
-        return self._intensities("skull")
-
     def conditions(self, specs: Iterable[ConditionSpec]) -> dict[str, NDArray[Any]]:
         specs = tuple(specs)
         labels = self.labels() if any(spec.kind is not Kind.IMAGE for spec in specs) else None

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from vcm.cohort.case_conditions import CONDITION_SPECS
+from vcm.cohort.case_conditions import CONDITION_SPECS, condition_spec
 from vcm.cohort.files import PARTS, CaseEntry
 from vcm.cohort.learning_cases import CohortCase
 from vcm.conditions.condition import Condition, ConditionSpec, Kind
@@ -15,17 +15,15 @@ from vcm.core.grid import Grid
 from vcm.core.reading import read_bytes
 from vcm.core.volume import Volume
 
-SKULL = ConditionSpec("skull", Kind.IMAGE)
-
 
 @dataclass(frozen=True, eq=False)
 class EvaluatedCase:
-    """One case on the backbone's Grid. `skull` is None where the case has none and nobody needs it."""
+    """One case on the backbone's Grid. `images` are what samples are held against: None where the case has none."""
 
     name: str
     image: Volume
     conditions: tuple[Condition, ...]
-    skull: Condition | None
+    images: Mapping[str, Condition | None]
     attributes: Mapping[str, float]
 
 
@@ -33,7 +31,6 @@ def read_case(entry: CaseEntry, specs: Sequence[ConditionSpec], grid: Grid) -> E
     """Read a case and derive its conditions; what is missing, damaged or on another grid is an error."""
     case = CohortCase(entry, grid)
     image, arrays = case.image(), case.conditions(specs)
-    skull = case.skull() if (entry.folder / "skull.nii.gz").is_file() else None
     low, high = float(image.min()), float(image.max())
     if low < -0.01 or high > 1.01:
         raise VcmError(
@@ -41,8 +38,12 @@ def read_case(entry: CaseEntry, specs: Sequence[ConditionSpec], grid: Grid) -> E
             f"The image of case {entry.name} holds intensities from {low:g} to {high:g}, not within 0 and 1.",
         )
     conditions = [Condition(spec, Volume(arrays[spec.name], grid)) for spec in specs]
-    seen = Condition(SKULL, Volume(skull.clip(0, 1), grid)) if skull is not None else None
-    return EvaluatedCase(entry.name, Volume(image, grid), tuple(conditions), seen, entry.attributes)
+    offered = [spec for spec in map(condition_spec, CONDITION_SPECS) if spec.kind is Kind.IMAGE]
+    parts = case.conditions(spec for spec in offered if entry.path(spec.name).is_file())
+    images: dict[str, Condition | None] = {spec.name: None for spec in offered}
+    images |= {spec.name: Condition(spec, Volume(parts[spec.name], grid)) for spec in offered if spec.name in parts}
+    images |= {condition.spec.name: condition for condition in conditions if condition.spec.kind is Kind.IMAGE}
+    return EvaluatedCase(entry.name, Volume(image, grid), tuple(conditions), images, entry.attributes)
 
 
 MOST_IMAGE = 1 << 30

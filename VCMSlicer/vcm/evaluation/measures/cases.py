@@ -55,8 +55,8 @@ class CaseMeasurer:
             Measurement(made.images, made.conditions, structure, measure, value, remark)
             for structure, measure, value, remark in (
                 *self._structures(image, case, labels),
-                *_skull(image, case, labels),
-                *self._likeness(image, case),
+                *_given_images(image, case, labels),
+                *self._similarity(image, case),
             )
         ]
         return Measured(tuple(rows), features)
@@ -79,7 +79,7 @@ class CaseMeasurer:
             if len(found) > 1:
                 yield from _means(condition.spec.name, found)
 
-    def _likeness(self, image: Volume, case: EvaluatedCase) -> Iterator[Any]:
+    def _similarity(self, image: Volume, case: EvaluatedCase) -> Iterator[Any]:
         for measure, (value, remark) in image_measures(image.array, case.image.array).items():
             yield WHOLE_IMAGE, measure, value, remark
         lpips = self.networks.lpips(image, case.image)
@@ -106,20 +106,21 @@ def _means(condition: str, entries: list[ClassAlignment]) -> Iterator[Any]:
         yield f"{condition}: mean", measure, float(np.mean(values)) if values else None, remark
 
 
-def _skull(image: Volume, case: EvaluatedCase, labels: Volume | None) -> Iterator[Any]:
-    """`skull_mse` as every report has it, where the skull image is above 0; `skull_distance` over the whole volume.
+def _given_images(image: Volume, case: EvaluatedCase, labels: Volume | None) -> Iterator[Any]:
+    """`given_mse` as every report has it, where the given image is above 0; `given_distance` over the whole volume.
 
-    For the distance the image becomes a skull image itself: what its own segmentation finds in the head is set to 0.
+    For the distance, what the image's own segmentation finds is set to 0, as it is in an image of a skull.
     """
-    if case.skull is None:
-        for measure in ("skull_mse", "skull_distance"):
-            yield "skull", measure, None, "not measured: the case has no skull image"
-        return
-    (found,) = align(image, [case.skull], None).images
-    yield "skull", "skull_mse", found.mse, found.remark
-    if labels is None:
-        yield "skull", "skull_distance", None, "not measured: no segmenter is at hand"
-        return
-    emptied = np.where(labels.array != 0, 0, image.array).astype(np.float64)
-    error = emptied - case.skull.volume.array.astype(np.float64)
-    yield "skull", "skull_distance", float(np.square(error).mean()), ""
+    for name, given in case.images.items():
+        if given is None:
+            for measure in ("given_mse", "given_distance"):
+                yield name, measure, None, f"not measured: the case has no {name} image"
+            continue
+        (found,) = align(image, [given], None).images
+        yield name, "given_mse", found.mse, found.remark
+        if labels is None:
+            yield name, "given_distance", None, "not measured: no segmenter is at hand"
+            continue
+        emptied = np.where(labels.array != 0, 0, image.array).astype(np.float64)
+        error = emptied - given.volume.array.astype(np.float64)
+        yield name, "given_distance", float(np.square(error).mean()), ""
