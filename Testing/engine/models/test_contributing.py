@@ -141,3 +141,14 @@ def test_the_preparer_gives_the_control_a_border(place):
     inside = np.s_[6:8, 9:11, 14:18]
     assert np.abs(whole - twin)[inside].mean() > 2 * np.abs(border - twin)[inside].mean()
     assert np.abs(border - twin).max() > 1e-3
+
+
+def test_a_control_that_needs_residuals_is_refused_on_a_backbone_that_takes_none(place):
+    environment = {**os.environ, "VCM_PACKS": str(place / "packs"), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(place)}
+    ended = subprocess.run(
+        [sys.executable, "-m", "vcm", "train", "control", "--backbone", "mine", "--control-kind", "controlnet",
+         "--cases", "cohort", "--out", "refused", "--device", "cpu"],
+        cwd=place, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ended.returncode in (1, 2) and "Traceback" not in ended.stderr
+    assert "controlnet adds to the layers within its backbone, and mine takes nothing there" in ended.stderr

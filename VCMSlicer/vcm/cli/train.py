@@ -52,6 +52,9 @@ def control_command(
     config: Config = None,
     backbone: Backbone = None,
     conditions: Annotated[str | None, typer.Option(help="Names, separated by commas.")] = None,
+    control_kind: Annotated[
+        str | None, typer.Option(help="vcm, controlnet, mcm, t2i-adapter, …; docs/controls.md lists them.")
+    ] = None,
     steps: Steps = None,
     minutes: Minutes = math.inf,
     held_out: HeldOut = None,
@@ -67,7 +70,10 @@ def control_command(
     from vcm.training.control.run import open_control_run
     from vcm.training.control.settings import ControlSettings
 
-    chosen = {"backbone": backbone, "steps": steps, "conditions": tuple(conditions.split(",")) if conditions else None}
+    chosen = {
+        "backbone": backbone, "steps": steps, "architecture": control_kind,
+        "conditions": tuple(conditions.split(",")) if conditions else None,
+    }  # fmt: skip
     settings = _settings(ControlSettings, out, config, chosen)
     grid = _grid(settings.backbone)
     learned = cohort_cases(cases, grid, first_cases)

@@ -14,7 +14,12 @@ BACKBONES: Registry[type[Backbone]] = Registry(
 )
 
 CONTROLS: Registry[type[Control]] = Registry(
-    "controls", "kind of control", {"vcm": "vcm.models.controls.vcm_control:VcmControl"}
+    "controls",
+    "kind of control",
+    {
+        "vcm": "vcm.models.controls.vcm_control:VcmControl",
+        "controlnet": "vcm.models.controls.controlnet:ControlNet",
+    },
 )
 
 

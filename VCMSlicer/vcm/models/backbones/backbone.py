@@ -33,6 +33,36 @@ class Residuals:
     middle: Tensor | None = None
 
 
+@dataclass(frozen=True)
+class Site:
+    """A place in a denoising network that takes a residual: its channels, and its grid for one latent."""
+
+    channels: int
+    grid: tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Sites:
+    """All of them, as `Residuals` lists them."""
+
+    down: tuple[Site, ...]
+    middle: Site
+
+    @property
+    def every(self) -> tuple[Site, ...]:
+        """From the first to the middle."""
+        return *self.down, self.middle
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """What a backbone's own network is given of a step: latent and inputs as one tensor `[B, C, *grid]`, on the grid
+    of its first site, and what it attends to."""
+
+    tensor: Tensor
+    context: Tensor | None = None
+
+
 class Backbone(nn.Module, ABC):
     """A pretrained generative model over latents, whatever is inside.
 
@@ -93,6 +123,39 @@ class Backbone(nn.Module, ABC):
         """An image `[1, 1, i, j, k]` of an average head, on the CPU; None where the model has none."""
         return None
 
+    @classmethod
+    def sites(cls, manifest: BackboneManifest) -> Sites:
+        """Where its network takes residuals."""
+        raise _offers_nothing(manifest, "takes nothing within its network")
+
+    @classmethod
+    def network_options(cls, manifest: BackboneManifest, *, attend: bool = True) -> dict[str, Any]:
+        """The options of its network, for `copy_of_encoder` and `copy_of_denoiser`; without `attend` of one that does
+        not attend to the inputs as a context."""
+        raise _offers_nothing(manifest, "cannot be copied")
+
+    @classmethod
+    def copy_of_encoder(cls, options: Mapping[str, Any]) -> nn.Module:
+        """A network like the half of the denoiser that leads to its middle, its weights called as there.
+
+        It is called with `(shown, t, hint)`, where the hint is added to its first layer's output, and gives the
+        features at all sites as `Residuals`.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def copy_of_denoiser(cls, options: Mapping[str, Any]) -> nn.Module:
+        """A network like the denoiser, for `predict_with`."""
+        raise NotImplementedError
+
+    def shown(self, latent: Tensor, inputs: Tensor) -> Shown:
+        """What its network is given of latents `[B, *latent_shape]` and raw inputs `[B, n]`."""
+        raise NotImplementedError
+
+    def predict_with(self, network: nn.Module, planes: Tensor, latent: Tensor, t: Tensor, inputs: Tensor) -> Tensor:
+        """As `predict`, by a `copy_of_denoiser` that is also shown `planes` `[B, C, *latent_shape[1:]]`."""
+        raise NotImplementedError
+
     @property
     def decoding_networks(self) -> tuple[nn.Module, ...]:
         """The networks that encode and decode."""
@@ -121,6 +184,14 @@ class Backbone(nn.Module, ABC):
     def decoding_bytes(self, size: int, slab_bytes: int | None) -> float:
         """The peak of decoding one image in numbers of `size` bytes, without weights; in slabs if these have a size."""
         return DECODE_FACTOR * math.prod(self.grid.shape) * widest(self.decoding_networks) * size
+
+
+def _offers_nothing(manifest: BackboneManifest, what: str) -> VcmError:
+    return VcmError(
+        Code.BAD_REQUEST,
+        f"The family {manifest.family} of the backbone {manifest.name} {what}, which this kind of control needs.",
+        "Choose a control that corrects what the backbone predicts, such as vcm or mcm.",
+    )
 
 
 def widest(networks: tuple[nn.Module, ...]) -> int:

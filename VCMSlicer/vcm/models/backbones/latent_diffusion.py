@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from monai.networks.nets import DiffusionModelUNet
 from torch import Tensor, nn
-from torch.nn import functional
 
 from vcm.conditions.attributes import AttributeSpec
 from vcm.core.errors import Code, VcmError
@@ -22,8 +21,9 @@ from vcm.models.backbones.autoencoders import (
     latent_shape,
     slab_decoding_bytes,
 )
-from vcm.models.backbones.backbone import DECODE_FACTOR, Backbone, Residuals, dtype_of, widest
-from vcm.models.backbones.latents import pack, unpack
+from vcm.models.backbones.backbone import DECODE_FACTOR, Backbone, Residuals, Shown, Sites, dtype_of, widest
+from vcm.models.backbones.latents import pack, pad_to, unpack
+from vcm.models.backbones.unet_encoder import UnetEncoder, halvable, unet_options, unet_sites
 from vcm.models.process import Process, process_from
 from vcm.models.weights import build, fill
 from vcm.packs.manifest import BackboneManifest
@@ -213,28 +213,66 @@ class LatentDiffusion(Backbone):
             self._typical = self.decode(zeros).cpu()
         return self._typical
 
-    def predict(self, latent: Tensor, t: Tensor, inputs: Tensor, residuals: Residuals | None = None) -> Tensor:
-        """ε or v, as the process says, of latents at timesteps `t` `[B]`, with raw attributes `[B, n]`."""
-        dtype = dtype_of(self.denoiser)
+    @classmethod
+    def sites(cls, manifest: BackboneManifest) -> Sites:
+        """At the skips and in the middle of the U-Net."""
+        places = [size // manifest.latent.packing for size in manifest.latent.shape[1:]]
+        return unet_sites(manifest.networks["denoiser"], places)
+
+    @classmethod
+    def network_options(cls, manifest: BackboneManifest, *, attend: bool = True) -> dict[str, Any]:
+        """Those of MONAI's U-Net."""
+        return unet_options(manifest.networks["denoiser"], attend=attend)
+
+    @classmethod
+    def copy_of_encoder(cls, options: Mapping[str, Any]) -> UnetEncoder:
+        """The downward half of the U-Net."""
+        return UnetEncoder(options)
+
+    @classmethod
+    def copy_of_denoiser(cls, options: Mapping[str, Any]) -> DiffusionModelUNet:
+        """The U-Net."""
+        return build_denoiser(options)
+
+    def shown(self, latent: Tensor, inputs: Tensor) -> Shown:
+        """The packed latent, the attributes and the mean latent as channels, with zeros at the ends of axes that the
+        U-Net could not halve."""
         x = pack(latent, self.packing)
         if self.attribute_channels:
             planes = inputs[:, :, None, None, None].expand(-1, -1, *x.shape[2:])
             x = torch.cat([x, planes.to(x.dtype)], dim=1)
         if self.atlas.shape[1]:
             x = torch.cat([x, self.atlas.to(x.dtype).expand(len(x), -1, -1, -1, -1)], dim=1)
-        context = inputs[:, None, :].to(dtype) if self.context else None
-        i, j, k = x.shape[2:]
-        halvings = len(getattr(self.denoiser, "block_out_channels", "1")) - 1
-        missing = [-size % 2**halvings for size in (k, j, i)]
-        x = functional.pad(x, [part for size in missing for part in (0, size)])
-        added: dict[str, Any] = {}
+        return Shown(pad_to(x, self._unet_grid), inputs[:, None, :] if self.context else None)
+
+    def predict(self, latent: Tensor, t: Tensor, inputs: Tensor, residuals: Residuals | None = None) -> Tensor:
+        """ε or v, as the process says, of latents at timesteps `t` `[B]`, with raw attributes `[B, n]`."""
+        dtype, added = dtype_of(self.denoiser), {}
         if residuals is not None:
             added = {
                 "down_block_additional_residuals": tuple(part.to(dtype) for part in residuals.down) or None,
                 "mid_block_additional_residual": None if residuals.middle is None else residuals.middle.to(dtype),
             }
-        predicted = self.denoiser(x.to(dtype), timesteps=t, context=context, **added)[:, :, :i, :j, :k]
+        return self._run(self.denoiser, self.shown(latent, inputs), t, added)
+
+    def predict_with(self, network: nn.Module, planes: Tensor, latent: Tensor, t: Tensor, inputs: Tensor) -> Tensor:
+        """The prediction of a `copy_of_denoiser`; the planes are packed as the latent is."""
+        own = self.shown(latent, inputs)
+        more = pad_to(pack(planes, self.packing), self._unet_grid).expand(len(latent), -1, -1, -1, -1)
+        context = own.context if getattr(network, "with_conditioning", False) else None
+        return self._run(network, Shown(torch.cat([own.tensor, more.to(own.tensor)], dim=1), context), t, {})
+
+    def _run(self, network: nn.Module, shown: Shown, t: Tensor, added: Mapping[str, Any]) -> Tensor:
+        dtype = dtype_of(network)
+        context = None if shown.context is None else shown.context.to(dtype)
+        i, j, k = (size // self.packing for size in self.latent_shape[1:])
+        predicted = network(shown.tensor.to(dtype), timesteps=t, context=context, **added)[:, :, :i, :j, :k]
         return unpack(predicted.float(), self.packing)
+
+    @property
+    def _unet_grid(self) -> tuple[int, ...]:
+        levels = len(getattr(self.denoiser, "block_out_channels", "1"))
+        return halvable([size // self.packing for size in self.latent_shape[1:]], levels)
 
     def step_elements(self) -> int:
         """Elements of the largest tensor of one prediction."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
+from torch.nn import functional
 
 
 def pack(x: Tensor, factor: int) -> Tensor:
@@ -29,3 +32,9 @@ def unpack(x: Tensor, factor: int) -> Tensor:
     f = factor
     split = x.reshape(b, c // f**3, f, f, f, i, j, k)
     return split.permute(0, 1, 5, 2, 6, 3, 7, 4).reshape(b, c // f**3, i * f, j * f, k * f)
+
+
+def pad_to(x: Tensor, grid: Sequence[int]) -> Tensor:
+    """`[B, C, …]` with zeros at the ends of its axes, so that it covers `grid`."""
+    missing = [wanted - size for wanted, size in zip(grid, x.shape[2:], strict=True)]
+    return functional.pad(x, [part for count in reversed(missing) for part in (0, count)]) if any(missing) else x

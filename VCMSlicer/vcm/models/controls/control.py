@@ -10,10 +10,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from vcm.conditions.condition import ConditionSpec
 from vcm.core.errors import Code, VcmError
-from vcm.models.backbones.backbone import Backbone, Residuals
+from vcm.models.backbones.backbone import Backbone, Residuals, Shown
 from vcm.models.preparers.preparer import PREPARERS
 from vcm.models.process import Prediction, Process
 
@@ -32,9 +33,17 @@ class Step:
     (`kind`). The answer for the step's own latent is remembered; any other latent, or residuals, are asked anew.
     """
 
-    def __init__(self, process: Process, latent: Tensor, t: Tensor, ask: Ask, known: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        process: Process,
+        latent: Tensor,
+        t: Tensor,
+        ask: Ask,
+        known: Tensor | None = None,
+        within: tuple[Backbone, Tensor] | None = None,
+    ) -> None:
         self.process, self.latent, self.t, self._ask = process, latent, t, ask
-        self._known = known
+        self._known, self._within = known, within
 
     @classmethod
     def on(cls, backbone: Backbone, inputs: Tensor, latent: Tensor, t: Tensor, known: Tensor | None = None) -> Step:
@@ -43,7 +52,7 @@ class Step:
         def ask(z: Tensor, at: Tensor, residuals: Residuals | None) -> Tensor:
             return backbone.predict(z, at, inputs.expand(len(z), -1), residuals)
 
-        return cls(backbone.process, latent, t, ask, known)
+        return cls(backbone.process, latent, t, ask, known, (backbone, inputs.expand(len(latent), -1)))
 
     @property
     def kind(self) -> str:
@@ -61,12 +70,29 @@ class Step:
         if own and self._known is not None:
             return self._known
         z = self.latent if latent is None else latent
-        value = self._ask(z, self.t, residuals)
-        if self.process.prediction != self.kind:
-            value = Prediction(z.float(), value, self.process.prediction).as_kind(self.kind, *self.levels)
+        value = self._guided(z, self._ask(z, self.t, residuals))
         if own:
             self._known = value
         return value
+
+    def shown(self) -> Shown:
+        """What the backbone's own network is given."""
+        backbone, inputs = self._backbone()
+        return backbone.shown(self.latent, inputs)
+
+    def predict_with(self, network: nn.Module, planes: Tensor) -> Tensor:
+        """The prediction of a `Backbone.copy_of_denoiser` that is also shown `planes` `[B, C, *latent's grid]`."""
+        backbone, inputs = self._backbone()
+        return self._guided(self.latent, backbone.predict_with(network, planes, self.latent, self.t, inputs))
+
+    def _guided(self, latent: Tensor, value: Tensor) -> Tensor:
+        if self.process.prediction == self.kind:
+            return value
+        return Prediction(latent.float(), value, self.process.prediction).as_kind(self.kind, *self.levels)
+
+    def _backbone(self) -> tuple[Backbone, Tensor]:
+        assert self._within is not None, "a step that is not bound to a backbone"
+        return self._within
 
 
 class Control(nn.Module, ABC):
@@ -115,6 +141,9 @@ class Control(nn.Module, ABC):
         """A manifest's `networks` for a training on this backbone; `changes` are the user's own options."""
         return dict(changes)
 
+    def begin(self, backbone: Backbone) -> None:
+        """Before the first step of a training: take over weights of the backbone, for controls that are copies."""
+
     @classmethod
     def shipped(
         cls, networks: Mapping[str, Any], weights: Mapping[str, Tensor]
@@ -161,9 +190,12 @@ class Control(nn.Module, ABC):
             name: c if not kept else c * kept[name].to(c)[:, None, None, None, None] for name, c in conditions.items()
         }
         names = frozenset(given)
-        state = self.prepare(given, [names])
+
+        def guide(conditions: Mapping[str, Tensor]) -> Tensor:
+            return self.guide(step, self.prepare(conditions, [names]), names)
+
+        guided = checkpoint(guide, given, use_reentrant=False) if recompute else guide(given)
         after_encoder()
-        guided = self.guide(step, state, names)
         return guided, guided.new_zeros(())
 
     def expect(

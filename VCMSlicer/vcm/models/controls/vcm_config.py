@@ -7,6 +7,7 @@ from typing import Any
 
 from vcm.conditions.condition import ConditionSpec, Kind
 from vcm.core.errors import Code, VcmError
+from vcm.models.controls.network_control import with_changes
 from vcm.packs.manifest import BackboneManifest
 from vcm.packs.published_config import read_config
 
@@ -19,17 +20,7 @@ def network_config(
 ) -> dict[str, Any]:
     """The networks of a variant, `small`, `paper` or `released`, with the parts that `changes` overrides."""
     config = _small(manifest, specs) if variant == "small" else _full(manifest, specs, variant, changes)
-    if unknown := sorted(changes.keys() - config.keys()):
-        raise VcmError(
-            Code.BAD_REQUEST,
-            f"A network of the variant {variant} has no part {', '.join(unknown)} that network could change.",
-            f"It has: {', '.join(config)}.",
-        )
-    merged = {**config, **changes}
-    for part, value in config.items():
-        if isinstance(value, dict):
-            merged[part] = {**value, **changes.get(part, {})}
-    return merged
+    return with_changes(config, variant, changes)
 
 
 def _small(manifest: BackboneManifest, specs: Sequence[ConditionSpec]) -> dict[str, Any]:

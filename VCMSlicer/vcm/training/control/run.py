@@ -68,6 +68,7 @@ def open_control_run(
     pack = find_pack(settings.backbone)
     backbone = load_backbone(pack).requires_grad_(False).to(team.device)
     control = new_control(settings, pack.backbone, specs)
+    control.begin(backbone)
     ways = {name: way for name, way in control.preparers.items() if name in control.latent_conditions}
     cache = open_latents(pack, backbone, cases, specs, latents, team, listeners, ways)
     _show_typical(control, cache)
