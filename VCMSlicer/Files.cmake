@@ -133,6 +133,9 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/models/backbones/latent_diffusion.py
   vcm/models/backbones/latents.py
   vcm/models/backbones/local_autoencoder.py
+  vcm/models/backbones/maisi/__init__.py
+  vcm/models/backbones/maisi/backbone.py
+  vcm/models/backbones/maisi/published.py
   vcm/models/backbones/published.py
   vcm/models/backbones/slab_decoding.py
   vcm/models/controls/__init__.py

@@ -151,10 +151,11 @@ def import_command(
     control: Annotated[Path | None, typer.Option(help="A VCM's checkpoint.")] = None,
     backbone: Annotated[str | None, typer.Option(help="The installed pack that --control alone steers.")] = None,
     config: Annotated[Path | None, typer.Option(help="Configuration (JSON), if not the full-size one.")] = None,
+    family: Annotated[str | None, typer.Option(help="The family of the backbone.", show_default="BrainLDM's")] = None,
     force: Force = False,
 ) -> None:
     """Make a pack from published checkpoints (.pt, .pth, .safetensors), which are never executed."""
-    from vcm.packs.importing import import_control, import_published
+    from vcm.packs.importing import import_control, import_family, import_published
     from vcm.packs.schema import read_document
     from vcm.packs.store import find_pack
 
@@ -170,7 +171,11 @@ def import_command(
             "See: vcm packs import --help",
         )
     with status_line(f"importing {name}") as on_step:
-        if autoencoder is not None and denoiser is not None:
+        if family is not None and autoencoder is not None and denoiser is not None and control is None:
+            packs = [
+                import_family(name, family, autoencoder=autoencoder, denoiser=denoiser, on_step=on_step, **options)
+            ]
+        elif autoencoder is not None and denoiser is not None:
             packs = import_published(
                 name, autoencoder=autoencoder, denoiser=denoiser, control=control, on_step=on_step, **options
             )

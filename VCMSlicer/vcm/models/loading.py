@@ -10,7 +10,10 @@ from vcm.packs.store import Pack
 BACKBONES: Registry[type[Backbone]] = Registry(
     "backbones",
     "family of backbones",
-    {"latent-diffusion": "vcm.models.backbones.latent_diffusion:LatentDiffusion"},
+    {
+        "latent-diffusion": "vcm.models.backbones.latent_diffusion:LatentDiffusion",
+        "maisi": "vcm.models.backbones.maisi.backbone:Maisi",
+    },
 )
 
 CONTROLS: Registry[type[Control]] = Registry(

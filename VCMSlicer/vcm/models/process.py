@@ -115,6 +115,11 @@ class Process(ABC):
     def timestep_of(self, half_log_snr: float) -> float:
         """The time at which λ has this value."""
 
+    def time_at(self, share: float) -> float:
+        """The time at a share of the way from `last` (0) to `first` (1): even shares are Euler's steps, and training
+        draws them evenly."""
+        return self.last + share * (self.first - self.last)
+
     def fraction_done(self, t: float) -> float:
         """How far sampling has come at a time: 0 is pure noise, 1 the last step."""
         return (self.first - t) / (self.first - self.last)
@@ -221,20 +226,28 @@ EDGE = 1e-4
 class RectifiedFlow(Process):
     """α + σ = 1 on straight lines: σ = t / `timesteps`, for any t between; networks predict the velocity n − x.
 
+    `shift` s draws the times of steps and of training towards noise, as larger images need it: the share u of the way
+    is at σ = s·u / (1 + (s − 1)·u).
+
     >>> RectifiedFlow().level(250.0)
     (0.75, 0.25)
+    >>> RectifiedFlow(shift=2.0).time_at(0.25)
+    400.0
     """
 
     timesteps: int = 1000
     kind: str = "flow"
     prediction: str = "velocity"
     last: int = 0
+    shift: float = 1.0
 
     guided = "velocity"
 
     def __post_init__(self) -> None:
         if self.prediction != "velocity":
             raise _refused(f"a flow predicts the velocity, not {self.prediction!r}")
+        if not self.shift > 0:
+            raise _refused(f"its shift must be above 0, not {self.shift}")
         if not 0 <= self.last < self.timesteps - 1:
             raise _refused(f"sampling cannot end at timestep {self.last} of {self.timesteps}")
 
@@ -251,6 +264,12 @@ class RectifiedFlow(Process):
         """α and σ at times `[B]`."""
         sigma = (t.float() / self.timesteps)[:, None, None, None, None]
         return 1 - sigma, sigma
+
+    def time_at(self, share: float) -> float:
+        """The time at a share of the way from `last` (0) to `first` (1), shifted."""
+        sigma = super().time_at(share) / self.timesteps
+        # s·u / (1 + (s − 1)·u), written so that both ends are met exactly.
+        return (1 - (1 - sigma) / (1 + (self.shift - 1) * sigma)) * self.timesteps
 
     def log_snr_range(self) -> tuple[float, float]:
         """λ next to pure noise, and at the last time or next to the clean latent."""

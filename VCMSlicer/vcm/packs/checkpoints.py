@@ -10,6 +10,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,8 @@ from vcm.outputs.atomic_files import atomic_path
 if TYPE_CHECKING:
     import torch
 
-_WRAPPERS = ("state_dict", "model")
+_WRAPPERS = ("state_dict", "model", "unet_state_dict", "controlnet_state_dict")
+_METADATA = ("TraceKeys", "MetaKeys", "SpaceKeys", "LazyAttr")
 _CALLS = ("GLOBAL", "STACK_GLOBAL", "INST", "OBJ", "REDUCE")
 _EXPECTED = "a PyTorch checkpoint (.pt, .pth) or a .safetensors file was expected"
 MOST_STRUCTURE = 16_000_000
@@ -29,27 +31,45 @@ MOST_STRUCTURE = 16_000_000
 _DOWNLOAD_AGAIN = "Download the file again from its source."
 
 
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """What a published file holds: named tensors on the CPU, and the single numbers that stand beside them."""
+
+    path: Path
+    tensors: Mapping[str, torch.Tensor]
+    numbers: Mapping[str, float]
+
+
 def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
     """The named tensors of a `.pt`, `.pth` or `.safetensors` file, on the CPU.
 
-    One wrapping `state_dict` or `model` is taken off, and the prefix `module.` where every name has it. Only tensors
+    One wrapping `state_dict` or the like is taken off, and the prefix `module.` where every name has it. Only tensors
     and plain containers are ever unpickled; a file that asks for anything else is refused before any of it runs.
     """
+    return dict(read_published(path).tensors)
+
+
+def read_published(path: Path) -> Checkpoint:
+    """A file's named tensors, as `read_checkpoint` has them, and the numbers beside what wraps them."""
+    import torch
+
     content = _load(path, _container(path))
     if not isinstance(content, Mapping):
         raise _invalid(path, f"it holds {_kind(content)} instead of named tensors")
+    numbers: dict[str, float] = {}
     for wrapper in _WRAPPERS:
         if isinstance(content.get(wrapper), Mapping):
+            numbers = _numbers(content)
             content = content[wrapper]
             break
     if not content:
         raise _invalid(path, "it holds no tensors")
     for name, value in content.items():
         _check_tensor(path, name, value)
-    state = {name: value.detach() for name, value in content.items()}
+    state = {name: value.detach().as_subclass(torch.Tensor) for name, value in content.items()}
     if all(name.startswith("module.") for name in state):
         state = {name.removeprefix("module."): value for name, value in state.items()}
-    return state
+    return Checkpoint(path, state, numbers)
 
 
 def write_weights(path: Path, state: Mapping[str, torch.Tensor]) -> None:
@@ -74,6 +94,18 @@ def _is_finite(value: torch.Tensor) -> bool:
     # The least and the largest tell of both, and take no memory beside the tensor's. Floats of one byte have neither.
     ends = torch.aminmax(numbers.float() if numbers.element_size() == 1 else numbers)
     return math.isfinite(float(ends.min)) and math.isfinite(float(ends.max))
+
+
+def _numbers(content: Mapping[Any, Any]) -> dict[str, float]:
+    """The entries that are one number, as tensors or plain."""
+    import torch
+
+    found = {}
+    for name, value in content.items():
+        one = value.item() if isinstance(value, torch.Tensor) and value.numel() == 1 else value
+        if isinstance(name, str) and isinstance(one, (int, float)) and not isinstance(one, bool):
+            found[name] = float(one)
+    return found
 
 
 def _container(path: Path) -> str:
@@ -111,7 +143,7 @@ def _load(path: Path, container: str) -> Any:
             return load_file(path, device="cpu")
         if container == "zip":
             _check_sums(path)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_stand_ins()):
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True, mmap=container == "zip")
     except VcmError:
@@ -127,6 +159,17 @@ def _load(path: Path, container: str) -> Any:
                 "Use the model's state dict or .safetensors file, from a source you trust.",
             ) from error
         raise _damaged(path, f"it breaks off within its {path.stat().st_size:,} bytes") from error
+
+
+def _stand_ins() -> list[Any]:
+    """What MONAI's own tensors are read as: plain tensors, with the words of their metadata. None of its code runs.
+
+    Its training scripts leave such a tensor beside the weights where they took a number from an image.
+    """
+    import torch
+
+    words = [(str, f"monai.utils.enums.{name}") for name in _METADATA]
+    return [(torch.Tensor, "monai.data.meta_tensor.MetaTensor"), *words]
 
 
 def _check_sums(path: Path) -> None:

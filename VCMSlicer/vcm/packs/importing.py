@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from vcm.core.errors import Code, VcmError
-from vcm.packs.checkpoints import read_checkpoint, write_weights
+from vcm.packs.checkpoints import read_checkpoint, read_published, write_weights
 from vcm.packs.installation import check_name, install_folder
 from vcm.packs.manifest import write_manifest
 from vcm.packs.published_config import PublishedConfig, check_backbone_fits, check_control_fits, read_config
@@ -62,6 +62,48 @@ def import_published(
         return [backbone]
     on_step("writing the control")
     return [backbone, _install_control(steering_name, published, steering, backbone, {}, force=force)]
+
+
+def import_family(
+    name: str,
+    family: str,
+    *,
+    autoencoder: Path,
+    denoiser: Path,
+    config: Mapping[str, Any] | None = None,
+    config_source: str = "the configuration",
+    about: Mapping[str, Any] | None = None,
+    force: bool = False,
+    on_step: Callable[[str], None] = lambda step: None,
+) -> Pack:
+    """Make the backbone pack `name` from checkpoints that the authors of a family published.
+
+    What `config` may say is the family's own. `about` replaces `title`, `description`, `version` and `licence`.
+    """
+    from vcm.models.loading import BACKBONES
+
+    reader = BACKBONES[family].published
+    check_name(name, force=force)
+    on_step("reading the autoencoder")
+    first = read_published(autoencoder)
+    on_step("reading the denoiser")
+    second = read_published(denoiser)
+    entries, weights = reader(first, second, config or {}, config_source)
+    on_step("writing the backbone")
+    content = {
+        "format": 1,
+        "kind": "backbone",
+        "name": name,
+        "version": "1",
+        "description": "Imported from published checkpoints.",
+        "licence": OWN_LICENCE,
+        **entries,
+        **(about or {}),
+        "family": family,
+        "files": {role: {"path": f"{role}.safetensors"} for role in weights},
+        "trained": dict.fromkeys(weights, True),
+    }
+    return _install(content, weights, force=force)
 
 
 def import_control(

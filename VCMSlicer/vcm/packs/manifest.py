@@ -215,6 +215,9 @@ def _backbone(content: Mapping[str, Any]) -> BackboneManifest:
     for spec in manifest.attributes:
         if spec.low is not None and spec.high is not None and spec.low >= spec.high:
             _refuse(f"The attribute {spec.name} has low {spec.low:g}, which must lie below high {spec.high:g}.")
+        known = (0.0, 1.0, *spec.choices.values())
+        if not min(known) <= spec.default <= max(known):
+            _refuse(f"The attribute {spec.name} has default {spec.default:g}, which must lie between 0 and 1.")
     if manifest.family == FAMILY or manifest.schedule["kind"] in PROCESSES.built_in:
         _ = manifest.process
     _check_latent(manifest)

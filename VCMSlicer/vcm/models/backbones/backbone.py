@@ -18,6 +18,7 @@ from vcm.models.process import Process
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from vcm.packs.checkpoints import Checkpoint
     from vcm.packs.manifest import BackboneManifest
     from vcm.packs.store import Pack
 
@@ -90,6 +91,17 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def outline(cls, manifest: BackboneManifest) -> Backbone:
         """The same networks with arbitrary weights, for a memory plan; made on PyTorch's current default device."""
+
+    @classmethod
+    def published(
+        cls, autoencoder: Checkpoint, denoiser: Checkpoint, config: Mapping[str, Any], source: str
+    ) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
+        """Of checkpoints as the family's authors publish them: entries of a pack's manifest, and weights by role.
+
+        `config` is the user's, empty where none was given; complaints call it `source`. Tensors that are missing,
+        foreign or of another shape are refused.
+        """
+        raise VcmError(Code.BAD_REQUEST, "Models of this family cannot be imported from checkpoints.")
 
     @classmethod
     def retrain(

@@ -28,8 +28,7 @@ def make_noisy(clean: Tensor, slots: Sequence[Slot], process: Process) -> Noisy:
 
     Times that sampling never comes to are not drawn.
     """
-    first, last = process.first, process.last
-    t = torch.tensor([last + (slot.place + slot.uniform()) / slot.of * (first - last) for slot in slots])
+    t = torch.tensor([process.time_at((slot.place + slot.uniform()) / slot.of) for slot in slots])
     t = t.to(clean.device)
     noise = normal_like(clean, slots)
     alpha, sigma = process.levels(t)

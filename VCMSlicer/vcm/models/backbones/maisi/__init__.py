@@ -1,0 +1,1 @@
+"""MAISI: NVIDIA's open generators of CT and of MR of the brain."""
