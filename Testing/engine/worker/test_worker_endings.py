@@ -40,6 +40,20 @@ def test_shutdown_does_not_wait_for_a_request_that_cannot_notice(worker):
     assert worker.exit_code(within=GONE_WITHIN) == 0
 
 
+@pytest.mark.parametrize(
+    "ends",
+    [
+        "import vcm.cli; sys.argv = ['vcm', '--version']; vcm.cli.main()",
+        "import vcm.cli; sys.argv = ['vcm', 'nonsense']; vcm.cli.main()",
+        "from vcm.worker.process import serve; serve(None)",
+    ],
+)
+def test_no_process_looks_for_cycles_among_all_its_objects_when_it_ends(ends):
+    code = f"import atexit, gc, sys\natexit.register(lambda: print(gc.get_freeze_count(), file=sys.stderr))\n{ends}"
+    done = subprocess.run([sys.executable, "-c", code], input="", capture_output=True, text=True, check=False)
+    assert int(done.stderr.split()[-1]) > 10_000
+
+
 def test_the_end_of_stdin_ends_the_worker(worker):
     worker.process.stdin.close()
     assert worker.exit_code(within=GONE_WITHIN) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import signal
@@ -80,6 +81,8 @@ def run(commands: typer.Typer, name: str, arguments: list[str] | None = None) ->
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         # Importing PyTorch makes half a million objects; looking for cycles among them takes half a second and more.
         gc.set_threshold(200_000, 20, 100)
+        # At its end the interpreter looks once more, which takes as long.
+        atexit.register(gc.freeze)
     debug = "--debug" in arguments or bool(os.environ.get("VCM_DEBUG"))
     try:
         refuse_little_memory()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 from collections.abc import Callable
 from functools import partial
 
@@ -15,6 +17,7 @@ Write = Callable[[int, bytes], None]
 
 def serve(engine: Engine, debug: bool = False, write: Write = write_whole) -> int:
     """Be a worker until the client, a signal or the parent's death ends it; returns the exit code."""
+    atexit.register(gc.freeze)  # spares the interpreter's last look for cycles among all that PyTorch has made
     inlet, outlet = take_streams()
     worker = Worker(engine, inlet, partial(write, outlet), debug)
     watch_signals(lambda number: worker.stop(128 + number))
