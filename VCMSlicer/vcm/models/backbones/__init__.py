@@ -1,1 +1,5 @@
 """Pretrained latent diffusion models."""
+
+from vcm.models.lean_monai import defer_monai
+
+defer_monai()
