@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from subprocess import PIPE, Popen
+
 import pytest
 from file_server import serve_files
 from own_catalogue import write_catalogue
@@ -10,7 +13,7 @@ from vcm.core.errors import Code, VcmError
 from vcm.packs import acquiring
 from vcm.packs.acquiring import Consent, acquire, downloads_folder
 from vcm.packs.catalogue import find_entry
-from vcm.packs.store import controls_for, find_pack
+from vcm.packs.store import controls_for, find_pack, verify
 
 ALL = Consent(licence=True, unverified=True)
 
@@ -140,3 +143,39 @@ def test_room_for_download_and_pack_is_asked_for_at_once(entries, site, monkeypa
         acquire(entries["remote"], ALL)
     assert caught.value.code is Code.DISK_FULL
     assert site.requests == []
+
+
+ONE_OF_SEVERAL = """
+import sys
+from pathlib import Path
+from vcm.core.errors import VcmError
+from vcm.packs.acquiring import Consent, acquire
+from vcm.packs.catalogue import find_entry
+entry = find_entry("remote", Path(sys.argv[1]))
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    acquire(entry, Consent(licence=True, unverified=True))
+    print("installed")
+except VcmError as error:
+    print(error)
+"""
+
+
+def test_of_several_processes_one_fetches_and_installs_the_others_are_refused(entries, site, tmp_path):
+    command = [sys.executable, "-c", ONE_OF_SEVERAL, str(tmp_path / "catalogue.json")]
+    several = [Popen(command, stdin=PIPE, stdout=PIPE, text=True) for _ in range(4)]
+    assert [process.stdout.readline() for process in several] == ["ready\n"] * 4
+    for process in several:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    said = sorted(process.communicate(timeout=300)[0].strip() for process in several)
+    assert said.count("installed") == 1, said
+    refused = [words for words in said if words != "installed"]
+    assert all(
+        "is being written by another process" in words or "There is a pack remote already" in words for words in refused
+    ), said
+    assert len(site.requests) == 2, "the files were fetched more than once"
+    verify(find_pack("remote"))
+    assert [path.name for path in (tmp_path / "packs").iterdir() if not path.name.startswith(".")] == ["remote"]
+    assert not downloads_folder(entries["remote"]).exists()

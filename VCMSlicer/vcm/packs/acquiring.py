@@ -54,6 +54,7 @@ def acquire(
             _check_given(files[file.role], file, cancelled)
         return _import(entry, files, backbone, force=force, on_step=on_step)
     with installing(entry.name):
+        check_name(entry.name, force=force)  # another process may have been quicker
         files = {file.role: downloads_folder(entry) / file.filename for file in entry.files}
         _refuse_without_room(entry, files)
         for file in entry.files:
