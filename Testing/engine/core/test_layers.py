@@ -158,7 +158,7 @@ def test_no_folder_has_more_than_fifteen_modules(folder):
     assert len([path for path in folder.glob("*.py") if path.name != "__init__.py"]) <= 15
 
 
-FAMILIES = re.compile(r"\b(LatentDiffusion|Maisi|VcmControl|VcmNetwork|PatchNetwork)\b")
+FAMILIES = re.compile(r"\b(LatentDiffusion|MedDiffusion|BiFlowNet|Maisi|VcmControl|VcmNetwork|PatchNetwork)\b")
 
 
 def test_no_module_outside_models_names_a_family():
