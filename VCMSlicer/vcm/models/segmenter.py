@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from vcm.models.lean_monai import defer_monai
+from vcm.models.onednn import use_onednn
 from vcm.models.weights import load
 from vcm.packs.store import Pack
 
@@ -15,4 +16,5 @@ def load_segmenter(pack: Pack) -> nn.Module:
     from monai.networks.nets import UNet
 
     network: nn.Module = load(pack, "segmenter", lambda: UNet(**pack.backbone.networks["segmenter"]))
+    use_onednn(network)
     return network.eval()

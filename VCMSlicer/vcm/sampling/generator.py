@@ -23,6 +23,7 @@ from vcm.core.volume import Volume
 from vcm.machine.runtime import Runtime, fix_results, free_memory
 from vcm.models.backbones.backbone import Backbone
 from vcm.models.controls.control import Control
+from vcm.models.onednn import use_onednn
 from vcm.models.preparers.preparer import Finish
 from vcm.protocol.requests import LARGEST_SEED
 from vcm.sampling.cuda_graph import GraphedDenoiser
@@ -257,6 +258,8 @@ class Generator:
         self.backbone.place(self.runtime.device, self.runtime.dtype)
         if self.control is not None:
             self.control.to(self.runtime.device, self.runtime.dtype)
+        if self.runtime.device.type == "cpu":
+            use_onednn(self.backbone, self.control)
 
     @contextmanager
     def _timed(self, seconds: dict[str, float], stage: str) -> Iterator[None]:
