@@ -21,11 +21,21 @@ def refusal(tmp_path, content):
     return caught.value.sentence
 
 
-def test_whatever_is_downloaded_has_an_address_and_a_hash():
+def test_whatever_is_downloaded_has_an_address_and_a_hash_or_must_be_trusted_in_so_many_words():
     for entry in read_catalogue():
         assert entry.licence.must_accept
         if entry.automatic:
-            assert all(file.url and file.digest for file in entry.files)
+            assert all(file.url for file in entry.files)
+            assert not entry.unverifiable or entry.name == "mr-brain"
+            for file in entry.unverifiable:
+                assert file.url.startswith("https://")
+
+
+def test_nvidia_s_generator_shows_its_terms_and_where_they_stand():
+    entry = find_entry("mr-brain")
+    assert entry.licence.name == "NVIDIA Open Model License" and entry.licence.must_accept
+    assert entry.licence.url.startswith("https://www.nvidia.com/") and "CC BY-NC-SA" in entry.licence.summary
+    assert [file.filename for file in entry.files] == ["autoencoder_v1.pt", "diff_unet_3d_rflow-mr-brain_v1.pt"]
 
 
 def test_the_module_without_a_licence_says_so_and_is_never_fetched():
@@ -45,8 +55,8 @@ def test_an_unknown_entry_is_told_with_what_comes_close():
 @pytest.mark.parametrize(
     ("field", "value", "says"),
     [
-        ("entries.0.files.0.md5", ..., "lacks its address or its hash"),
-        ("entries.0.files.0.url", ..., "lacks its address or its hash"),
+        ("entries.2.files.0.url", "http://example.org/a.pt", "that is not https"),
+        ("entries.0.files.0.url", ..., "lacks its address"),
         ("entries.0.files.0.url", "file:///etc/passwd", "must be a web address"),
         ("entries.0.files.0.filename", "../model.pt", "without folders"),
         ("entries.0.files.0.md5", "xyz", "32 hexadecimal digits"),

@@ -62,7 +62,7 @@ def test_the_list_for_machines_is_json_and_nothing_else(home):
     assert packs["tiny"]["untrained"] == ["denoiser"]
     assert packs["tiny-ventricles"]["backbone"] == "tiny"
     assert packs["cut"]["problem"]["code"] == "PACK_DAMAGED"
-    assert [entry["name"] for entry in content["available"]] == ["brainldm", "vcm-semantics"]
+    assert [entry["name"] for entry in content["available"]] == ["brainldm", "vcm-semantics", "mr-brain"]
 
 
 def test_info_tells_grid_attributes_controls_and_licence(home):

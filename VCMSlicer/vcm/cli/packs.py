@@ -263,7 +263,9 @@ def _ask(entry: CatalogueEntry, consent: Consent) -> Consent:
             say_on_stderr(line)
         licence = typer.confirm("Do you accept this?", err=True)
     if entry.unverifiable and licence and not unverified:
-        unverified = typer.confirm("No hash of this file is known. Do you trust your copy of it?", err=True)
+        names = " and ".join(file.filename for file in entry.unverifiable)
+        where = f"what {entry.page} offers" if entry.automatic else "your copy of it"
+        unverified = typer.confirm(f"No hash of {names} is known. Do you trust {where}?", err=True)
     return Consent(licence, unverified)
 
 

@@ -6,13 +6,14 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from vcm.core.disk import file_errors
 from vcm.core.errors import Code, VcmError
 from vcm.packs.archive import install_archive
 from vcm.packs.catalogue import WHOLE_PACK, CatalogueEntry, CatalogueFile
 from vcm.packs.download import check_digest, download
-from vcm.packs.importing import import_control, import_published
+from vcm.packs.importing import import_control, import_family, import_published
 from vcm.packs.installation import check_name, installing
 from vcm.packs.store import Pack, find_pack, packs_folder
 
@@ -77,7 +78,9 @@ def check_consent(entry: CatalogueEntry, consent: Consent) -> None:
         raise VcmError(
             Code.LICENCE,
             f"No hash of {names} is known, so nobody can tell whether a copy is the right one.",
-            "If you trust where it came from, say so with --accept-unverified.",
+            f"If you trust {entry.page or 'where it came from'}, say so with --accept-unverified."
+            if entry.automatic
+            else "If you trust where it came from, say so with --accept-unverified.",
         )
 
 
@@ -106,15 +109,11 @@ def _import(
                 entry.name, control, backbone, config=entry.config, about=about, force=force, on_step=on_step
             )
         ]
-    return import_published(
-        entry.name,
-        autoencoder=files["autoencoder"],
-        denoiser=files["denoiser"],
-        config=entry.config,
-        about=about,
-        force=force,
-        on_step=on_step,
-    )
+    autoencoder, denoiser = files["autoencoder"], files["denoiser"]
+    options: dict[str, Any] = {"config": entry.config, "about": about, "force": force, "on_step": on_step}
+    if entry.family:
+        return [import_family(entry.name, entry.family, autoencoder=autoencoder, denoiser=denoiser, **options)]
+    return import_published(entry.name, autoencoder=autoencoder, denoiser=denoiser, **options)
 
 
 def _given_file(entry: CatalogueEntry, file: CatalogueFile, given: Path) -> Path:

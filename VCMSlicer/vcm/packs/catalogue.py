@@ -55,7 +55,10 @@ class CatalogueFile:
 
 @dataclass(frozen=True)
 class CatalogueEntry:
-    """A pack that can be made from published files; only `automatic` ones are ever downloaded by the program."""
+    """A pack that can be made from published files; only `automatic` ones are ever downloaded by the program.
+
+    `family` is that of a backbone whose files are read in the family's own way.
+    """
 
     name: str
     title: str
@@ -66,6 +69,7 @@ class CatalogueEntry:
     files: tuple[CatalogueFile, ...]
     backbone: str | None = None
     page: str = ""
+    family: str = ""
     config: Mapping[str, Any] | None = None
 
     @property
@@ -83,7 +87,7 @@ def read_catalogue(path: Path | None = None) -> list[CatalogueEntry]:
     """The checked entries of a catalogue, by default the program's own.
 
     >>> [entry.name for entry in read_catalogue()]
-    ['brainldm', 'vcm-semantics']
+    ['brainldm', 'vcm-semantics', 'mr-brain']
     """
     path = path or CATALOGUE
     content = read_document(path)
@@ -115,9 +119,15 @@ def _entry(raw: Mapping[str, Any], path: Path) -> CatalogueEntry:
             Code.PACK_INVALID,
             f"In {path}, the {raw['kind']} {raw['name']} needs a file for {needs}, or one for the whole pack.",
         )
-    if raw["automatic"] and not all(file.url and file.digest for file in files):
+    if raw["automatic"] and not all(file.url for file in files):
         raise VcmError(
             Code.PACK_INVALID,
-            f"In {path}, {raw['name']} is to be downloaded automatically, but a file lacks its address or its hash.",
+            f"In {path}, {raw['name']} is to be downloaded automatically, but a file lacks its address.",
+        )
+    if raw["automatic"] and not all(file.digest or (file.url or "").startswith("https://") for file in files):
+        raise VcmError(
+            Code.PACK_INVALID,
+            f"In {path}, {raw['name']} is to be downloaded automatically, but a file has no hash, and an address that "
+            "is not https.",
         )
     return CatalogueEntry(**{**raw, "licence": CatalogueLicence(**raw["licence"]), "files": files})

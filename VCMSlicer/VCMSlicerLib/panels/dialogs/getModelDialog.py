@@ -85,9 +85,11 @@ class GetModelDialog:
         accept = _("Accept the terms first.") if unread else ""
         room = _("There is not enough room on the disk.") if neededBytes(offer) > freeDisk(packsFolder()) else ""
         untrusted = bool(offer.unverifiable) and not ui.offerTrustBox.checked
-        trust = _("Say first that you trust your copy of the file.") if untrusted else ""
-        ui.offerDownloadButton.enabled = not (accept or room)
-        ui.offerDownloadButton.toolTip = accept or room or _("Fetch the files from the address that is named above.")
+        trust = _("Say first that you trust the file.") if untrusted else ""
+        ui.offerDownloadButton.enabled = not (accept or trust or room)
+        ui.offerDownloadButton.toolTip = (
+            accept or trust or room or _("Fetch the files from the address that is named above.")
+        )
         ui.offerFileButton.enabled = not (accept or trust)
         ui.offerFileButton.toolTip = accept or trust or _("Take files that are on this computer already.")
 
