@@ -184,3 +184,20 @@ def test_a_packs_folder_that_is_a_file_ends_in_a_sentence(tmp_path, monkeypatch)
     assert find_pack("brainldm-mini").embedded
     with pytest.raises(VcmError, match="packs' folder"):
         find_pack("mine")
+
+
+def test_a_manifest_is_read_once_and_again_when_it_was_changed(home, monkeypatch):
+    folder = make_backbone(home)
+    read, parse = [], store.read_manifest
+    monkeypatch.setattr(store, "read_manifest", lambda folder: read.append(folder.name) or parse(folder))
+    assert [find_pack("tiny").manifest.title for _ in range(3)] == ["Tiny"] * 3 and read.count("tiny") == 1
+    manifest = folder / "manifest.json"
+    before = manifest.stat()
+    # The same size, the same file, and even the time of change put back.
+    manifest.write_text(manifest.read_text().replace('"title": "Tiny"', '"title": "Tidy"'))
+    os.utime(manifest, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert manifest.stat().st_size == before.st_size
+    assert find_pack("tiny").manifest.title == "Tidy" and read.count("tiny") == 2
+    manifest.unlink()
+    with pytest.raises(VcmError):
+        find_pack("tiny")

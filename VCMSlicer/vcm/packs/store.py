@@ -223,8 +223,20 @@ def _unreadable(folder: Path, error: Exception) -> VcmError:
     return VcmError(code, f"The pack in {folder} cannot be read: {reason}.", "Remove it, or make it readable.")
 
 
+_manifests: dict[Path, tuple[tuple[int, ...], BackboneManifest | ControlManifest]] = {}
+"""Manifests that this process has read and checked, with what tells whether the file is still the same."""
+
+
 def _open_folder(folder: Path) -> Pack:
-    return Pack(folder, read_manifest(folder))
+    try:
+        found = (folder / FILE_NAME).stat()
+    except OSError:
+        return Pack(folder, read_manifest(folder))
+    state = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    known = _manifests.get(folder)
+    if known is None or known[0] != state:
+        known = _manifests[folder] = state, read_manifest(folder)
+    return Pack(folder, known[1])
 
 
 def _look_at(folder: Path) -> InstalledPack:
