@@ -2,6 +2,7 @@ import errno
 import json
 import os
 import resource
+import stat
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -209,3 +210,24 @@ def test_json_holds_null_for_what_it_does_not_know_and_every_letter_as_it_is(tmp
     text = (tmp_path / "r.json").read_text(encoding="utf-8")
     assert "Größe ≥ 2" in text
     assert json.loads(text) == {"hd95": None, "list": [1.5, None], "name": "Größe ≥ 2"}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="folders are flushed on POSIX systems")
+def test_a_claim_that_settles_late_flushes_its_folder_once_and_each_file_before_it_is_in_place(tmp_path, monkeypatch):
+    flushed, flush = [], os.fsync
+
+    def noted(descriptor):
+        kind = "folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file"
+        flushed.append((kind, sorted(path.name for path in tmp_path.glob("*.txt"))))
+        flush(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    with Claim(tmp_path, settled_late=True):
+        write_text(tmp_path / "a.txt", "a")
+        write_text(tmp_path / "b.txt", "b")
+    # A file and the record's line of it, before it has its name; the names at the end.
+    assert flushed == [("file", [])] * 2 + [("file", ["a.txt"])] * 2 + [("folder", ["a.txt", "b.txt"])]
+    flushed.clear()
+    with Claim(tmp_path):
+        write_text(tmp_path / "c.txt", "c")
+        assert flushed[-1] == ("folder", ["a.txt", "b.txt", "c.txt"])

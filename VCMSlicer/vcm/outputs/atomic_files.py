@@ -48,7 +48,6 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
             if place.exists() and not place.is_symlink():
                 shutil.copymode(place, temporary)
             claim.put(temporary, place)
-            _flush_folder(place.parent)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -93,16 +92,6 @@ def _refuse_unwritable(place: Path) -> None:
 def _flush(path: Path) -> None:
     with path.open("rb+") as file:
         os.fsync(file.fileno())
-
-
-def _flush_folder(folder: Path) -> None:
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

@@ -46,6 +46,9 @@ class Claim:
     program wrote them and they have not been changed since, or with `force`. Files whose names match `state` are the
     program's working state: those it wrote it may write again even when they are damaged. `of_ours` tells of a file in
     a folder without a record, which an earlier version wrote, whether it is the program's own.
+
+    The names of new files reach the disk at once, or with `settled_late` all together in `settle` and at the end: a
+    power cut before may then take the last of the files away, in the order in which they came, but leaves none damaged.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Claim:
         remedy: str = "Choose another place.",
         state: re.Pattern[str] | None = None,
         of_ours: Callable[[Path], bool] = lambda file: False,
+        settled_late: bool = False,
     ) -> None:
         self.folder = Path(folder)
         self.root = Path(os.path.realpath(folder))
@@ -68,6 +72,8 @@ class Claim:
         self.record = Record(self.root)
         self._new = not self.record.exists
         self._touched: set[str] = set()
+        self._settled_late = settled_late
+        self._unsettled: set[Path] = set()
 
     @property
     def work(self) -> Path:
@@ -86,13 +92,16 @@ class Claim:
 
     def close(self) -> None:
         """Let go of it."""
-        with _guard:
-            if self in _open:
-                _open.remove(self)
-                if self.mode is not Mode.MEMBER:
-                    _let_go(self)
-                elif not (self.work / LOCK).exists():  # nobody has claimed it otherwise, as where a pack is built
-                    _remove_empty([self.work / HALF, self.work])
+        try:
+            self.settle()
+        finally:
+            with _guard:
+                if self in _open:
+                    _open.remove(self)
+                    if self.mode is not Mode.MEMBER:
+                        _let_go(self)
+                    elif not (self.work / LOCK).exists():  # nobody has claimed it otherwise, as where a pack is built
+                        _remove_empty([self.work / HALF, self.work])
 
     def __enter__(self) -> Claim:
         return self.open()
@@ -145,6 +154,15 @@ class Claim:
         self.admit(place)
         self._note(place, temporary)
         temporary.replace(place)
+        self._unsettled.add(place.parent)
+        if not self._settled_late:
+            self.settle()
+
+    def settle(self) -> None:
+        """Let the names of the files that were put in place reach the disk."""
+        folders, self._unsettled = self._unsettled, set()
+        for folder in folders:
+            _flush_folder(folder)
 
     def move(self, source: Path, target: Path) -> None:
         """Give a file of ours another name."""
@@ -320,6 +338,16 @@ def _let_go(claim: Claim) -> None:
     if held.lock.release(last=True):
         _remove_empty([claim.work / HALF])
         _remove_empty([claim.work, *held.made])
+
+
+def _flush_folder(folder: Path) -> None:
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _remove_empty(folders: Iterable[Path]) -> None:

@@ -46,7 +46,7 @@ class ResultsFolder:
             if path.exists() and not path.is_dir():
                 sentence = f"The results should go into the folder {path}, but that is a file."
                 raise VcmError(Code.BAD_REQUEST, sentence, "Choose a folder with --out.")
-            folder = cls(Claim(path, inputs=inputs, force=force, remedy=REMEDY))
+            folder = cls(Claim(path, inputs=inputs, force=force, remedy=REMEDY, settled_late=True))
             folder._look()
         return folder
 
@@ -67,7 +67,8 @@ class ResultsFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._claim.close()
+        with in_words(self.path):
+            self._claim.close()
 
     def file(self, kind: str, index: int) -> Path:
         """Where a volume goes; `kind` is one of `KINDS`, or `CONDITION`."""
@@ -96,6 +97,8 @@ class ResultsFolder:
     def replace_earlier(self) -> None:
         """Let go of the results of an earlier run: there are new ones in their place."""
         self._provisional = False
+        if self._claim.aside:
+            self._claim.settle()
         self._claim.forget_aside()
 
     def _look(self) -> list[str]:
