@@ -212,6 +212,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/runs/batches/summary.py
   vcm/runs/choice.py
   vcm/runs/condition_text.py
+  vcm/runs/examined_files.py
   vcm/runs/job.py
   vcm/runs/record.py
   vcm/runs/registering.py

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,13 +12,16 @@ from batch_cases import OPTIONS, check_whole, many, report_of, rows_of, write_ma
 from command_line import RoomFor, vcm, vcm_apart
 from faults import state_of, told, untouched
 from vcm.core.errors import Code
+from vcm.core.volume import Volume
 from vcm.judging.mean_interval import mean_with_interval
+from vcm.judging.segmentation import PackSegmenter
 from vcm.outputs.atomic_files import write_json
 from vcm.outputs.claims import WORK
+from vcm.packs.store import find_pack, list_packs
 from vcm.runs.batches import run as batch_run
 from vcm.runs.batches import summary as batch_summary
 from vcm.runs.batches.folder import BatchFolder
-from vcm.volumes.volume_files import read_volume
+from vcm.volumes.volume_files import read_volume, write_volume
 
 pytestmark = pytest.mark.usefixtures("with_tiny_packs")
 
@@ -99,6 +103,45 @@ def test_the_models_are_loaded_once_though_the_cases_differ_in_their_conditions(
     rows = [{"case": c, "ventricles": "large.nii.gz" if c in "bd" else ""} for c in "abcd"]
     assert batch(rows=rows).code == 0
     assert sorted(loaded) == ["tiny", "tiny-both"] and made == ["a", "c", "b", "d"]
+
+
+def test_what_all_cases_need_is_read_once(batch, monkeypatch, with_tiny_packs):
+    calls = []
+
+    def counted(place, name):
+        function = getattr(__import__(place, fromlist=[name]), name)
+        monkeypatch.setattr(f"{place}.{name}", lambda *a, **k: calls.append(name) or function(*a, **k))
+
+    counted("vcm.packs.store", "read_manifest")
+    counted("vcm.runs.run", "read_volume_file")
+    counted("vcm.judging.segmentation", "choose_segmenter")
+    counted("vcm.sampling.generator", "fix_results")
+    for manifest in with_tiny_packs.glob("*/manifest.json"):
+        manifest.touch()
+    assert batch(rows=many(6)).code == 0
+    packs = len([entry for entry in list_packs() if entry.pack and not entry.pack.embedded])
+    assert calls.count("read_volume_file") == 2, "two masks for six cases"
+    assert calls.count("fix_results") == 1, "one Generator"
+    assert packs <= calls.count("read_manifest") <= len(list_packs())
+
+
+def test_the_packs_segmenter_is_loaded_once(batch, tmp_path, monkeypatch):
+    monkeypatch.setenv("VCM_PACKS", str(Path(__file__).parents[2] / "packs"))
+    loaded, load = [], PackSegmenter.from_pack
+    monkeypatch.setattr(PackSegmenter, "from_pack", lambda pack, **k: loaded.append(pack.name) or load(pack, **k))
+    write_mask_of_micro(tmp_path / "micro.nii.gz")
+    rows = [{"case": f"c{n}", "ventricles": "micro.nii.gz"} for n in range(4)]
+    assert batch("--pack", "micro", rows=rows).code == 0
+    assert loaded == ["micro", "micro"], "once to check the options, once for all cases"
+    assert len({row["ventricles.dice"] for row in rows_of(tmp_path / "out" / "results.csv")}) == 4
+
+
+def write_mask_of_micro(path):
+    """Two blobs, off every middle, on the grid of the micro packs."""
+    grid = find_pack("micro").backbone.grid
+    mask = np.zeros(grid.shape, np.uint8)
+    mask[15:19, 26:36, 17:22] = mask[22:25, 26:35, 17:22] = 1
+    write_volume(path, Volume(mask, grid))
 
 
 def test_what_is_finished_is_not_made_again_and_the_table_may_grow(batch, out, made):

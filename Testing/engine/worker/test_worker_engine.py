@@ -1,7 +1,9 @@
 """The real engine behind the worker: warm models, previews, and answers that fit the protocol."""
 
 import json
+import os
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -145,6 +147,26 @@ def test_another_precision_another_manifest_or_a_release_load_again(engine, pack
     assert loaded() and not loaded()
     engine.release()
     assert loaded() and not loaded()
+
+
+def test_a_mask_that_was_changed_since_the_last_generate_is_examined_anew(engine, mask, tmp_path):
+    def given(**options):
+        ending = engine.generate(request(tmp_path, mask, **options), Listener())
+        return int(read_volume(ending.conditions[0].path).array.sum())
+
+    assert given() == 140 == given()
+    path, before = Path(mask.path), Path(mask.path).stat()
+    array = read_volume(path).array.copy()
+    array[5] = 0  # a quarter of the structure
+    write_volume(path, Volume(array, GRID))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert given() == 105
+    weak = ConditionInput("ventricles", mask.path, 7, strength=0.5, start=0.1)
+    ending = engine.generate(request(tmp_path, weak), Listener())
+    (said,) = json.loads(Path(ending.report_path).read_text())["conditions"]
+    assert (said["strength"], said["window"]) == (0.5, [0.1, 1.0])
+    other = ConditionInput("ventricles", mask.path, 5)
+    assert int(read_volume(engine.generate(request(tmp_path, other), Listener()).conditions[0].path).array.sum()) == 1
 
 
 def test_warming_loads_what_the_generate_after_it_needs(engine, mask, tmp_path):

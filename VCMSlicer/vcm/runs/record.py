@@ -48,14 +48,16 @@ class RunRecord:
     condition_files: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     noise: hashlib._Hash = field(default_factory=hashlib.sha256)
+    report: dict[str, object] = field(default_factory=dict)
 
-    def add(self, sample: Sample) -> None:
-        """Write a Sample and enter it in the report; then measure it and complete its entry."""
+    def add(self, sample: Sample, *, last: bool = False) -> None:
+        """Write a Sample and enter it in the report; then measure it and complete its entry, or with the `last` Sample
+        the report."""
         self._begin()
         with self._reported():
             self._enter(sample)
         self.folder.replace_earlier()
-        with self._reported():
+        with self._reported(complete=last):
             self._judge(sample)
 
     def add_preview(self, index: int, step: int, image: Volume) -> None:
@@ -64,10 +66,10 @@ class RunRecord:
         with self._reported():
             self._write("preview", index, image, f"synthetic preview after step {step}")
 
-    def write_report(self, *, complete: bool) -> dict[str, object]:
+    def write_report(self, *, complete: bool) -> None:
         """Put `report.json` in place for what is there; `complete` once the run has ended."""
         request, runtime, plan = self.request, self.runtime, self.plan
-        report = build_report(
+        self.report = build_report(
             backbone=self.backbone.backbone,
             control=self.control.manifest if self.control else None,
             conditions=request.conditions,
@@ -91,8 +93,7 @@ class RunRecord:
             complete=complete,
             request_sha256=self.request_sha256,
         )
-        write_report(self.folder.path / REPORT, report)
-        return report
+        write_report(self.folder.path / REPORT, self.report)
 
     @property
     def _made(self) -> str:
@@ -105,13 +106,13 @@ class RunRecord:
             self.write_report(complete=False)
 
     @contextmanager
-    def _reported(self) -> Iterator[None]:
+    def _reported(self, *, complete: bool = False) -> Iterator[None]:
         """Bring the report up to date with what the block writes; if either fails, take back what was written."""
         files, samples, noise = list(self.files), list(self.samples), self.noise.copy()
         conditions = dict(self.condition_files)
         try:
             yield
-            self.write_report(complete=False)
+            self.write_report(complete=complete)
         except BaseException:
             for file in set(self.files) - set(files):
                 remove(file)

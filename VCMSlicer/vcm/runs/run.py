@@ -24,6 +24,8 @@ from vcm.sampling.noise_file import read_noise
 from vcm.volumes.volume_files import read_volume_file, write_volume
 
 if TYPE_CHECKING:
+    import torch
+
     from vcm.core.progress import OnProgress
     from vcm.judging.segmentation import Choice
     from vcm.registration.reference import Reference
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from vcm.sampling.generator import GenerateRequest, Generator, OnPreview
 
 Load = Callable[[Pack, "Pack | None", GenerateJob], "Generator"]
+Judge = Callable[[Pack, str, "torch.device"], "Choice"]
+Examine = Callable[[Iterable[ConditionFile], Pack, "Pack | None"], tuple[Examination, ...]]
 
 
 @dataclass(frozen=True)
@@ -53,18 +57,25 @@ class RunResult:
     summaries: tuple[str, ...]
 
 
-def run_generate(job: GenerateJob, listeners: Listeners | None = None, load: Load | None = None) -> RunResult:
+def run_generate(
+    job: GenerateJob,
+    listeners: Listeners | None = None,
+    load: Load | None = None,
+    judge: Judge | None = None,
+    examine: Examine | None = None,
+) -> RunResult:
     """Do a `GenerateJob`. Inputs are examined before anything heavy is loaded; the first error stops the run.
 
     Each Sample is written as soon as it is finished, and `report.json` always lists what is in the folder; results of
     an earlier run stay until there is a Sample to take their place. Previews that no listener takes are written there
-    too. `load` takes the place of `load_generator` where models are kept warm.
+    too. `load`, `judge` and `examine` take the place of `load_generator`, of the choice of a segmenter and of
+    `examine_conditions` where models, segmenters and examinations are kept from run to run.
     """
     listeners = listeners or Listeners()
     started = time.perf_counter()
     backbone, control = choose_packs(job.pack, job.control, (c.name for c in job.conditions))
     folder = ResultsFolder.claim(job.out, inputs=input_files(job), force=job.force)
-    examinations = examine_conditions(job.conditions, backbone, control)
+    examinations = (examine or examine_conditions)(job.conditions, backbone, control)
     findings = [finding for examination in examinations for finding in examination.findings]
     for finding in findings:
         listeners.finding(finding)
@@ -79,8 +90,8 @@ def run_generate(job: GenerateJob, listeners: Listeners | None = None, load: Loa
         listeners.words(f"running on {generator.runtime.words}")
         plan = generator.plan(request.batch)
         listeners.words(plan.words)
-        judge = _judge(job, backbone, generator, request.conditions)
-        listeners.words(judge.sentence)
+        choice = _choose_judge(job, backbone, generator, request.conditions, judge)
+        listeners.words(choice.sentence)
         record = RunRecord(
             folder,
             backbone,
@@ -89,7 +100,7 @@ def run_generate(job: GenerateJob, listeners: Listeners | None = None, load: Loa
             request,
             plan,
             findings,
-            judge,
+            choice,
             started,
             hash_request(job, backbone, control),
             job.montage,
@@ -97,9 +108,8 @@ def run_generate(job: GenerateJob, listeners: Listeners | None = None, load: Loa
         preview = listeners.preview or record.add_preview
         with folder.as_it_was_unless_replaced():
             for sample in generator.generate(request, listeners.progress, preview, listeners.cancelled):
-                record.add(sample)
-            report = record.write_report(complete=True)
-    return RunResult((*record.files, folder.path / REPORT), report, tuple(map(_summary, record.samples)))
+                record.add(sample, last=sample.index + 1 == request.samples)
+    return RunResult((*record.files, folder.path / REPORT), record.report, tuple(map(_summary, record.samples)))
 
 
 def examine_conditions(files: Iterable[ConditionFile], backbone: Pack, control: Pack | None) -> tuple[Examination, ...]:
@@ -218,12 +228,21 @@ def _examine_one(file: ConditionFile, spec: ConditionSpec, backbone: Pack) -> Ex
     return Examination(examination.name, condition, tuple(findings))
 
 
-def _judge(job: GenerateJob, backbone: Pack, generator: Generator, conditions: tuple[Condition, ...]) -> Choice:
-    from vcm.judging.segmentation import Choice, choose_segmenter
+def choose_judge(backbone: Pack, preference: str, device: torch.device) -> Choice:
+    """Who measures the Samples of a backbone, loaded onto a device."""
+    from vcm.judging.segmentation import choose_segmenter
+
+    return choose_segmenter(backbone, preference, device=device)
+
+
+def _choose_judge(
+    job: GenerateJob, backbone: Pack, generator: Generator, conditions: tuple[Condition, ...], judge: Judge | None
+) -> Choice:
+    from vcm.judging.segmentation import Choice
 
     if not conditions:
         return Choice(None, "No condition was given, so there is nothing to measure the Sample against.")
-    return choose_segmenter(backbone, job.segmenter, device=generator.runtime.device)
+    return (judge or choose_judge)(backbone, job.segmenter, generator.runtime.device)
 
 
 def _summary(sample: SampleRecord) -> str:

@@ -127,6 +127,7 @@ class Generator:
     def __init__(self, backbone: Backbone, control: Control | None, runtime: Runtime, memory: str = "auto") -> None:
         self.backbone, self.control, self.runtime, self.memory = backbone, control, runtime, memory
         fix_results(runtime.device)
+        self._placed = False
         self._place()
 
     def plan(self, batch: int = 1) -> MemoryPlan:
@@ -153,6 +154,7 @@ class Generator:
         """
         if request.step_count > (known := self.backbone.process.timesteps - self.backbone.process.last):
             raise VcmError(Code.BAD_REQUEST, f"This model knows {known} steps; {request.step_count} were asked for.")
+        self._place()
         plan = self.plan(request.batch)
         self.backbone.slab_bytes = plan.slab_bytes
         given = request.noise
@@ -255,11 +257,15 @@ class Generator:
             yield from self.control.parameters()
 
     def _place(self) -> None:
+        """Put the networks where they are used, unless they are there."""
+        if self._placed:
+            return
         self.backbone.place(self.runtime.device, self.runtime.dtype)
         if self.control is not None:
             self.control.to(self.runtime.device, self.runtime.dtype)
         if self.runtime.device.type == "cpu":
             use_onednn(self.backbone, self.control)
+        self._placed = True
 
     @contextmanager
     def _timed(self, seconds: dict[str, float], stage: str) -> Iterator[None]:
@@ -278,6 +284,7 @@ class Generator:
         for run in runs:
             if isinstance(run.denoise, GraphedDenoiser):
                 run.denoise.forget()
+        self._placed = False
         for module in modules:
             module.to("cpu")
         if self.runtime.device.type == "cuda":
@@ -287,6 +294,7 @@ class Generator:
         finally:
             for module in modules:
                 module.to(self.runtime.device)
+            self._placed = True
 
     @contextmanager
     def _memory_errors(self, plan: MemoryPlan, batch: int) -> Iterator[None]:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from vcm.core.volume import Volume
     from vcm.outputs.claims import Claim
     from vcm.packs.store import Pack
+    from vcm.runs.examined_files import ExaminedFiles
     from vcm.runs.job import GenerateJob
     from vcm.runs.warm_models import WarmModels
     from vcm.sampling.generator import Generator, OnPreview
@@ -45,13 +46,15 @@ class LocalEngine:
     """Works on this machine and keeps the models of the last request; the heavy packages come with `start`."""
 
     _models: WarmModels
+    _examine: ExaminedFiles
 
     def start(self) -> Ready:
         import vcm.sampling.generator  # noqa: F401 - the import that takes seconds, before the first request asks for it
         from vcm.machine.runtime import choose_runtime
+        from vcm.runs.examined_files import ExaminedFiles
         from vcm.runs.warm_models import WarmModels
 
-        self._models = WarmModels()
+        self._models, self._examine = WarmModels(), ExaminedFiles()
         return Ready(choose_runtime().words)
 
     def generate(self, request: Generate, call: Call) -> Generated:
@@ -71,7 +74,8 @@ class LocalEngine:
                 claims.enter_context(_claimed_for_previews(folder, input_files(job)))
                 show = _preview_writer(folder, call)
             listeners = Listeners(_teller(call), show, call.found, call.say, call.cancelled)
-            return generated(request, run_generate(job, listeners, load).report)
+            done = run_generate(job, listeners, load, self._models.judge, self._examine)
+            return generated(request, done.report)
 
     def examine(self, request: Examine, call: Call) -> Examined:
         from vcm.runs.choice import choose_packs

@@ -21,6 +21,7 @@ from vcm.runs.batches.folder import BatchFolder
 from vcm.runs.batches.shards import Shard
 from vcm.runs.choice import choose_packs
 from vcm.runs.condition_text import Acting
+from vcm.runs.examined_files import ExaminedFiles
 from vcm.runs.job import GenerateJob
 from vcm.runs.request_hash import hash_request
 from vcm.runs.run import Listeners, RunResult, run_generate
@@ -132,6 +133,8 @@ class _ShardRun:
         self._batch, self._shard, self._listeners = batch, shard, listeners
         self._folder = batch.folder
         self._models = WarmModels()
+        self._examine = ExaminedFiles()
+        self._planned: Generator | None = None
         self._said: set[str] = set()
         self._common: VcmError | None = None
         self._surprised = False
@@ -198,7 +201,8 @@ class _ShardRun:
         try:
             if case.job is None:
                 raise case.fault or VcmError(Code.INTERNAL, f"The row of {case.name} could not be understood.")
-            result = run_generate(case.job, self._listeners_of(case), self._load)
+            listeners = self._listeners_of(case)
+            result = run_generate(case.job, listeners, self._load, self._models.judge, self._examine)
         except (BrokenPipeError, InUseError):
             # Whoever listened has gone, or somebody else makes it; the case is not to blame.
             raise
@@ -222,7 +226,9 @@ class _ShardRun:
         """What fails here would fail for every case."""
         try:
             generator = self._models.generator(backbone, control, job, lambda name: self._say(f"loading {name}"))
-            generator.plan(job.batch)
+            if generator is not self._planned:
+                generator.plan(job.batch)
+                self._planned = generator
         except VcmError as error:
             self._common = error
             raise
