@@ -136,6 +136,14 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/models/backbones/maisi/__init__.py
   vcm/models/backbones/maisi/backbone.py
   vcm/models/backbones/maisi/published.py
+  vcm/models/backbones/meddiffusion/__init__.py
+  vcm/models/backbones/meddiffusion/autoencoder.py
+  vcm/models/backbones/meddiffusion/backbone.py
+  vcm/models/backbones/meddiffusion/bi_flow_net.py
+  vcm/models/backbones/meddiffusion/decoding.py
+  vcm/models/backbones/meddiffusion/layers.py
+  vcm/models/backbones/meddiffusion/patch_flow.py
+  vcm/models/backbones/meddiffusion/published.py
   vcm/models/backbones/published.py
   vcm/models/backbones/slab_decoding.py
   vcm/models/controls/__init__.py

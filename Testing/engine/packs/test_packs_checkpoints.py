@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import pickle
 import resource
 import subprocess
 import sys
 import tarfile
+import types
 import zipfile
 from collections import OrderedDict
 
@@ -206,3 +208,29 @@ def test_a_full_disk_leaves_the_old_weights_and_nothing_half_written(tmp_path):
     assert result.stdout.strip() == "DISK_FULL", result.stderr
     assert path.read_bytes() == before
     assert names(tmp_path) == ["weights.safetensors"]
+
+
+def test_settings_beside_the_weights_are_passed_over_but_nothing_else_is(tmp_path):
+    """As Lightning, OmegaConf and argparse leave them; the classes are made up here, so that no package is needed."""
+    module = types.ModuleType("omegaconf.dictconfig")
+    kind = type("DictConfig", (), {"__module__": "omegaconf.dictconfig", "__qualname__": "DictConfig"})
+    module.DictConfig = kind
+    config = kind()
+    config.content = {"lr": 1e-3, "inner": [kind()]}
+    sys.modules |= {"omegaconf": types.ModuleType("omegaconf"), "omegaconf.dictconfig": module}
+    try:
+        beside = {"hyper_parameters": {"cfg": config}, "args": argparse.Namespace(seed=1), "epoch": 3}
+        torch.save({"state_dict": {"w": torch.ones(2)}, **beside}, tmp_path / "settings.ckpt")
+        evil = {"state_dict": {"w": torch.ones(2)}, **beside, "more": Payload(tmp_path / "ran")}
+        torch.save(evil, tmp_path / "evil.ckpt")
+    finally:
+        del sys.modules["omegaconf"], sys.modules["omegaconf.dictconfig"]
+    assert torch.equal(read_checkpoint(tmp_path / "settings.ckpt")["w"], torch.ones(2))
+    with pytest.raises(VcmError) as refused:
+        read_checkpoint(tmp_path / "evil.ckpt")
+    assert refused.value.code is Code.PACK_UNSAFE and not (tmp_path / "ran").exists()
+
+
+def test_averaged_weights_are_taken_where_a_file_has_both(tmp_path):
+    torch.save({"model": {"w": torch.zeros(2)}, "ema": {"w": torch.ones(2)}}, tmp_path / "both.pt")
+    assert torch.equal(read_checkpoint(tmp_path / "both.pt")["w"], torch.ones(2))

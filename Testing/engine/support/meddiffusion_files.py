@@ -78,3 +78,21 @@ def weights(network: torch.nn.Module, seed: int = SEED) -> dict[str, torch.Tenso
 def relative(found: torch.Tensor, wanted: torch.Tensor) -> float:
     """The largest difference in standard deviations of what is wanted."""
     return float((found - wanted).abs().max() / wanted.float().std())
+
+
+def write_checkpoints(
+    folder: Path, autoencoder: torch.nn.Module, denoiser: torch.nn.Module, seed: int = SEED
+) -> list[str]:
+    """The two files as the authors write them, with what stands beside the weights; as options of an import."""
+    from argparse import Namespace
+
+    folder.mkdir(exist_ok=True)
+    first, second = folder / "autoencoder.ckpt", folder / "denoiser.pt"
+    beside = {"volume_discriminator.model.0.weight": torch.ones(4), "perceptual_loss.net.bias": torch.ones(2)}
+    torch.save(
+        {"state_dict": {**weights(autoencoder, seed), **beside}, "hyper_parameters": {"a": 1}, "epoch": 9}, first
+    )
+    averaged = weights(denoiser, seed)
+    newest = {name: tensor + 1 for name, tensor in averaged.items()}
+    torch.save({"model": newest, "ema": averaged, "opt": {"state": {}}, "scaler": {}, "args": Namespace(a=1)}, second)
+    return ["--family=meddiffusion", f"--autoencoder={first}", f"--denoiser={second}"]

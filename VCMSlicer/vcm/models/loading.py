@@ -12,6 +12,7 @@ BACKBONES: Registry[type[Backbone]] = Registry(
     "family of backbones",
     {
         "latent-diffusion": "vcm.models.backbones.latent_diffusion:LatentDiffusion",
+        "meddiffusion": "vcm.models.backbones.meddiffusion.backbone:MedDiffusion",
         "maisi": "vcm.models.backbones.maisi.backbone:Maisi",
     },
 )

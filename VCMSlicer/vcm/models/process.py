@@ -60,10 +60,12 @@ class Prediction:
     latent: Tensor
     value: Tensor
     kind: str = "epsilon"
+    bound: float | None = None
 
     def clean(self, alpha: Level, sigma: Level) -> Tensor:
-        """The clean latents it stands for at this level of noise."""
-        return PARAMETERISATIONS[self.kind].clean(self.latent, self.value, alpha, sigma)
+        """The clean latents it stands for at this level of noise, between −`bound` and `bound` where there is one."""
+        clean = PARAMETERISATIONS[self.kind].clean(self.latent, self.value, alpha, sigma)
+        return clean if self.bound is None else clean.clamp(-self.bound, self.bound)
 
     def noise(self, alpha: Level, sigma: Level) -> Tensor:
         """The noise it stands for at this level of noise."""
@@ -82,13 +84,15 @@ class Process(ABC):
     """How noise is added: α and σ over the times from 0, the clean latent, to `first`, pure noise.
 
     Sampling goes from `first` down to `last` and ends in the clean latent predicted there. `prediction` is what the
-    networks of the process predict, `guided` the parameterisation in which controls correct a prediction.
+    networks of the process predict, `guided` the parameterisation in which controls correct a prediction. Samplers hold
+    the clean latents that follow from a prediction between −`bound` and `bound`, where there is one.
     """
 
     prediction: str
     guided: str
     timesteps: int
     last: int
+    bound: float | None = None
 
     @property
     def first(self) -> float:
@@ -129,6 +133,10 @@ class Process(ABC):
         return {name: value for name, value in asdict(self).items() if value is not None}  # type: ignore[call-overload]
 
 
+NEXT_TO_NOISE = -5.5
+"""λ of ᾱ = 1.7e-5: below it, where a third of the cosine schedule's range lies, steps would be spent on noise alone."""
+
+
 @dataclass(frozen=True, eq=False)
 class VariancePreserving(Process):
     """α² + σ² = 1 at `timesteps` discrete times, with ᾱ = α².
@@ -146,6 +154,7 @@ class VariancePreserving(Process):
     beta_end: float = 0.0205
     prediction: str = "epsilon"
     last: int = 0
+    bound: float | None = None
     alphas_cumprod: NDArray[np.float64] = field(init=False, repr=False)
     _tables: dict[torch.device, Tensor] = field(init=False, repr=False, default_factory=dict)
 
@@ -164,6 +173,8 @@ class VariancePreserving(Process):
             betas = np.clip(1 - curve[1:] / curve[:-1], 0, 0.9999)
         if not 0 <= self.last < self.timesteps - 1:
             raise _refused(f"sampling cannot end at timestep {self.last} of {self.timesteps}")
+        if self.bound is not None and not self.bound > 0:
+            raise _refused(f"its bound must be above 0, not {self.bound}")
         object.__setattr__(self, "alphas_cumprod", np.cumprod(1.0 - betas))
 
     @cached_property
@@ -199,8 +210,8 @@ class VariancePreserving(Process):
         return alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
 
     def log_snr_range(self) -> tuple[float, float]:
-        """λ at the first and at the last time of sampling."""
-        return float(self.half_log_snr[-1]), float(self.half_log_snr[self.last])
+        """λ at the last time of sampling, and at the first or, where that is nothing but noise, next to it."""
+        return max(float(self.half_log_snr[-1]), NEXT_TO_NOISE), float(self.half_log_snr[self.last])
 
     def levels_of(self, half_log_snr: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """α and σ where λ has these values."""
@@ -212,7 +223,8 @@ class VariancePreserving(Process):
 
     def as_dict(self) -> dict[str, Any]:
         """The entry of a manifest."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.init}
+        entries = {f.name: getattr(self, f.name) for f in fields(self) if f.init}
+        return {name: value for name, value in entries.items() if value is not None}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> VariancePreserving:
         return self  # it never changes, and a network's copy shares it

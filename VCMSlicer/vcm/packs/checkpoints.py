@@ -21,8 +21,13 @@ from vcm.outputs.atomic_files import atomic_path
 if TYPE_CHECKING:
     import torch
 
-_WRAPPERS = ("state_dict", "model", "unet_state_dict", "controlnet_state_dict")
+_WRAPPERS = ("ema", "state_dict", "model", "unet_state_dict", "controlnet_state_dict")
 _METADATA = ("TraceKeys", "MetaKeys", "SpaceKeys", "LazyAttr")
+_SETTINGS = re.compile(
+    r"argparse\.Namespace|typing\.Any|collections\.(defaultdict|OrderedDict)|pathlib\.\w*Path"
+    r"|(builtins|__builtin__)\.(dict|list|tuple|set|int|float|str|bool|object)|(omegaconf|(pytorch_)?lightning)\.[\w.]+"
+)
+"""Of what settings are made that trainers keep beside the weights."""
 _CALLS = ("GLOBAL", "STACK_GLOBAL", "INST", "OBJ", "REDUCE")
 _EXPECTED = "a PyTorch checkpoint (.pt, .pth) or a .safetensors file was expected"
 MOST_STRUCTURE = 16_000_000
@@ -43,8 +48,9 @@ class Checkpoint:
 def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
     """The named tensors of a `.pt`, `.pth` or `.safetensors` file, on the CPU.
 
-    One wrapping `state_dict` or the like is taken off, and the prefix `module.` where every name has it. Only tensors
-    and plain containers are ever unpickled; a file that asks for anything else is refused before any of it runs.
+    One wrapping `state_dict` or the like is taken off (averaged weights, `ema`, where there are such), and the prefix
+    `module.` where every name has it. Only tensors and plain containers are ever unpickled, and settings beside them
+    passed over; a file that asks for anything else is refused before any of it runs.
     """
     return dict(read_published(path).tensors)
 
@@ -143,7 +149,8 @@ def _load(path: Path, container: str) -> Any:
             return load_file(path, device="cpu")
         if container == "zip":
             _check_sums(path)
-        with warnings.catch_warnings(), torch.serialization.safe_globals(_stand_ins()):
+        known = [*_stand_ins(), *(_settings(path) if container == "zip" else ())]
+        with warnings.catch_warnings(), torch.serialization.safe_globals(known):
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True, mmap=container == "zip")
     except VcmError:
@@ -170,6 +177,31 @@ def _stand_ins() -> list[Any]:
 
     words = [(str, f"monai.utils.enums.{name}") for name in _METADATA]
     return [(torch.Tensor, "monai.data.meta_tensor.MetaTensor"), *words]
+
+
+class _Ignored:
+    """What settings beside the weights are read as: it takes anything and keeps nothing. No code of theirs runs."""
+
+    def __new__(cls, *_: object, **__: object) -> _Ignored:
+        return super().__new__(cls)
+
+    def __setstate__(self, state: object) -> None: ...
+
+    def __setitem__(self, key: object, value: object) -> None: ...
+
+    def append(self, value: object) -> None: ...
+
+    def extend(self, values: object) -> None: ...
+
+    def add(self, value: object) -> None: ...
+
+
+def _settings(path: Path) -> list[Any]:
+    """Stand-ins for the settings in a file: OmegaConf's, Lightning's and argparse's; for nothing else."""
+    import torch
+
+    asked = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    return [(type("_Ignored", (_Ignored,), {}), name) for name in asked if _SETTINGS.fullmatch(name)]
 
 
 def _check_sums(path: Path) -> None:

@@ -60,7 +60,8 @@ class GraphedDenoiser:
         step = self._captured[kind]
         if step is None:
             return self.denoiser(latent, t)
-        return Prediction(latent, step.replay(latent, t), self.denoiser.backbone.process.guided)
+        process = self.denoiser.backbone.process
+        return Prediction(latent, step.replay(latent, t), process.guided, process.bound)
 
     def forget(self) -> None:
         """Drop what was captured: the weights have moved, and a graph knows them by address."""

@@ -74,7 +74,8 @@ class GuidedDenoiser:
     def __call__(self, latent: Tensor, t: float) -> Prediction:
         """The guided prediction for latents `[B, *latent_shape]`."""
         times = torch.full((latent.shape[0],), t, device=latent.device, dtype=torch.float32)
-        return Prediction(latent, self.step(latent, times, self.acting(t)), self.backbone.process.guided)
+        process = self.backbone.process
+        return Prediction(latent, self.step(latent, times, self.acting(t)), process.guided, process.bound)
 
     def acting(self, t: float) -> frozenset[str]:
         """The conditions whose time window holds time `t`."""

@@ -135,7 +135,8 @@ class BiFlowNet(nn.Module):
         if resolution is None:
             resolution = torch.tensor([[size / self.vq_size for size in latent.shape[2:]]], device=latent.device)
         resolution = resolution.reshape(-1, 3).expand(len(latent), 3).to(latent.dtype)
-        moment = self.time_mlp(t) + self.cond_emb(classes)
+        wave = self.time_mlp[0](t).to(latent.dtype)
+        moment = self.time_mlp[1:](wave) + self.cond_emb(classes)
         return torch.cat([moment, self.res_mlp(resolution)], dim=1)
 
     def inner_flow(self, latent: Tensor, given: Tensor) -> tuple[list[Tensor], list[Tensor]]:

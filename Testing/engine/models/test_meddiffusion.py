@@ -1,0 +1,163 @@
+"""3D MedDiffusion by the way users take: `vcm packs import`, the Generator, `vcm generate`."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from meddiffusion_files import (
+    ABSENT,
+    THERE,
+    TINY_AUTOENCODER,
+    TINY_DENOISER,
+    expected,
+    noise,
+    relative,
+    weights,
+    write_checkpoints,
+)
+from vcm.cli import main
+from vcm.core.errors import Code, VcmError
+from vcm.models.backbones.meddiffusion.autoencoder import PatchVolumeAutoencoder
+from vcm.models.backbones.meddiffusion.bi_flow_net import BiFlowNet
+from vcm.models.loading import load_backbone
+from vcm.packs.store import find_pack
+from vcm.volumes.volume_files import read_volume
+
+beside_the_repository = pytest.mark.skipif(not THERE, reason=ABSENT)
+TINY_CONFIG = {
+    "image_shape": [32, 48, 16], "spacing": [1.0, 1.5, 2.0], "orientation": "LPS", "centre": [1.0, -2.0, 3.0],
+    "autoencoder": {"num_groups": 4, "patch_size": 16},
+    "denoiser": {"resnet_groups": 4, "vq_size": 16, "attn_heads": 2},
+}  # fmt: skip
+
+
+def command(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    return int(ended.value.code or 0)
+
+
+def tiny_files(folder, **config) -> list[str]:
+    files = write_checkpoints(folder, PatchVolumeAutoencoder(**TINY_AUTOENCODER), BiFlowNet(**TINY_DENOISER))
+    (folder / "config.json").write_text(json.dumps({**TINY_CONFIG, **config}))
+    return [*files, f"--config={folder / 'config.json'}"]
+
+
+@pytest.fixture(scope="module")
+def packs(tmp_path_factory):
+    """A packs' folder with the tiny model, imported by the command line."""
+    folder = tmp_path_factory.mktemp("meddiffusion")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VCM_PACKS", str(folder / "packs"))
+        assert command("packs", "import", "tiny-med", *tiny_files(folder / "files")) == 0
+        yield folder / "packs"
+
+
+def tiny():
+    return load_backbone(find_pack("tiny-med"))
+
+
+def test_the_networks_are_read_from_the_shapes_and_the_averaged_weights_are_taken(packs):
+    manifest = find_pack("tiny-med").backbone
+    listed = {name: list(value) if isinstance(value, tuple) else value for name, value in TINY_DENOISER.items()}
+    assert manifest.networks["denoiser"] == {**listed, "num_mid_DiT": 1, "init_kernel_size": 3, "learn_sigma": False}
+    assert manifest.networks["autoencoder"] == {**TINY_AUTOENCODER, "intensity_scale": 1.0}
+    plain = BiFlowNet(**TINY_DENOISER)
+    plain.load_state_dict(weights(plain))
+    latent, t, inputs = noise((2, *tiny().latent_shape), 9), torch.tensor([999.0, 3.0]), torch.tensor([[2.0], [0.0]])
+    with torch.no_grad():
+        assert torch.equal(tiny().predict(latent, t, inputs), plain.eval()(latent, t, torch.tensor([2, 0])))
+
+
+def test_the_grid_has_the_networks_axes_where_the_configuration_puts_them(packs):
+    grid = tiny().grid
+    assert grid.shape == (16, 32, 48) and tiny().latent_shape == (3, 4, 8, 12)
+    assert grid.orientation == "SLP" and np.allclose(grid.spacing, (2.0, 1.0, 1.5))
+    assert np.allclose(grid.centre, (1, -2, 3))
+
+
+def test_an_image_comes_back_through_the_codes_next_to_its_latents(packs):
+    backbone = tiny()
+    image = (noise((1, 1, *backbone.grid.shape), 5) * 0.2 + 0.5).clamp(0, 1)
+    with torch.no_grad():
+        latent = backbone.encode(image)
+        network = backbone.autoencoder
+        low, high = network.codebook.span()
+        raw = network.encode(image * 2 - 1)
+        assert torch.allclose((latent + 1) / 2 * (high - low) + low, raw, atol=1e-5)
+        wanted = (network.decode(network.codebook.quantise(raw)) + 1) / 2
+        assert relative(backbone.decode(latent), wanted) < 1e-4
+
+
+def test_classes_are_a_choice_by_name_or_by_number(packs, tmp_path):
+    made = {}
+    for name, value in (("a", "class=class 2"), ("b", "class.raw=2"), ("c", "class=class 0")):
+        out = tmp_path / name
+        options = ("--seed=3", "--steps=2", "--device=cpu", "--precision=fp32", f"--out={out}")
+        assert command("generate", "--pack=tiny-med", f"--attribute={value}", *options) == 0
+        made[name] = read_volume(out / "sample-0.nii.gz")
+    assert np.array_equal(made["a"].array, made["b"].array) and not np.array_equal(made["a"].array, made["c"].array)
+    assert made["a"].grid.same_as(tiny().grid)
+    with pytest.raises(VcmError, match="between 0 and 3"):
+        tiny().classes(torch.tensor([[4.0]]))
+
+
+def test_a_bad_checkpoint_is_refused_with_a_sentence(packs, tmp_path, capsys):
+    autoencoder, denoiser = (option.split("=", 1) for option in tiny_files(tmp_path)[1:3])
+    swapped = (f"{autoencoder[0]}={denoiser[1]}", f"{denoiser[0]}={autoencoder[1]}")
+    assert command("packs", "import", "bad", "--family=meddiffusion", *swapped) == 1
+    assert "is no patch-volume autoencoder" in capsys.readouterr().err
+    cut = torch.load(denoiser[1], weights_only=False)
+    del cut["ema"]["ups.0.0.block1.proj.bias"]
+    torch.save(cut, tmp_path / "cut.pt")
+    config = f"--config={tmp_path / 'config.json'}"
+    rest = ("--family=meddiffusion", "=".join(autoencoder), config)
+    assert command("packs", "import", "bad", *rest, f"--denoiser={tmp_path / 'cut.pt'}") == 1
+    assert "lacks 1 of" in capsys.readouterr().err
+    with pytest.raises(VcmError) as refused:
+        find_pack("bad")
+    assert refused.value.code is Code.PACK_MISSING
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"image_shape": [32, 48, 20]}, "no multiples of 16"),
+        ({"orientation": "RAR"}, "three letters"),
+        ({"spacing": [1, 0, 1]}, "above 0"),
+        ({"classes": {"a": 7}}, "from 0 to 3"),
+        ({"default_class": "b"}, "none of its classes"),
+        ({"denoiser": {"attn_heads": 5}}, "cannot be shared by 5 heads"),
+        ({"denoiser": {"heads": 2}}, "heads"),
+    ],
+)
+def test_a_configuration_that_cannot_be_is_refused_with_a_sentence(packs, tmp_path, capsys, change, words):
+    assert command("packs", "import", "bad", *tiny_files(tmp_path, **change)) == 1
+    error = capsys.readouterr().err
+    assert words in error and "Traceback" not in error
+
+
+@pytest.fixture(scope="module")
+def golden(packs, tmp_path_factory):
+    """The reference's checkpoints, imported without a configuration but for the grid."""
+    folder = tmp_path_factory.mktemp("golden")
+    (folder / "config.json").write_text('{"image_shape": [128, 128, 64]}')
+    files = write_checkpoints(folder, PatchVolumeAutoencoder(), BiFlowNet(dim=24))
+    assert command("packs", "import", "golden-med", *files, f"--config={folder / 'config.json'}") == 0
+    return load_backbone(find_pack("golden-med"))
+
+
+@beside_the_repository
+@torch.no_grad()
+def test_an_imported_denoiser_gives_the_published_numbers(golden):
+    inputs = torch.tensor([[3.0], [5.0]])
+    found = golden.predict(noise((2, 8, 8, 16, 16), 9), torch.tensor([999.0, 250.0]), inputs)
+    assert relative(found, expected()["flow8-small.prediction"]) < 1e-4
+
+
+@beside_the_repository
+def test_the_process_is_the_published_one(golden):
+    assert np.abs(golden.process.alphas_cumprod - expected()["schedule.alphas_cumprod"].numpy()).max() < 1e-7

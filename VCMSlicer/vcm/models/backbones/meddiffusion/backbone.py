@@ -1,0 +1,168 @@
+"""3D MedDiffusion as a family of backbones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from vcm.core.errors import Code, VcmError
+from vcm.models.backbones.backbone import DECODE_FACTOR, Backbone, Residuals, dtype_of
+from vcm.models.backbones.meddiffusion.autoencoder import PatchVolumeAutoencoder
+from vcm.models.backbones.meddiffusion.bi_flow_net import BiFlowNet
+from vcm.models.backbones.meddiffusion.decoding import decode_tiled, largest_tile
+from vcm.models.weights import load
+from vcm.packs.manifest import BackboneManifest
+from vcm.packs.store import Pack
+
+if TYPE_CHECKING:
+    from vcm.packs.checkpoints import Checkpoint
+
+CLASS = "class"
+"""The attribute that says what is shown; its raw numbers are the network's classes."""
+
+INTENSITY_SCALE = "intensity_scale"
+"""In `networks.autoencoder`: what the networks take for 1, where an image of 0–1 has 1. Calibrated, not published."""
+
+
+def build_autoencoder(config: Mapping[str, Any]) -> PatchVolumeAutoencoder:
+    """The autoencoder of a manifest's `networks.autoencoder`, with fresh weights."""
+    return PatchVolumeAutoencoder(**{name: value for name, value in config.items() if name != INTENSITY_SCALE})
+
+
+def build_denoiser(config: Mapping[str, Any]) -> BiFlowNet:
+    """The denoiser of a manifest's `networks.denoiser`, with fresh weights."""
+    return BiFlowNet(**config)
+
+
+class MedDiffusion(Backbone):
+    """A latent diffusion model over codes, in order of the networks' own axes, which the grid places in the world.
+
+    Latents are what the encoder makes, brought to −1…1 by the smallest and the largest number of the codebook; they are
+    quantised when they are decoded. The attribute `class` names what is shown; the resolution that the network is told
+    follows from the latent's sizes.
+    """
+
+    autoencoder: PatchVolumeAutoencoder
+    denoiser: BiFlowNet
+    takes_residuals = True
+
+    def __init__(self, manifest: BackboneManifest, autoencoder: PatchVolumeAutoencoder, denoiser: BiFlowNet) -> None:
+        super().__init__()
+        channels, i, j, k = manifest.latent.shape
+        self.grid, self.latent_shape, self.process = manifest.grid, (channels, i, j, k), manifest.process
+        self.attributes, self.autoencoder, self.denoiser = manifest.attributes, autoencoder, denoiser
+        self.intensity_scale = float(manifest.networks["autoencoder"].get(INTENSITY_SCALE, 1.0))
+        names = [spec.name for spec in self.attributes]
+        self._class = names.index(CLASS) if CLASS in names else None
+
+    @classmethod
+    def load(cls, pack: Pack) -> MedDiffusion:
+        """The model of a pack, in fp32 on the CPU."""
+        manifest = pack.backbone
+        networks = manifest.networks
+        autoencoder = load(pack, "autoencoder", lambda: build_autoencoder(networks["autoencoder"]))
+        denoiser = load(pack, "denoiser", lambda: build_denoiser(networks["denoiser"]))
+        _check(manifest, autoencoder, denoiser)
+        return cls(manifest, autoencoder, denoiser).eval()
+
+    @classmethod
+    def outline(cls, manifest: BackboneManifest) -> MedDiffusion:
+        """The same networks with arbitrary weights."""
+        networks = manifest.networks
+        return cls(manifest, build_autoencoder(networks["autoencoder"]), build_denoiser(networks["denoiser"]))
+
+    @classmethod
+    def published(
+        cls, autoencoder: Checkpoint, denoiser: Checkpoint, config: Mapping[str, Any], source: str
+    ) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
+        """A manifest's entries and the weights of each role, from the authors' files."""
+        from vcm.models.backbones.meddiffusion.published import read_published
+
+        return read_published(autoencoder, denoiser, config, source)
+
+    def encode(self, image: Tensor) -> Tensor:
+        """The latents of images `[B, 1, i, j, k]` in 0–1, encoded patch by patch and not quantised."""
+        low, high = self._span()
+        shown = image * (2 * self.intensity_scale) - 1
+        latent = self.autoencoder.encode(shown.to(dtype_of(self.autoencoder.encoder))).float()
+        return (latent - low) / (high - low) * 2 - 1
+
+    def decode(self, latent: Tensor, scale_factor: float | None = None) -> Tensor:
+        """The images `[B, 1, i, j, k]` of latents, as decoded: in tiles that are blended where the whole is too large.
+
+        `scale_factor` says nothing here: latents have no other scale than that of the codes.
+        """
+        low, high = self._span()
+        with torch.autocast(
+            latent.device.type, enabled=False
+        ):  # which code is nearest is a matter of small differences
+            codes = self.autoencoder.codebook.quantise((latent.float() + 1) / 2 * (high - low) + low)
+        image = decode_tiled(self.autoencoder, codes.to(dtype_of(self.autoencoder.decoder)), self.slab_bytes)
+        return (image.float() + 1) / (2 * self.intensity_scale)
+
+    def predict(self, latent: Tensor, t: Tensor, inputs: Tensor, residuals: Residuals | None = None) -> Tensor:
+        """ε of latents at timesteps `t` `[B]`, with raw inputs `[B, n]`."""
+        predicted = self.denoiser(latent.to(dtype_of(self.denoiser)), t, self.classes(inputs), residuals=residuals)
+        return torch.as_tensor(predicted).float()
+
+    def classes(self, inputs: Tensor) -> Tensor:
+        """The classes `[B]` that raw inputs `[B, n]` name; the first one where the pack has no such attribute."""
+        if self._class is None:
+            return torch.zeros(len(inputs), dtype=torch.long, device=inputs.device)
+        numbers = inputs[:, self._class].round().long()
+        count = self.denoiser.cond_emb.num_embeddings
+        captured = numbers.is_cuda and torch.cuda.is_current_stream_capturing()
+        if not captured and not numbers.is_meta and bool(((numbers < 0) | (numbers >= count)).any()):
+            raise VcmError(Code.ATTRIBUTE, f"The class' raw number must lie between 0 and {count - 1}.")
+        return numbers
+
+    def place(self, device: torch.device, dtype: torch.dtype) -> None:
+        """Move to a device; the codebook stays in fp32."""
+        self.to(device)
+        parts = self.autoencoder
+        for network in (parts.encoder, parts.pre_vq_conv, parts.decoder, parts.post_vq_conv, self.denoiser):
+            network.to(dtype)
+
+    @property
+    def sampling_networks(self) -> tuple[nn.Module, ...]:
+        """The network that predicts."""
+        return (self.denoiser,)
+
+    def step_elements(self) -> int:
+        """Elements of the largest tensor of one prediction: the transformer's tokens, four times as wide."""
+        return math.prod(self.latent_shape[1:]) * 4 * self.denoiser.init_conv.out_channels
+
+    def decoding_bytes(self, size: int, slab_bytes: int | None) -> float:
+        """The peak of decoding one image or its largest tile, without weights, beside the finished image."""
+        tile = math.prod(largest_tile(self.autoencoder, self.latent_shape[1:])) * self.autoencoder.downsample**3
+        width = int(self.autoencoder.encoder.conv_first.out_channels)
+        return (DECODE_FACTOR * tile * width + 3 * math.prod(self.grid.shape)) * size
+
+    def _span(self) -> tuple[Tensor, Tensor]:
+        return self.autoencoder.codebook.span()
+
+
+def _check(manifest: BackboneManifest, autoencoder: PatchVolumeAutoencoder, denoiser: BiFlowNet) -> None:
+    """Raise where sizes do not suit the networks."""
+    shape, latent = manifest.grid.shape, manifest.latent.shape
+    step = autoencoder.downsample * denoiser.multiple
+    made = (autoencoder.channels, *(size // autoencoder.downsample for size in shape))
+    reasons = []
+    if any(size % step for size in shape):
+        reasons.append(f"its grid {shape} has sizes that are no multiples of {step}")
+    if tuple(latent) != made:
+        reasons.append(f"its latent has the shape {latent}, but the autoencoder makes {made}")
+    if denoiser.channels != autoencoder.channels:
+        reasons.append(
+            f"its denoiser takes {denoiser.channels} channels, but the autoencoder makes {autoencoder.channels}"
+        )
+    if reasons:
+        raise VcmError(
+            Code.PACK_INVALID,
+            f"The manifest of the pack {manifest.name} does not fit together: {reasons[0]}.",
+            "Import the pack again.",
+        )
