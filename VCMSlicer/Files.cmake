@@ -98,6 +98,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/conditions/doctor/place.py
   vcm/conditions/doctor/pose.py
   vcm/conditions/doctor/regions.py
+  vcm/conditions/doctor/skull.py
   vcm/conditions/doctor/structures.py
   vcm/conditions/label_readings.py
   vcm/core/__init__.py
@@ -117,6 +118,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/core/volume.py
   vcm/judging/__init__.py
   vcm/judging/alignment.py
+  vcm/judging/intensity.py
   vcm/judging/mean_interval.py
   vcm/judging/reference_head.py
   vcm/judging/reference_space.py
@@ -146,22 +148,27 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/models/backbones/meddiffusion/published.py
   vcm/models/backbones/published.py
   vcm/models/backbones/slab_decoding.py
+  vcm/models/backbones/unet_encoder.py
   vcm/models/controls/__init__.py
   vcm/models/controls/condition_encoder.py
   vcm/models/controls/control.py
+  vcm/models/controls/controlnet.py
   vcm/models/controls/folding.py
+  vcm/models/controls/network_control.py
   vcm/models/controls/patch_encoder.py
   vcm/models/controls/patch_network.py
   vcm/models/controls/published.py
   vcm/models/controls/vcm_config.py
   vcm/models/controls/vcm_control.py
   vcm/models/controls/vcm_networks.py
+  vcm/models/lean_monai.py
   vcm/models/loading.py
   vcm/models/preparers/__init__.py
   vcm/models/preparers/head_latent.py
   vcm/models/preparers/image_matching.py
   vcm/models/preparers/preparer.py
   vcm/models/process.py
+  vcm/models/segmenter.py
   vcm/models/weights.py
   vcm/outputs/__init__.py
   vcm/outputs/atomic_files.py
@@ -191,12 +198,12 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/protocol/message.py
   vcm/protocol/requests.py
   vcm/registration/__init__.py
-  vcm/registration/similarity.py
   vcm/registration/optimising.py
   vcm/registration/pose.py
   vcm/registration/reference.py
   vcm/registration/scan.py
   vcm/registration/search.py
+  vcm/registration/similarity.py
   vcm/registration/transform_file.py
   vcm/reporting/__init__.py
   vcm/reporting/case_sheet.py

@@ -1,5 +1,7 @@
 """The input doctor on images and on regions."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from doctor_cases import IMAGE, MODEL, ball, finding, refused
@@ -13,7 +15,7 @@ from vcm.core.volume import Volume
 
 def test_an_image_in_order_is_kept_as_it_is():
     image = Volume((ramp(MODEL).array / 200 + 0.5).clip(0.01, 0.99).astype(np.float32), MODEL)
-    examination = examine(IMAGE, image, MODEL)
+    examination = examine(replace(IMAGE, name="flair"), image, MODEL)
     assert examination.findings == ()
     assert np.array_equal(examination.condition.volume.array, image.array)
 

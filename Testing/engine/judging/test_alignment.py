@@ -1,6 +1,7 @@
 """What the Alignment says about Samples made by hand."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -166,3 +167,79 @@ def test_no_number_of_a_report_is_longer_than_it_is_true():
     asked = box((3, 4, 5), (9, 8, 12))
     entry = align(volume(blank(float)), [mask_condition(asked)], volume(4 * np.roll(asked, 1, 0))).classes[0]
     assert all(len(f"{value}") <= 12 for value in entry.as_dict().values() if isinstance(value, float))
+
+
+# By intensity
+
+ATLAS = Grid((40, 44, 36), [[-2, 0, 0, 40], [0, 2, 0, -44], [0, 0, 2, -30], [0, 0, 0, 1]])
+
+
+def ball(centre, radius, shape=ATLAS.shape):
+    return sum((i - c) ** 2 for i, c in zip(np.ogrid[tuple(slice(n) for n in shape)], centre, strict=True)) <= radius**2
+
+
+def head_with(fluid, recognised, dark=0.2, bright=0.8):
+    """A noisy image of tissue with fluid, and a segmentation that recognises a part of the fluid."""
+    noise = np.random.default_rng(3).normal(0, 0.03, ATLAS.shape)
+    head = ball((20, 22, 18), 16)
+    image = np.where(head, np.where(fluid, dark, bright), 0) + noise
+    labels = np.where(head, np.where(recognised, 4, 1), 0).astype(np.uint8)
+    return Volume(image, ATLAS), Volume(labels, ATLAS)
+
+
+def asked_for(mask):
+    spec = ConditionSpec("ventricles", Kind.MASK, (ClassSpec(1, "ventricles", (4,)),))
+    return Condition(spec, Volume(mask.astype(np.uint8), ATLAS))
+
+
+@pytest.mark.parametrize(("dark", "bright"), [(0.2, 0.8), (0.9, 0.4)], ids=["as in T1w", "as in T2w"])
+def test_a_sphere_that_the_segmenter_sees_in_part_is_measured_by_intensity_and_that_is_said(dark, bright):
+    sphere = ball((18, 25, 17), 6)
+    recognised = sphere & (np.arange(ATLAS.shape[2]) < 16)
+    sample, labels = head_with(sphere, recognised, dark, bright)
+    entry = align(sample, [asked_for(sphere)], labels).classes[0]
+    assert entry.intensity_ml == pytest.approx(entry.resampled_ml, rel=0.02)
+    assert entry.intensity_dice > 0.98
+    assert entry.dice < 0.7, "the segmenter's own measure is kept"
+    assert f"{entry.intensity_ml:.1f} ml by intensity" in entry.remark and "does not recognise" in entry.remark
+    assert entry.remark in entry.summary()
+
+
+def test_a_structure_that_the_segmenter_sees_as_well_has_no_remark():
+    sphere = ball((18, 25, 17), 6)
+    entry = align(*_with_condition(head_with(sphere, sphere), asked_for(sphere))).classes[0]
+    assert entry.intensity_dice > 0.98 and entry.remark == ""
+
+
+def test_a_structure_that_the_image_does_not_show_is_not_found_by_intensity():
+    elsewhere, asked = ball((18, 12, 17), 4), ball((20, 30, 18), 5)
+    entry = align(*_with_condition(head_with(elsewhere, elsewhere), asked_for(asked))).classes[0]
+    assert entry.intensity_ml == 0 and entry.intensity_dice == 0 and entry.dice == 0
+
+
+def test_fluid_far_from_the_structure_does_not_count():
+    asked, near = ball((18, 25, 17), 5), ball((18, 25, 17), 5) | ball((18, 12, 17), 4)
+    entry = align(*_with_condition(head_with(near, near), asked_for(asked))).classes[0]
+    assert entry.intensity_ml == pytest.approx(entry.resampled_ml, rel=0.02)
+
+
+def test_without_contrast_or_fluid_nothing_is_measured_by_intensity():
+    sphere = ball((18, 25, 17), 6)
+    flat = align(*_with_condition(head_with(sphere, sphere, 0.79, 0.8), asked_for(sphere))).classes[0]
+    none = align(*_with_condition(head_with(sphere, sphere & False), asked_for(sphere))).classes[0]
+    assert flat.intensity_ml is None and none.intensity_ml is None and none.intensity_dice is None
+
+
+def test_asked_for_is_what_was_drawn_and_the_resampled_mask_stands_beside_it():
+    sphere = ball((18, 25, 17), 6)
+    drawn = replace(asked_for(sphere), drawn_ml={"ventricles": 7.25})
+    sample, labels = head_with(sphere, sphere)
+    entry = align(sample, [drawn], labels).classes[0]
+    assert entry.requested_ml == 7.25
+    assert entry.resampled_ml == pytest.approx(sphere.sum() * ATLAS.voxel_ml)
+    assert align(sample, [drawn], None).classes[0].requested_ml == 7.25, "without a segmenter too"
+
+
+def _with_condition(head, condition):
+    sample, labels = head
+    return sample, [condition], labels

@@ -52,6 +52,7 @@ COLUMNS = (
     _Column("condition", "", "Condition it was asked with", lambda line: line.condition, True),
     _Column("structure", "", "Structure that was asked for", lambda line: line.structure, True),
     _Column("asked_ml", "ml", "Volume asked for", lambda line: line.of("requested_ml")),
+    _Column("resampled_ml", "ml", "Volume on the model's grid", lambda line: line.of("resampled_ml")),
     _Column("obtained_ml", "ml", "Volume in the image, which was segmented again", lambda line: line.of("obtained_ml")),
     _Column("dice", "", "Overlap of both, 1 is perfect", lambda line: line.of("dice")),
     _Column(
@@ -62,6 +63,8 @@ COLUMNS = (
     ),
     _Column("hd95_mm", "mm", "Distance that 95 % of the surfaces keep", lambda line: line.of("hd95_mm")),
     _Column("assd_mm", "mm", "Mean distance of the surfaces", lambda line: line.of("assd_mm")),
+    _Column("intensity_ml", "ml", "Volume of fluid in the image by intensity", lambda line: line.of("intensity_ml")),
+    _Column("intensity_dice", "", "Overlap with it", lambda line: line.of("intensity_dice")),
     _Column("mse", "", "Of an image condition: mean squared error, intensities 0 to 1", lambda line: line.of("mse")),
     _Column("mae", "", "Of an image condition: mean absolute error, intensities 0 to 1", lambda line: line.of("mae")),
     _Column("remark", "", "Why something is empty", lambda line: getattr(line.score, "remark", ""), True),

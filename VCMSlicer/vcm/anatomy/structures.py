@@ -87,6 +87,7 @@ SEGMENTED = {
 """What the labels of our segmenters mean, and FreeSurfer's numbers for it."""
 
 WHITE_MATTER, GREY_MATTER, VENTRICLES, EXTRAVENTRICULAR_CSF, INNER_VENTRICLES = 1, 2, 4, 7, 9
+FLUIDS = (VENTRICLES, EXTRAVENTRICULAR_CSF, INNER_VENTRICLES)
 LESION, OPTIC_CHIASM = 10, 85
 """A label of cohorts that FreeSurfer's mri_synthseg does not give, and a number of FreeSurfer's that no T1w image
 separates from white matter."""

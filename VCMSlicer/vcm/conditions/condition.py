@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -97,6 +97,8 @@ class Condition:
     region: Volume | None = None
     source: str = ""
     region_source: str = ""
+    drawn_ml: Mapping[str, float] = field(default_factory=dict)
+    """The volume of each class in the file it came from, before it was brought onto the Grid."""
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.start < self.end <= 1.0:

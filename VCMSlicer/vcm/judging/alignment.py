@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vcm.anatomy.structures import FLUIDS
 from vcm.conditions.condition import ClassSpec, Condition, Kind
 from vcm.core.errors import Code, VcmError
 from vcm.core.volume import Volume
+from vcm.judging.intensity import fluid_by_intensity
 from vcm.judging.surface_distances import surface_distances
+
+UNRECOGNISED = 0.1
+"""By how much the overlap by intensity is better where the segmenter is said not to recognise a structure."""
 
 
 @dataclass(frozen=True)
 class ClassAlignment:
     """One class of a mask or label map, as asked for and as found in the Sample.
 
-    `dice` lies in 0–1, distances are millimetres, volumes millilitres. What could not be measured is None, and
+    `requested_ml` is the volume of what was drawn, `resampled_ml` that of what the model was given, which overlap and
+    distances are measured against. `dice` lies in 0–1, distances are millimetres, volumes millilitres. Of fluid,
+    `intensity_ml` and `intensity_dice` are what `fluid_by_intensity` finds. What could not be measured is None, and
     `remark` says why.
     """
 
@@ -31,6 +38,9 @@ class ClassAlignment:
     hd95_mm: float | None = None
     assd_mm: float | None = None
     remark: str = ""
+    resampled_ml: float | None = None
+    intensity_ml: float | None = None
+    intensity_dice: float | None = None
 
     @property
     def structure(self) -> str:
@@ -120,8 +130,8 @@ def align(
     """Compare a Sample, and a segmentation of it, with the Conditions that were given.
 
     All volumes lie on one Grid; `segmentation` holds the labels that `ClassSpec.segmenter` speaks of, or is None where
-    there is no segmenter. The same call judges the uncontrolled twin. Surface distances take the most time, and are
-    left out without `distances`.
+    there is no segmenter. The same call judges the uncontrolled twin. Surface distances and the measure by intensity
+    take the most time, and are left out without `distances`.
     """
     _require_one_grid(sample, conditions, segmentation)
     if not np.isfinite(sample.array).all():
@@ -136,7 +146,7 @@ def align(
         if condition.spec.kind is Kind.IMAGE:
             images.append(_align_image(sample, condition))
         else:
-            classes.extend(_align_classes(condition, segmentation, distances))
+            classes.extend(_align_classes(sample, condition, segmentation, distances))
     return Alignment(tuple(classes), tuple(images), judge)
 
 
@@ -150,18 +160,22 @@ def dice(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float | None:
     return 2 * int((a & b).sum()) / total if total else None
 
 
-def _align_classes(condition: Condition, segmentation: Volume | None, distances: bool) -> Iterator[ClassAlignment]:
+def _align_classes(
+    sample: Volume, condition: Condition, segmentation: Volume | None, distances: bool
+) -> Iterator[ClassAlignment]:
     for spec in condition.spec.classes:
         requested = condition.structure(spec.name)
-        asked = ClassAlignment(
-            condition.spec.name, spec.name, requested_ml=int(requested.sum()) * condition.volume.grid.voxel_ml
-        )
+        resampled_ml = int(requested.sum()) * condition.volume.grid.voxel_ml
+        drawn_ml = condition.drawn_ml.get(spec.name, resampled_ml)
+        asked = ClassAlignment(condition.spec.name, spec.name, requested_ml=drawn_ml, resampled_ml=resampled_ml)
         if segmentation is None:
             yield _unmeasured(asked, "not measured: no segmenter is at hand")
         elif not spec.segmenter:
             yield _unmeasured(asked, "not measurable with this segmenter")
         else:
-            yield _compare(asked, spec, requested, segmentation, distances)
+            measured = _compare(asked, spec, requested, segmentation, distances)
+            fluid = distances and set(spec.segmenter) <= set(FLUIDS)
+            yield _by_intensity(measured, sample, requested, segmentation) if fluid else measured
 
 
 def _compare(
@@ -169,16 +183,29 @@ def _compare(
 ) -> ClassAlignment:
     obtained = np.isin(segmentation.array, spec.segmenter)
     apart = surface_distances(requested, obtained, segmentation.grid) if distances else None
-    return ClassAlignment(
-        asked.condition,
-        asked.name,
-        asked.requested_ml,
+    return replace(
+        asked,
         obtained_ml=int(obtained.sum()) * segmentation.grid.voxel_ml,
         dice=dice(requested, obtained),
         hd95_mm=apart.hd95 if apart else None,
         assd_mm=apart.assd if apart else None,
         remark=_why_no_distance(bool(requested.any()), bool(obtained.any())),
     )
+
+
+def _by_intensity(
+    entry: ClassAlignment, sample: Volume, requested: NDArray[np.bool_], segmentation: Volume
+) -> ClassAlignment:
+    """The entry with the measure by intensity, and a remark where it finds the structure better than the segmenter."""
+    found = fluid_by_intensity(sample, requested, segmentation)
+    if found is None:
+        return entry
+    overlap = dice(requested, found.found)
+    entry = replace(entry, intensity_ml=found.ml, intensity_dice=overlap)
+    if overlap is None or overlap < (entry.dice or 0) + UNRECOGNISED:
+        return entry
+    remark = f"the segmenter does not recognise it all: {found.ml:.1f} ml by intensity, Dice {overlap:.2f}"
+    return replace(entry, remark="; ".join(filter(None, (entry.remark, remark))))
 
 
 def _align_image(sample: Volume, condition: Condition) -> ImageAlignment:
@@ -200,7 +227,7 @@ def _why_no_distance(asked: bool, found: bool) -> str:
 
 
 def _unmeasured(asked: ClassAlignment, remark: str) -> ClassAlignment:
-    return ClassAlignment(asked.condition, asked.name, asked.requested_ml, remark=remark)
+    return replace(asked, remark=remark)
 
 
 def _group_summary(group: Sequence[ClassAlignment]) -> str:

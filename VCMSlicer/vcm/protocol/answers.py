@@ -139,6 +139,9 @@ class ClassScore(Record):
     hd95_mm: float | None = None
     assd_mm: float | None = None
     remark: str = ""
+    resampled_ml: float | None = None
+    intensity_ml: float | None = None
+    intensity_dice: float | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vcm.anatomy.structures import is_named
 from vcm.conditions.condition import Condition, ConditionSpec, Kind
 from vcm.conditions.doctor.intensities import check_finite, examine_image
 from vcm.conditions.doctor.labels import map_classes, pick_mask, whole_labels
 from vcm.conditions.doctor.notebook import Notebook
 from vcm.conditions.doctor.place import check_place, placed
 from vcm.conditions.doctor.pose import check_pose
+from vcm.conditions.doctor.skull import check_skull
 from vcm.conditions.doctor.structures import examine_structures
 from vcm.core.findings import Finding
 from vcm.core.grid import Grid
@@ -73,24 +75,28 @@ def examine(
     source = source or (str(file.path) if isinstance(file, VolumeFile) else "")
     notes = Notebook(spec.name, source or f"The {spec.name} input")
     volume = placed(file, grid, notes)
+    drawn: dict[str, float] = {}
     if spec.kind is Kind.IMAGE:
         _refuse_label(spec, label, notes)
         result = examine_image(volume, grid, notes)
+        if result is not None and is_named(spec.name, "skull"):
+            check_skull(result, notes)
         if result is not None and reference is not None:
             check_pose(volume, reference, notes)
     else:
         names = file.segment_names if isinstance(file, VolumeFile) else {}
-        result = _examine_labels(spec, volume, grid, names, label, notes)
-    condition = None if result is None or notes.failed else Condition(spec, result, source=source)
+        result, drawn = _examine_labels(spec, volume, grid, names, label, notes)
+    condition = None if result is None or notes.failed else Condition(spec, result, source=source, drawn_ml=drawn)
     return Examination(spec.name, condition, notes.findings)
 
 
 def _examine_labels(
     spec: ConditionSpec, volume: Volume, grid: Grid, names: dict[int, str], label: int | str | None, notes: Notebook
-) -> Volume | None:
+) -> tuple[Volume | None, dict[str, float]]:
+    """The structures on the model's Grid, and the millilitres of each as drawn."""
     labels = whole_labels(volume.array, notes) if check_finite(volume, notes) else None
     if labels is None:
-        return None
+        return None, {}
     found: NDArray[np.integer] | None
     if spec.kind is Kind.MASK:
         found = pick_mask(spec, labels, names, label, notes)
@@ -99,8 +105,10 @@ def _examine_labels(
         found = map_classes(spec, labels, names, notes)
     check_place(volume, grid, notes, is_image=False)
     if found is None or notes.failed:
-        return None
-    return examine_structures(spec, Volume(found, volume.grid), grid, notes)
+        return None, {}
+    values = {c.name: c.value if spec.kind is Kind.LABELS else 1 for c in spec.classes}
+    drawn = {name: int((found == value).sum()) * volume.grid.voxel_ml for name, value in values.items()}
+    return examine_structures(spec, Volume(found, volume.grid), grid, notes), drawn
 
 
 def _refuse_label(spec: ConditionSpec, label: int | str | None, notes: Notebook) -> None:
