@@ -5,39 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 from benchmark.tensor_memory import TensorMemory
-from tiny import randomised
+from decoders import DECODERS, autoencoder, built, relative
 from torch import nn
-from vcm.models.backbones.autoencoders import build_autoencoder
 from vcm.models.backbones.slab_decoding import _normalise, decode_in_slabs, slab_decoding_bytes
 
-PLAIN = {"channels": [4, 8, 8], "num_res_blocks": [1, 2, 1], "attention_levels": [False] * 3}
-DECODERS = {
-    "as BrainLDM's": PLAIN,
-    "one level": {"channels": [8], "num_res_blocks": [2], "attention_levels": [False]},
-    "wider at the bottom": {"channels": [4, 8, 12], "num_res_blocks": [2, 1, 1], "attention_levels": [False] * 3},
-    "attention at a level": {**PLAIN, "attention_levels": [False, True, False]},
-    "attention at the bottom": {**PLAIN, "with_decoder_nonlocal_attn": True},
-    "transposed convolutions": {**PLAIN, "use_convtranspose": True},
-}
 ROUNDING = 3e-5
 ONE_PLANE, THIN, HALF, WHOLE = 1, 5_000, 40_000, 2**40
-
-
-def autoencoder(name: str = "as BrainLDM's"):
-    torch.manual_seed(0)
-    return randomised(built(name)).eval()
-
-
-def built(name: str):
-    config = {
-        "spatial_dims": 3, "in_channels": 1, "out_channels": 1, "latent_channels": 3, "norm_num_groups": 4,
-        "with_encoder_nonlocal_attn": False, "with_decoder_nonlocal_attn": False, **DECODERS[name],
-    }  # fmt: skip
-    return build_autoencoder(config)
-
-
-def relative(found: torch.Tensor, expected: torch.Tensor) -> float:
-    return float((found.float() - expected.float()).abs().max() / expected.float().std())
 
 
 @pytest.mark.parametrize("slab_bytes", [ONE_PLANE, THIN, HALF, WHOLE])

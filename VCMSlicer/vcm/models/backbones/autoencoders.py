@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vcm.models.backbones import slab_decoding
 from vcm.models.backbones.local_autoencoder import SHRINKS, LocalAutoencoder
+from vcm.models.backbones.plane_decoding import decode_in_planes, decodes_in_planes
 
 Autoencoder: TypeAlias = AutoencoderKL | LocalAutoencoder
 
@@ -44,6 +45,8 @@ def decode_in_slabs(autoencoder: Autoencoder, z: Tensor, slab_bytes: int) -> Ten
     """`autoencoder.decode(z)` with little memory; the same to rounding."""
     if isinstance(autoencoder, LocalAutoencoder):
         return autoencoder.decode_in_slabs(z, _local_bytes(slab_bytes))
+    if decodes_in_planes(autoencoder, z):
+        return decode_in_planes(autoencoder, z, slab_bytes)
     return slab_decoding.decode_in_slabs(autoencoder, z, slab_bytes)
 
 

@@ -42,7 +42,7 @@ def decode_in_slabs(autoencoder: AutoencoderKL, z: Tensor, slab_bytes: int = SLA
     for block in autoencoder.decoder.blocks:
         if isinstance(block, AEKLResBlock):
             x = _residual(block, x, slab_bytes)
-        elif isinstance(block, UpSample) and (conv := _after_nearest(block)) is not None:
+        elif isinstance(block, UpSample) and (conv := convolution_after_nearest(block)) is not None:
             x = _convolve(conv, x, slab_bytes, upsample=True)
         elif isinstance(block, nn.GroupNorm):
             pending = block
@@ -85,7 +85,7 @@ def _residual(block: AEKLResBlock, x: Tensor, slab_bytes: int) -> Tensor:
     return _convolve(block.conv2.conv, h, slab_bytes, prepare=prepare, add=x, via=block.nin_shortcut, in_place=True)
 
 
-def _after_nearest(block: UpSample) -> nn.Conv3d | None:
+def convolution_after_nearest(block: UpSample) -> nn.Conv3d | None:
     """The convolution that follows a doubling by nearest neighbours; None for any other way of upsampling."""
     layers = list(block.children())
     if len(layers) != 2 or not isinstance(layers[0], nn.Upsample) or layers[0].mode != "nearest":
