@@ -12,7 +12,9 @@ from small_cohort import write_cohort
 from vcm.core.volume import Volume
 from vcm.volumes.volume_files import read_volume, write_volume
 
-KINDS = ["controlnet"]
+KINDS = [
+    "controlnet", "controlnet-lite", "controlnet-mlp", "t2i-adapter", "mcm", "mcm-l", "ldm-fine-tuned", "ldm-scratch",
+]  # fmt: skip
 SETTINGS = """
 backbone = "tiny"
 conditions = ["ventricles", "skull"]

@@ -23,6 +23,13 @@ CONTROLS: Registry[type[Control]] = Registry(
     {
         "vcm": "vcm.models.controls.vcm_control:VcmControl",
         "controlnet": "vcm.models.controls.controlnet:ControlNet",
+        "controlnet-lite": "vcm.models.controls.light_controlnet:ControlNetLite",
+        "controlnet-mlp": "vcm.models.controls.light_controlnet:ControlNetMlp",
+        "t2i-adapter": "vcm.models.controls.t2i_adapter:T2IAdapter",
+        "mcm": "vcm.models.controls.mcm:Mcm",
+        "mcm-l": "vcm.models.controls.mcm:McmLarge",
+        "ldm-fine-tuned": "vcm.models.controls.concatenated_ldm:LdmFineTuned",
+        "ldm-scratch": "vcm.models.controls.concatenated_ldm:LdmScratch",
     },
 )
 

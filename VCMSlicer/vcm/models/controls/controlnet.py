@@ -19,6 +19,7 @@ from vcm.models.controls.control import Step
 from vcm.models.controls.network_control import (
     NetworkControl,
     join,
+    latent_config,
     least_shrinking,
     places_of,
     refuse_released,
@@ -66,13 +67,14 @@ class ControlNetNetwork(nn.Module):
         *,
         family: str,
         encoder: Mapping[str, Any],
-        places: Sequence[int],
+        latent_shape: Sequence[int],
+        packing: int,
         sites: Sequence[Sequence[int]],
         hint: Sequence[int],
     ) -> None:
         super().__init__()
         first, *grid = sites[0]
-        self.hint = Hint(channels, places, grid, first, hint)
+        self.hint = Hint(channels, places_of(latent_shape, packing), grid, first, hint)
         self.encoder = BACKBONES[family].copy_of_encoder(encoder)
         self.down = nn.ModuleList(silent(site[0]) for site in sites[:-1])
         self.middle = silent(sites[-1][0])
@@ -132,8 +134,7 @@ def hint_config(manifest: BackboneManifest, variant: str) -> dict[str, Any]:
     """The parts of a manifest's `networks` that a hint needs."""
     halvings = int(math.log2(max(1, least_shrinking(manifest))))
     return {
-        "places": places_of(manifest),
         "sites": sites_as_dict(BACKBONES[manifest.family].sites(manifest).every),
         "hint": list(HINT[variant][: halvings + 1]),
-        "latent_channels": manifest.latent.shape[0],
+        **latent_config(manifest),
     }

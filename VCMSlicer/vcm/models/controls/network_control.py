@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -19,7 +20,10 @@ from vcm.packs.manifest import BackboneManifest
 
 
 class NetworkControl(Control):
-    """A control around `network_class`, which is made from `{condition: channels}` and the manifest's `networks`."""
+    """A control around `network_class`, which is made from `{condition: channels}` and the manifest's `networks`.
+
+    All have in these the backbone's `latent_shape`, and the `packing` with which its own network sees the latent.
+    """
 
     network_class: ClassVar[Callable[..., nn.Module]]
 
@@ -34,8 +38,8 @@ class NetworkControl(Control):
         cls, networks: Mapping[str, Any], conditions: Sequence[ConditionSpec], scale_factor: float | None = None
     ) -> Control:
         """A control with random weights."""
-        options = {name: value for name, value in networks.items() if name not in ("variant", "latent_channels")}
-        latent = int(networks["latent_channels"])
+        options = {name: value for name, value in networks.items() if name != "variant"}
+        latent = int(networks["latent_shape"][0])
         channels = {
             spec.name: latent if PREPARERS[spec.preparer or "voxels"].makes_latents else spec.channels
             for spec in conditions
@@ -63,6 +67,31 @@ class ConstantResiduals(NetworkControl):
         return step.predict(residuals=state[active])
 
 
+class Planes(nn.Module):
+    """A network that sees conditions of so many channels on the latent's grid."""
+
+    channels: dict[str, int]
+    latent_shape: tuple[int, ...]
+
+
+class PlanesControl(NetworkControl):
+    """A control whose network sees the conditions on the latent's grid."""
+
+    network: Planes
+
+    def prepare(
+        self, conditions: Mapping[str, Tensor], subsets: Iterable[frozenset[str]]
+    ) -> dict[frozenset[str], Tensor]:
+        """The conditions' channels, brought to that grid by averages, for each set of them."""
+        given = {name: c.to(dtype_of(self.network)) for name, c in conditions.items()}
+        _, *grid = self.network.latent_shape
+        return {subset: join(self.network.channels, given, subset, grid) for subset in subsets}
+
+    def condition_elements(self, shape: Sequence[int]) -> int:
+        """The conditions' own voxels."""
+        return math.prod(shape) * sum(self.network.channels.values())
+
+
 def join(
     channels: Mapping[str, int],
     conditions: Mapping[str, Tensor],
@@ -87,14 +116,20 @@ def join(
     return pad_to(torch.cat(parts, dim=1), whole or size)
 
 
-def places_of(manifest: BackboneManifest) -> list[int]:
+def latent_config(manifest: BackboneManifest) -> dict[str, Any]:
+    """What every control's `networks` say of the latent."""
+    return {"latent_shape": list(manifest.latent.shape), "packing": manifest.latent.packing}
+
+
+def places_of(latent_shape: Sequence[int], packing: int) -> list[int]:
     """The grid on which the backbone's network works, without padding."""
-    return [size // manifest.latent.packing for size in manifest.latent.shape[1:]]
+    return [size // packing for size in latent_shape[1:]]
 
 
 def least_shrinking(manifest: BackboneManifest) -> int:
     """How many voxels a place of that grid covers, along the axis where it covers fewest."""
-    return min(n // places for n, places in zip(manifest.grid.shape, places_of(manifest), strict=True))
+    places = places_of(manifest.latent.shape, manifest.latent.packing)
+    return min(n // count for n, count in zip(manifest.grid.shape, places, strict=True))
 
 
 def silent(channels: int) -> nn.Conv3d:
