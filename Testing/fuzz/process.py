@@ -52,7 +52,8 @@ class Hardship:
     @property
     def silent(self) -> bool:
         """Whether nothing can be expected to be read from it."""
-        return bool(self.stdout or self.stderr or self.closed)
+        small = self.limits.get(resource.RLIMIT_FSIZE, 1000) < 1000  # what it says goes into files
+        return bool(self.stdout or self.stderr or self.closed or small)
 
 
 EASE = Hardship()
@@ -159,7 +160,8 @@ def complaints(ended: Ended, hardship: Hardship = EASE, own_memory: int = 0) -> 
     if ended.timed_out:
         found.append(f"did not end within {PATIENCE:.0f} s")
     elif ended.code < 0:
-        expected = hardship.signal_after and -ended.code == hardship.signal_after[0]
+        # Python ends itself by SIGINT where an interrupt came inside code that was run from a string.
+        expected = hardship.signal_after and -ended.code in (hardship.signal_after[0], signal.SIGINT)
         if not expected:
             found.append(f"was ended by {signal.Signals(-ended.code).name}")
     elif ended.code not in ALLOWED:

@@ -12,7 +12,7 @@ import typer
 
 from vcm.cli import cohort, doctor, evaluate, generate, packs, register, space, teach, train
 from vcm.cli.display.terminal import OutputLostError, own_streams, say
-from vcm.cli.endings import EXIT_CODES, end
+from vcm.cli.endings import EXIT_CODES, end, interrupt_again
 from vcm.cli.limits import refuse_little_memory
 from vcm.core.errors import Code
 
@@ -77,6 +77,7 @@ def run(commands: typer.Typer, name: str, arguments: list[str] | None = None) ->
     if arguments is None:
         arguments = sys.argv[1:]
         own_streams()
+        sys.unraisablehook = interrupt_again
         # A job that is stopped by its scheduler cleans up as one that is stopped by its user does.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         # Importing PyTorch makes half a million objects; looking for cycles among them takes half a second and more.

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import _thread
+import sys
+import threading
 import traceback
+from typing import Any
 
 import typer
 
@@ -32,6 +36,17 @@ def end(error: BaseException, *, as_json: bool = False, debug: bool = False) -> 
         if failure.remedy:
             say_on_stderr(f"     {failure.remedy}")
     return EXIT_CODES.get(failure.code, REFUSED)
+
+
+def interrupt_again(unraisable: Any) -> None:
+    """Python's hook for exceptions that it cannot raise: an interrupt that came at such a place comes once more.
+
+    Releasing the lock of an import is one; the interrupt would be lost there, and a traceback printed.
+    """
+    if issubclass(unraisable.exc_type, KeyboardInterrupt):
+        threading.Timer(0.05, _thread.interrupt_main).start()
+    else:
+        sys.__unraisablehook__(unraisable)
 
 
 def _in_words(error: BaseException) -> VcmError:
