@@ -146,23 +146,30 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/models/backbones/meddiffusion/layers.py
   vcm/models/backbones/meddiffusion/patch_flow.py
   vcm/models/backbones/meddiffusion/published.py
+  vcm/models/backbones/plane_convolutions.py
+  vcm/models/backbones/plane_decoding.py
   vcm/models/backbones/published.py
   vcm/models/backbones/slab_decoding.py
   vcm/models/backbones/unet_encoder.py
   vcm/models/controls/__init__.py
+  vcm/models/controls/concatenated_ldm.py
   vcm/models/controls/condition_encoder.py
   vcm/models/controls/control.py
   vcm/models/controls/controlnet.py
   vcm/models/controls/folding.py
+  vcm/models/controls/light_controlnet.py
+  vcm/models/controls/mcm.py
   vcm/models/controls/network_control.py
   vcm/models/controls/patch_encoder.py
   vcm/models/controls/patch_network.py
   vcm/models/controls/published.py
+  vcm/models/controls/t2i_adapter.py
   vcm/models/controls/vcm_config.py
   vcm/models/controls/vcm_control.py
   vcm/models/controls/vcm_networks.py
   vcm/models/lean_monai.py
   vcm/models/loading.py
+  vcm/models/onednn.py
   vcm/models/preparers/__init__.py
   vcm/models/preparers/head_latent.py
   vcm/models/preparers/image_matching.py
