@@ -1,10 +1,10 @@
 """MONAI's networks without the rest of MONAI.
 
-`import monai.networks.nets` runs the `__init__` of `monai`, which imports some 400 modules, and that of
-`monai.networks.nets`, which imports every network there is. After `defer_monai()` a network comes alone:
-`from monai.networks.nets import UNet` imports `monai.networks.nets.unet` and what that needs. Whoever asks for
-anything but networks (`monai.losses`, `monai.data`) gets all of MONAI, imported as if nothing had been put off;
-modules and classes stay the same, and are pickled as ever.
+`import monai.networks.nets` runs the `__init__` of `monai`, which imports some 400 modules, that of
+`monai.networks.nets`, which imports every network there is, and that of `monai.utils`, which imports Matplotlib. After
+`defer_monai()` a network comes alone: `from monai.networks.nets import UNet` imports `monai.networks.nets.unet` and
+what that needs. Whoever asks for anything but networks (`monai.losses`, `monai.data`) gets all of MONAI, imported as if
+nothing had been put off; modules and classes stay the same, and are pickled as ever.
 
 Nothing is done where MONAI was imported before, or where its packages are not laid out as they are known here.
 """
@@ -25,6 +25,11 @@ from types import ModuleType
 from typing import Any
 
 ROOT, APPS, NETS = "monai", "monai.apps", "monai.networks.nets"
+COLLECTIONS = (
+    APPS, "monai.config", "monai.utils", "monai.networks", "monai.networks.layers", "monai.networks.blocks", NETS
+)  # fmt: skip
+"""Packages whose `__init__` does nothing but import names from their modules."""
+
 LIGHT = re.compile(r"monai(\.(networks|utils|config|apps\.generation|_extensions)(\..*)?|\.apps(\.utils)?|\._.*)?")
 """The modules that may be imported without all of MONAI; they import no others, but for single networks."""
 IMPORTS = re.compile(r"^(?:from|import) (monai[\w.]*)", re.MULTILINE)
@@ -55,7 +60,7 @@ def _packages() -> dict[str, Origins] | None:
         return None
     found: dict[str, Origins] = {ROOT: {}}
     try:
-        for name in (APPS, NETS):
+        for name in COLLECTIONS:
             source = (home.joinpath(*name.split(".")[1:]) / "__init__.py").read_text("utf-8")
             found[name] = _origins(ast.parse(source))
     except (OSError, SyntaxError, ValueError):
@@ -113,13 +118,14 @@ def _import_all() -> None:
             sys.meta_path.remove(finder)
         if not finders:
             return
-        for name in (APPS, ROOT, NETS):
-            if isinstance(package := sys.modules.get(name), _Deferred):
-                package._loader.exec_module(package)
-        for name in (APPS, ROOT, NETS):
-            if isinstance(package := sys.modules.get(name), _Deferred):
-                del package._origins, package._loader
-                package.__class__ = ModuleType  # type: ignore[assignment]
+        # All of MONAI starts with its apps.
+        waiting = [sys.modules.get(name) for name in (APPS, ROOT, *COLLECTIONS[1:])]
+        packages = [package for package in waiting if isinstance(package, _Deferred)]
+        for package in packages:
+            package._loader.exec_module(package)
+        for package in packages:
+            del package._origins, package._loader
+            package.__class__ = ModuleType  # type: ignore[assignment]
 
 
 class _Finder(MetaPathFinder):
