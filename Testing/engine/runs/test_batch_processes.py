@@ -6,11 +6,11 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 
 import psutil
 import pytest
+from batch_campaign import TORCHRUN, run_campaign
 from batch_cases import OPTIONS, check_whole, finish, first_event, many, rows_of, start, write_masks, write_table
 from command_line import RoomFor, vcm
 from vcm.outputs.claims import entries_of
@@ -18,7 +18,6 @@ from worker_client import is_alive
 
 pytestmark = pytest.mark.usefixtures("with_tiny_packs")
 
-TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 LONG = ("--steps", 150)
 """Cases that take long enough to be killed in the middle of one."""
 
@@ -166,3 +165,8 @@ def test_jobs_whose_parent_is_killed_do_not_go_on_for_long_and_blame_no_case(lau
         time.sleep(0.05)
     assert not any(is_alive(child.pid) for child in children)
     assert not list((tmp_path / "out").glob("refused/*"))
+
+
+@pytest.mark.slow
+def test_array_shards_then_torchrun_make_every_case_once_though_a_process_of_each_is_killed(tmp_path):
+    assert run_campaign(tmp_path, 24).kills == 2

@@ -83,7 +83,7 @@ def _value(rng: random.Random, case: Case, name: str, calm: bool) -> str:
         "sex": ["F", "M"],
         "age": ["70"],
         "out": [str(case.folder / "new")],
-        "sampler": ["ddim", "dpm++"],
+        "sampler": ["ddim", "dpm++", "dpm++3m", "unipc"],
         "precision": ["fp32", "auto"],
         "memory": ["auto", "low"],
         "segmenter": ["auto", "none"],
