@@ -15,6 +15,7 @@ from faults import told
 from small_cohort import write_workshop
 from vcm.core.grid import Grid
 from vcm.core.volume import Volume
+from vcm.models.loading import CONTROLS
 from vcm.packs.store import find_pack
 from vcm.teach.report import verdict
 from vcm.teach.results import HeldOutResult, MeasureRow
@@ -351,3 +352,20 @@ def test_a_resumed_teaching_says_the_steps_it_was_asked_for(cohort):
     again = teach(cohort, steps=6)
     assert again.code == 0 and "At most 6 steps" in again.err and "At most 400" not in again.err
     assert "At most 6 steps of 2 heads, as asked for" in (find_pack("mine").folder / "report.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize("kind", [kind for kind in CONTROLS.built_in if kind != "vcm"])
+def test_any_kind_of_control_is_taught(cohort, tmp_path, kind):
+    ended = teach(cohort, "--control-kind", kind)
+    assert ended.code == 0 and f"the small one of the kind {kind}" in ended.err, words(ended)
+    assert find_pack("mine").control.architecture == kind
+    card = (tmp_path / "packs" / "mine" / "README.md").read_text("utf-8")
+    assert f"--control-kind {kind}" in card
+
+
+def test_another_kind_under_the_same_name_is_refused(cohort):
+    teach(cohort, "--minutes", 0)
+    ended = teach(cohort, "--control-kind", "mcm")
+    assert ended.code == 2 and "started with the control kind vcm" in ended.err
+    unknown = teach(cohort, "--control-kind", "control-net", name="other")
+    assert unknown.code != 0 and "controlnet-lite" in unknown.err and "Traceback" not in unknown.err

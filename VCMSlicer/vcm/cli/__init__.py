@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from vcm.cli import cohort, doctor, evaluate, generate, packs, register, space, teach, train
+from vcm.cli import cohort, doctor, evaluate, experiment, generate, packs, register, space, teach, train
 from vcm.cli.display.terminal import OutputLostError, own_streams, say
 from vcm.cli.endings import EXIT_CODES, end, interrupt_again
 from vcm.cli.limits import refuse_little_memory
@@ -48,6 +48,7 @@ packs.app.command("check-space", epilog="Example: vcm packs check-space brainldm
 app.add_typer(packs.app, name="packs")
 app.add_typer(cohort.app, name="cohort")
 app.add_typer(train.app, name="train")
+app.add_typer(experiment.app, name="experiment")
 
 
 def version(value: bool) -> None:

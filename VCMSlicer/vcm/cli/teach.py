@@ -34,6 +34,9 @@ def teach(
     structure: Annotated[
         list[str] | None, typer.Option(help="NAME=VALUES, a new mask from the cases' labels. May be repeated.")
     ] = None,
+    control_kind: Annotated[
+        str, typer.Option(help="vcm, controlnet, mcm, t2i-adapter, …; docs/controls.md helps to choose.")
+    ] = "vcm",
     backbone: Annotated[
         str | None, typer.Option(help="The model that is to be steered.", show_default="embedded")
     ] = None,
@@ -69,7 +72,21 @@ def teach(
     use_threads(threads)
     model = backbone or default_backbone()
     request = TeachRequest(
-        cases, name, taught, model, out, work, minutes, steps, batch, device, plan, force, data, licence
+        cases,
+        name,
+        taught,
+        model,
+        out,
+        work,
+        minutes,
+        steps,
+        batch,
+        device,
+        plan,
+        force,
+        data,
+        licence,
+        control_kind,
     )
     team = Team(device)
     with Console(quiet=not team.first) as console:

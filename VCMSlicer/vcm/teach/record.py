@@ -44,8 +44,16 @@ def read_record(folder: Path) -> TeachRecord | None:
         raise VcmError(error.code, error.sentence, f"Restore it, or delete {folder} to start again.") from error
 
 
-def refuse_another(record: TeachRecord, taught: Mapping[str, Any], backbone: str, split: Split, folder: Path) -> None:
-    """Refuse other conditions, another backbone or other cases: held-out heads must stay held out."""
+def refuse_another(
+    record: TeachRecord, taught: Mapping[str, Any], backbone: str, kind: str, split: Split, folder: Path
+) -> None:
+    """Refuse other conditions, another backbone, kind of control or other cases: held-out heads must stay held out."""
+    if record.settings.architecture != kind:
+        raise VcmError(
+            Code.BAD_REQUEST,
+            f"A teaching of this name was started with the control kind {record.settings.architecture} ({folder}).",
+            "Choose another --name, or delete that folder to start again.",
+        )
     if dict(record.taught) != dict(taught) or record.backbone != backbone:
         raise VcmError(
             Code.BAD_REQUEST,

@@ -15,6 +15,7 @@ from vcm.core.progress import Progress
 from vcm.packs.installation import check_name
 from vcm.packs.store import default_backbone, find_pack, packs_folder
 from vcm.teach.conditions import Taught
+from vcm.teach.settings import KIND
 from vcm.training.data.latent_store import LATENTS
 
 
@@ -37,6 +38,7 @@ class TeachRequest:
     force: bool = False
     data: str = ""
     licence: str = ""
+    kind: str = KIND
 
     @property
     def command(self) -> str:
@@ -44,6 +46,7 @@ class TeachRequest:
         values: list[tuple[str, object]] = [("--name", self.name)]
         values += [("--condition", name) for name in self.taught.conditions]
         values += [("--structure", f"{name}={','.join(map(str, v))}") for name, v in self.taught.made.items()]
+        values += [("--control-kind", self.kind)] if self.kind != KIND else []
         values += [("--backbone", find_pack(self.backbone).name), ("--steps", self.steps), ("--batch", self.batch)]
         values += [("--minutes", f"{self.minutes:g}")] if math.isfinite(self.minutes) else []
         given = [(option, str(value)) for option, value in values if value is not None]
@@ -84,6 +87,8 @@ class Outcome:
 def asked_of(request: TeachRequest) -> dict[str, Any]:
     """All of a request that the pack and its card depend on, but for the cases."""
     wanted = {name: getattr(request, name) for name in ("backbone", "steps", "batch", "data", "licence")}
+    if request.kind != KIND:
+        wanted["kind"] = request.kind
     return {"taught": request.taught.as_dict(), **wanted}
 
 

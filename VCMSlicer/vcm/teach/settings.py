@@ -7,8 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from vcm.conditions.condition import ConditionSpec, Kind
+from vcm.models.loading import CONTROLS
 from vcm.packs.manifest import BackboneManifest
 from vcm.training.control.settings import ControlSettings
+
+KIND = "vcm"
+"""The kind of control where none is asked for."""
 
 FULL_SIZE = 2_000_000
 """Grids of so many voxels and more are taught the paper's full-size network."""
@@ -40,6 +44,7 @@ def choose_settings(
     gpu: bool,
     steps: int | None = None,
     batch: int | None = None,
+    kind: str = KIND,
 ) -> Chosen:
     """`shares` are the conditions' shares of the latent's places (`CheckedCases.shares`)."""
     full = math.prod(backbone.grid.shape) >= FULL_SIZE
@@ -50,8 +55,9 @@ def choose_settings(
     settings = ControlSettings(
         backbone=backbone.name,
         conditions=tuple(spec.name for spec in specs),
+        architecture=kind,
         variant="paper" if full else "small",
-        learning_rate=5e-5 if full else 1e-3,
+        learning_rate=5e-5 if full else CONTROLS[kind].small_learning_rate,
         course="linear" if full else "cosine",
         weighting="epsilon" if full else "v",
         steps=wanted,
@@ -109,8 +115,8 @@ def _reasons(
         steps_in_words(settings, learned, gpu=gpu, given=given),
         f"It stops earlier when {settings.patience} tries in a row on held-out cases bring nothing better; there is "
         f"one every {settings.validate_every} steps.",
-        f"The network is the {'full-size one of the paper' if settings.variant == 'paper' else 'small one'}, at a "
-        f"learning rate of {settings.learning_rate:g}, in {settings.precision}.",
+        f"The network is the {'full-size one of the paper' if settings.variant == 'paper' else 'small one'} of "
+        f"the kind {settings.architecture}, at a learning rate of {settings.learning_rate:g}, in {settings.precision}.",
     ]
     for name, weight in focus.items():
         if weight:

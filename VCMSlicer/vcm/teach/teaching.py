@@ -125,7 +125,7 @@ def _begin(
         cases = {case.name: case for case in checked.usable}
         chosen = choose_settings(
             pack.backbone, specs, checked.shares, len(split.learned),
-            gpu=team.device.type != "cpu", steps=request.steps, batch=request.batch,
+            gpu=team.device.type != "cpu", steps=request.steps, batch=request.batch, kind=request.kind,
         )  # fmt: skip
         listeners.words("measuring how fast this machine is")
         learned, held_out = [cases[name] for name in split.learned], cases[split.held_out[0]]
@@ -136,7 +136,7 @@ def _begin(
         if team.first and not request.plan_only:
             record.save(request.folder)
     else:
-        refuse_another(record, taught, pack.name, split, request.folder)
+        refuse_another(record, taught, pack.name, request.kind, split, request.folder)
         if request.steps is not None and request.steps != record.settings.steps:
             settings = replace(record.settings, steps=request.steps)
             asked = steps_in_words(settings, len(split.learned), gpu=team.device.type != "cpu", given=True)

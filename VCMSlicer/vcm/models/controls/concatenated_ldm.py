@@ -48,6 +48,7 @@ class LdmFineTuned(PlanesControl):
     network: ConcatenatedNetwork
     network_class = ConcatenatedNetwork
     attend: ClassVar[bool] = True
+    small_learning_rate = 3e-4
 
     @classmethod
     def configure(

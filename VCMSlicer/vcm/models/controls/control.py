@@ -107,6 +107,8 @@ class Control(nn.Module, ABC):
     scale_factor: float | None = None
     needs_residuals = False
     """Whether it works by residuals within the backbone's network, which not every backbone takes."""
+    small_learning_rate = 1e-3
+    """At which rate vcm teach trains the variant `small`."""
     graphable = False
     """Whether a training step is many small kernels over tensors of fixed shapes, worth a CUDA graph."""
 

@@ -92,6 +92,7 @@ class ControlNet(NetworkControl):
     network: ControlNetNetwork
     network_class = ControlNetNetwork
     needs_residuals = True
+    small_learning_rate = 3e-4
 
     @classmethod
     def configure(

@@ -98,3 +98,4 @@ class McmLarge(Mcm):
     """The control `mcm-l`: as many parameters as VCM, to tell the design's share from the size's."""
 
     widths = {"small": (64, 128), "paper": (64, 128, 256)}  # noqa: RUF012
+    small_learning_rate = 3e-4
