@@ -22,7 +22,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 SUPPORT = HERE.parent / "engine" / "support"
-sys.path[:0] = [str(HERE), str(HERE.parent / "harness"), str(SUPPORT), str(ROOT / "VCMSlicer")]
+sys.path[:0] = [str(HERE / "support"), str(HERE.parent / "harness"), str(SUPPORT), str(ROOT / "VCMSlicer")]
 ROUNDS = 3
 PATIENCE = 900
 MOST_MS, MOST_ADDED_S = 50, 0.3

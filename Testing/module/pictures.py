@@ -10,7 +10,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-sys.path[:0] = [str(HERE), str(HERE.parent / "harness"), str(ROOT / "VCMSlicer")]
+sys.path[:0] = [str(HERE / "support"), str(HERE.parent / "harness"), str(ROOT / "VCMSlicer")]
 PATIENCE = 900
 SLICES_ALONE = 20418
 VIEW = """<item><view class="vtkMRMLSliceNode" singletontag="{name}">

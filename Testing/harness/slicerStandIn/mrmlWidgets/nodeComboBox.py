@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import shiboken6
 import vtk
 from PySide6 import QtCore, QtWidgets
 
@@ -154,6 +155,8 @@ class qMRMLNodeComboBox(PythonQtObject, QtWidgets.QWidget, metaclass=PythonQtTyp
         return not self.noneEnabled and (wasEmpty or bool(self._currentID))
 
     def _relabel(self) -> None:
+        if not shiboken6.isValid(self._box):
+            return  # Qt removes children before it says that their parent is gone
         for node in self._nodes():
             self._box.setItemText(self._box.findData(node.GetID()), node.GetName())
 

@@ -1,7 +1,6 @@
 """Results in the scene and out of it: provenance, comparison, DICOM."""
 
 import json
-import sys
 import weakref
 from pathlib import Path
 
@@ -9,6 +8,8 @@ import numpy as np
 import pydicom
 import pytest
 import slicer
+from finishedRun import finishedRun
+from logicSetup import letterF, scan, segmentation
 from vcm.protocol import AlignmentSummary, ClassScore, ConditionInput, Generate, Generated, GeneratedSample, ImageScore
 from VCMSlicerLib.conditions.conditionSource import ConditionChoice
 from VCMSlicerLib.results import dicomExport
@@ -16,10 +17,6 @@ from VCMSlicerLib.results.comparison import LAYOUT_ID, Comparison, difference, d
 from VCMSlicerLib.results.resultRemoval import removeResult
 from VCMSlicerLib.results.results import Results, alignmentOf, conditionNodes, sidecarOf
 from VCMSlicerLib.scene.niftiFile import WorldImage, writeNifti
-
-sys.path.append(str(Path(__file__).resolve().parent))
-from finishedRun import finishedRun
-from logicSetup import letterF, scan, segmentation
 
 LAS = np.array([[-3.0, 0, 0, 31], [0, 3, 0, -52], [0, 0, 4, -41], [0, 0, 0, 1]])
 

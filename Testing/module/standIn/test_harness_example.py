@@ -7,7 +7,7 @@ import slicer
 from slicerStandIn.testing.mouse import click, strokeRAS
 from slicerStandIn.testing.screenshots import saveScreenshot
 
-EXAMPLE = Path(__file__).parents[1] / "harness" / "example" / "Brighten" / "Brighten.py"
+EXAMPLE = Path(__file__).parents[2] / "harness" / "example" / "Brighten" / "Brighten.py"
 
 
 def test_what_was_painted_is_brightened_and_nothing_else(loadModule, mainWindow, tmp_path):

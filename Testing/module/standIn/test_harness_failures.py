@@ -66,8 +66,8 @@ def test_an_error_of_vtk_is_kept(noVtkErrors, scene):
 
 
 def test_kept_errors_fail_their_test_and_no_other(tmp_path):
-    conftest = Path(__file__).with_name("conftest.py").read_text(encoding="utf-8")
-    harness = Path(__file__).parents[1] / "harness"
+    conftest = (Path(__file__).parents[1] / "conftest.py").read_text(encoding="utf-8")
+    harness = Path(__file__).parents[2] / "harness"
     (tmp_path / "conftest.py").write_text(f"import sys; sys.path.insert(0, {str(harness)!r})\n{conftest}")
     (tmp_path / "test_failing.py").write_text(FAILING)
     command = [sys.executable, "-m", "pytest", "-q", "--noconftest", "-p", "conftest", "-p", "no:cacheprovider", "-rA"]

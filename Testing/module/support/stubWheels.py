@@ -8,7 +8,7 @@ import time
 import zipfile
 from pathlib import Path
 
-REQUIREMENTS = Path(__file__).resolve().parents[2] / "VCMSlicer" / "Resources" / "worker-requirements.txt"
+REQUIREMENTS = Path(__file__).resolve().parents[3] / "VCMSlicer" / "Resources" / "worker-requirements.txt"
 MODULES = {"pillow": "PIL"}
 NUMPY = "float32 = 'f'\ndef ones(shape, kind):\n    return shape\n"
 TORCH = """

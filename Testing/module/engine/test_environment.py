@@ -25,7 +25,7 @@ from VCMSlicerLib.install.installPlan import APPLE, CPU, NVIDIA
 from VCMSlicerLib.models.packCatalogue import findPack
 from VCMSlicerLib.preflight import Level, worst
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 START_WORKER = ROOT / "VCMSlicer" / "VCMSlicerLib" / "engine" / "startWorker.py"
 
 

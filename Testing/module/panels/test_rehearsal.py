@@ -4,10 +4,8 @@ import json
 import sys
 
 import pytest
-from opened import MODULE, TESTING, home  # noqa: F401
-
-sys.path.insert(0, str(TESTING))
 import rehearsal
+from opened import MODULE, TESTING, home  # noqa: F401
 
 PATIENCE = 120
 

@@ -2,12 +2,12 @@
 
 import csv
 import math
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import slicer
+from finishedRun import AFFINE, asked, finishedRun, measured, scores, ventriclesOverlap
+from logicSetup import letterF, scan, segmentation, transformNode, turned, vtkMatrix, worldPoints
 from vcm.core.errors import VcmError
 from VCMSlicerLib.results.belongings import belongings
 from VCMSlicerLib.results.measuredSegmentation import ASKED_REFERENCE, MEASURED_REFERENCE, comparables
@@ -16,10 +16,6 @@ from VCMSlicerLib.results.results import Results, row
 from VCMSlicerLib.results.scoreCharts import scoreCharts, showChart
 from VCMSlicerLib.results.scoreNodes import exportScores, scoreTable
 from VCMSlicerLib.scene.worldImages import segmentsImage
-
-sys.path.append(str(Path(__file__).resolve().parent))
-from finishedRun import AFFINE, asked, finishedRun, measured, scores, ventriclesOverlap
-from logicSetup import letterF, scan, segmentation, transformNode, turned, vtkMatrix, worldPoints
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import slicer
 import vtk
 from slicerStandIn.testing.eventLoop import waitUntil as _waitUntil
 
-TESTING = Path(__file__).resolve().parents[1]
+TESTING = Path(__file__).resolve().parents[2]
 FAKE_WORKER = TESTING / "fake_worker.py"
 
 

@@ -6,7 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 
-TESTING = Path(__file__).resolve().parents[1]
+TESTING = Path(__file__).resolve().parents[2]
 STRUCTURES = [
     "white matter", "grey matter", "deep grey matter", "lateral ventricles", "hippocampus", "amygdala",
     "extra-ventricular CSF", "brain stem", "third and fourth ventricle",

@@ -12,7 +12,7 @@ import vtk
 from slicerStandIn.testing.eventLoop import processEvents, waitUntil
 from slicerStandIn.testing.mouse import click, reveal, strokeRAS
 
-TESTING = Path(__file__).resolve().parents[1]
+TESTING = Path(__file__).resolve().parents[2]
 MODULE = TESTING.parent / "VCMSlicer" / "VCMSlicer.py"
 PATIENCE = 90
 

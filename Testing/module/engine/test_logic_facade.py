@@ -34,7 +34,7 @@ from VCMSlicerLib.models.packCatalogue import findPack
 from VCMSlicerLib.scene.niftiFile import WorldImage, writeNifti
 
 pytestmark = pytest.mark.usefixtures("scene")
-START_WORKER = Path(__file__).resolve().parents[2] / "VCMSlicer" / "VCMSlicerLib" / "engine" / "startWorker.py"
+START_WORKER = Path(__file__).resolve().parents[3] / "VCMSlicer" / "VCMSlicerLib" / "engine" / "startWorker.py"
 
 
 def matrixOf(node):

@@ -11,7 +11,7 @@ import packaged_files
 import pytest
 from vcm import protocol
 
-PACKS = Path(__file__).parents[1] / "packs"
+PACKS = Path(__file__).parents[2] / "packs"
 PATIENCE = 180
 
 
