@@ -116,6 +116,8 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/core/registry.py
   vcm/core/typed_json.py
   vcm/core/volume.py
+  vcm/experiments/__init__.py
+  vcm/experiments/counts.py
   vcm/judging/__init__.py
   vcm/judging/alignment.py
   vcm/judging/intensity.py
