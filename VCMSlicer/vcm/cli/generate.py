@@ -81,7 +81,7 @@ def generate(
     samples: Annotated[int, typer.Option(help="How many; sample n uses seed + n.")] = USUAL.samples,
     batch: Annotated[int, typer.Option(help="How many samples at a time.")] = USUAL.batch,
     sampler: Annotated[
-        str, typer.Option(help="dpm++, dpm++3m, unipc or ddim; of flows also euler or rflow.")
+        str, typer.Option(help="dpm++, dpm++3m, unipc, ddim, ddim-linspace or ddpm; of flows also euler or rflow.")
     ] = USUAL.sampler,
     steps: Annotated[
         int | None, typer.Option(help="10 preview, 20 standard; 200 for ddim.", show_default="20, ddim 200")

@@ -1,4 +1,5 @@
-"""Samplers: from noise to a latent along the probability-flow ODE. Each reads like its equation.
+"""Samplers: from noise to a latent, along the probability-flow ODE or, as `ddpm`, with fresh noise. Each reads like its
+equation.
 
 All have one signature. `denoise(latent, t)` predicts at the (possibly fractional) time t; a sampler asks the prediction
 for the clean latent or the noise. `on_step` is called after each step with a `SamplerStep`; raising from it ends the
@@ -7,6 +8,7 @@ sampling, which is how progress, previews and cancel are made.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -45,6 +47,44 @@ def ddim(denoise: Denoise, latent: Tensor, process: Process, steps: int, on_step
 
 
 @torch.no_grad()
+def ddim_linspace(
+    denoise: Denoise, latent: Tensor, process: Process, steps: int, on_step: OnStep | None = None
+) -> Tensor:
+    """DDIM with η = 0 at whole times spread evenly from the first to the last, as 3D MedDiffusion was published.
+
+    It ends at the last time's own level of noise, of which next to nothing is left there.
+    """
+    times = _whole_times(process, steps)
+    return _along(denoise, latent, process, times, on_step, end=process.level(times[-1]))
+
+
+@torch.no_grad()
+def ddpm(denoise: Denoise, latent: Tensor, process: Process, steps: int, on_step: OnStep | None = None) -> Tensor:
+    """Ancestral sampling (Ho et al. 2020, Algorithm 2), over all times or whole ones spread evenly.
+
+    From level (α, σ) to (α', σ') with a = α/α' and s² = σ² − a²σ'²: z' = (a·σ'²·z + α'·s²·x)/σ² + (s·σ'/σ)·n. The
+    noise n of each latent follows from its initial noise, however many are made at a time.
+    """
+    generators = [_generator_of(z) for z in latent]
+    times = _whole_times(process, steps)
+    for index, t in enumerate(times):
+        (alpha, sigma), last = process.level(t), index + 1 == len(times)
+        clean = denoise(latent, t).clean(alpha, sigma)
+        if last:
+            latent = clean
+        else:
+            alpha_next, sigma_next = process.level(times[index + 1])
+            ratio = alpha / alpha_next
+            added = sigma**2 - (ratio * sigma_next) ** 2
+            fresh = torch.stack([torch.randn(z.shape, generator=g) for z, g in zip(latent, generators, strict=True)])
+            mean = (ratio * sigma_next**2 * latent + alpha_next * added * clean) / sigma**2
+            latent = mean + added**0.5 * sigma_next / sigma * fresh.to(latent)
+        if on_step:
+            on_step(SamplerStep(index + 1, len(times), t, latent, clean))
+    return latent
+
+
+@torch.no_grad()
 def euler(denoise: Denoise, latent: Tensor, process: Process, steps: int, on_step: OnStep | None = None) -> Tensor:
     """Euler's steps over even shares of the way from pure noise on, the usual ones of a flow: z + (σ' − σ)·velocity."""
     return _along(denoise, latent, process, _even_times(process, steps), on_step)
@@ -79,13 +119,29 @@ def _even_times(process: Process, steps: int) -> list[float]:
     return [process.time_at(1 - index / ways) for index in range(steps)]
 
 
+def _whole_times(process: Process, steps: int) -> list[float]:
+    """From the first time to the last, both included where there is more than one step."""
+    return [float(int(t)) for t in np.linspace(process.first, process.last, steps)]
+
+
+def _generator_of(latent: Tensor) -> torch.Generator:
+    """Random numbers that follow from a latent's initial noise."""
+    digest = hashlib.sha256(latent.float().cpu().numpy().tobytes()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+
+
 def _along(
-    denoise: Denoise, latent: Tensor, process: Process, times: Sequence[float], on_step: OnStep | None
+    denoise: Denoise,
+    latent: Tensor,
+    process: Process,
+    times: Sequence[float],
+    on_step: OnStep | None,
+    end: tuple[float, float] = (1.0, 0.0),
 ) -> Tensor:
-    """z' = α'·x + σ'·n with the clean latent x and the noise n predicted at each time; then α' = 1."""
+    """z' = α'·x + σ'·n with the clean latent x and the noise n predicted at each time; α' and σ' are `end` at last."""
     for index, t in enumerate(times):
         alpha, sigma = process.level(t)
-        alpha_next, sigma_next = process.level(times[index + 1]) if index + 1 < len(times) else (1.0, 0.0)
+        alpha_next, sigma_next = process.level(times[index + 1]) if index + 1 < len(times) else end
         predicted = denoise(latent, float(t))
         clean = predicted.clean(alpha, sigma)
         latent = alpha_next * clean + sigma_next * predicted.noise(alpha, sigma)
@@ -203,8 +259,19 @@ SAMPLERS: Registry[Sampler] = Registry(
         "dpm++3m": "vcm.sampling.samplers:dpm_solver_pp_3m",
         "unipc": "vcm.sampling.samplers:unipc",
         "ddim": "vcm.sampling.samplers:ddim",
+        "ddim-linspace": "vcm.sampling.samplers:ddim_linspace",
+        "ddpm": "vcm.sampling.samplers:ddpm",
         "euler": "vcm.sampling.samplers:euler",
         "rflow": "vcm.sampling.samplers:rflow",
     },
 )
-DEFAULT_STEPS = {"dpm++": 20, "dpm++3m": 20, "unipc": 20, "ddim": 200, "euler": 30, "rflow": 30}
+DEFAULT_STEPS = {
+    "dpm++": 20,
+    "dpm++3m": 20,
+    "unipc": 20,
+    "ddim": 200,
+    "ddim-linspace": 100,
+    "ddpm": 1000,
+    "euler": 30,
+    "rflow": 30,
+}
