@@ -199,6 +199,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/packs/published_config.py
   vcm/packs/schema.py
   vcm/packs/signing.py
+  vcm/packs/sizes.py
   vcm/packs/store.py
   vcm/protocol/__init__.py
   vcm/protocol/answers.py

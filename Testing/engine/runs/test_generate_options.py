@@ -15,6 +15,7 @@ from vcm.worker.translation import generate_job
 
 CHOSEN = {
     "pack": "tiny", "control": "tiny-control", "attributes": {"age": 61.0}, "raw_attributes": {"sex": 0.25}, "seed": 7,
+    "size": "32x48x64", "spacing": "1.5",
     "samples": 3, "batch": 2, "sampler": "ddim", "steps": 11, "uncontrolled": True, "preview_every": 5, "device": "cpu",
     "precision": "bf16", "memory": "slabs", "segmenter": "pack", "force": True,
 }  # fmt: skip

@@ -236,7 +236,7 @@ def test_networks_are_not_moved_out_of_a_processors_way():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"sampler": "heun"}, "dpm.* or ddim or euler, not 'heun'"),
+        ({"sampler": "heun"}, "dpm.* or ddim or .*euler or rflow, not 'heun'"),
         ({"steps": 0}, "steps must be between 1 and 1000, not 0"),
         ({"steps": 1001}, "not 1001"),
         ({"samples": 0}, "samples"),

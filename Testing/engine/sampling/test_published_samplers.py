@@ -91,7 +91,7 @@ def test_every_sampler_keeps_what_every_prediction_agrees_on(name, process):
 
     def exact(z: torch.Tensor, t: float) -> Prediction:
         alpha, sigma = process.level(t)
-        noise = (z - alpha * target) / sigma
+        noise = (z - alpha * target) / max(sigma, 1e-6)
         return Prediction(z, noise - target if process.guided == "velocity" else noise, process.guided, process.bound)
 
     made = SAMPLERS[name](exact, torch.randn(1, 1, 2, 3, 4), process, 40, None)

@@ -61,6 +61,17 @@ def generate(
         float | None, typer.Option(help="In ml; short for --attribute ventricular_volume=…")
     ] = None,
     brain_volume: Annotated[float | None, typer.Option(help="In ml; short for --attribute brain_volume=…")] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            help="Voxels from left to right, back to front, foot to head, such as 192x224x192, where the pack has a "
+            "rule for sizes (see vcm packs info).",
+            show_default="the pack's",
+        ),
+    ] = USUAL.size,
+    spacing: Annotated[
+        str | None, typer.Option(help="Millimetres a voxel, such as 1 or 1x1x1.5.", show_default="the pack's")
+    ] = USUAL.spacing,
     strength: Annotated[
         list[str] | None,
         typer.Option(help="NAME=NUMBER: how strongly a condition acts; 1 as trained, 0 not at all."),
@@ -132,6 +143,8 @@ def generate(
         control=control,
         attributes=attributes,
         raw_attributes=raw_attributes,
+        size=size,
+        spacing=spacing,
         seed=seed,
         samples=samples,
         batch=batch,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from vcm.core.typed_json import misfit
 from vcm.models.process import PROCESSES, Process, process_from
 from vcm.outputs.atomic_files import write_text
 from vcm.packs.schema import check_schema, read_document
+from vcm.packs.sizes import SizeRule
 
 FORMAT = 1
 FILE_NAME = "manifest.json"
@@ -101,7 +102,7 @@ class Manifest:
 @dataclass(frozen=True, kw_only=True)
 class BackboneManifest(Manifest):
     """A pretrained latent diffusion model. `contrast` is what its images show, such as `T1w`, and `body_part` of what,
-    as DICOM names it, such as `BRAIN`; empty where not known."""
+    as DICOM names it, such as `BRAIN`; empty where not known. `sizes` are those it makes beside its own `grid`."""
 
     contrast: str = ""
     body_part: str = ""
@@ -111,12 +112,28 @@ class BackboneManifest(Manifest):
     schedule: Mapping[str, Any]
     attributes: tuple[AttributeSpec, ...]
     segmenter_classes: tuple[ClassSpec, ...] = ()
+    sizes: SizeRule | None = None
     kind: str = field(default="backbone", init=False)
 
     @cached_property
     def process(self) -> Process:
         """The noising; that of another package is found only where this is installed."""
         return process_from(self.schedule)
+
+    def resized(self, size: str | None, spacing: str | None) -> BackboneManifest:
+        """The same model on another grid, of a size and spacing as `SizeRule.grid` takes them."""
+        if size is None and spacing is None:
+            return self
+        if self.sizes is None:
+            raise VcmError(
+                Code.BAD_REQUEST, f"The model {self.name} makes images of one size.", "Leave --size and --spacing out."
+            )
+        grid = self.sizes.grid(self.grid, size, spacing)
+        sides = [
+            new * latent // own
+            for new, latent, own in zip(grid.shape, self.latent.shape[1:], self.grid.shape, strict=True)
+        ]
+        return replace(self, grid=grid, latent=replace(self.latent, shape=(self.latent.shape[0], *sides)))
 
     def showing(self, what: str) -> str:
         """Something that shows this contrast, in words: a “T1w scan”; where it is not known a “scan”."""
@@ -210,8 +227,11 @@ def _backbone(content: Mapping[str, Any]) -> BackboneManifest:
         family=content.get("family", FAMILY),
         attributes=tuple(AttributeSpec.from_dict(entry) for entry in content["attributes"]),
         segmenter_classes=_segmenter_classes(content.get("segmenter_classes", [])),
+        sizes=_sizes(content.get("sizes")),
     )
     _refuse_twice("the attributes", (spec.name for spec in manifest.attributes))
+    if manifest.sizes:
+        manifest.sizes.grid(manifest.grid, None, None)
     for spec in manifest.attributes:
         if spec.low is not None and spec.high is not None and spec.low >= spec.high:
             _refuse(f"The attribute {spec.name} has low {spec.low:g}, which must lie below high {spec.high:g}.")
@@ -264,6 +284,15 @@ def _shared(content: Mapping[str, Any]) -> dict[str, Any]:
         "trained": content["trained"],
         "card": content.get("card"),
     }
+
+
+def _sizes(entry: Mapping[str, Any] | None) -> SizeRule | None:
+    if entry is None:
+        return None
+    low, high = map(float, entry["spacing"])
+    if low > high:
+        _refuse(f"The spacing of its sizes goes from {low:g} to {high:g}.")
+    return SizeRule(int(entry["multiple"]), int(entry["most"]), (low, high))
 
 
 def _segmenter_classes(entries: Sequence[Mapping[str, Any]]) -> tuple[ClassSpec, ...]:

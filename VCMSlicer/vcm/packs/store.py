@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,6 +49,10 @@ class Pack:
                 f"Its backbone is {self.manifest.backbone.name}.",
             )
         return self.manifest
+
+    def resized(self, size: str | None, spacing: str | None) -> Pack:
+        """The backbone on another grid than its own, where it can be; the files are the same."""
+        return replace(self, manifest=self.backbone.resized(size, spacing))
 
     @property
     def control(self) -> ControlManifest:

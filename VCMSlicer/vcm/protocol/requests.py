@@ -43,13 +43,16 @@ class GenerateOptions(Record):
 
     `attributes` are in human units, `raw_attributes` the network's 0–1 inputs. Sample n uses `seed` + n; `batch` of
     them are made at a time. With `uncontrolled` each has a twin from the same noise without control. A preview is made
-    after every `preview_every` steps; 0 means none.
+    after every `preview_every` steps; 0 means none. `size` and `spacing`, texts such as `192x224x192` and `1`, choose
+    another grid than the pack's own where it has a rule for them.
     """
 
     pack: str | None = None
     control: str | None = None
     attributes: Mapping[str, float | str] = field(default_factory=dict)
     raw_attributes: Mapping[str, float] = field(default_factory=dict)
+    size: str | None = None
+    spacing: str | None = None
     seed: Annotated[int | None, Bounds(0, LARGEST_SEED)] = None
     samples: Annotated[int, Bounds(1, 10_000, title="number of samples")] = 1
     batch: Annotated[int, Bounds(1, 1024)] = 1

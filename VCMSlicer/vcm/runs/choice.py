@@ -34,6 +34,18 @@ def choose_packs(pack: str | None, control: str | None, conditions: Iterable[str
     return backbone, min(able, key=lambda c: (len(c.control.conditions), bool(c.manifest.untrained), c.name))
 
 
+def on_grid(backbone: Pack, control: Pack | None, size: str | None, spacing: str | None) -> Pack:
+    """The backbone on the grid that is asked for; refused where the control's network is bound to its own one."""
+    resized = backbone.resized(size, spacing)
+    if control and "places" in control.control.networks and resized.backbone.grid.shape != backbone.backbone.grid.shape:
+        raise VcmError(
+            Code.BAD_REQUEST,
+            f"The control {control.name} was made for images of one size, that of {backbone.name}'s own grid.",
+            "Leave --size out, or train a control of the variant paper.",
+        )
+    return resized
+
+
 def _named(control: str, backbone: Pack, names: list[str]) -> Pack:
     short = {c.name.removeprefix(f"{backbone.name}-"): c for c in controls_for(backbone)}
     chosen = short.get(control) or find_pack(control)

@@ -16,7 +16,7 @@ from vcm.core.errors import Code, VcmError
 from vcm.core.findings import Finding, raise_first_error
 from vcm.outputs.claims import SHORT_WAIT_S, Claim
 from vcm.packs.store import Pack
-from vcm.runs.choice import choose_packs
+from vcm.runs.choice import choose_packs, on_grid
 from vcm.runs.job import ConditionFile, GenerateJob
 from vcm.runs.request_hash import hash_request
 from vcm.runs.results_folder import REPORT, ResultsFolder
@@ -74,6 +74,7 @@ def run_generate(
     listeners = listeners or Listeners()
     started = time.perf_counter()
     backbone, control = choose_packs(job.pack, job.control, (c.name for c in job.conditions))
+    backbone = on_grid(backbone, control, job.size, job.spacing)
     folder = ResultsFolder.claim(job.out, inputs=input_files(job), force=job.force)
     examinations = (examine or examine_conditions)(job.conditions, backbone, control)
     findings = [finding for examination in examinations for finding in examination.findings]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from vcm.core.hashing import hash_file
-from vcm.packs.manifest import FILE_NAME
+from vcm.packs.manifest import FILE_NAME, BackboneManifest
 from vcm.packs.store import Pack
 from vcm.runs.job import GenerateJob
 
@@ -20,13 +20,14 @@ if TYPE_CHECKING:
     from vcm.models.controls.control import Control
     from vcm.sampling.generator import Generator
 
-Key = tuple[str, str, str]
+Key = tuple[str, str, str, str]
 
 
 class WarmModels:
     """Gives Generators, and loads only what the last one did not have: another control leaves the backbone in place.
 
-    What is warm is known by the hash of its manifest, which holds those of its weights, and by where it was put.
+    What is warm is known by the hash of its manifest, which holds those of its weights, by its grid, and by where it
+    was put.
     """
 
     def __init__(self) -> None:
@@ -88,4 +89,5 @@ class WarmModels:
 
 
 def _key(pack: Pack, runtime: Runtime) -> Key:
-    return hash_file(pack.folder / FILE_NAME), str(runtime.device), runtime.precision
+    grid = str(pack.manifest.grid.as_dict()) if isinstance(pack.manifest, BackboneManifest) else ""
+    return hash_file(pack.folder / FILE_NAME), grid, str(runtime.device), runtime.precision

@@ -50,7 +50,7 @@ def ddim(denoise: Denoise, latent: Tensor, process: Process, steps: int, on_step
 def ddim_linspace(
     denoise: Denoise, latent: Tensor, process: Process, steps: int, on_step: OnStep | None = None
 ) -> Tensor:
-    """DDIM with η = 0 at whole times spread evenly from the first to the last, as 3D MedDiffusion was published.
+    """DDIM with η = 0 at whole times spread evenly from the first to the last, as Wang et al. (2025) sample.
 
     It ends at the last time's own level of noise, of which next to nothing is left there.
     """

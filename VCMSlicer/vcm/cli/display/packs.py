@@ -54,6 +54,7 @@ def pack_details(pack: Pack) -> dict[str, Any]:
         facts["grid"] = f"{' × '.join(map(str, manifest.grid.shape))} voxels, {manifest.grid.orientation}, spacing " + (
             " × ".join(f"{mm:g}" for mm in manifest.grid.spacing) + " mm"
         )
+        facts |= {"sizes": manifest.sizes.words} if manifest.sizes else {}
         facts |= {"contrast": manifest.contrast} if manifest.contrast else {}
         facts["attributes"] = [f"{spec.name} ({spec.scale})" for spec in manifest.attributes]
         facts["controls"] = [control.name for control in controls_for(pack)]

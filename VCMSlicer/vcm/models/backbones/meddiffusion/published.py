@@ -32,6 +32,9 @@ USUAL_CLASS, USUAL_EDGE = "MRT1Brain", 192
 CENTRE = (0.0, -18.0, 18.0)
 """The middle of MNI space's usual field of view, where a head of its size lies."""
 
+MOST_EDGE, SPACINGS = 512, (0.5, 5.0)
+"""The longest side that can be made. Voxels of what size the networks take is not bounded: they are not told it."""
+
 TRAINING_ONLY = ("volume_discriminator.", "image_discriminator.", "perceptual_loss.", "perceptual_model.")
 """Parts of an autoencoder's file that only its training needs."""
 
@@ -99,6 +102,7 @@ def read_published(
         "title": f"3D MedDiffusion, {factor} times smaller latents",
         "description": GIVEN if {"orientation", "centre", "intensity_scale"} & given.keys() else ASSUMED,
         "grid": grid.as_dict(),
+        "sizes": {"multiple": step, "most": MOST_EDGE, "spacing": list(SPACINGS)},
         "latent": {"shape": [channels["autoencoder"], *(size // factor for size in grid.shape)], "scale_factor": 1.0},
         "schedule": {"kind": "cosine", "timesteps": 1000, "prediction": "epsilon", "bound": 1.0},
         "networks": {**networks, "autoencoder": {**networks["autoencoder"], INTENSITY_SCALE: config.intensity_scale}},
