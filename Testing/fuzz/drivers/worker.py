@@ -23,6 +23,9 @@ LINES = 100
 
 ENDINGS = ("packs", "failed")
 
+ALL_PATIENCE = 3 * PATIENCE
+"""Seconds until all lines are answered: among them are several registrations, one after the other."""
+
 
 def run(case: Case) -> tuple[int, list[str]]:
     """A worker of its own, a hundred hostile lines, and proper requests before, among and after them."""
@@ -53,14 +56,14 @@ def run(case: Case) -> tuple[int, list[str]]:
             if number % 25 == 0:
                 _send(process, protocol.encode(protocol.ListPacks(f"proper-{number}")))
         _send(process, protocol.encode(protocol.ListPacks("the-last")))
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + ALL_PATIENCE
         wanted = {"the-job", "the-last"} | {f"proper-{number}" for number in range(0, LINES, 25)}
         while (missing := wanted - ended(lines)) and time.monotonic() < until and process.poll() is None:
             time.sleep(0.02)
         if process.poll() is not None:
             found.append(f"the worker ended with {process.returncode} in the middle of the work")
         elif missing:
-            found.append(f"no ending within {PATIENCE:.0f} s for {sorted(missing)}")
+            found.append(f"no ending within {ALL_PATIENCE:.0f} s for {sorted(missing)}")
         elif not any(b'"generated"' in line and b'"the-job"' in line for line in lines):
             found.append("the job that was running came to no result")
     except BrokenPipeError:
