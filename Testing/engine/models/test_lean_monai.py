@@ -67,7 +67,7 @@ from vcm.packs.store import find_pack
 load_control(find_pack("brainldm-mini-ventricles"))
 backbone = find_pack("brainldm-mini")
 load_backbone(backbone), choose_segmenter(backbone)
-assert not {"scipy.stats", "matplotlib", "torch._dynamo", "monai.data"} & sys.modules.keys()
+assert not {"scipy.stats", "matplotlib", "sympy", "torch._dynamo", "monai.data"} & sys.modules.keys()
 """)
 
 

@@ -25,8 +25,9 @@ class PatchEncoder(nn.Module):
         super().__init__()
         self.base = self.out_channels = channels
         self.embed = Convolution(3, in_channels, channels, kernel_size=1, conv_only=True)
-        # In place, for a product on PyTorch's meta device, where packs are checked, would import its compiler.
-        self.place = nn.Parameter(torch.randn(channels, *places).mul_(0.02))
+        place = torch.empty(channels, *places)
+        # On the meta device, where packs are checked, drawing numbers would import PyTorch's compiler and SymPy.
+        self.place = nn.Parameter(place if place.is_meta else place.normal_().mul_(0.02))
         self.blocks = nn.ModuleList(
             ResidualBlock(channels, channels, groups=norm_num_groups, eps=1e-6, time_channels=None)
             for _ in range(num_res_blocks)
