@@ -27,7 +27,7 @@ from vcm.models.onednn import use_onednn
 from vcm.models.preparers.preparer import Finish
 from vcm.protocol.requests import LARGEST_SEED
 from vcm.sampling.cuda_graph import GraphedDenoiser
-from vcm.sampling.guidance import GuidedDenoiser
+from vcm.sampling.kept_denoisers import KeptDenoisers
 from vcm.sampling.loop import finishing, run_sampler
 from vcm.sampling.memory_plan import MemoryPlan, out_of_memory, plan_memory
 from vcm.sampling.noise_file import fitted_noise
@@ -129,6 +129,7 @@ class Generator:
         fix_results(runtime.device)
         self._placed = False
         self._place()
+        self._kept = KeptDenoisers(backbone, runtime.device, runtime.has_graphs)
 
     def plan(self, batch: int = 1) -> MemoryPlan:
         """How the memory will do for one batch, before anything is sampled."""
@@ -155,7 +156,7 @@ class Generator:
         if request.step_count > (known := self.backbone.process.timesteps - self.backbone.process.last):
             raise VcmError(Code.BAD_REQUEST, f"This model knows {known} steps; {request.step_count} were asked for.")
         self._place()
-        plan = self.plan(request.batch)
+        plan = self._settled_plan(request.batch)
         self.backbone.slab_bytes = plan.slab_bytes
         given = request.noise
         if given is not None:
@@ -172,17 +173,29 @@ class Generator:
 
     def _runs(self, request: GenerateRequest, finish: tuple[Finish, ...]) -> list[_Run]:
         """The controlled run and, where asked for, its uncontrolled twin; conditions are encoded here, once."""
-        raw = torch.tensor([[value.raw for value in request.attributes]], dtype=torch.float32)
-        attributes = raw.to(self.runtime.device)
+        inputs = [value.raw for value in request.attributes]
         control = self.control if request.conditions else None
         twins = [("", control), ("uncontrolled ", None)] if request.uncontrolled and control else [("", control)]
+        denoisers = self._kept.denoisers(inputs, [steering for _, steering in twins], request.conditions)
         runs = []
-        for name, steering in twins:
-            denoiser = GuidedDenoiser(self.backbone, attributes, steering, request.conditions)
-            graphed = GraphedDenoiser(denoiser) if self.runtime.has_graphs else denoiser
+        for (name, steering), denoiser in zip(twins, denoisers, strict=True):
             scale, after = (steering.scale_factor, finish) if steering else (None, ())
-            runs.append(_Run(name, graphed, scale, after))
+            runs.append(_Run(name, denoiser, scale, after))
         return runs
+
+    def _settled_plan(self, batch: int) -> MemoryPlan:
+        """The plan of a request. What is kept of the last one gives way where it would make another plan of it."""
+        try:
+            plan = self.plan(batch)
+        except VcmError:
+            if not len(self._kept):
+                raise
+        else:
+            if not len(self._kept) or plan.name == self._kept.plan:
+                self._kept.plan = plan.name
+                return plan
+        self._kept.clear()
+        return self._settled_plan(batch)
 
     def _batch(self, job: _Batch, runs: list[_Run]) -> Iterator[Sample]:
         seconds: dict[str, float] = {}
@@ -301,6 +314,7 @@ class Generator:
         try:
             yield
         except (torch.OutOfMemoryError, MemoryError) as error:
+            self._kept.clear()
             if self.runtime.device.type == "cuda":
                 torch.cuda.empty_cache()
             raise out_of_memory(plan, batch) from error
