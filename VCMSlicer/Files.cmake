@@ -249,6 +249,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/sampling/cuda_graph.py
   vcm/sampling/generator.py
   vcm/sampling/guidance.py
+  vcm/sampling/kept_denoisers.py
   vcm/sampling/loop.py
   vcm/sampling/memory_plan.py
   vcm/sampling/noise_file.py

@@ -7,6 +7,7 @@ import torch
 from benchmark.tensor_memory import TensorMemory
 from decoders import DECODERS, autoencoder, built, relative
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from vcm.models.backbones.slab_decoding import _normalise, decode_in_slabs, slab_decoding_bytes
 
 ROUNDING = 3e-5
@@ -22,6 +23,35 @@ def test_slabs_of_any_thickness_give_the_plain_image(name, slab_bytes):
     assert relative(decode_in_slabs(model, z, slab_bytes), model.decode(z)) < ROUNDING
 
 
+@pytest.mark.parametrize("slab_bytes", [ONE_PLANE, THIN, HALF, WHOLE])
+@pytest.mark.parametrize("name", DECODERS)
+@torch.no_grad()
+def test_the_way_for_tensor_cores_gives_the_plain_image(name, slab_bytes):
+    model, z = autoencoder(name), torch.randn(2, 3, 5, 3, 4)
+    found = decode_in_slabs(model, z, slab_bytes, tensor_cores=True)
+    assert relative(found, model.decode(z)) < ROUNDING
+    half = decode_in_slabs(autoencoder(name).bfloat16(), z.bfloat16(), slab_bytes, tensor_cores=True)
+    plain = relative(autoencoder(name).bfloat16().decode(z.bfloat16()), model.decode(z))
+    assert half.dtype is torch.bfloat16 and relative(half, model.decode(z)) < 1.5 * plain < 1.5
+
+
+@torch.no_grad()
+def test_the_way_for_tensor_cores_has_every_convolution_see_channels_last_and_copies_no_number_to_the_device():
+    model, z = autoencoder(), torch.randn(1, 3, 5, 3, 4)
+    seen: list[tuple] = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            seen.append((function.overloadpacket.__name__, args))
+            return function(*args, **(kwargs or {}))
+
+    with Watch():
+        decode_in_slabs(model, z, THIN, tensor_cores=True)
+    last = [args[0].is_contiguous(memory_format=torch.channels_last_3d) for name, args in seen if name == "convolution"]
+    assert len(last) > 40 and all(last[1:])
+    assert not {"lift_fresh", "lift_fresh_copy", "_local_scalar_dense", "_to_copy"} & {name for name, _ in seen}
+
+
 @pytest.mark.parametrize("space", [(1, 1, 1), (1, 4, 3), (2, 5, 1), (7, 2, 3), (3, 1, 9)])
 @torch.no_grad()
 def test_any_shape_gives_the_plain_image(space):
@@ -29,7 +59,9 @@ def test_any_shape_gives_the_plain_image(space):
     z = torch.randn(1, 3, *space)
     for planes in range(1, 9):
         slab_bytes = planes * 8 * 16 * space[1] * space[2] * 4
-        assert relative(decode_in_slabs(model, z, slab_bytes), model.decode(z)) < ROUNDING
+        for tensor_cores in (False, True):
+            found = decode_in_slabs(model, z, slab_bytes, tensor_cores=tensor_cores)
+            assert relative(found, model.decode(z)) < ROUNDING
 
 
 @torch.no_grad()
@@ -74,9 +106,9 @@ def test_a_large_mean_does_not_drown_what_lies_on_it(dtype):
     assert relative(found, expected) < (1e-5 if dtype is torch.float32 else 2e-2)
 
 
-def peak(model, z: torch.Tensor, slab_bytes: int | None) -> int:
+def peak(model, z: torch.Tensor, slab_bytes: int | None, tensor_cores: bool = False) -> int:
     with torch.no_grad(), TensorMemory() as memory:
-        model.decode(z) if slab_bytes is None else decode_in_slabs(model, z, slab_bytes)
+        model.decode(z) if slab_bytes is None else decode_in_slabs(model, z, slab_bytes, tensor_cores)
     return memory.peak
 
 
@@ -95,6 +127,7 @@ def test_the_estimate_of_the_memory_is_an_upper_bound_and_no_loose_one(name, siz
     with torch.device("meta"):
         model = built(name).to(dtype)
         z = torch.empty(1, 3, 40, 28, 24, dtype=dtype)
-    measured = peak(model, z, 2**20)
     estimate = slab_decoding_bytes(model, z.shape[2:], size, 2**20)
-    assert measured < estimate < 2 * measured
+    for tensor_cores in (False, True):
+        measured = peak(model, z, 2**20, tensor_cores)
+        assert measured < estimate < 2 * measured

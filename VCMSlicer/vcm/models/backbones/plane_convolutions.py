@@ -96,8 +96,8 @@ def doubling_convolution(weight: Tensor) -> Convolve:
     """
     channels = len(weight)
     kernels = []
-    for half in _folded(weight.double(), 2):
-        quarters = [part for rows in _folded(half, 3) for part in _folded(rows, 4)]
+    for half in folded(weight.double(), 2):
+        quarters = [part for rows in folded(half, 3) for part in folded(rows, 4)]
         joined = torch.cat(quarters).transpose(1, 2).flatten(1, 2)
         kernels.append(joined.to(weight.dtype).contiguous())
 
@@ -114,7 +114,7 @@ def doubling_convolution(weight: Tensor) -> Convolve:
     return convolve
 
 
-def _folded(weight: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+def folded(weight: Tensor, axis: int) -> tuple[Tensor, Tensor]:
     """Three taps on doubled values as two on single ones, for the first and for the second of each two."""
     a, b, c = weight.unbind(axis)
     return torch.stack([a, b + c], axis), torch.stack([a + b, c], axis)

@@ -18,6 +18,8 @@ from monai.networks.nets.autoencoderkl import AEKLResBlock
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vcm.models.backbones.plane_convolutions import folded
+
 SLAB_BYTES = 64 * 2**20
 """About how large each of the few temporary tensors of one slab may be."""
 
@@ -32,18 +34,26 @@ SPACE = (2, 3, 4)
 
 
 @torch.no_grad()
-def decode_in_slabs(autoencoder: AutoencoderKL, z: Tensor, slab_bytes: int = SLAB_BYTES) -> Tensor:
+def decode_in_slabs(
+    autoencoder: AutoencoderKL, z: Tensor, slab_bytes: int = SLAB_BYTES, tensor_cores: bool | None = None
+) -> Tensor:
     """`autoencoder.decode(z)` with little memory; `z` is `[B, c, x, y, z]`, unscaled.
 
-    Blocks of other kinds than BrainLDM's (attention, transposed convolution) run whole.
+    Blocks of other kinds than BrainLDM's (attention, transposed convolution) run whole. `tensor_cores` is what suits a
+    GPU's in half precision, and chosen there: tensors stay in `channels_last_3d`, and a doubling and its convolution
+    are eight convolutions with kernels of 2×2×2.
     """
+    if tensor_cores is None:
+        tensor_cores = z.is_cuda and z.dtype in (torch.float16, torch.bfloat16)
     x: Tensor = autoencoder.post_quant_conv(z)
+    if tensor_cores:
+        x = x.contiguous(memory_format=torch.channels_last_3d)
     pending: nn.GroupNorm | None = None
     for block in autoencoder.decoder.blocks:
         if isinstance(block, AEKLResBlock):
             x = _residual(block, x, slab_bytes)
         elif isinstance(block, UpSample) and (conv := convolution_after_nearest(block)) is not None:
-            x = _convolve(conv, x, slab_bytes, upsample=True)
+            x = _double(conv, x, slab_bytes) if tensor_cores else _convolve(conv, x, slab_bytes, upsample=True)
         elif isinstance(block, nn.GroupNorm):
             pending = block
         elif isinstance(block, Convolution):
@@ -112,7 +122,10 @@ def _convolve(
     size = [n * factor for n in x.shape[2:]]
     plane = max(x.shape[1], conv.out_channels) * size[1] * size[2] * x.shape[0] * x.element_size()
     thickness = max(1, min(size[0], slab_bytes // max(plane, 1)))
-    result = x if in_place else x.new_empty(x.shape[0], conv.out_channels, *size)
+    layout = _layout(x)
+    weight = conv.weight.contiguous(memory_format=layout)
+    shape = (x.shape[0], conv.out_channels, *size)
+    result = x if in_place else torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=layout)
     overwritten = x[:, :, :0]
     for low in range(0, size[0], thickness):
         high = min(low + thickness, size[0])
@@ -130,11 +143,42 @@ def _convolve(
             start = low - before - first * factor
             part = part[:, :, start : start + high + after - low + before]
         part = functional.pad(part, (0, 0, 0, 0, 1 - before, 1 - after))
-        slab = functional.conv3d(part, conv.weight, conv.bias, padding=(0, 1, 1))
+        part = part.contiguous(memory_format=layout)
+        slab = functional.conv3d(part, weight, conv.bias, padding=(0, 1, 1))
         if add is not None and via is not None:
             slab += via(add[:, :, low:high])
         result[:, :, low:high] = slab
     return result
+
+
+def _double(conv: nn.Conv3d, x: Tensor, slab_bytes: int) -> Tensor:
+    """`conv` of `x` doubled in size, by kernels of which each makes every eighth voxel."""
+    batch, channels, planes, rows, columns = x.shape
+    layout = _layout(x)
+    kernels = {
+        (i, j, k): kernel.to(x.dtype).contiguous(memory_format=layout)
+        for i, halves in enumerate(folded(conv.weight.float(), 2))
+        for j, quarters in enumerate(folded(halves, 3))
+        for k, kernel in enumerate(folded(quarters, 4))
+    }
+    shape = (batch, conv.out_channels, 2 * planes, 2 * rows, 2 * columns)
+    result = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=layout)
+    thickness = max(1, slab_bytes // (batch * max(channels, conv.out_channels) * rows * columns * x.element_size()))
+    for low in range(0, planes, thickness):
+        high = min(low + thickness, planes)
+        part = x[:, :, max(low - 1, 0) : high + 1]
+        part = functional.pad(part, (1, 1, 1, 1, int(low == 0), int(high == planes)))
+        for (i, j, k), kernel in kernels.items():
+            seen = part[:, :, i : i + high - low + 1, j : j + rows + 1, k : k + columns + 1]
+            made = functional.conv3d(seen.contiguous(memory_format=layout), kernel, conv.bias)
+            result[:, :, 2 * low + i : 2 * high : 2, j::2, k::2] = made
+    return result
+
+
+def _layout(x: Tensor) -> torch.memory_format:
+    """The order of the axes in memory; what both orders describe counts as the usual one."""
+    last = not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last_3d)
+    return torch.channels_last_3d if last else torch.contiguous_format
 
 
 def _normalise(norm: nn.GroupNorm, x: Tensor, slab_bytes: int, activate: bool = False) -> Prepare:
@@ -162,7 +206,10 @@ def _statistics(norm: nn.GroupNorm, x: Tensor, slab_bytes: int) -> tuple[Tensor,
         squares.append(torch.linalg.vector_norm(part - mean, dim=SPACE).square())
     batch, channels = x.shape[:2]
     grouped = (len(counts), batch, norm.num_groups, channels // norm.num_groups)
-    weight = x.new_tensor(counts, dtype=torch.float32)[:, None, None, None] / (sum(counts) * grouped[-1])
+    # All slabs but the last are of one size; so no numbers are copied to a GPU, which would wait for them.
+    total = sum(counts) * grouped[-1]
+    weight = x.new_full((len(counts), 1, 1, 1), counts[0] / total, dtype=torch.float32)
+    weight[-1].fill_(counts[-1] / total)
     each = torch.stack(means).view(grouped)
     mean = (weight * each).sum((0, 3))
     within = torch.stack(squares).view(grouped).sum((0, 3)) / (sum(counts) * grouped[-1])
