@@ -139,6 +139,8 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/models/backbones/local_autoencoder.py
   vcm/models/backbones/maisi/__init__.py
   vcm/models/backbones/maisi/backbone.py
+  vcm/models/backbones/maisi/controlnet.py
+  vcm/models/backbones/maisi/networks.py
   vcm/models/backbones/maisi/published.py
   vcm/models/backbones/meddiffusion/__init__.py
   vcm/models/backbones/meddiffusion/autoencoder.py

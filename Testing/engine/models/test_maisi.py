@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 from command_line import vcm
-from maisi_files import CONFIG, LATENT, SCALE, SHAPE, SPACING, networks, write_files
+from maisi_files import CONFIG, LATENT, SCALE, SHAPE, SPACING, lively, monai_denoiser, networks, write_files
 from monai.apps.generation.maisi.networks.controlnet_maisi import ControlNetMaisi
 from monai.networks.schedulers import RFlowScheduler
-from vcm.models.backbones.maisi.backbone import build_autoencoder, build_denoiser
+from vcm.models.backbones.maisi.networks import build_autoencoder, build_denoiser
 from vcm.models.backbones.maisi.published import AUTOENCODER, DENOISER
 from vcm.models.loading import load_backbone
 from vcm.packs.store import find_pack
@@ -238,7 +238,7 @@ def test_files_that_were_swapped_or_belong_to_another_family_are_refused(place, 
     assert ended.code == 1 and "Traceback" not in ended.err
     ended = vcm("packs", "import", "broken", "--family", "mais", "--autoencoder", files["autoencoder"],
                 "--denoiser", files["denoiser"])  # fmt: skip
-    assert ended.code == 1 and "latent-diffusion, maisi" in ended.err
+    assert ended.code == 1 and "knows no family of backbones 'mais'" in " ".join(ended.err.split())
 
 
 def test_a_file_that_carries_program_code_is_refused_and_none_of_it_runs(place, tmp_path):
@@ -263,3 +263,39 @@ def test_the_scale_factor_is_taken_from_the_configuration_where_the_file_has_non
     (tmp_path / "scaled.json").write_text(json.dumps({**CONFIG, "scale_factor": 0.9696779847145081}))
     assert import_files("bare", {**files, "config": tmp_path / "scaled.json"}).code == 0
     assert find_pack("bare").backbone.latent.scale_factor == 0.9696779847145081
+
+
+def test_regions_of_the_body_are_told_as_monai_s_ddpm_network_takes_them(tmp_path):
+    changes = {"num_class_embeds": None, "resblock_updown": False, "include_fc": False,
+               "include_top_region_index_input": True, "include_bottom_region_index_input": True}  # fmt: skip
+    torch.manual_seed(8)
+    autoencoder, theirs = networks()[0], lively(monai_denoiser(**changes))
+    torch.save(autoencoder.state_dict(), tmp_path / "autoencoder_v1.pt")
+    torch.save({"unet_state_dict": theirs.state_dict(), "scale_factor": torch.tensor(0.9)}, tmp_path / "ddpm.pt")
+    denoiser = {name: value for name, value in CONFIG["denoiser"].items() if name != "num_class_embeds"}
+    (tmp_path / "ct.json").write_text(json.dumps({**CONFIG, "model": "ddpm-ct", "denoiser": denoiser}))
+    ended = import_files("ct", {"autoencoder": tmp_path / "autoencoder_v1.pt", "denoiser": tmp_path / "ddpm.pt",
+                                "config": tmp_path / "ct.json"})  # fmt: skip
+    assert ended.code == 0, ended.err
+    backbone = load_backbone(find_pack("ct"))
+    assert [spec.name for spec in backbone.attributes] == ["top_region", "bottom_region"]
+    assert (backbone.process.kind, backbone.process.beta_end) == ("scaled_linear", 0.0195)
+    z, t = torch.randn(1, *LATENT), torch.tensor([400.0])
+    with torch.no_grad():
+        expected = theirs(
+            z, t, spacing_tensor=torch.tensor([SPACING]) * 100,
+            top_region_index_tensor=torch.tensor([[0, 100.0, 0, 0]]),
+            bottom_region_index_tensor=torch.tensor([[0, 0, 0, 100.0]]),
+        )  # fmt: skip
+        ours = backbone.predict(z, t, torch.tensor([[1.0, 3.0]]))
+        assert torch.allclose(ours, expected, atol=1e-5)
+        assert not torch.allclose(backbone.predict(z, t, torch.tensor([[0.0, 3.0]])), expected, atol=1e-3)
+        hint, shown = torch.zeros(1, 8, *LATENT[1:]), backbone.shown(z, torch.tensor([[1.0, 3.0]]))
+        encoder = backbone.copy_of_encoder(find_pack("ct").backbone.networks["denoiser"]).eval()
+        own = backbone.denoiser.state_dict()
+        encoder.load_state_dict({name: own[name] for name in encoder.state_dict()})
+        skips = []
+        theirs.middle_block.register_forward_hook(lambda module, given, answer: skips.append(answer))
+        theirs(z, t, spacing_tensor=torch.tensor([SPACING]) * 100, top_region_index_tensor=shown.context[:, 4:8],
+               bottom_region_index_tensor=shown.context[:, 8:])  # fmt: skip
+        assert torch.allclose(encoder(shown, t, hint).middle, skips[0], atol=1e-4)

@@ -30,6 +30,7 @@ CONTROLS: Registry[type[Control]] = Registry(
         "mcm-l": "vcm.models.controls.mcm:McmLarge",
         "ldm-fine-tuned": "vcm.models.controls.concatenated_ldm:LdmFineTuned",
         "ldm-scratch": "vcm.models.controls.concatenated_ldm:LdmScratch",
+        "controlnet-maisi": "vcm.models.backbones.maisi.controlnet:MaisiControl",
     },
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -84,6 +85,9 @@ def _full(
     encoder = core_config(published.networks["vcm_encoder"])
     kept = ("channels", "num_res_blocks", "norm_num_groups", "norm_eps", "resblock_updown")
     encoder = {**{name: encoder[name] for name in kept}, "time_embedding": not released}
+    # A latent that is finer than BrainLDM's leaves out the encoder's last levels.
+    levels = max(1, round(math.log2(manifest.grid.shape[0] / manifest.latent.shape[1])))
+    encoder |= {name: encoder[name][:levels] for name in ("channels", "num_res_blocks")}
     unet = core_config(published.networks["vcm_unet"])
     encoders, channels = 1 if released else len(specs), manifest.latent.shape[0]
     halvings = [size / count for size, count in zip(manifest.grid.shape, manifest.latent.shape[1:], strict=True)]

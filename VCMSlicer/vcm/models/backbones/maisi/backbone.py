@@ -10,13 +10,22 @@ from typing import TYPE_CHECKING, Any
 import torch
 from monai.apps.generation.maisi.networks.autoencoderkl_maisi import AutoencoderKlMaisi
 from monai.apps.generation.maisi.networks.diffusion_model_unet_maisi import DiffusionModelUNetMaisi
-from monai.networks.blocks import SABlock
 from torch import Tensor, nn
 from torch.nn import functional
 
 from vcm.conditions.attributes import AttributeSpec
 from vcm.core.errors import Code, VcmError
-from vcm.models.backbones.backbone import Backbone, Residuals, dtype_of, widest
+from vcm.models.backbones.backbone import Backbone, Residuals, Shown, Sites, dtype_of, widest
+from vcm.models.backbones.maisi.networks import (
+    REGION_COUNT,
+    REGIONS,
+    MaisiEncoder,
+    build_autoencoder,
+    build_denoiser,
+    smallest_step,
+    told,
+)
+from vcm.models.backbones.unet_encoder import unet_sites
 from vcm.models.weights import load
 from vcm.packs.manifest import BackboneManifest
 from vcm.packs.store import Pack
@@ -24,43 +33,14 @@ from vcm.packs.store import Pack
 if TYPE_CHECKING:
     from vcm.packs.checkpoints import Checkpoint
 
-CONTRAST, GUIDANCE, REGIONS = "contrast", "guidance", ("top_region", "bottom_region")
-"""The attributes that this family knows: a class of the network, the scale of its guidance, parts of the body."""
+CONTRAST, GUIDANCE = "contrast", "guidance"
+"""Attributes that this family knows, beside the regions: a class of the network, and the scale of its guidance."""
 
 UNCONDITIONAL = 0
 """The class of the network that stands for any image: guidance leads away from it."""
 
-REGION_COUNT = 4
 UNIT = 100.0
 """The network reads spacings in hundredths of a millimetre, and a region as 100 in its place."""
-
-
-def build_autoencoder(config: Mapping[str, Any]) -> AutoencoderKlMaisi:
-    """MONAI's autoencoder from a manifest's `networks.autoencoder`, with fresh weights.
-
-    It neither splits its tensors nor halves the precision of its norms: to save memory is a matter of each run.
-    """
-    chosen = {"num_splits": 1, "norm_float16": False, "save_mem": False, "use_checkpointing": False}
-    return AutoencoderKlMaisi(**{**config, **chosen})
-
-
-def build_denoiser(config: Mapping[str, Any]) -> DiffusionModelUNetMaisi:
-    """MONAI's diffusion U-Net from a manifest's `networks.denoiser`, with fresh weights."""
-    return with_fused_attention(DiffusionModelUNetMaisi(**{**config, "use_flash_attention": False}))
-
-
-def with_fused_attention(network: nn.Module) -> Any:
-    """The network with PyTorch's fused attention, which these classes allow on graphics cards alone."""
-    for module in network.modules():
-        if isinstance(module, SABlock):
-            module.use_flash_attention = True
-    return network
-
-
-def smallest_step(networks: Mapping[str, Any]) -> int:
-    """Of how many voxels the sides of an image must be multiples: both networks halve them level by level."""
-    halvings = sum(len(networks[role]["num_channels"]) - 1 for role in ("autoencoder", "denoiser"))
-    return int(2**halvings)
 
 
 class Maisi(Backbone):
@@ -129,18 +109,57 @@ class Maisi(Backbone):
         with _consistent(self.autoencoder):
             return torch.as_tensor(self.autoencoder.decode(z)).float()
 
+    @classmethod
+    def sites(cls, manifest: BackboneManifest) -> Sites:
+        """At the skips and in the middle of the U-Net."""
+        config = manifest.networks["denoiser"]
+        return unet_sites({**config, "channels": config["num_channels"]}, manifest.latent.shape[1:])
+
+    @classmethod
+    def network_options(cls, manifest: BackboneManifest, *, attend: bool = True) -> dict[str, Any]:
+        """Those of MONAI's U-Net, which has no context to attend to."""
+        return dict(manifest.networks["denoiser"])
+
+    @classmethod
+    def copy_of_encoder(cls, options: Mapping[str, Any]) -> MaisiEncoder:
+        """The downward half of the U-Net."""
+        return MaisiEncoder(options)
+
+    @classmethod
+    def copy_of_denoiser(cls, options: Mapping[str, Any]) -> DiffusionModelUNetMaisi:
+        """The U-Net."""
+        return build_denoiser(options)
+
+    def shown(self, latent: Tensor, inputs: Tensor) -> Shown:
+        """The latent, and as context a row `[B, n]` of all else: class, spacing, regions."""
+        return Shown(latent, self._row(inputs))
+
     def predict(self, latent: Tensor, t: Tensor, inputs: Tensor, residuals: Residuals | None = None) -> Tensor:
-        """The velocity n − x, or ε where the process says so, of latents at times `t` `[B]`, with raw inputs."""
-        dtype = dtype_of(self.denoiser)
-        given: dict[str, Any] = {"timesteps": t, **self._told(inputs, dtype)}
+        """The velocity n − x, or ε where the process says so, of latents at times `t` `[B]`, with raw inputs.
+
+        What a control adds within the network is added with the class and without it.
+        """
+        dtype, added = dtype_of(self.denoiser), {}
         if residuals is not None:
-            given["down_block_additional_residuals"] = tuple(part.to(dtype) for part in residuals.down) or None
-            given["mid_block_additional_residual"] = None if residuals.middle is None else residuals.middle.to(dtype)
-        x, guided = latent.to(dtype), self._is_guided(inputs)
-        predicted = torch.as_tensor(self.denoiser(x, **given)).float()
+            added = {
+                "down_block_additional_residuals": tuple(part.to(dtype) for part in residuals.down) or None,
+                "mid_block_additional_residual": None if residuals.middle is None else residuals.middle.to(dtype),
+            }
+        return self._run(self.denoiser, latent, t, inputs, added)
+
+    def predict_with(self, network: nn.Module, planes: Tensor, latent: Tensor, t: Tensor, inputs: Tensor) -> Tensor:
+        """The prediction of a `copy_of_denoiser`."""
+        shown = torch.cat([latent, planes.to(latent).expand(len(latent), -1, -1, -1, -1)], dim=1)
+        return self._run(network, shown, t, inputs, {})
+
+    def _run(self, network: nn.Module, x: Tensor, t: Tensor, inputs: Tensor, added: Mapping[str, Any]) -> Tensor:
+        dtype = dtype_of(network)
+        guided, given = self._is_guided(inputs), told(network, self._row(inputs), dtype)
+        predicted: Tensor = network(x.to(dtype), timesteps=t, **given, **added).float()
         if guided:
-            free = self.denoiser(x, **{**given, "class_labels": torch.full_like(given["class_labels"], UNCONDITIONAL)})
-            predicted = torch.lerp(torch.as_tensor(free).float(), predicted, self._guidance(inputs))
+            given["class_labels"] = torch.full_like(given["class_labels"], UNCONDITIONAL)
+            free: Tensor = network(x.to(dtype), timesteps=t, **given, **added).float()
+            predicted = torch.lerp(free, predicted, self._guidance(inputs))
         return -predicted if self.process.prediction == "velocity" else predicted
 
     def labels(self, inputs: Tensor) -> Tensor:
@@ -156,18 +175,14 @@ class Maisi(Backbone):
         levels = list(self.denoiser.up_blocks)[::-1]
         return max(voxels // 8**level * widest((block,)) for level, block in enumerate(levels))
 
-    def _told(self, inputs: Tensor, dtype: torch.dtype) -> dict[str, Any]:
-        """What the network is given beside latent and time."""
-        told: dict[str, Any] = {}
-        if self.denoiser.num_class_embeds is not None:
-            told["class_labels"] = self.labels(inputs)
-        if self.denoiser.include_spacing_input:
-            told["spacing_tensor"] = self.spacing.to(dtype).expand(len(inputs), -1)
+    def _row(self, inputs: Tensor) -> Tensor:
+        """All that the network is told beside latent and time."""
+        parts = [self.labels(inputs)[:, None].float(), self.spacing.expand(len(inputs), -1)]
         for name in REGIONS:
             if getattr(self.denoiser, f"include_{name}_index_input"):
                 places = inputs[:, self._columns[name]].round().long()
-                told[f"{name}_index_tensor"] = functional.one_hot(places, REGION_COUNT).to(dtype) * UNIT
-        return told
+                parts.append(functional.one_hot(places, REGION_COUNT).float() * UNIT)
+        return torch.cat(parts, dim=1)
 
     def _guidance(self, inputs: Tensor) -> Tensor:
         """The scale of guidance, `[B, 1, 1, 1, 1]`."""

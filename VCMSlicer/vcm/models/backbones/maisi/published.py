@@ -16,14 +16,8 @@ import numpy as np
 from vcm.core.errors import Code, VcmError
 from vcm.core.grid import Grid
 from vcm.core.typed_json import FieldError, read_fields
-from vcm.models.backbones.maisi.backbone import (
-    CONTRAST,
-    GUIDANCE,
-    REGIONS,
-    build_autoencoder,
-    build_denoiser,
-    smallest_step,
-)
+from vcm.models.backbones.maisi.backbone import CONTRAST, GUIDANCE
+from vcm.models.backbones.maisi.networks import REGIONS, build_autoencoder, build_denoiser, smallest_step
 from vcm.models.backbones.published import build_without_memory, match
 
 if TYPE_CHECKING:
