@@ -118,6 +118,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/core/volume.py
   vcm/experiments/__init__.py
   vcm/experiments/counts.py
+  vcm/experiments/first_look.py
   vcm/judging/__init__.py
   vcm/judging/alignment.py
   vcm/judging/intensity.py
