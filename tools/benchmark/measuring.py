@@ -6,7 +6,7 @@ import gc
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median
 
@@ -91,6 +91,14 @@ class Meter:
         if expected <= AFFORDABLE * self.patience:
             return self._once(self.way.sample, peak)
         return Stage(expected, "sum of its stages", peak, estimated=True)
+
+    def again(self, first: Stage, encoding: Stage) -> Stage:
+        """Another Sample with the same condition right after the first, for a way that keeps what it has encoded."""
+        if first.seconds is None:
+            return first
+        if first.estimated:
+            return replace(first, seconds=first.seconds - (encoding.seconds or 0.0))
+        return self._once(self.way.sample, first.peak_bytes)
 
     @property
     def _on_cuda(self) -> bool:

@@ -52,6 +52,7 @@ def table(setting: Setting, released: WayResult, engine: WayResult) -> Table:
         "loop": f"{setting.steps} steps",
         "decode": "decoding",
         "sample": "a Sample",
+        "again": "another, same condition",
     }.items():
         times = ratio(released, engine, key)
         cells = [_time(released, key), _time(engine, key), "–" if times is None else f"{times:.1f} ×"]

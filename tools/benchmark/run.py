@@ -101,7 +101,9 @@ def _stages(way: Way, setting: Setting, result: WayResult, on_words: OnWords) ->
     beside = Stage(0.0) if isinstance(way, ReleasedWay) else encoding
     stage("loop", f"{setting.steps} steps", lambda: meter.loop(setting.steps, beside, step))
     decoding = stage("decode", "decoding", lambda: meter.decoding(setting.noise))
-    stage("sample", "a Sample", lambda: meter.sample((beside, decoding), step))
+    sample = stage("sample", "a Sample", lambda: meter.sample((beside, decoding), step))
+    again = "another Sample with the same condition"
+    stage("again", again, lambda: sample if isinstance(way, ReleasedWay) else meter.again(sample, encoding))
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -38,7 +38,7 @@ SMALL = {
         "num_head_channels": [0, 8], "attention_levels": [False, True], "num_res_blocks": 1,
     },
 }  # fmt: skip
-STAGES = ["encode", "step", "loop", "decode", "sample"]
+STAGES = ["encode", "step", "loop", "decode", "sample", "again"]
 
 
 @pytest.fixture
@@ -261,6 +261,13 @@ def test_what_is_affordable_is_run_and_the_rest_reckoned_from_its_parts(clock):
     assert meter(clock, 10).loop(200, encoding, step) == Stage(403.0, "median of a step × 200", 6000, estimated=True)
     assert meter(clock, 1000).sample((encoding, decoding), step) == Stage(50.0, "measured", 9000)
     assert meter(clock, 1).sample((encoding, decoding), step) == Stage(50.0, "sum of its stages", 9000, estimated=True)
+
+
+def test_another_sample_is_run_where_the_first_was_and_lacks_the_encoding_where_it_was_estimated(clock):
+    first, encoding = Stage(60.0, "measured", 9000), Stage(3.0, "", 5000)
+    assert meter(clock, 1).again(first, encoding) == Stage(50.0, "measured", 9000)
+    assert meter(clock, 1).again(replace(first, estimated=True), encoding).seconds == 57.0
+    assert meter(clock, 1).again(Stage(problem="out of memory"), encoding).problem == "out of memory"
 
 
 def test_what_lacks_a_part_says_which_problem_it_had(clock):
