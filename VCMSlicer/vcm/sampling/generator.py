@@ -98,9 +98,21 @@ class _Run:
     """
 
     name: str
-    denoise: Denoise
     scale_factor: float | None
     finish: tuple[Finish, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Sampling:
+    """What is sampled together: a batch's latents for each of the `runs`, one run behind the other."""
+
+    denoise: Denoise
+    runs: tuple[_Run, ...]
+
+    @property
+    def stage(self) -> str:
+        """What it is called, by the first of its runs."""
+        return f"{self.runs[0].name}sampling"
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,23 +177,29 @@ class Generator:
         meter = self._meter(request, bool(finish), on_progress)
         with self._memory_errors(plan, request.batch):
             with self.runtime.autocast():
-                runs = self._runs(request, finish)
+                samplings = self._samplings(request, finish)
             for first in range(0, request.samples, request.batch):
                 members = range(first, min(first + request.batch, request.samples))
                 noise = torch.stack([self._noise(request.seed, index, given) for index in members])
-                yield from self._batch(_Batch(request, first, noise, plan, meter, on_preview, cancelled), runs)
+                yield from self._batch(_Batch(request, first, noise, plan, meter, on_preview, cancelled), samplings)
 
-    def _runs(self, request: GenerateRequest, finish: tuple[Finish, ...]) -> list[_Run]:
+    def _samplings(self, request: GenerateRequest, finish: tuple[Finish, ...]) -> list[_Sampling]:
         """The controlled run and, where asked for, its uncontrolled twin; conditions are encoded here, once."""
         inputs = [value.raw for value in request.attributes]
         control = self.control if request.conditions else None
-        twins = [("", control), ("uncontrolled ", None)] if request.uncontrolled and control else [("", control)]
-        denoisers = self._kept.denoisers(inputs, [steering for _, steering in twins], request.conditions)
-        runs = []
-        for (name, steering), denoiser in zip(twins, denoisers, strict=True):
-            scale, after = (steering.scale_factor, finish) if steering else (None, ())
-            runs.append(_Run(name, denoiser, scale, after))
-        return runs
+        steered = _Run("", control.scale_factor if control else None, finish if control else ())
+        alone = _Run("uncontrolled ", None, ())
+        if self._twins_together(request):
+            (both,) = self._kept.denoisers(inputs, [control], request.conditions, with_twins=True)
+            return [_Sampling(both, (steered, alone))]
+        runs = [(control, steered)] + ([(None, alone)] if request.uncontrolled and control else [])
+        denoisers = self._kept.denoisers(inputs, [steering for steering, _ in runs], request.conditions)
+        return [_Sampling(denoiser, (run,)) for denoiser, (_, run) in zip(denoisers, runs, strict=True)]
+
+    def _twins_together(self, request: GenerateRequest) -> bool:
+        """Whether a Sample and its twin are one batch; the memory plan has room for that."""
+        control = self.control if request.conditions else None
+        return request.uncontrolled and control is not None and control.asks_plainly
 
     def _settled_plan(self, batch: int) -> MemoryPlan:
         """The plan of a request. What is kept of the last one gives way where it would make another plan of it."""
@@ -197,42 +215,48 @@ class Generator:
         self._kept.clear()
         return self._settled_plan(batch)
 
-    def _batch(self, job: _Batch, runs: list[_Run]) -> Iterator[Sample]:
+    def _batch(self, job: _Batch, samplings: list[_Sampling]) -> Iterator[Sample]:
         seconds: dict[str, float] = {}
         volumes: list[list[Volume]] = []
-        for run in runs:
-            with self._timed(seconds, f"{run.name}sampling"), self.runtime.autocast():
-                latent = run_sampler(
-                    run.denoise,
+        for sampling in samplings:
+            with self._timed(seconds, sampling.stage), self.runtime.autocast():
+                latents = run_sampler(
+                    sampling.denoise,
                     self.backbone,
-                    job.noise.to(self.runtime.device),
+                    torch.cat([job.noise.to(self.runtime.device)] * len(sampling.runs)),
                     job.request.sampler,
                     job.request.step_count,
-                    partial(self._after_step, job, run),
+                    partial(self._after_step, job, sampling),
                 )
-            with self._out_of_the_way(job.plan, runs):
-                if run.finish:
-                    with self._timed(seconds, MATCHING), self.runtime.autocast():
-                        for change in run.finish:
-                            latent = change(latent, run.scale_factor)
-                    job.meter.advance(MATCHING)
-                    job.stop_if_cancelled()
-                with self._timed(seconds, f"{run.name}decoding"):
-                    volumes.append(self._decode(latent, run.scale_factor))
-            self._refuse_broken(volumes[-1])
-            job.meter.advance(f"{run.name}decoding")
+            with self._out_of_the_way(job.plan, samplings):
+                for run, latent in zip(sampling.runs, latents.chunk(len(sampling.runs)), strict=True):
+                    volumes.append(self._finished(job, run, latent, seconds))
         each = {stage: value / len(job.noise) for stage, value in seconds.items()}
         twins: list[Volume] | list[None] = volumes[1] if len(volumes) > 1 else [None] * len(job.noise)
         for offset, (volume, twin) in enumerate(zip(volumes[0], twins, strict=True)):
             index = job.first + offset
             yield Sample(index, job.request.seed + index, volume, job.noise[offset].numpy(), twin, each)
 
-    def _after_step(self, job: _Batch, run: _Run, step: SamplerStep) -> None:
+    def _finished(self, job: _Batch, run: _Run, latent: Tensor, seconds: dict[str, float]) -> list[Volume]:
+        """The images of the latents that a run has come to."""
+        if run.finish:
+            with self._timed(seconds, MATCHING), self.runtime.autocast():
+                for change in run.finish:
+                    latent = change(latent, run.scale_factor)
+            job.meter.advance(MATCHING)
+            job.stop_if_cancelled()
+        with self._timed(seconds, f"{run.name}decoding"):
+            images = self._decode(latent, run.scale_factor)
+        self._refuse_broken(images)
+        job.meter.advance(f"{run.name}decoding")
+        return images
+
+    def _after_step(self, job: _Batch, sampling: _Sampling, step: SamplerStep) -> None:
         job.stop_if_cancelled()
-        job.meter.advance(f"{run.name}sampling")
-        every = job.request.preview_every
+        job.meter.advance(sampling.stage)
+        run, every = sampling.runs[0], job.request.preview_every
         if job.on_preview and every and not run.name and step.index % every == 0 and step.index < step.total:
-            for offset, volume in enumerate(self._decode(step.clean, run.scale_factor)):
+            for offset, volume in enumerate(self._decode(step.clean[: len(job.noise)], run.scale_factor)):
                 job.on_preview(job.first + offset, step.index, volume)
 
     def _noise(self, seed: int, index: int, given: NDArray[np.floating] | None) -> Tensor:
@@ -256,9 +280,12 @@ class Generator:
     def _meter(self, request: GenerateRequest, matching: bool, on_progress: OnProgress | None) -> ProgressMeter:
         batches = -(-request.samples // request.batch)
         names = [""] + (["uncontrolled "] if request.uncontrolled and self.control and request.conditions else [])
+        together = self._twins_together(request)
         stages = []
         for name in names:
-            stages.append((f"{name}sampling", float(request.step_count), batches * request.step_count))
+            if not (name and together):
+                cost = float(request.step_count) * (2 if together else 1)
+                stages.append((f"{name}sampling", cost, batches * request.step_count))
             if matching and not name:
                 stages.append((MATCHING, 60.0, batches))
             stages.append((f"{name}decoding", 20.0, batches))
@@ -288,15 +315,15 @@ class Generator:
         seconds[stage] = time.perf_counter() - started
 
     @contextmanager
-    def _out_of_the_way(self, plan: MemoryPlan, runs: list[_Run]) -> Iterator[None]:
+    def _out_of_the_way(self, plan: MemoryPlan, samplings: list[_Sampling]) -> Iterator[None]:
         """While decoding, keep the denoiser in main memory if the plan says so."""
         if not plan.offload or self.runtime.device.type == "cpu":
             yield
             return
         modules = [*self.backbone.sampling_networks, *([self.control] if self.control else [])]
-        for run in runs:
-            if isinstance(run.denoise, GraphedDenoiser):
-                run.denoise.forget()
+        for sampling in samplings:
+            if isinstance(sampling.denoise, GraphedDenoiser):
+                sampling.denoise.forget()
         self._placed = False
         for module in modules:
             module.to("cpu")

@@ -84,10 +84,10 @@ class GuidedDenoiser:
             c.spec.name for c in self.conditions if c.start - 1e-9 <= done <= c.end + 1e-9 and c.strength > 0
         )
 
-    def step(self, latent: Tensor, times: Tensor, acting: frozenset[str]) -> Tensor:
+    def step(self, latent: Tensor, times: Tensor, acting: frozenset[str], prediction: Tensor | None = None) -> Tensor:
         """p + Σ_S m_S·(guide_S(p) − p), with p the backbone's prediction in the parameterisation that is guided and S
-        the sets of acting conditions; all tensors, so that it can be captured."""
-        step = Step.on(self.backbone, self.inputs, latent, times)
+        the sets of acting conditions; all tensors, so that it can be captured. `prediction` is p where it is known."""
+        step = Step.on(self.backbone, self.inputs, latent, times, prediction)
         plan = self._plan(acting)
         if self.control is None or not plan:
             return step.predict()
@@ -112,6 +112,16 @@ class GuidedDenoiser:
     def _subsets_that_will_act(self) -> set[frozenset[str]]:
         every = range(self.backbone.process.last, int(self.backbone.process.first) + 1)
         return {subset for acting in {self.acting(t) for t in every} for subset in self._plan(acting)}
+
+
+class TwinDenoiser(GuidedDenoiser):
+    """Latents with control, and behind them as many without it: the backbone predicts all of them as one batch."""
+
+    def step(self, latent: Tensor, times: Tensor, acting: frozenset[str], prediction: Tensor | None = None) -> Tensor:
+        """The guided predictions, then the backbone's own."""
+        plain = Step.on(self.backbone, self.inputs, latent, times, prediction).predict()
+        half = len(latent) // 2
+        return torch.cat([super().step(latent[:half], times[:half], acting, plain[:half]), plain[half:]])
 
 
 def _extreme(weights: list[Weight], of_tensors: Callable[[Tensor, Tensor], Tensor], of_numbers: Any) -> Weight:

@@ -13,7 +13,7 @@ from vcm.core.volume import Volume
 from vcm.models.backbones.backbone import Backbone
 from vcm.models.controls.control import Control
 from vcm.sampling.cuda_graph import GraphedDenoiser
-from vcm.sampling.guidance import GuidedDenoiser
+from vcm.sampling.guidance import GuidedDenoiser, TwinDenoiser
 
 Kept = GuidedDenoiser | GraphedDenoiser
 
@@ -41,16 +41,25 @@ class KeptDenoisers:
             torch.cuda.empty_cache()
 
     def denoisers(
-        self, inputs: Sequence[float], controls: Sequence[Control | None], conditions: Sequence[Condition]
+        self,
+        inputs: Sequence[float],
+        controls: Sequence[Control | None],
+        conditions: Sequence[Condition],
+        *,
+        with_twins: bool = False,
     ) -> list[Kept]:
-        """One for each control (None is the backbone alone), with these raw inputs; no others are kept."""
+        """One for each control (None is the backbone alone), with these raw inputs; no others are kept.
+
+        One `with_twins` takes the latents of as many twins without control behind those with it.
+        """
         given = tuple(_key(condition) for condition in conditions)
-        keys = [(tuple(inputs), id(control), given if control else ()) for control in controls]
+        keys = [(tuple(inputs), id(control), given if control else (), with_twins) for control in controls]
         self._kept = {key: self._kept[key] for key in keys if key in self._kept}
         raw = torch.tensor([list(inputs)], dtype=torch.float32).to(self.device)
         for key, control in zip(keys, controls, strict=True):
             if key not in self._kept:
-                denoiser = GuidedDenoiser(self.backbone, raw, control, conditions)
+                kind = TwinDenoiser if with_twins else GuidedDenoiser
+                denoiser = kind(self.backbone, raw, control, conditions)
                 self._kept[key] = GraphedDenoiser(denoiser) if self.graphed else denoiser
         return [self._kept[key] for key in keys]
 

@@ -23,7 +23,7 @@ STEP_FACTOR = 4.0
 """Peak of a step in units of its largest activation: a bit more than two are tensors, the rest workspace."""
 
 TWINS = 2
-"""A captured step keeps its memory, and a Sample may have a twin without control."""
+"""A Sample may have a twin without control: of one batch with it, or with a captured step that keeps its memory."""
 
 RESERVE = 1.1
 """For what the allocator cannot fill."""

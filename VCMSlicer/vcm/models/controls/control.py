@@ -109,6 +109,8 @@ class Control(nn.Module, ABC):
     """Whether it works by residuals within the backbone's network, which not every backbone takes."""
     small_learning_rate = 1e-3
     """At which rate vcm teach trains the variant `small`."""
+    asks_plainly = False
+    """Whether its corrections begin with `step.predict()`, which a twin without control needs too."""
     graphable = False
     """Whether a training step is many small kernels over tensors of fixed shapes, worth a CUDA graph."""
 

@@ -55,6 +55,8 @@ class McmNetwork(Planes):
 class Mcm(PlanesControl):
     """The control `mcm`."""
 
+    asks_plainly = True
+
     network: McmNetwork
     network_class = McmNetwork
     widths: ClassVar[Mapping[str, tuple[int, ...]]] = {"small": (32, 64), "paper": (32, 64, 128)}

@@ -37,6 +37,7 @@ class VcmControl(Control):
     """A trained VCM with the conditions it was trained for: the published network, or that of small backbones."""
 
     network: VcmNetwork | PatchNetwork
+    asks_plainly = True
 
     def __init__(
         self,
