@@ -299,3 +299,14 @@ def test_regions_of_the_body_are_told_as_monai_s_ddpm_network_takes_them(tmp_pat
         theirs(z, t, spacing_tensor=torch.tensor([SPACING]) * 100, top_region_index_tensor=shown.context[:, 4:8],
                bottom_region_index_tensor=shown.context[:, 8:])  # fmt: skip
         assert torch.allclose(encoder(shown, t, hint).middle, skips[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("slab_bytes", [1, 40_000, 2**20])
+def test_slabs_make_the_image_of_monai_s_decoder(place, slab_bytes):
+    backbone, (autoencoder, _) = load_backbone(find_pack("tiny-brain")), networks()
+    latent = torch.randn(1, *LATENT)
+    with torch.no_grad():
+        whole = autoencoder.decode(latent / SCALE)
+        backbone.slab_bytes = slab_bytes
+        slabs = backbone.decode(latent)
+    assert (slabs - whole).abs().max() < 1e-4 * whole.std()

@@ -66,7 +66,7 @@ def largest_decoder_activation(autoencoder: Autoencoder, space: Sequence[int]) -
     largest = 0
     for block in autoencoder.decoder.blocks:
         convolutions = [m for m in block.modules() if isinstance(m, (nn.Conv3d, nn.ConvTranspose3d))]
-        if type(block).__name__.lower().startswith("upsample"):
+        if "upsample" in type(block).__name__.lower():
             voxels *= 8
         for conv in convolutions:
             largest = max(largest, max(conv.in_channels, conv.out_channels) * voxels)

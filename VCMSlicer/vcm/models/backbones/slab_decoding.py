@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from monai.networks.blocks import Convolution, SpatialAttentionBlock, UpSample
@@ -33,13 +35,30 @@ Prepare = Callable[[Tensor], Tensor]
 SPACE = (2, 3, 4)
 
 
+@dataclass(frozen=True)
+class Blocks:
+    """The classes that a decoder's blocks have, and how those that double its size do it."""
+
+    residual: type[nn.Module] = AEKLResBlock
+    upsampling: type[nn.Module] = UpSample
+    convolution: type[nn.Module] = Convolution
+    mode: str = "nearest"
+
+
+MONAI_BLOCKS = Blocks()
+
+
 @torch.no_grad()
 def decode_in_slabs(
-    autoencoder: AutoencoderKL, z: Tensor, slab_bytes: int = SLAB_BYTES, tensor_cores: bool | None = None
+    autoencoder: AutoencoderKL,
+    z: Tensor,
+    slab_bytes: int = SLAB_BYTES,
+    tensor_cores: bool | None = None,
+    kinds: Blocks = MONAI_BLOCKS,
 ) -> Tensor:
     """`autoencoder.decode(z)` with little memory; `z` is `[B, c, x, y, z]`, unscaled.
 
-    Blocks of other kinds than BrainLDM's (attention, transposed convolution) run whole. `tensor_cores` is what suits a
+    Blocks of other kinds (attention, transposed convolution) run whole. `tensor_cores` is what suits a
     GPU's in half precision, and chosen there: tensors stay in `channels_last_3d`, and a doubling and its convolution
     are eight convolutions with kernels of 2×2×2.
     """
@@ -50,49 +69,65 @@ def decode_in_slabs(
         x = x.contiguous(memory_format=torch.channels_last_3d)
     pending: nn.GroupNorm | None = None
     for block in autoencoder.decoder.blocks:
-        if isinstance(block, AEKLResBlock):
+        if isinstance(block, kinds.residual):
             x = _residual(block, x, slab_bytes)
-        elif isinstance(block, UpSample) and (conv := convolution_after_nearest(block)) is not None:
-            x = _double(conv, x, slab_bytes) if tensor_cores else _convolve(conv, x, slab_bytes, upsample=True)
+        elif isinstance(block, kinds.upsampling) and (conv := _after_doubling(block, kinds)) is not None:
+            at_once = tensor_cores and kinds.mode == "nearest"
+            x = _double(conv, x, slab_bytes) if at_once else _convolve(conv, x, slab_bytes, upsample=kinds.mode)
         elif isinstance(block, nn.GroupNorm):
             pending = block
-        elif isinstance(block, Convolution):
-            x = _convolve(block.conv, x, slab_bytes, prepare=_normalise(pending, x, slab_bytes) if pending else None)
+        elif isinstance(block, kinds.convolution):
+            prepare = _normalise(pending, x, slab_bytes) if pending else None
+            x = _convolve(_only_convolution(block), x, slab_bytes, prepare=prepare)
             pending = None
         else:
             x = block(x)
     return x
 
 
-def slab_decoding_bytes(autoencoder: AutoencoderKL, space: Sequence[int], size: int, slab_bytes: int) -> int:
+def slab_decoding_bytes(
+    autoencoder: AutoencoderKL, space: Sequence[int], size: int, slab_bytes: int, kinds: Blocks = MONAI_BLOCKS
+) -> int:
     """What `decode_in_slabs` needs at its peak for one latent over `space`, in numbers of `size` bytes; an estimate."""
     planes, voxels = space[0], math.prod(space)
     whole, plane = 0, 0
     for block in autoencoder.decoder.blocks:
-        held = _held(block, voxels)
-        if isinstance(block, UpSample):
+        held = _held(block, voxels, kinds)
+        if isinstance(block, kinds.upsampling):
             planes, voxels = 2 * planes, 8 * voxels
         whole = max(whole, held)
         plane = max(plane, held // planes)
     return size * whole + SLAB_TEMPORARIES * max(slab_bytes, size * plane)
 
 
-def _held(block: nn.Module, voxels: int) -> int:
+def _held(block: Any, voxels: int, kinds: Blocks) -> int:
     """How many elements of a block's tensors are there at one time, over so many voxels on the way in."""
-    if isinstance(block, AEKLResBlock):
-        return int(block.in_channels + block.out_channels) * voxels
+    if isinstance(block, kinds.residual):
+        return (int(block.in_channels) + int(block.out_channels)) * voxels  # type: ignore[arg-type]
     if isinstance(block, SpatialAttentionBlock):
         return 8 * int(block.norm.num_channels) * voxels + 3 * int(block.attn.num_heads) * voxels**2
-    if isinstance(block, (UpSample, Convolution)):
+    if isinstance(block, (kinds.upsampling, kinds.convolution)):
         conv = next(m for m in block.modules() if isinstance(m, (nn.Conv3d, nn.ConvTranspose3d)))
-        return (conv.in_channels + conv.out_channels * (8 if isinstance(block, UpSample) else 1)) * voxels
+        return (conv.in_channels + conv.out_channels * (8 if isinstance(block, kinds.upsampling) else 1)) * voxels
     return 0
 
 
-def _residual(block: AEKLResBlock, x: Tensor, slab_bytes: int) -> Tensor:
-    h = _convolve(block.conv1.conv, x, slab_bytes, prepare=_normalise(block.norm1, x, slab_bytes, activate=True))
+def _residual(block: Any, x: Tensor, slab_bytes: int) -> Tensor:
+    first, second = _only_convolution(block.conv1), _only_convolution(block.conv2)
+    h = _convolve(first, x, slab_bytes, prepare=_normalise(block.norm1, x, slab_bytes, activate=True))
     prepare = _normalise(block.norm2, h, slab_bytes, activate=True)
-    return _convolve(block.conv2.conv, h, slab_bytes, prepare=prepare, add=x, via=block.nin_shortcut, in_place=True)
+    return _convolve(second, h, slab_bytes, prepare=prepare, add=x, via=block.nin_shortcut, in_place=True)
+
+
+def _only_convolution(block: nn.Module) -> nn.Conv3d:
+    return next(module for module in block.modules() if isinstance(module, nn.Conv3d))
+
+
+def _after_doubling(block: nn.Module, kinds: Blocks) -> nn.Conv3d | None:
+    """The convolution that follows a doubling in the way of these kinds; None where there is another way."""
+    if kinds.mode == "nearest" and isinstance(block, UpSample):
+        return convolution_after_nearest(block)
+    return next((module for module in block.modules() if isinstance(module, nn.Conv3d)), None)
 
 
 def convolution_after_nearest(block: UpSample) -> nn.Conv3d | None:
@@ -109,12 +144,12 @@ def _convolve(
     slab_bytes: int,
     *,
     prepare: Prepare | None = None,
-    upsample: bool = False,
+    upsample: str = "",
     add: Tensor | None = None,
     via: nn.Module | None = None,
     in_place: bool = False,
 ) -> Tensor:
-    """`conv(prepare(x))`, or of `x` doubled in size, plus `via(add)`, written slab by slab.
+    """`conv(prepare(x))`, or of `x` doubled in size by `upsample`, plus `via(add)`, written slab by slab.
 
     With `in_place` the result takes the place of `x`, whose channels must be as many.
     """
@@ -130,8 +165,9 @@ def _convolve(
     for low in range(0, size[0], thickness):
         high = min(low + thickness, size[0])
         before, after = int(low > 0), int(high < size[0])
-        first = (low - before) // factor
-        part = x[:, :, first : (high + after - 1) // factor + 1]
+        margin = 1 if upsample == "trilinear" else 0  # planes that the ends of a doubled slab are interpolated from
+        first = max(0, (low - before) // factor - margin)
+        part = x[:, :, first : (high + after - 1) // factor + 1 + margin]
         if in_place:
             last_plane = x[:, :, high - 1 : high].clone()
             part = torch.cat([overwritten, part[:, :, before:]], dim=2)
@@ -139,7 +175,7 @@ def _convolve(
         if prepare:
             part = prepare(part)
         if upsample:
-            part = functional.interpolate(part, scale_factor=2.0, mode="nearest")
+            part = functional.interpolate(part, scale_factor=2.0, mode=upsample)
             start = low - before - first * factor
             part = part[:, :, start : start + high + after - low + before]
         part = functional.pad(part, (0, 0, 0, 0, 1 - before, 1 - after))

@@ -8,14 +8,20 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
-from monai.apps.generation.maisi.networks.autoencoderkl_maisi import AutoencoderKlMaisi
+from monai.apps.generation.maisi.networks.autoencoderkl_maisi import (
+    AutoencoderKlMaisi,
+    MaisiConvolution,
+    MaisiResBlock,
+    MaisiUpsample,
+)
 from monai.apps.generation.maisi.networks.diffusion_model_unet_maisi import DiffusionModelUNetMaisi
 from torch import Tensor, nn
 from torch.nn import functional
 
 from vcm.conditions.attributes import AttributeSpec
 from vcm.core.errors import Code, VcmError
-from vcm.models.backbones.backbone import Backbone, Residuals, Shown, Sites, dtype_of, widest
+from vcm.models.backbones.autoencoders import largest_decoder_activation
+from vcm.models.backbones.backbone import DECODE_FACTOR, Backbone, Residuals, Shown, Sites, dtype_of, widest
 from vcm.models.backbones.maisi.networks import (
     REGION_COUNT,
     REGIONS,
@@ -25,6 +31,7 @@ from vcm.models.backbones.maisi.networks import (
     smallest_step,
     told,
 )
+from vcm.models.backbones.slab_decoding import Blocks, decode_in_slabs, slab_decoding_bytes
 from vcm.models.backbones.unet_encoder import unet_sites
 from vcm.models.weights import load
 from vcm.packs.manifest import BackboneManifest
@@ -38,6 +45,8 @@ CONTRAST, GUIDANCE = "contrast", "guidance"
 
 UNCONDITIONAL = 0
 """The class of the network that stands for any image: guidance leads away from it."""
+
+BLOCKS = Blocks(MaisiResBlock, MaisiUpsample, MaisiConvolution, "trilinear")
 
 UNIT = 100.0
 """The network reads spacings in hundredths of a millimetre, and a region as 100 in its place."""
@@ -106,6 +115,8 @@ class Maisi(Backbone):
     def decode(self, latent: Tensor, scale_factor: float | None = None) -> Tensor:
         """The images `[B, 1, i, j, k]` of latents, as decoded."""
         z = (latent.float() / (scale_factor or self.scale_factor)).to(dtype_of(self.autoencoder))
+        if self.slab_bytes:
+            return decode_in_slabs(self.autoencoder, z, self.slab_bytes, kinds=BLOCKS).float()
         with _consistent(self.autoencoder):
             return torch.as_tensor(self.autoencoder.decode(z)).float()
 
@@ -174,6 +185,13 @@ class Maisi(Backbone):
         voxels = math.prod(self.latent_shape[1:])
         levels = list(self.denoiser.up_blocks)[::-1]
         return max(voxels // 8**level * widest((block,)) for level, block in enumerate(levels))
+
+    def decoding_bytes(self, size: int, slab_bytes: int | None) -> float:
+        """The peak of decoding one image, without weights; MONAI's norms work in fp32 whatever the weights are."""
+        space = self.latent_shape[1:]
+        if slab_bytes is None:
+            return DECODE_FACTOR * largest_decoder_activation(self.autoencoder, space) * 4
+        return slab_decoding_bytes(self.autoencoder, space, size, slab_bytes, kinds=BLOCKS)
 
     def _row(self, inputs: Tensor) -> Tensor:
         """All that the network is told beside latent and time."""
