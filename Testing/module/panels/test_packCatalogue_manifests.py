@@ -175,3 +175,24 @@ def test_our_folders_are_the_engines(monkeypatch, tmp_path):
 
 def test_a_default_among_choices_is_the_nearest():
     assert defaultValue(AttributeSpec("sex", "Sex", choices={"F": 0, "M": 1}, default=1.0)) == "M"
+
+
+def test_the_contrasts_of_nvidia_s_generator_are_a_choice_and_its_guidance_a_scale(tmp_path, monkeypatch):
+    from maisi_files import CONFIG, write_files
+    from vcm.packs.importing import import_family
+    from VCMSlicerLib.panels.subjectPanel import AttributeRow
+
+    monkeypatch.setenv("VCM_PACKS", str(tmp_path / "packs"))
+    files = write_files(tmp_path)
+    import_family("tiny-brain", "maisi", autoencoder=files["autoencoder"], denoiser=files["denoiser"], config=CONFIG)
+    contrast, guidance = findPack("tiny-brain").attributes
+    assert (defaultValue(contrast), defaultValue(guidance)) == ("T1w", pytest.approx(2.0))
+    told = []
+    row = AttributeRow(contrast, lambda name, setting: told.append((name, setting.value)))
+    shown = [row.editor.itemText(index) for index in range(row.editor.count)]
+    assert shown[:4] == ["T1w", "T2w", "FLAIR", "SWI"] and len(shown) == 10
+    row.editor.setCurrentIndex(2)
+    row.editor.activated.emit(2)
+    assert told == [("contrast", "FLAIR")]
+    scale = AttributeRow(guidance, lambda *_: None).editor
+    assert (scale.minimum, scale.maximum) == (1.0, 20.0)
