@@ -134,6 +134,30 @@ def test_a_strength_of_zero_is_the_backbone_alone_bit_for_bit(place, monkeypatch
     assert torch.equal(off, alone) and not torch.equal(on, alone)
 
 
+@pytest.mark.parametrize("kind", ["controlnet-lite", "t2i-adapter"])
+def test_our_own_controls_that_need_residuals_steer_a_foreign_backbone(place, kind):
+    """Its only place for residuals is the middle, and its three axes shrink differently."""
+    out, pack = place / f"run-{kind}", place / "packs" / f"toy-{kind}"
+    run(place, "train", "control", "--config", place / "settings.toml", "--control-kind", kind, "--steps", 8,
+        "--cases", place / "cohort", "--out", out, "--device", "cpu")  # fmt: skip
+    run(place, "train", "export", "--run", out, "--out", pack)
+    run(place, "generate", "--pack", "toy", "--control", pack.name, "--condition",
+        f"ventricles={place / 'mask.nii.gz'}", "--seed", 3, "--steps", 3, "--uncontrolled", "--sampler", "euler",
+        "--out", out / "made")  # fmt: skip
+    sample, twin = (read_volume(out / "made" / f"{one}-0.nii.gz").array for one in ("sample", "uncontrolled"))
+    assert np.isfinite(sample).all() and np.abs(sample - twin).max() > 1e-4
+
+
+def test_what_the_foreign_backbone_does_not_offer_is_refused_in_a_sentence(place):
+    command = [sys.executable, "-m", "vcm", "train", "control", "--config", "settings.toml", "--control-kind",
+               "controlnet", "--cases", "cohort", "--out", "refused-controlnet", "--device", "cpu"]  # fmt: skip
+    done = subprocess.run(
+        command, env=environment(place), cwd=place, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "family toy of the backbone toy cannot be copied" in done.stderr
+
+
 def test_a_control_that_asks_for_another_latent_is_given_another_answer():
     asked = []
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from vcm.conditions.condition import ConditionSpec
-from vcm.models.backbones.backbone import Backbone, Residuals
+from vcm.models.backbones.backbone import Backbone, Residuals, Site, Sites
 from vcm.models.controls.control import Control
 from vcm.models.process import Process
 from vcm.models.weights import load
@@ -103,6 +103,11 @@ class ToyBackbone(Backbone):
     @classmethod
     def outline(cls, manifest) -> ToyBackbone:
         return cls(manifest, Pooling(), Denoiser(manifest.networks["denoiser"]["width"]))
+
+    @classmethod
+    def sites(cls, manifest) -> Sites:
+        _, i, j, k = manifest.latent.shape
+        return Sites((), Site(manifest.networks["denoiser"]["width"], (i, j, k)))
 
     def encode(self, image: Tensor) -> Tensor:
         return self.autoencoder.encode(image).float()
