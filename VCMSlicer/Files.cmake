@@ -256,6 +256,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/sampling/loop.py
   vcm/sampling/memory_plan.py
   vcm/sampling/noise_file.py
+  vcm/sampling/previews.py
   vcm/sampling/samplers.py
   vcm/volumes/__init__.py
   vcm/volumes/field_of_view.py

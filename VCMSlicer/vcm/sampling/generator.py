@@ -31,6 +31,7 @@ from vcm.sampling.kept_denoisers import KeptDenoisers
 from vcm.sampling.loop import finishing, run_sampler
 from vcm.sampling.memory_plan import MemoryPlan, out_of_memory, plan_memory
 from vcm.sampling.noise_file import fitted_noise
+from vcm.sampling.previews import Previews
 from vcm.sampling.samplers import DEFAULT_STEPS, SAMPLERS, Denoise, SamplerStep
 
 OnPreview = Callable[[int, int, Volume], None]
@@ -141,6 +142,7 @@ class Generator:
         fix_results(runtime.device)
         self._placed = False
         self._place()
+        self._previews = Previews(backbone)
         self._kept = KeptDenoisers(backbone, runtime.device, runtime.has_graphs)
 
     def plan(self, batch: int = 1) -> MemoryPlan:
@@ -256,8 +258,9 @@ class Generator:
         job.meter.advance(sampling.stage)
         run, every = sampling.runs[0], job.request.preview_every
         if job.on_preview and every and not run.name and step.index % every == 0 and step.index < step.total:
-            for offset, volume in enumerate(self._decode(step.clean[: len(job.noise)], run.scale_factor)):
-                job.on_preview(job.first + offset, step.index, volume)
+            for offset, clean in enumerate(step.clean[: len(job.noise)]):
+                image = self._previews.image(clean, run.scale_factor, partial(self._decoded, scale=run.scale_factor))
+                job.on_preview(job.first + offset, step.index, Volume(image.numpy(), self.backbone.grid))
 
     def _noise(self, seed: int, index: int, given: NDArray[np.floating] | None) -> Tensor:
         if given is not None:
@@ -265,9 +268,11 @@ class Generator:
         return seeded_noise(seed + index, self.backbone.latent_shape)
 
     def _decode(self, latent: Tensor, scale: float | None) -> list[Volume]:
+        return [Volume(self._decoded(z, scale).numpy(), self.backbone.grid) for z in latent]
+
+    def _decoded(self, latent: Tensor, scale: float | None) -> Tensor:
         with self.runtime.autocast():
-            images = [self.backbone.decode(z[None], scale)[0, 0].cpu().numpy() for z in latent]
-        return [Volume(image, self.backbone.grid) for image in images]
+            return self.backbone.decode(latent[None], scale)[0, 0].cpu()
 
     def _refuse_broken(self, volumes: list[Volume]) -> None:
         if not all(np.isfinite(volume.array).all() for volume in volumes):

@@ -127,6 +127,10 @@ class Backbone(nn.Module, ABC):
     def decode(self, latent: Tensor, scale_factor: float | None = None) -> Tensor:
         """The images of latents; `scale_factor` overrides the backbone's own, for controls trained with another."""
 
+    def decoder_input(self, latent: Tensor, scale_factor: float | None = None) -> Tensor:
+        """What the decoder's network is given for latents, in fp32; previews are made of it."""
+        return latent.float()
+
     @abstractmethod
     def predict(self, latent: Tensor, t: Tensor, inputs: Tensor, residuals: Residuals | None = None) -> Tensor:
         """What the process says is predicted, at times `t` `[B]`, with raw inputs `[B, n]`."""

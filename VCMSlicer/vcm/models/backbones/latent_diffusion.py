@@ -199,11 +199,15 @@ class LatentDiffusion(Backbone):
 
     def decode(self, latent: Tensor, scale_factor: float | None = None) -> Tensor:
         """The images `[B, 1, i, j, k]` of latents, as decoded and unscaled."""
-        z = (latent.float() * self.latent_std + self.latent_mean) / (scale_factor or self.scale_factor)
+        z = self.decoder_input(latent, scale_factor)
         z = z.to(dtype_of(self.autoencoder))
         if self.slab_bytes:
             return decode_in_slabs(self.autoencoder, z, self.slab_bytes).float()
         return self.autoencoder.decode(z).float()
+
+    def decoder_input(self, latent: Tensor, scale_factor: float | None = None) -> Tensor:
+        """Latents as the autoencoder knows them."""
+        return (latent.float() * self.latent_std + self.latent_mean) / (scale_factor or self.scale_factor)
 
     @torch.no_grad()
     def typical_image(self) -> Tensor | None:
