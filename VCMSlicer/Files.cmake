@@ -148,6 +148,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/models/backbones/meddiffusion/backbone.py
   vcm/models/backbones/meddiffusion/bi_flow_net.py
   vcm/models/backbones/meddiffusion/decoding.py
+  vcm/models/backbones/meddiffusion/encoder.py
   vcm/models/backbones/meddiffusion/layers.py
   vcm/models/backbones/meddiffusion/patch_flow.py
   vcm/models/backbones/meddiffusion/published.py

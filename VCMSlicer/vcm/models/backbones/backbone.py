@@ -79,6 +79,8 @@ class Backbone(nn.Module, ABC):
     attributes: tuple[AttributeSpec, ...]
     scale_factor: float = 1.0
     slab_bytes: int | None = None
+    whitens = False
+    """Whether a denoiser that begins anew is taught latents with the mean and spread of its training's taken out."""
     takes_residuals = False
     """Whether `predict` takes the residuals of a control such as ControlNet."""
 
@@ -108,11 +110,25 @@ class Backbone(nn.Module, ABC):
         cls, source: Backbone, manifest: BackboneManifest, changes: Mapping[str, Any], whitening: Any
     ) -> tuple[Backbone, dict[str, Any]]:
         """A backbone whose denoiser is to be trained, and what changes in its manifest."""
-        raise VcmError(
-            Code.BAD_REQUEST,
-            f"Denoisers of the family {manifest.family} cannot be trained here.",
-            "Train a control for it: vcm train control.",
-        )
+        raise _not_trained("Denoisers", manifest)
+
+    @classmethod
+    def new_autoencoder(
+        cls, manifest: BackboneManifest, changes: Mapping[str, Any]
+    ) -> tuple[nn.Module, dict[str, Any]]:
+        """An autoencoder with random weights that is to be trained, and its options."""
+        raise _not_trained("Autoencoders", manifest)
+
+    @classmethod
+    def around(cls, manifest: BackboneManifest, config: Mapping[str, Any], grid: Grid) -> dict[str, Any]:
+        """What changes in the manifest with a new autoencoder of these options for images on `grid`: the latent, and
+        the options of the denoiser it waits for, which `new_denoiser` makes."""
+        raise _not_trained("Autoencoders", manifest)
+
+    @classmethod
+    def new_denoiser(cls, config: Mapping[str, Any]) -> nn.Module:
+        """A denoiser with random weights."""
+        raise NotImplementedError
 
     @abstractmethod
     def encode(self, image: Tensor) -> Tensor:
@@ -207,6 +223,14 @@ def _offers_nothing(manifest: BackboneManifest, what: str) -> VcmError:
         Code.BAD_REQUEST,
         f"The family {manifest.family} of the backbone {manifest.name} {what}, which this kind of control needs.",
         "Choose a control that corrects what the backbone predicts, such as vcm or mcm.",
+    )
+
+
+def _not_trained(what: str, manifest: BackboneManifest) -> VcmError:
+    return VcmError(
+        Code.BAD_REQUEST,
+        f"{what} of the family {manifest.family} cannot be trained here.",
+        "Train a control for it: vcm train control.",
     )
 
 

@@ -56,6 +56,7 @@ class LatentDiffusion(Backbone):
     latent_mean: Tensor
     latent_std: Tensor
     atlas: Tensor
+    whitens = True
     takes_residuals = True
 
     @classmethod
@@ -151,6 +152,36 @@ class LatentDiffusion(Backbone):
             "packing": packing, "whitened": whitened, "atlas": atlas,
         }  # fmt: skip
         return model, {"latent": latent, "schedule": schedule, "networks": {"denoiser": config}}
+
+    @classmethod
+    def new_autoencoder(
+        cls, manifest: BackboneManifest, changes: Mapping[str, Any]
+    ) -> tuple[nn.Module, dict[str, Any]]:
+        """An autoencoder with random weights, and its options: the pack's but for what changes, perhaps the kind."""
+        usual = {} if "kind" in changes else manifest.networks["autoencoder"]
+        config = {**usual, **changes}
+        return build_autoencoder(config), config
+
+    @classmethod
+    def around(cls, manifest: BackboneManifest, config: Mapping[str, Any], grid: Grid) -> dict[str, Any]:
+        """A pack with a new autoencoder has other latents, and so no whitening and no denoiser yet."""
+        made = latent_shape(config, grid.shape)
+        if any(size % 1 for size in made):
+            raise VcmError(
+                Code.BAD_REQUEST,
+                f"The autoencoder cannot make latents of a grid of {grid.shape} voxels: it would need a part of one.",
+                "Make the cohort on another grid (--grid), or choose fewer levels.",
+            )
+        channels, *sizes = (int(size) for size in made)
+        width = {"in_channels": channels + len(manifest.attributes), "out_channels": channels}
+        latent = {"shape": [channels, *sizes], "scale_factor": 1.0, "packing": 1, "whitened": False, "atlas": False}
+        networks = {"autoencoder": dict(config), "denoiser": {**manifest.networks["denoiser"], **width}}
+        return {"grid": grid.as_dict(), "latent": latent, "networks": networks}
+
+    @classmethod
+    def new_denoiser(cls, config: Mapping[str, Any]) -> nn.Module:
+        """A denoiser with random weights."""
+        return build_denoiser(config)
 
     def __init__(
         self,

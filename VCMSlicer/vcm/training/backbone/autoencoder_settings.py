@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
+from vcm.core.records import Bounds
 from vcm.training.trainer.settings import AtLeastOne, NotNegative, NotNegativeNumber, Share, TrainingSettings
 
 
@@ -19,6 +20,10 @@ class AutoencoderSettings(TrainingSettings):
 
     `squared` weighs the mean square. A latent is noised before it is decoded: by a share, up to `noise`, of its
     channels' standard deviation, beside the posterior's. `standard` holds the channels at mean 0 and deviation 1.
+    An autoencoder with a codebook has no such noise and no KL: `commitment` weighs how far its latents lie from their
+    codes. It is trained in two stages: in the first from crops (of the size of its patches, where `crop` is 0), in the
+    second, which begins with the pack's own, the decoder alone on whole images.
+
     `features` weighs the difference that the segmenter of the pack `judge` sees between image and reconstruction.
     """
 
@@ -33,6 +38,8 @@ class AutoencoderSettings(TrainingSettings):
     kl: NotNegativeNumber = 2e-4
     noise: NotNegativeNumber = 0.0
     standard: NotNegativeNumber = 0.0
+    commitment: NotNegativeNumber = 0.25
+    stage: Annotated[int, Bounds(1, 2)] = 1
     features: NotNegativeNumber = 0.0
     judge: str = ""
     adversary: NotNegativeNumber = 0.01

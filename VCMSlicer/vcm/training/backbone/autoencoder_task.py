@@ -72,7 +72,7 @@ class AutoencoderTask(TrainingTask):
         latent = mean + self._noise_level(mean, spread, slots) * normal_like(mean, slots)
         made = network.decode(latent).float()  # type: ignore[operator]
         mean, spread = mean.float(), spread.float()
-        l1, edges = functional.l1_loss(made, real), _edge_error(made, real)
+        l1, edges = functional.l1_loss(made, real), edge_error(made, real)
         kl = 0.5 * (mean.square() + spread.square() - 2 * spread.log() - 1).sum(dim=(1, 2, 3, 4)).mean()
         kl = kl / mean[0].numel()
         loss = l1 + settings.edges * edges + settings.kl * kl
@@ -81,6 +81,18 @@ class AutoencoderTask(TrainingTask):
         off_standard = _off_standard(mean)
         if settings.standard:
             loss = loss + settings.standard * off_standard
+        loss, seen, deceived = self._judged(loss, made, real, step)
+        figures = {
+            "l1": l1, "edges": edges, "kl": kl, "off_standard": off_standard, "seen": seen, "deceived": deceived
+        }  # fmt: skip
+        logged = {name: value.detach() if isinstance(value, Tensor) else value for name, value in figures.items()}
+        return Outcome(loss, logged, shown=(real, made.detach()))
+
+    def _judged(
+        self, loss: Tensor, made: Tensor, real: Tensor, step: int
+    ) -> tuple[Tensor, Tensor | float, Tensor | float]:
+        """The loss with what the segmenter sees and what the adversary makes of it, where they are asked, and these."""
+        settings = self.settings
         seen: Tensor | float = 0.0
         if self.judge and settings.features:
             seen = self.judge.difference(made, real)
@@ -91,11 +103,7 @@ class AutoencoderTask(TrainingTask):
             deceived = self._judge(critic(made)[-1].float(), target_is_real=True, for_discriminator=False)
             critic.requires_grad_(True)
             loss = loss + settings.adversary * deceived
-        figures = {
-            "l1": l1, "edges": edges, "kl": kl, "off_standard": off_standard, "seen": seen, "deceived": deceived
-        }  # fmt: skip
-        logged = {name: value.detach() if isinstance(value, Tensor) else value for name, value in figures.items()}
-        return Outcome(loss, logged, shown=(real, made.detach()))
+        return loss, seen, deceived
 
     def opposing(self, adversary: nn.Module, shown: tuple[Tensor, Tensor]) -> Tensor:
         """Least squares: real images should be judged 1, made ones 0."""
@@ -118,8 +126,8 @@ class AutoencoderTask(TrainingTask):
             shaken = network.decode(mean + SHAKEN * _deviation(mean) * noise).float()  # type: ignore[operator]
             figures = {
                 "l1": float(functional.l1_loss(made, real)),
-                "psnr": _psnr(made, real),
-                "psnr_shaken": _psnr(shaken, real),
+                "psnr": psnr(made, real),
+                "psnr_shaken": psnr(shaken, real),
             }
             if 2 * max(self.grid.spacing) <= min(BAND_MM):
                 figures["power"] = power_share(made[0, 0], real[0, 0], self.grid.spacing, BAND_MM)
@@ -151,11 +159,12 @@ def _off_standard(mean: Tensor) -> Tensor:
     return (centre.square() + (spread + 1e-6).log().square()).mean()
 
 
-def _psnr(made: Tensor, real: Tensor) -> float:
+def psnr(made: Tensor, real: Tensor) -> float:
+    """In dB, of intensities in 0–1."""
     return float(-10 * torch.log10(functional.mse_loss(made, real)))
 
 
-def _edge_error(made: Tensor, real: Tensor) -> Tensor:
+def edge_error(made: Tensor, real: Tensor) -> Tensor:
     """L1 of finite differences, the mean over the three directions."""
     errors = [functional.l1_loss(made.diff(dim=axis), real.diff(dim=axis)) for axis in (2, 3, 4)]
     return torch.stack(errors).mean()

@@ -52,11 +52,11 @@ def open_denoiser_run(
     specs = condition_specs(tuple(settings.emphasis))
     cache = open_latents(pack, source, cases, specs, latents, team, listeners)
     held = open_latents(pack, source, unseen, (), unseen_latents or latents, team, listeners) if unseen else None
-    whitening = _whitening(settings, cache, folder, team) if settings.scratch else None
+    whitening = _whitening(settings, cache, folder, team) if settings.scratch and source.whitens else None
     torch.manual_seed(settings.seed)
     wanted = {
         "packing": settings.packing, "prediction": settings.prediction, "atlas": settings.atlas,
-        "network": settings.network,
+        "network": settings.network, "scratch": settings.scratch,
     }  # fmt: skip
     backbone, changes = BACKBONES[pack.backbone.family].retrain(source, pack.backbone, wanted, whitening)
     shift, stretch = whitening or (None, None)

@@ -20,6 +20,7 @@ class DenoiserSettings(TrainingSettings):
                 on with the pack's denoiser and its whitening.
     atlas       show the denoiser the mean latent; where the pack's denoiser has not seen it, these channels begin at 0.
     network     overrides single parts of the pack's network (only from scratch), such as `channels`.
+    loss        l2, the mean square of the error, or l1, as 3D models of other authors have it.
     packing, prediction  stand in for the pack's own (only from scratch).
     emphasis    how much more the error counts around the places where a condition of the cases usually lies, such as
                 `{ventricles = 3}`. The weights are the same for every case, so they change what is learned first and
@@ -33,6 +34,7 @@ class DenoiserSettings(TrainingSettings):
     network: dict[str, Any] = field(default_factory=dict)
     packing: Annotated[int | None, Bounds(1)] = None
     prediction: Annotated[str | None, OneOf(PREDICTIONS)] = None
+    loss: Annotated[str, OneOf(("l2", "l1"))] = "l2"
     flip: Share = 0.5
     sampling_steps: AtLeastOne = 20
     emphasis: dict[str, float] = field(default_factory=dict)

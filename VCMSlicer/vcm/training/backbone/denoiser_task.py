@@ -58,7 +58,7 @@ class DenoiserTask(TrainingTask):
         return len(self.cache)
 
     def outcome(self, network: nn.Module, slots: Sequence[Slot], step: int) -> Outcome:
-        """The mean squared error of what the network predicts, in the terms in which it predicts it."""
+        """The mean error of what the network predicts, squared or not, in the terms in which it predicts it."""
         mirrored = [slot.uniform() < self.settings.flip for slot in slots]
         loss, error = self._errors(network, self.cache, slots, mirrored, self.place)
         return Outcome(loss, {"v_error": error.detach()})
@@ -91,7 +91,8 @@ class DenoiserTask(TrainingTask):
         levels = noisy.alpha, noisy.sigma
         target = PARAMETERISATIONS[process.prediction].of(clean, noisy.noise, *levels)
         eps = Prediction(noisy.latent, value, process.prediction).noise(*levels)
-        return ((value - target).square() * place).mean(), v_error(eps, noisy)
+        error = (value - target).abs() if self.settings.loss == "l1" else (value - target).square()
+        return (error * place).mean(), v_error(eps, noisy)
 
     def _sample(self, place: int) -> NDArray[np.float32]:
         assert self.unseen is not None

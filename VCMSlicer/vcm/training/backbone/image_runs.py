@@ -15,12 +15,11 @@ from vcm.cohort.files import CaseEntry
 from vcm.cohort.learning_cases import CohortCase
 from vcm.core.errors import Code, VcmError
 from vcm.core.grid import Grid
-from vcm.models.backbones.autoencoders import build_autoencoder, latent_shape
-from vcm.models.loading import load_backbone
-from vcm.packs.manifest import BackboneManifest
+from vcm.models.loading import BACKBONES, load_backbone
 from vcm.packs.store import Pack, default_backbone, find_pack
 from vcm.training.backbone.autoencoder_settings import AutoencoderSettings
 from vcm.training.backbone.autoencoder_task import AutoencoderTask
+from vcm.training.backbone.codebook_task import CodebookTask
 from vcm.training.backbone.segmenter_features import SegmenterFeatures
 from vcm.training.backbone.segmenter_settings import SegmenterSettings
 from vcm.training.backbone.segmenter_task import SegmenterTask
@@ -57,17 +56,25 @@ def open_autoencoder_run(
     pack = find_pack(settings.backbone)
     grid = _coarser(cases[0].read("image").grid, settings.coarsen)
     cache, held = _images(cases, unseen, grid, False, listeners)
-    usual = {} if "kind" in settings.network else pack.backbone.networks["autoencoder"]
-    config = {**usual, **settings.network}
+    family = BACKBONES[pack.backbone.family]
     judge = SegmenterFeatures.of(find_pack(settings.judge), team.device) if settings.features else None
     torch.manual_seed(settings.seed)
-    network = build_autoencoder(config)
+    network, config = family.new_autoencoder(pack.backbone, settings.network)
+    if settings.stage == 2:
+        network, changes = load_backbone(pack).autoencoder, dict[str, Any](trained={"autoencoder": True})
+    else:
+        # Other latents: the new pack waits for a denoiser of its own, and has no segmenter yet.
+        trained = {"autoencoder": True, "denoiser": False}
+        changes = {**family.around(pack.backbone, config, grid), "trained": trained, "without": ["segmenter"]}
     if start is not None and not (folder / CHECKPOINT).is_file():
         start_from(start, network, listeners)
-    task = AutoencoderTask(settings, network, cache, grid, team.device, identity={}, unseen=held, judge=judge)
+    kind = CodebookTask if hasattr(network, "codebook") else AutoencoderTask
+    if kind is CodebookTask and team.size > 1:
+        raise VcmError(Code.BAD_REQUEST, "An autoencoder with a codebook is trained by one process.", "Start only one.")
+    task = kind(settings, network, cache, grid, team.device, identity={}, unseen=held, judge=judge)
     trainer = Trainer(settings, task, folder, team, listeners)
     if team.first:
-        write_run_info(folder, RunInfo(len(cache), changes=_autoencoder_changes(pack.backbone, config, grid)))
+        write_run_info(folder, RunInfo(len(cache), changes=changes))
     return ImageRun(pack, trainer)
 
 
@@ -115,27 +122,3 @@ def _coarser(grid: Grid, factor: int) -> Grid:
     if any(size % factor for size in grid.shape):
         raise VcmError(Code.BAD_REQUEST, f"A grid of {grid.shape} voxels cannot be made {factor} times coarser.")
     return grid.downsampled([size // factor for size in grid.shape]) if factor > 1 else grid
-
-
-def _autoencoder_changes(manifest: BackboneManifest, config: dict[str, Any], grid: Grid) -> dict[str, Any]:
-    """A pack with a new autoencoder has other latents, and so no whitening, no segmenter and no denoiser yet."""
-    made = latent_shape(config, grid.shape)
-    if any(size % 1 for size in made):
-        raise VcmError(
-            Code.BAD_REQUEST,
-            f"The autoencoder cannot make latents of a grid of {grid.shape} voxels: it would need a part of one.",
-            "Make the cohort on another grid (--grid), or choose fewer levels.",
-        )
-    channels, *sizes = (int(size) for size in made)
-    denoiser = {
-        **manifest.networks["denoiser"],
-        "in_channels": channels + len(manifest.attributes),
-        "out_channels": channels,
-    }
-    return {
-        "grid": grid.as_dict(),
-        "latent": {"shape": [channels, *sizes], "scale_factor": 1.0, "packing": 1, "whitened": False, "atlas": False},
-        "networks": {"autoencoder": config, "denoiser": denoiser},
-        "trained": {"autoencoder": True, "denoiser": False},
-        "without": ["segmenter"],
-    }

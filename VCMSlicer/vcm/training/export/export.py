@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vcm.core.errors import Code, VcmError
 from vcm.core.reading import read_json
-from vcm.models.backbones.latent_diffusion import build_denoiser
+from vcm.models.loading import BACKBONES
 from vcm.packs.checkpoints import read_checkpoint
 from vcm.packs.installation import pack_folder
 from vcm.packs.manifest import FILE_NAME as MANIFEST
@@ -61,21 +61,21 @@ def write_run_pack(run: Path, out: Path, notes: ExportNotes) -> None:
     if isinstance(settings, ControlSettings):
         write_control_pack(out, weights, pack, settings, about.conditions, provenance, words)
     else:
-        roles = _roles(run, settings, weights, about.changes)
+        roles = _roles(run, settings, weights, about.changes, pack.backbone.family)
         write_backbone_pack(out, pack, roles, about.changes, settings, provenance, words)
 
 
 def _roles(
-    run: Path, settings: TrainingSettings, weights: Mapping[str, Tensor], changes: Mapping[str, Any]
+    run: Path, settings: TrainingSettings, weights: Mapping[str, Tensor], changes: Mapping[str, Any], family: str
 ) -> dict[str, Mapping[str, Tensor]]:
     """The files of the new pack that this training has made, by their role."""
     roles: dict[str, Mapping[str, Tensor]] = {settings.kind: weights}
     if (run / WHITENING).is_file():
         roles["whitening"] = read_checkpoint(run / WHITENING)
-    if settings.kind == "autoencoder":
+    if settings.kind == "autoencoder" and "latent" in changes:
         # A denoiser of the latents there were before would paint noise: the new pack waits for one of its own.
         torch.manual_seed(settings.seed)
-        roles["denoiser"] = build_denoiser(changes["networks"]["denoiser"]).state_dict()
+        roles["denoiser"] = BACKBONES[family].new_denoiser(changes["networks"]["denoiser"]).state_dict()
     return roles
 
 

@@ -26,6 +26,8 @@ class MovingAverage(Generic[Network]):
 
     @torch.no_grad()
     def update(self, network: Network, step: int) -> None:
-        """Take in the weights after step `step`, counted from 1."""
+        """Take in the weights after step `step`, counted from 1; buffers, such as a codebook, are the newest."""
         decay = min(self.decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(list(self.network.parameters()), list(network.parameters()), 1 - decay)
+        for own, newest in zip(self.network.buffers(), network.buffers(), strict=True):
+            own.copy_(newest)

@@ -11,6 +11,9 @@ from torch import Tensor
 from vcm.models.process import Process
 from vcm.training.trainer.task import Slot
 
+LEAST_ALPHA = 0.009
+"""Below this α, which the cosine schedule comes to, an error of ε would count as one of v a thousandfold."""
+
 
 @dataclass(frozen=True, eq=False)
 class Noisy:
@@ -48,5 +51,5 @@ def normal_like(clean: Tensor, slots: Sequence[Slot]) -> Tensor:
 
 
 def v_error(eps: Tensor, noisy: Noisy) -> Tensor:
-    """The mean squared error of v, to which an error of ε belongs."""
-    return ((eps - noisy.noise) / noisy.alpha).square().mean()
+    """The mean squared error of v, to which an error of ε belongs; at pure noise, where none does, a bounded one."""
+    return ((eps - noisy.noise) / noisy.alpha.clamp(min=LEAST_ALPHA)).square().mean()

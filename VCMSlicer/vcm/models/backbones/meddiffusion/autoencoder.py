@@ -11,6 +11,9 @@ from torch.nn import functional
 from vcm.models.backbones.meddiffusion.layers import VoxelAttention, cut, joined
 
 HEADS = 4
+CODE_DECAY, LEAST_USE = 0.99, 0.01
+"""Of the moving averages, and how many voxels a step a code must stand for to stay."""
+
 CODES_AT_A_TIME = 1 << 13
 """Voxels whose distances to all codes are held at one time."""
 
@@ -81,10 +84,11 @@ class Codebook(nn.Module):
         voxels = latent.float().movedim(1, -1)
         codes = self.embeddings.float()
         squares = codes.square().sum(1)
-        found = [
-            (part.square().sum(1, keepdim=True) - 2 * part @ codes.t() + squares).argmin(1)
-            for part in voxels.reshape(-1, codes.shape[1]).split(CODES_AT_A_TIME)
-        ]
+        with torch.autocast(latent.device.type, enabled=False):  # small differences decide
+            found = [
+                (part.square().sum(1, keepdim=True) - 2 * part @ codes.t() + squares).argmin(1)
+                for part in voxels.reshape(-1, codes.shape[1]).split(CODES_AT_A_TIME)
+            ]
         return torch.cat(found).reshape(voxels.shape[:-1])
 
     def look_up(self, numbers: Tensor) -> Tensor:
@@ -95,9 +99,39 @@ class Codebook(nn.Module):
         """Each voxel's nearest code."""
         return self.look_up(self.nearest(latent))
 
+    @torch.no_grad()
+    def follow(self, latent: Tensor, generator: torch.Generator) -> float:
+        """Move the codes towards the mean of the voxels they stand for, in training; gives the share of codes in use.
+
+        Codes begin as voxels of the first latents, and one that stands for next to none any more begins anew as one.
+        """
+        voxels = latent.float().movedim(1, -1).reshape(-1, self.embeddings.shape[1])
+        if not bool(self.N.any()):
+            self.embeddings.copy_(_some(voxels, len(self.N), generator))
+            self.z_avg.copy_(self.embeddings)
+            self.N.fill_(1.0)
+        numbers = self.nearest(latent).flatten()
+        counts = torch.bincount(numbers, minlength=len(self.N)).to(self.N)
+        sums = torch.zeros_like(self.z_avg).index_add_(0, numbers, voxels.to(self.z_avg))
+        self.N.lerp_(counts, 1 - CODE_DECAY)
+        self.z_avg.lerp_(sums, 1 - CODE_DECAY)
+        total = self.N.sum()
+        share = (self.N + 1e-7) / (total + 1e-7 * len(self.N)) * total
+        self.embeddings.copy_(self.z_avg / share[:, None])
+        forgotten = self.N < LEAST_USE
+        fresh = _some(voxels, len(self.N), generator)
+        self.embeddings[forgotten], self.z_avg[forgotten] = fresh[forgotten], fresh[forgotten] * LEAST_USE
+        self.N[forgotten] = LEAST_USE
+        return float((counts > 0).float().mean())
+
     def span(self) -> tuple[Tensor, Tensor]:
         """The smallest and the largest number in it."""
         return self.embeddings.min(), self.embeddings.max()
+
+
+def _some(voxels: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """So many voxels, drawn with replacement."""
+    return voxels[torch.randint(len(voxels), (count,), generator=generator).to(voxels.device)]
 
 
 class Residual(nn.Module):

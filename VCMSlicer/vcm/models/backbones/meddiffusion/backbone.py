@@ -10,19 +10,24 @@ import torch
 from torch import Tensor, nn
 
 from vcm.core.errors import Code, VcmError
-from vcm.models.backbones.backbone import DECODE_FACTOR, Backbone, Residuals, dtype_of
+from vcm.models.backbones.backbone import DECODE_FACTOR, Backbone, Residuals, Shown, Sites, dtype_of
 from vcm.models.backbones.meddiffusion.autoencoder import PatchVolumeAutoencoder
 from vcm.models.backbones.meddiffusion.bi_flow_net import BiFlowNet
 from vcm.models.backbones.meddiffusion.decoding import decode_tiled, largest_tile
+from vcm.models.backbones.meddiffusion.encoder import FlowEncoder, flow_sites
 from vcm.models.weights import load
 from vcm.packs.manifest import BackboneManifest
 from vcm.packs.store import Pack
 
 if TYPE_CHECKING:
+    from vcm.core.grid import Grid
     from vcm.packs.checkpoints import Checkpoint
 
 CLASS = "class"
 """The attribute that says what is shown; its raw numbers are the network's classes."""
+
+MOST_EDGE, SPACINGS = 512, (0.5, 5.0)
+"""The longest side that can be made. The size of voxels is not bounded by the networks, which are not told it."""
 
 INTENSITY_SCALE = "intensity_scale"
 """In `networks.autoencoder`: what the networks take for 1, where an image of 0–1 has 1. Calibrated, not published."""
@@ -84,6 +89,61 @@ class MedDiffusion(Backbone):
 
         return read_published(autoencoder, denoiser, config, source)
 
+    @classmethod
+    def retrain(
+        cls, source: Backbone, manifest: BackboneManifest, changes: Mapping[str, Any], whitening: Any
+    ) -> tuple[MedDiffusion, dict[str, Any]]:
+        """A model around the autoencoder of `source` with a new denoiser (`scratch`), or with the one it has.
+
+        `changes` may hold `network` (options of the denoiser); packing and another prediction than the noise are none
+        of this family's.
+        """
+        assert isinstance(source, MedDiffusion)
+        for name in ("packing", "prediction"):
+            if changes.get(name) not in (None, "epsilon"):
+                sentence = f"Models of the family {manifest.family} have no {name} to choose."
+                raise VcmError(Code.BAD_REQUEST, sentence, "Leave it out.")
+        config = {**manifest.networks["denoiser"], **changes.get("network", {})}
+        denoiser = build_denoiser(config)
+        if not changes.get("scratch"):
+            denoiser.load_state_dict(source.denoiser.state_dict())
+        return cls(manifest, source.autoencoder, denoiser).eval(), {"networks": {"denoiser": config}}
+
+    @classmethod
+    def new_autoencoder(
+        cls, manifest: BackboneManifest, changes: Mapping[str, Any]
+    ) -> tuple[PatchVolumeAutoencoder, dict[str, Any]]:
+        """An autoencoder with random weights, and its options."""
+        config = {**manifest.networks["autoencoder"], **changes}
+        return build_autoencoder(config), config
+
+    @classmethod
+    def around(cls, manifest: BackboneManifest, config: Mapping[str, Any], grid: Grid) -> dict[str, Any]:
+        """What changes in a manifest with a new autoencoder: grid, latent, and a denoiser still to be trained."""
+        denoiser = {**manifest.networks["denoiser"], "channels": config["embedding_dim"]}
+        with torch.device("meta"):
+            step = config["downsample"] * build_denoiser(denoiser).multiple
+        if any(size % step for size in grid.shape):
+            raise VcmError(
+                Code.BAD_REQUEST,
+                f"These networks take images whose sizes are multiples of {step}, not {grid.shape}.",
+                "Make the cohort on another grid (--grid).",
+            )
+        return {
+            "grid": grid.as_dict(),
+            "sizes": {"multiple": step, "most": MOST_EDGE, "spacing": list(SPACINGS)},
+            "latent": {
+                "shape": [config["embedding_dim"], *(size // config["downsample"] for size in grid.shape)],
+                "scale_factor": 1.0,
+            },
+            "networks": {"autoencoder": {**config, INTENSITY_SCALE: 1.0}, "denoiser": denoiser},
+        }
+
+    @classmethod
+    def new_denoiser(cls, config: Mapping[str, Any]) -> BiFlowNet:
+        """A denoiser with random weights."""
+        return build_denoiser(config)
+
     def encode(self, image: Tensor) -> Tensor:
         """The latents of images `[B, 1, i, j, k]` in 0–1, encoded patch by patch and not quantised."""
         low, high = self._span()
@@ -97,10 +157,7 @@ class MedDiffusion(Backbone):
         `scale_factor` says nothing here: latents have no other scale than that of the codes.
         """
         low, high = self._span()
-        with torch.autocast(
-            latent.device.type, enabled=False
-        ):  # which code is nearest is a matter of small differences
-            codes = self.autoencoder.codebook.quantise((latent.float() + 1) / 2 * (high - low) + low)
+        codes = self.autoencoder.codebook.quantise((latent.float() + 1) / 2 * (high - low) + low)
         image = decode_tiled(self.autoencoder, codes.to(dtype_of(self.autoencoder.decoder)), self.slab_bytes)
         return (image.float() + 1) / (2 * self.intensity_scale)
 
@@ -108,6 +165,28 @@ class MedDiffusion(Backbone):
         """ε of latents at timesteps `t` `[B]`, with raw inputs `[B, n]`."""
         predicted = self.denoiser(latent.to(dtype_of(self.denoiser)), t, self.classes(inputs), residuals=residuals)
         return torch.as_tensor(predicted).float()
+
+    @classmethod
+    def sites(cls, manifest: BackboneManifest) -> Sites:
+        """The skips of the U-Net between patches, and its middle."""
+        return flow_sites(manifest.networks["denoiser"], manifest.latent.shape[1:])
+
+    @classmethod
+    def network_options(cls, manifest: BackboneManifest, *, attend: bool = True) -> dict[str, Any]:
+        """Those of the manifest, since this network attends to no context; in a control's manifest `channels` are the
+        widths of levels, so that here they are the latent's."""
+        options = dict(manifest.networks["denoiser"])
+        return {"latent_channels": options.pop("channels"), **options}
+
+    @classmethod
+    def copy_of_encoder(cls, options: Mapping[str, Any]) -> nn.Module:
+        """The half that leads to the middle."""
+        own = dict(options)
+        return FlowEncoder({"channels": own.pop("latent_channels"), **own})
+
+    def shown(self, latent: Tensor, inputs: Tensor) -> Shown:
+        """The latent, and the numbers of the classes in place of a context."""
+        return Shown(latent, self.classes(inputs.expand(len(latent), -1)))
 
     def classes(self, inputs: Tensor) -> Tensor:
         """The classes `[B]` that raw inputs `[B, n]` name; the first one where the pack has no such attribute."""

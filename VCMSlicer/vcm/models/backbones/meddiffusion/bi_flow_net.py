@@ -144,7 +144,7 @@ class BiFlowNet(nn.Module):
         sizes = latent.shape[2:]
         cubes = cut(latent, self.sub_volume)
         each = given.repeat_interleave(len(cubes) // len(latent), dim=0)
-        tokens = self.x_embedder(cubes) + self.pos_embed
+        tokens = self.x_embedder(cubes) + self.pos_embed.detach()  # a table, which no training changes
         skips, entering, leaving = [], [], []
         for block, final in map(_parts, self.IntraPatchFlow_input):
             tokens = block(tokens, each)

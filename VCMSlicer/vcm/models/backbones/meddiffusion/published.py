@@ -16,7 +16,14 @@ import numpy as np
 from vcm.core.errors import Code, VcmError
 from vcm.core.grid import Grid
 from vcm.core.typed_json import FieldError, read_fields
-from vcm.models.backbones.meddiffusion.backbone import CLASS, INTENSITY_SCALE, build_autoencoder, build_denoiser
+from vcm.models.backbones.meddiffusion.backbone import (
+    CLASS,
+    INTENSITY_SCALE,
+    MOST_EDGE,
+    SPACINGS,
+    build_autoencoder,
+    build_denoiser,
+)
 from vcm.models.backbones.meddiffusion.layers import HEAD_WIDTH
 from vcm.models.backbones.published import build_without_memory, match
 
@@ -31,9 +38,6 @@ CLASSES = {
 USUAL_CLASS, USUAL_EDGE = "MRT1Brain", 192
 CENTRE = (0.0, -18.0, 18.0)
 """The middle of MNI space's usual field of view, where a head of its size lies."""
-
-MOST_EDGE, SPACINGS = 512, (0.5, 5.0)
-"""The longest side that can be made. Voxels of what size the networks take is not bounded: they are not told it."""
 
 TRAINING_ONLY = ("volume_discriminator.", "image_discriminator.", "perceptual_loss.", "perceptual_model.")
 """Parts of an autoencoder's file that only its training needs."""

@@ -1,0 +1,214 @@
+"""Training 3D MedDiffusion's networks and controls of it, from a cohort to packs, all tiny."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from meddiffusion_files import TINY_AUTOENCODER, TINY_DENOISER, noise, weights
+from safetensors.torch import save_file
+from small_cohort import write_cohort
+from vcm.cohort.learning_cases import cohort_cases
+from vcm.conditions.condition import Condition
+from vcm.core.errors import VcmError
+from vcm.core.grid import Grid
+from vcm.core.volume import Volume
+from vcm.models.backbones.meddiffusion.autoencoder import Codebook, PatchVolumeAutoencoder
+from vcm.models.backbones.meddiffusion.bi_flow_net import BiFlowNet
+from vcm.models.loading import load_backbone, load_control
+from vcm.packs.manifest import write_manifest
+from vcm.packs.store import find_pack
+from vcm.sampling.loop import sample_latents
+from vcm.training.backbone.autoencoder_settings import AutoencoderSettings
+from vcm.training.backbone.denoiser_run import open_denoiser_run
+from vcm.training.backbone.denoiser_settings import DenoiserSettings
+from vcm.training.backbone.image_runs import open_autoencoder_run
+from vcm.training.control.run import open_control_run
+from vcm.training.control.settings import ControlSettings
+from vcm.training.export.export import export_run
+from vcm.training.trainer.team import Team
+
+# The axes run up, to the left and back; three different sizes.
+GRID = Grid((16, 32, 48), [[0, -4, 0, 62.0], [0, 0, -4, 85.0], [4, 0, 0, -30.0], [0, 0, 0, 1]])
+USUAL = {"backbone": "tiny-med", "batch": 2, "precision": "fp32", "log_every": 5, "warmup": 2, "ema": 0.5}
+
+
+@pytest.fixture
+def packs(tmp_path, monkeypatch):
+    """A packs' folder with the tiny model, whose attributes a small cohort has."""
+    folder = tmp_path / "packs"
+    monkeypatch.setenv("VCM_PACKS", str(folder))
+    home = folder / "tiny-med"
+    home.mkdir(parents=True)
+    save_file(weights(PatchVolumeAutoencoder(**TINY_AUTOENCODER)), home / "autoencoder.safetensors")
+    save_file(weights(BiFlowNet(**TINY_DENOISER)), home / "denoiser.safetensors")
+    listed = {name: list(value) if isinstance(value, tuple) else value for name, value in TINY_DENOISER.items()}
+    write_manifest(
+        home,
+        {
+            "format": 1, "kind": "backbone", "family": "meddiffusion", "name": "tiny-med", "title": "Tiny",
+            "version": "1", "licence": {"name": "Apache-2.0"},
+            "files": {role: {"path": f"{role}.safetensors"} for role in ("autoencoder", "denoiser")},
+            "grid": GRID.as_dict(), "latent": {"shape": [3, 4, 8, 12], "scale_factor": 1.0},
+            "schedule": {"kind": "cosine", "timesteps": 1000, "prediction": "epsilon", "bound": 1.0},
+            "networks": {"autoencoder": TINY_AUTOENCODER, "denoiser": listed},
+            "attributes": [{"name": "sex", "title": "Sex", "choices": {"F": 0, "M": 1}, "default": 0}],
+            "trained": {"autoencoder": True, "denoiser": True},
+        },
+    )  # fmt: skip
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cohort")
+    write_cohort(folder, 4, GRID)
+    return folder
+
+
+def column(run, name):
+    log = run.trainer.log
+    return [float(row[log.columns.index(name)]) for row in log.rows]
+
+
+def autoencoder(cohort, folder, **settings):
+    from vcm.cohort.files import read_cases
+
+    cases = read_cases(cohort)
+    chosen = AutoencoderSettings(**{**USUAL, "steps": 40, "learning_rate": 5e-3, "adversary_channels": 4, **settings})
+    return open_autoencoder_run(chosen, cases[:3], folder, team=Team("cpu"), unseen=cases[3:])
+
+
+def test_both_stages_of_the_autoencoder_bring_images_back(packs, cohort, tmp_path):
+    first = autoencoder(cohort, tmp_path / "first")
+    before = first.trainer.network.codebook.embeddings.clone()
+    assert first.trainer.train() == "finished"
+    assert column(first, "l1")[-1] < 0.7 * column(first, "l1")[0]
+    assert not torch.equal(first.trainer.network.codebook.embeddings, before)
+    assert torch.equal(first.trainer.network.codebook.embeddings, first.trainer.average.network.codebook.embeddings)
+    export_run(tmp_path / "first", packs / "stage-one")
+    made = find_pack("stage-one").backbone
+    assert made.untrained == ("denoiser",) and made.latent.shape == (3, 4, 8, 12) and made.sizes.multiple == 16
+    one = load_backbone(find_pack("stage-one"))
+
+    second = autoencoder(cohort, tmp_path / "second", backbone="stage-one", stage=2, steps=20)
+    kept = {name: t.clone() for name, t in second.trainer.network.state_dict().items()}
+    second.trainer.train()
+    assert column(second, "l1")[-1] < column(second, "l1")[0]
+    for name, tensor in second.trainer.network.state_dict().items():
+        resting = not name.startswith(("decoder.", "post_vq_conv."))
+        assert not resting or torch.equal(tensor, kept[name]), name
+    export_run(tmp_path / "second", packs / "stage-two")
+    two = load_backbone(find_pack("stage-two"))
+    image = noise((1, 1, *GRID.shape), 3).abs().clamp(max=1)
+    with torch.no_grad():
+        assert torch.equal(one.encode(image), two.encode(image))
+        assert not torch.equal(one.decode(one.encode(image)), two.decode(two.encode(image)))
+    assert find_pack("stage-two").backbone.files["denoiser"] == find_pack("stage-one").backbone.files["denoiser"]
+
+
+def test_a_training_of_the_autoencoder_goes_on_bit_for_bit_its_codes_too(packs, cohort, tmp_path):
+    whole = autoencoder(cohort, tmp_path / "whole", steps=6)
+    whole.trainer.train()
+    part = autoencoder(cohort, tmp_path / "parts", steps=6)
+    for _ in range(3):
+        part.trainer._gather(part.trainer.take_step())
+    part.trainer.save()
+    rest = autoencoder(cohort, tmp_path / "parts", steps=6)
+    assert rest.trainer.step == 3
+    rest.trainer.train()
+    for (name, a), b in zip(
+        whole.trainer.network.state_dict().items(), rest.trainer.network.state_dict().values(), strict=True
+    ):
+        assert torch.equal(a, b), name
+
+
+def test_codes_move_to_the_means_of_what_they_stand_for_and_forgotten_ones_begin_anew():
+    codebook = Codebook(3, 2)
+    points = torch.tensor([[0.0, 0.0], [0.2, 0.0], [5.0, 5.0], [5.0, 5.4]])
+    latent = points.t().reshape(1, 2, 4, 1, 1)
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(600):
+        codebook.follow(latent, generator)
+    nearest = codebook.quantise(latent)
+    assert float((nearest - latent).abs().max()) < 0.25
+    assert bool((codebook.N > 0).all())
+
+
+def test_the_denoiser_learns_and_becomes_a_pack(packs, cohort, tmp_path):
+    cases = cohort_cases(cohort, GRID)
+    settings = DenoiserSettings(
+        **{**USUAL, "steps": 60, "learning_rate": 3e-3, "batch": 4, "scratch": True, "loss": "l1", "sampling_steps": 2}
+    )
+    run = open_denoiser_run(
+        settings, cases[:3], tmp_path / "run", latents=tmp_path / "latents", team=Team("cpu"), unseen=cases[3:]
+    )
+    table = run.task.network.pos_embed.clone()
+    run.trainer.train()
+    assert column(run, "loss")[-1] < 0.8 * column(run, "loss")[0]
+    assert torch.equal(run.task.network.pos_embed, table)
+    export_run(tmp_path / "run", packs / "taught")
+    manifest = find_pack("taught").backbone
+    assert manifest.family == "meddiffusion" and "whitening" not in manifest.files
+    backbone = load_backbone(find_pack("taught"))
+    latent = sample_latents(backbone, torch.tensor([[1.0]]), noise((1, 3, 4, 8, 12), 2), steps=3)
+    assert bool(torch.isfinite(backbone.decode(latent)).all()) and float(latent.abs().max()) <= 1
+
+
+def test_packing_is_refused(packs, cohort, tmp_path):
+    settings = DenoiserSettings(**{**USUAL, "scratch": True, "packing": 2})
+    with pytest.raises(VcmError, match="no packing to choose"):
+        open_denoiser_run(
+            settings, cohort_cases(cohort, GRID), tmp_path / "run", latents=tmp_path / "latents", team=Team("cpu")
+        )
+
+
+CONTROLS = {
+    "vcm": {"variant": "small"},
+    "vcm-paper": {
+        "variant": "paper",
+        "network": {
+            "encoder": {"channels": [4, 8], "num_res_blocks": 1, "norm_num_groups": 4, "resblock_updown": False},
+            "unet": {
+                "channels": [8, 16], "num_res_blocks": 1, "attention_levels": [False, False], "norm_num_groups": 4,
+                "num_head_channels": 8, "in_channels": 14,
+            },
+            "heads": {"hidden": 8},
+        },
+    },
+    "controlnet": {"variant": "small", "architecture": "controlnet"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", CONTROLS)
+def test_a_control_learns_on_it_and_strength_zero_is_the_backbone_alone_bit_for_bit(packs, cohort, tmp_path, kind):
+    cases = cohort_cases(cohort, GRID)
+    settings = ControlSettings(
+        **{**USUAL, "steps": 30, "learning_rate": 5e-3, "conditions": ("ventricles",), "focus": 0.0, **CONTROLS[kind]}
+    )
+    run = open_control_run(settings, cases, tmp_path / "run", latents=tmp_path / "latents", team=Team("cpu"))
+    frozen = {name: t.clone() for name, t in run.task.backbone.state_dict().items()}
+    run.trainer.train()
+    assert all(torch.equal(t, frozen[name]) for name, t in run.task.backbone.state_dict().items())
+    export_run(tmp_path / "run", packs / f"tiny-med-{kind}")
+    backbone, control = load_backbone(find_pack("tiny-med")), load_control(find_pack(f"tiny-med-{kind}"))
+    mask = np.zeros(GRID.shape, np.uint8)
+    mask[3:9, 6:14, 10:20] = 1
+    start, inputs = noise((1, 3, 4, 8, 12), 4), torch.tensor([[1.0]])
+    alone = sample_latents(backbone, inputs, start, steps=4)
+    off, on = (
+        sample_latents(
+            backbone,
+            inputs,
+            start,
+            control,
+            [Condition(control.conditions[0], Volume(mask, GRID), strength=s)],
+            steps=4,
+        )
+        for s in (0.0, 1.0)
+    )
+    assert torch.equal(off, alone) and not torch.equal(on, alone)
+    manifest = json.loads((packs / f"tiny-med-{kind}" / "manifest.json").read_text())
+    assert manifest["backbone"]["name"] == "tiny-med"
