@@ -41,6 +41,7 @@ def test_each_kind_is_trained_for_the_minutes_and_measured_and_is_kept(place):
         assert all(0 <= float(row[way]) <= 1 for way in ("controlled", "uncontrolled", "reconstructed"))
         assert f"| `{kind}` |" in (place / "look" / "first-look.md").read_text("utf-8")
         assert float(row["minutes"]) < 1
+        assert any(line.startswith(f"| `{kind}` |") for line in ended.out.splitlines())
     assert rows["mcm"]["uncontrolled"] == rows["controlnet"]["uncontrolled"]
     before = (place / "look" / "mcm" / "look.json").read_bytes()
     again = look(place, kinds="mcm,controlnet-mlp")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import tiny
 import torch
-from tiny_controls import SPECS, condition, fresh, manifest, trained
+from tiny_controls import KINDS, SPECS, condition, fresh, manifest, trained
 from torch.nn import functional
 from vcm.conditions.condition import Condition
 from vcm.core.errors import VcmError
@@ -14,11 +16,8 @@ from vcm.models.controls.control import Step
 from vcm.sampling.guidance import GuidedDenoiser
 from vcm.sampling.loop import sample_latents
 
-KINDS = [
-    "controlnet", "controlnet-lite", "controlnet-mlp", "t2i-adapter", "mcm", "mcm-l", "ldm-fine-tuned", "ldm-scratch",
-]  # fmt: skip
 UNTRAINED_IS_SILENT = ["controlnet", "controlnet-lite", "controlnet-mlp", "mcm", "mcm-l"]
-RATES = {"mcm-l": 5e-4}
+RATES = {"mcm-l": 5e-4, "controlnet-lite": 5e-3, "controlnet-mlp": 5e-3}
 INPUTS = torch.tensor([[1.0, 0.3, 0.6, 0.2]])
 PACKINGS = [1, 2]
 """With 2 the U-Net works on 2 × 3 × 4 places, which it cannot halve without padding."""
@@ -174,3 +173,13 @@ def test_a_part_that_the_network_does_not_have_is_refused_by_name(kind):
         type(trained(kind)).configure(manifest(), SPECS, "small", {"colour": 3})
     with pytest.raises(VcmError, match="no variant released"):
         type(trained(kind)).configure(manifest(), SPECS, "released", {})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_image_may_come_as_the_backbones_latent(kind):
+    latents = (SPECS[0], replace(SPECS[1], preparer="latent"))
+    control = trained(kind, specs=latents)
+    assert control.latent_conditions == ("skull",)
+    given = [Condition(spec, condition(place).volume) for place, spec in enumerate(latents)]
+    both, mask = guided(control, *given), guided(control, given[0])
+    assert torch.isfinite(both).all() and not close(both, mask)

@@ -12,6 +12,11 @@ from vcm.core.volume import Volume
 from vcm.models.loading import CONTROLS
 from vcm.packs.store import find_pack
 
+KINDS = [
+    "controlnet", "controlnet-lite", "controlnet-mlp", "t2i-adapter", "mcm", "mcm-l", "ldm-fine-tuned", "ldm-scratch",
+]  # fmt: skip
+"""Those beside VCM that are for any family."""
+
 SPECS = tuple(map(ConditionSpec.from_dict, tiny.CONDITIONS))
 
 

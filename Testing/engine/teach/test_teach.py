@@ -13,9 +13,9 @@ import tiny
 from command_line import Apart, RoomFor, vcm, vcm_apart
 from faults import told
 from small_cohort import write_workshop
+from tiny_controls import KINDS
 from vcm.core.grid import Grid
 from vcm.core.volume import Volume
-from vcm.models.loading import CONTROLS
 from vcm.packs.store import find_pack
 from vcm.teach.report import verdict
 from vcm.teach.results import HeldOutResult, MeasureRow
@@ -354,7 +354,7 @@ def test_a_resumed_teaching_says_the_steps_it_was_asked_for(cohort):
     assert "At most 6 steps of 2 heads, as asked for" in (find_pack("mine").folder / "report.html").read_text("utf-8")
 
 
-@pytest.mark.parametrize("kind", [kind for kind in CONTROLS.built_in if kind != "vcm"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_any_kind_of_control_is_taught(cohort, tmp_path, kind):
     ended = teach(cohort, "--control-kind", kind)
     assert ended.code == 0 and f"the small one of the kind {kind}" in ended.err, words(ended)

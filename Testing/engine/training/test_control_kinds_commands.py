@@ -9,12 +9,10 @@ import pytest
 import tiny
 from command_line import vcm
 from small_cohort import write_cohort
+from tiny_controls import KINDS
 from vcm.core.volume import Volume
 from vcm.volumes.volume_files import read_volume, write_volume
 
-KINDS = [
-    "controlnet", "controlnet-lite", "controlnet-mlp", "t2i-adapter", "mcm", "mcm-l", "ldm-fine-tuned", "ldm-scratch",
-]  # fmt: skip
 SETTINGS = """
 backbone = "tiny"
 conditions = ["ventricles", "skull"]

@@ -65,4 +65,5 @@ def controls_command(
         cases, held_out, out, chosen, backbone or default_backbone(), tuple(condition or ("ventricles",)), minutes,
         first_cases, held_out_cases, device,
     )  # fmt: skip
-    say(table_of(take_look(request, Team(device), say), request))
+    for line in table_of(take_look(request, Team(device), say), request).splitlines():
+        say(line)
