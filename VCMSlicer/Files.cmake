@@ -250,6 +250,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/runs/run.py
   vcm/runs/warm_models.py
   vcm/sampling/__init__.py
+  vcm/sampling/compiled_step.py
   vcm/sampling/cuda_graph.py
   vcm/sampling/generator.py
   vcm/sampling/guidance.py

@@ -26,6 +26,7 @@ from vcm.models.controls.control import Control
 from vcm.models.onednn import use_onednn
 from vcm.models.preparers.preparer import Finish
 from vcm.protocol.requests import LARGEST_SEED
+from vcm.sampling.compiled_step import compile_step, wants_compiling
 from vcm.sampling.cuda_graph import GraphedDenoiser
 from vcm.sampling.kept_denoisers import KeptDenoisers
 from vcm.sampling.loop import finishing, run_sampler
@@ -310,6 +311,8 @@ class Generator:
             self.control.to(self.runtime.device, self.runtime.dtype)
         if self.runtime.device.type == "cpu":
             use_onednn(self.backbone, self.control)
+        if wants_compiling(self.runtime.device):
+            compile_step(self.backbone.sampling_networks)
         self._placed = True
 
     @contextmanager
