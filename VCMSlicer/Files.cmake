@@ -239,6 +239,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/runs/batches/run.py
   vcm/runs/batches/shards.py
   vcm/runs/batches/summary.py
+  vcm/runs/calibrating.py
   vcm/runs/choice.py
   vcm/runs/condition_text.py
   vcm/runs/examined_files.py

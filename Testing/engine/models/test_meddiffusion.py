@@ -20,12 +20,14 @@ from meddiffusion_files import (
 )
 from vcm.cli import main
 from vcm.core.errors import Code, VcmError
+from vcm.core.grid import Grid
+from vcm.core.volume import Volume
 from vcm.models.backbones.meddiffusion.autoencoder import PatchVolumeAutoencoder
 from vcm.models.backbones.meddiffusion.bi_flow_net import BiFlowNet
 from vcm.models.loading import load_backbone
 from vcm.packs.store import find_pack
 from vcm.sampling.loop import sample_latents
-from vcm.volumes.volume_files import read_volume
+from vcm.volumes.volume_files import read_volume, write_volume
 
 beside_the_repository = pytest.mark.skipif(not THERE, reason=ABSENT)
 TINY_CONFIG = {
@@ -136,6 +138,37 @@ def test_a_size_of_its_own_is_another_model_to_those_who_keep_it_warm(packs):
     for size, wanted in ((None, (16, 32, 48)), ("32", (32, 32, 32)), ("32", (32, 32, 32)), (None, (16, 32, 48))):
         generator = warm.generator(pack.resized(size, None), None, job, lambda name: None)
         assert generator.backbone.grid.shape == wanted
+
+
+def test_a_calibration_finds_the_scale_at_which_scans_come_back(packs, tmp_path, monkeypatch, capsys):
+    """A stand-in for trained networks: they bring back what lies in −1…0.4, and cut off what is brighter."""
+    from vcm.models.backbones.meddiffusion.backbone import MedDiffusion
+
+    assert command("packs", "import", "own-med", *tiny_files(tmp_path / "files")) == 0
+
+    def encode(self, image):
+        return image * self.intensity_scale * 2 - 1
+
+    def decode(self, latent, scale_factor=None):
+        made = latent.clamp(max=0.4)
+        noise = 0.02 * torch.randn(latent.shape, generator=torch.Generator().manual_seed(1))
+        return (made + noise + 1) / 2 / self.intensity_scale
+
+    monkeypatch.setattr(MedDiffusion, "encode", encode)
+    monkeypatch.setattr(MedDiffusion, "decode", decode)
+    grid = Grid((40, 30, 20), [[0, 2, 0, 300.0], [-2, 0, 0, -100.0], [0, 0, 2, 40.0], [0, 0, 0, 1]])
+    scan = np.full(grid.shape, 90, np.float32)
+    scan[5:35, 4:26, 3:17] = 900
+    write_volume(tmp_path / "scan.nii.gz", Volume(scan, grid))
+    assert command("packs", "calibrate", "own-med", tmp_path / "scan.nii.gz", "--device=cpu") == 0
+    assert "intensity scale 0.7" in capsys.readouterr().err
+    manifest = find_pack("own-med").backbone
+    assert manifest.networks["autoencoder"]["intensity_scale"] == 0.7
+    assert "Calibrated on 1 scan(s)" in manifest.description
+    assert load_backbone(find_pack("own-med")).intensity_scale == 0.7
+    before = find_pack("tiny-med").backbone.files
+    assert {r: f.sha256 for r, f in manifest.files.items()} == {r: f.sha256 for r, f in before.items()}
+    assert command("packs", "calibrate", "brainldm-mini", tmp_path / "scan.nii.gz") == 2
 
 
 def test_a_bad_checkpoint_is_refused_with_a_sentence(packs, tmp_path, capsys):

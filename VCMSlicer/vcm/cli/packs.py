@@ -221,6 +221,24 @@ def get_command(
     _say_installed(packs)
 
 
+@app.command("calibrate", epilog="Example: vcm packs calibrate med scan1.nii.gz scan2.nii.gz scan3.nii.gz")
+def calibrate_command(
+    name: Annotated[str, typer.Argument(help="One of your packs.", show_default=False)],
+    scans: Annotated[list[Path], typer.Argument(help="Scans of the kind that the model makes.", show_default=False)],
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+) -> None:
+    """Find a setting of a pack that nobody has published, such as its scale of intensities, on scans of your own."""
+    from vcm.runs.calibrating import calibrate_pack
+
+    with status_line(f"calibrating {name}") as on_step:
+        found = calibrate_pack(name, scans, device, on_step)
+    print_table(
+        (found.setting.replace("_", " "), "error"),
+        [(f"{value:g}", f"{error:.4f}") for value, error in found.errors.items()],
+    )
+    say_on_stderr(f"{name}: {found.words}")
+
+
 @app.command("remove", epilog="Example: vcm packs remove brainldm")
 def remove_command(
     name: Annotated[str, typer.Argument(help="One of your packs, whole or broken.", show_default=False)],

@@ -16,7 +16,7 @@ from vcm.core.grid import Grid
 from vcm.models.process import Process
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from vcm.packs.checkpoints import Checkpoint
     from vcm.packs.manifest import BackboneManifest
@@ -62,6 +62,25 @@ class Shown:
 
     tensor: Tensor
     context: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A setting of a network that was tried at several values: the error at each, and the best."""
+
+    network: str
+    setting: str
+    errors: Mapping[float, float]
+
+    @property
+    def best(self) -> float:
+        """The value with the smallest error."""
+        return min(self.errors, key=lambda value: self.errors[value])
+
+    @property
+    def words(self) -> str:
+        """What came of it, for people."""
+        return f"{self.setting.replace('_', ' ')} {self.best:g}, error {self.errors[self.best]:.4f}"
 
 
 class Backbone(nn.Module, ABC):
@@ -150,6 +169,10 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def predict(self, latent: Tensor, t: Tensor, inputs: Tensor, residuals: Residuals | None = None) -> Tensor:
         """What the process says is predicted, at times `t` `[B]`, with raw inputs `[B, n]`."""
+
+    def calibrate(self, images: Sequence[Tensor], on_step: Callable[[str], None] = lambda step: None) -> Calibration:
+        """What is best for a setting that its authors have not published, from images `[1, 1, i, j, k]` in 0–1."""
+        raise VcmError(Code.BAD_REQUEST, "Models of this family have nothing to calibrate.")
 
     def typical_image(self) -> Tensor | None:
         """An image `[1, 1, i, j, k]` of an average head, on the CPU; None where the model has none."""

@@ -22,6 +22,8 @@ def latent_fingerprint(pack: Pack) -> str:
     """Everything that a latent of this pack depends on, in one word."""
     files, latent = pack.backbone.files, pack.backbone.latent
     parts = [files[role].sha256 for role in ("autoencoder", "whitening") if role in files]
+    if (intensities := pack.backbone.networks["autoencoder"].get("intensity_scale", 1.0)) != 1.0:
+        parts.append(repr(intensities))
     return hashlib.sha256(" ".join([*parts, repr(latent.scale_factor)]).encode()).hexdigest()
 
 
