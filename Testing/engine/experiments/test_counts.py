@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from command_line import vcm
+from tiny_controls import KINDS
+from vcm.conditions.condition import ConditionSpec
+from vcm.experiments.counts import THREE, brainldm
+from vcm.models.controls.control import Step
+from vcm.models.loading import BACKBONES, CONTROLS
 
 EXACT = {
     ("BrainLDM", 1): 553_168_899,
@@ -60,3 +66,15 @@ def test_what_is_not_reached_is_said(rows):
         assert not rows["VCM", table]["agrees"] and "not reached" in rows["VCM", table]["note"]
     ended = vcm("experiment", "counts")
     assert ended.code == 0 and ended.out.count("differs") == 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_counted_also_computes_at_the_papers_sizes(kind):
+    manifest, specs = brainldm(), tuple(map(ConditionSpec.from_dict, THREE))
+    with torch.device("meta"):
+        backbone = BACKBONES[manifest.family].outline(manifest)
+        control = CONTROLS[kind].create(CONTROLS[kind].configure(manifest, specs, "paper", {}), specs)
+        latent, inputs = torch.empty(1, 3, 20, 28, 20), torch.empty(1, 4)
+        given = {spec.name: torch.empty(1, 1, 160, 224, 160) for spec in specs}
+        made, _ = control.learn(Step.on(backbone, inputs, latent, torch.empty(1)), given)
+    assert made.shape == latent.shape

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from vcm.conditions.attributes import AttributeSpec
 from vcm.conditions.condition import ConditionSpec
 from vcm.models.backbones.published import core_config
 from vcm.models.loading import BACKBONES, CONTROLS
@@ -94,11 +95,13 @@ def counts_in_words(counts: Sequence[Count]) -> list[str]:
 def brainldm() -> BackboneManifest:
     """BrainLDM as it was published, as far as the sizes of networks depend on it."""
     config = read_config()
+    roles = {"autoencoder": "autoencoder", "denoiser": "diffusion"}
+    networks = {role: core_config(config.networks[name]) for role, name in roles.items()}
     return BackboneManifest(
         name="brainldm", title="BrainLDM", version="1", licence=Licence("Apache-2.0"), files={}, trained={},
-        networks={"denoiser": core_config(config.networks["diffusion"])}, grid=config.grid,
+        networks=networks, grid=config.grid,
         latent=LatentSpec((config.latent_channels, *config.latent_shape), config.scale_factor),
-        schedule=config.schedule, attributes=(),
+        schedule=config.schedule, attributes=tuple(map(AttributeSpec.from_dict, config.attributes)),
     )  # fmt: skip
 
 
