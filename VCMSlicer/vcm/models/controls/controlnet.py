@@ -93,7 +93,7 @@ class ControlNet(NetworkControl):
     network: ControlNetNetwork
     network_class = ControlNetNetwork
     needs_residuals = True
-    small_learning_rate = 3e-4
+    small_learning_rate = 1e-3
 
     @classmethod
     def configure(
