@@ -201,7 +201,11 @@ class Backbone(nn.Module, ABC):
     @classmethod
     def copy_of_denoiser(cls, options: Mapping[str, Any]) -> nn.Module:
         """A network like the denoiser, for `predict_with`."""
-        raise NotImplementedError
+        raise VcmError(
+            Code.BAD_REQUEST,
+            "A denoiser of its own that takes conditions as channels cannot be made for this family of backbones.",
+            "Choose a kind of control that leaves the backbone as it is, such as vcm or controlnet.",
+        )
 
     def shown(self, latent: Tensor, inputs: Tensor) -> Shown:
         """What its network is given of latents `[B, *latent_shape]` and raw inputs `[B, n]`."""
