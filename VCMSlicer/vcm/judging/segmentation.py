@@ -65,17 +65,13 @@ class PackSegmenter:
     @classmethod
     def from_pack(cls, pack: Pack, *, device: torch.device | str = "cpu") -> PackSegmenter:
         """The segmenter of a backbone pack, its weights checked against the manifest."""
+        from vcm.models.onednn import use_onednn
         from vcm.models.segmenter import load_segmenter
 
-        manifest = pack.backbone
-        if "segmenter" not in manifest.files:
-            raise VcmError(
-                Code.BAD_REQUEST,
-                f"The pack {manifest.name} has no segmenter of its own.",
-                "Use FreeSurfer's mri_synthseg, or leave the choice to the program.",
-            )
+        manifest, network = pack.backbone, load_segmenter(pack)
+        use_onednn(network)
         name = f"the own segmenter of {manifest.name}"
-        return cls(load_segmenter(pack), manifest.segmenter_classes, manifest.grid, name=name, device=device)
+        return cls(network, manifest.segmenter_classes, manifest.grid, name=name, device=device)
 
     def segment(self, image: Volume) -> Volume:
         """The labels of an image in 0–1 (values beyond are clipped), as uint8 on the image's own Grid."""

@@ -9,7 +9,7 @@ from monai.networks.layers import SkipConnection
 from torch import Tensor, nn
 
 from vcm.core.errors import Code, VcmError
-from vcm.judging.segmentation import PackSegmenter
+from vcm.models.segmenter import load_segmenter
 from vcm.packs.store import Pack
 
 
@@ -25,7 +25,7 @@ class SegmenterFeatures:
     @classmethod
     def of(cls, pack: Pack, device: torch.device) -> SegmenterFeatures:
         """Those of a backbone pack."""
-        return cls(PackSegmenter.from_pack(pack).network, device)
+        return cls(load_segmenter(pack), device)
 
     def difference(self, made: Tensor, real: Tensor) -> Tensor:
         """The mean absolute difference of the features of images `[B, 1, i, j, k]`, in units of the features' own
