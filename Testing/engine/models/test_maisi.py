@@ -310,3 +310,27 @@ def test_slabs_make_the_image_of_monai_s_decoder(place, slab_bytes):
         backbone.slab_bytes = slab_bytes
         slabs = backbone.decode(latent)
     assert (slabs - whole).abs().max() < 1e-4 * whole.std()
+
+
+def test_the_scale_of_guidance_is_looked_at_once_a_sample_so_that_a_step_can_be_captured(place, monkeypatch):
+    from vcm.sampling.guidance import GuidedDenoiser
+
+    backbone, asked = load_backbone(find_pack("tiny-brain")), []
+    with torch.no_grad():
+        denoiser = GuidedDenoiser(backbone, inputs(backbone, "T1w", 3))
+        denoiser(noise_of(place), 900.0)
+        monkeypatch.setattr(type(backbone), "_is_guided", refuse_to_look(type(backbone)._is_guided, asked))
+        denoiser(noise_of(place), 500.0)
+    assert asked == [True]
+
+
+def refuse_to_look(is_guided, asked):
+    """`_is_guided` where no number may be read from a tensor, as while a step is captured."""
+
+    def look(self, inputs):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(torch.Tensor, "__bool__", lambda tensor: pytest.fail("a number was waited for"))
+            asked.append(is_guided(self, inputs))
+        return asked[-1]
+
+    return look

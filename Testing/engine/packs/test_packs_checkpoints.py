@@ -234,3 +234,24 @@ def test_settings_beside_the_weights_are_passed_over_but_nothing_else_is(tmp_pat
 def test_averaged_weights_are_taken_where_a_file_has_both(tmp_path):
     torch.save({"model": {"w": torch.zeros(2)}, "ema": {"w": torch.ones(2)}}, tmp_path / "both.pt")
     assert torch.equal(read_checkpoint(tmp_path / "both.pt")["w"], torch.ones(2))
+
+
+def test_a_number_that_monai_left_as_a_tensor_of_its_own_is_read_without_monai(tmp_path):
+    """As NVIDIA's training script leaves it, from an image that MONAI has loaded and transformed."""
+    import subprocess
+    import sys
+
+    from monai.data import MetaTensor
+    from monai.utils.enums import TraceKeys
+
+    image = MetaTensor(torch.full((1, 2, 2, 2), 0.75), affine=torch.eye(4))
+    image.applied_operations.append({TraceKeys.CLASS_NAME: "Resize", TraceKeys.ORIG_SIZE: (2, 2, 2)})
+    torch.save({"epoch": 3, "scale_factor": image.mean(), "unet_state_dict": {"a": torch.ones(2)}}, tmp_path / "m.pt")
+    read = (
+        "import sys; from pathlib import Path; from vcm.packs.checkpoints import read_published\n"
+        "found = read_published(Path(sys.argv[1]))\n"
+        "print(found.numbers, type(found.tensors['a']).__name__, 'monai' in sys.modules)"
+    )
+    command = [sys.executable, "-c", read, str(tmp_path / "m.pt")]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.stdout.strip() == "{'epoch': 3.0, 'scale_factor': 0.75} Tensor False", ended.stderr
