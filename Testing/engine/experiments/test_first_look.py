@@ -19,7 +19,7 @@ def place(tmp_path_factory):
     return folder
 
 
-def look(place, *more, kinds="mcm,controlnet", minutes=0.02, out="look"):
+def look(place, *more, kinds="mcm,controlnet", minutes=0.1, out="look"):
     return vcm("experiment", "controls", place / "cohort", "--held-out", place / "unseen", "--backbone", "tiny",
                "--kinds", kinds, "--minutes", minutes, "--held-out-cases", 2, "--device", "cpu",
                "--out", place / out, *more)  # fmt: skip
@@ -63,7 +63,7 @@ def test_a_comparison_that_was_cut_off_goes_on_where_its_training_was(place):
 
 def test_other_minutes_in_the_same_folder_are_refused(place):
     assert look(place, kinds="mcm", out="other").code == 0
-    ended = look(place, kinds="mcm", out="other", minutes=0.05)
+    ended = look(place, kinds="mcm", out="other", minutes=0.2)
     assert ended.code == 2 and "another folder" in ended.err
 
 
