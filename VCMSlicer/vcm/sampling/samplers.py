@@ -120,8 +120,10 @@ def _even_times(process: Process, steps: int) -> list[float]:
 
 
 def _whole_times(process: Process, steps: int) -> list[float]:
-    """From the first time to the last, both included where there is more than one step."""
-    return [float(int(t)) for t in np.linspace(process.first, process.last, steps)]
+    """From the first time to the last, both included where there is more than one step; what lies between whole times
+    is rounded down, in whole numbers, as floating-point ones would miss some."""
+    way, ways = int(process.first) - process.last, max(steps - 1, 1)
+    return [float(process.last + way * (ways - index) // ways) for index in range(steps)]
 
 
 def _generator_of(latent: Tensor) -> torch.Generator:
