@@ -21,8 +21,6 @@ from vcm import protocol
 LINES = 100
 """Hostile lines to one worker, which takes a second or two to start."""
 
-ENDINGS = ("packs", "failed")
-
 ALL_PATIENCE = 3 * PATIENCE
 """Seconds until all lines are answered: among them are several registrations, one after the other."""
 
