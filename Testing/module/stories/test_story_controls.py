@@ -127,7 +127,7 @@ def test_a_label_map_is_fed_by_segments_told_apart_and_what_is_missing_is_said(s
     drawn.GetSegment(drawn.GetSegmentIdBySegmentName("Something odd")).SetTerminology("")
     several.settle()
     assert row.segmentBox.currentText == "6 of 8 structures"
-    assert "told there is none: hippocampus, amygdala" in row.stateLabel.text
+    assert "takes it as absent: hippocampus, amygdala" in row.stateLabel.text
     assert "no such structure: Something odd" in row.stateLabel.text
     assert several.ui.generateButton.enabled, several.ui.generateButton.toolTip
     _sample, request = generated(several)
