@@ -111,6 +111,15 @@ def test_latent_and_image_are_those_of_the_published_recipe_run_with_monai_s_cla
     assert np.abs(np.asarray(file.dataobj) - image).max() < 1e-3 * image.std()
 
 
+def test_a_flow_is_sampled_as_nvidia_samples_it_where_nobody_chooses(place, tmp_path):
+    asked = ("--attribute", "guidance=1")
+    usual = np.asarray(generate(place, tmp_path / "usual", *asked).dataobj)
+    named = generate(place, tmp_path / "named", *asked, "--sampler", "rflow", "--steps", 30)
+    assert np.array_equal(usual, np.asarray(named.dataobj))
+    sampling = json.loads((tmp_path / "usual" / "report.json").read_text())["sampling"]
+    assert (sampling["sampler"], sampling["steps"]) == ("rflow", 30)
+
+
 def test_a_guidance_scale_of_one_is_no_guidance_bit_for_bit(place):
     backbone = load_backbone(find_pack("tiny-brain"))
     asked = []
@@ -280,6 +289,7 @@ def test_regions_of_the_body_are_told_as_monai_s_ddpm_network_takes_them(tmp_pat
     backbone = load_backbone(find_pack("ct"))
     assert [spec.name for spec in backbone.attributes] == ["top_region", "bottom_region"]
     assert (backbone.process.kind, backbone.process.beta_end) == ("scaled_linear", 0.0195)
+    assert find_pack("ct").backbone.sampling.sampler == "dpm++", "rflow is for flows"
     z, t = torch.randn(1, *LATENT), torch.tensor([400.0])
     with torch.no_grad():
         expected = theirs(

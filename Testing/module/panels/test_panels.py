@@ -6,7 +6,7 @@ import pytest
 import slicer
 from opened import MODULE, home, opened, openedPlain, tinyPacks  # noqa: F401
 from slicerStandIn.testing.eventLoop import processEvents
-from vcm.core.errors import Code
+from vcm.core.errors import Code, VcmError
 from VCMSlicerLib.engine.jobState import WORKER_CODES
 from VCMSlicerLib.problems import Remedy, button, remedyOf
 from VCMSlicerLib.scene.parameters import Quality
@@ -52,6 +52,26 @@ def test_sampling_is_remembered_in_the_scene(opened):  # noqa: F811
     parameters = opened.parameters
     assert parameters.quality is Quality.REFERENCE
     assert (parameters.seed, parameters.sampleCount, parameters.uncontrolled) == (99, 3, False)
+
+
+def test_a_model_is_sampled_as_its_manifest_says(opened, monkeypatch):  # noqa: F811
+    from dataclasses import replace
+
+    context, asked = opened.panel.context, []
+    monkeypatch.setattr(context.logic, "start", lambda choices, **options: asked.append(options) or _nothing())
+    usual = context.packs
+    for packs in (usual, tuple(replace(pack, sampling=("rflow", 30)) for pack in usual)):
+        context.packs = packs
+        for quality in Quality:
+            opened.parameters.quality = quality
+            opened.panel.errands.generate([], lambda job: None)
+    assert [(options["sampler"], options["steps"]) for options in asked] == [
+        ("dpm++", 10), ("dpm++", 20), ("ddim", 200), ("rflow", 15), ("rflow", 30), ("ddim", 200),
+    ]  # fmt: skip
+
+
+def _nothing():
+    raise VcmError(Code.CANCELLED, "Enough.")
 
 
 def test_the_volume_follows_the_mask_until_it_is_set(opened):  # noqa: F811

@@ -11,7 +11,7 @@ from vcm.packs.manifest import BackboneManifest
 from vcm.packs.store import DEFAULT_BACKBONE, InstalledPack, Pack, controls_for, list_packs
 
 from VCMSlicerLib.install.userFolders import packsFolder
-from VCMSlicerLib.models.packInfo import AVAILABLE, BROKEN, READY, ConditionInfo, ControlInfo, PackInfo
+from VCMSlicerLib.models.packInfo import AVAILABLE, BROKEN, READY, USUAL_STEPS, ConditionInfo, ControlInfo, PackInfo
 from VCMSlicerLib.models.packOffers import CONTROL, gigabytes, offers
 
 DEFAULT_PACK = DEFAULT_BACKBONE
@@ -72,6 +72,7 @@ def _ready(pack: Pack, entries: list[InstalledPack]) -> PackInfo:
         sizeBytes=manifest.size,
         licence=manifest.licence.name,
         contrast=manifest.contrast,
+        sampling=(manifest.sampling.sampler, manifest.sampling.steps or USUAL_STEPS),
     )
 
 

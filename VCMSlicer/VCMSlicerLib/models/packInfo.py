@@ -14,6 +14,7 @@ from vcm.core.plain_text import capital
 
 READY, BROKEN, AVAILABLE = "ready", "broken", "available"
 EXPORTED_TITLE = "VCM:"
+USUAL_STEPS = 20
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ class PackInfo:
     """A model as the panel shows it: `state` is `ready`, `broken` or `available` from elsewhere, `words` say more.
 
     `conditions` are those of all its controls together; `grid` is None unless the pack is here and readable. With
-    `hasTypicalHead` scans can be registered to it.
+    `hasTypicalHead` scans can be registered to it. `sampling` is its usual sampler and number of steps.
     """
 
     name: str
@@ -147,6 +148,7 @@ class PackInfo:
     sizeBytes: int = 0
     licence: str = ""
     contrast: str = ""
+    sampling: tuple[str, int] = ("dpm++", USUAL_STEPS)
 
     @property
     def scan(self) -> str:

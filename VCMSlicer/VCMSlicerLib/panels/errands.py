@@ -49,7 +49,7 @@ class Errands:
         # From now on the scene says by which model its images were made, whoever opens it.
         parameters.packName = pack.name
         parameters.controlName = self._control() or ""
-        sampler, steps = parameters.quality.sampling
+        sampler, steps = parameters.quality.sampling(pack)
         every = max(1, steps // PREVIEWS) if parameters.livePreview else 0
         options = {
             "pack": pack.name,

@@ -12,7 +12,7 @@ from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
 from VCMSlicerLib.conditions.anatomy import matchingSegments
 from VCMSlicerLib.conditions.conditionSource import ConditionChoice
-from VCMSlicerLib.models.packInfo import ConditionInfo
+from VCMSlicerLib.models.packInfo import ConditionInfo, PackInfo
 
 CONDITION_NODE = "VCMSlicer.condition."
 MAX_SEED = 2**31 - 1
@@ -25,10 +25,14 @@ class Quality(Enum):
     STANDARD = "standard"
     REFERENCE = "reference"
 
-    @property
-    def sampling(self) -> tuple[str, int]:
-        """The sampler and its number of steps."""
-        return {"preview": ("dpm++", 10), "standard": ("dpm++", 20), "reference": ("ddim", 200)}[self.value]
+    def sampling(self, pack: PackInfo) -> tuple[str, int]:
+        """The sampler of a model and its number of steps: the usual ones, half as many, or the paper's."""
+        sampler, steps = pack.sampling
+        return {
+            "preview": (sampler, max(1, steps // 2)),
+            "standard": (sampler, steps),
+            "reference": ("ddim", 200),
+        }[self.value]
 
 
 class ResultSpace(Enum):

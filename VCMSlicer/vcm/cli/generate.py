@@ -92,10 +92,15 @@ def generate(
     samples: Annotated[int, typer.Option(help="How many; sample n uses seed + n.")] = USUAL.samples,
     batch: Annotated[int, typer.Option(help="How many samples at a time.")] = USUAL.batch,
     sampler: Annotated[
-        str, typer.Option(help="dpm++, dpm++3m, unipc, ddim, ddim-linspace or ddpm; of flows also euler or rflow.")
+        str | None,
+        typer.Option(
+            help="dpm++, dpm++3m, unipc, ddim, ddim-linspace or ddpm; of flows also euler or rflow.",
+            show_default="the pack's, or dpm++",
+        ),
     ] = USUAL.sampler,
     steps: Annotated[
-        int | None, typer.Option(help="10 preview, 20 standard; 200 for ddim.", show_default="20, ddim 200")
+        int | None,
+        typer.Option(help="10 preview, 20 standard; 200 for ddim.", show_default="the pack's, or 20; ddim 200"),
     ] = None,
     noise: Annotated[Path | None, typer.Option(help="A .npy file with the initial noise, instead of a seed.")] = None,
     uncontrolled: Annotated[

@@ -85,19 +85,19 @@ def evaluate_response(
             f"Volumes cannot be measured: {choice.sentence}",
             "Use a pack with a segmenter, or install FreeSurfer 7.3 or newer.",
         )
+    sampler = CaseSampler(generator, pack.backbone.sampling, options.steps, listeners.cancelled)
     settings = {
         "format": FORMAT,
         "backbone": pack.name,
         "files": {role: file.sha256 for role, file in pack.manifest.files.items()},
         "attribute": spec.name,
         "seed": options.seed,
-        "steps": options.steps or 20,
+        **sampler.settings,
         "device": generator.runtime.device.type,
         "precision": generator.runtime.precision,
         "segmenter": choice.segmenter.name,
     }
     store = ResultStore.open(out, settings)
-    sampler = CaseSampler(generator, options.steps, listeners.cancelled)
     jobs = [(value, raw, n) for value, raw in zip(values, raws, strict=True) for n in range(options.samples)]
     meter = ProgressMeter([("sample", 1.0, len(jobs))], listeners.progress)
     asked, got = [], []
@@ -131,7 +131,7 @@ def write_sheet(
 ) -> Path:
     """A contact sheet of `count` uncontrolled samples; their volumetric attributes are spread over their range."""
     listeners = listeners or EvaluationListeners()
-    sampler = CaseSampler(generator, steps, listeners.cancelled)
+    sampler = CaseSampler(generator, pack.backbone.sampling, steps, listeners.cancelled)
     meter = ProgressMeter([("picture", 1.0, count)], listeners.progress)
     spread = [spec for spec in generator.backbone.attributes if spec.structures]
     volumes, captions = [], []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,23 +11,40 @@ import torch
 from vcm.conditions.attributes import resolve
 from vcm.conditions.condition import Condition
 from vcm.core.volume import Volume
+from vcm.packs.manifest import UsualSampling
 from vcm.sampling.generator import GenerateRequest, Generator
 
 
 class CaseSampler:
-    """Samples with given attributes and seed; what is asked twice comes out the same, bit for bit."""
+    """Samples with given attributes and seed, by the `usual` sampler of their backbone; what is asked twice comes out
+    the same, bit for bit."""
 
     def __init__(
-        self, generator: Generator, steps: int | None = None, cancelled: Callable[[], bool] = lambda: False
+        self,
+        generator: Generator,
+        usual: UsualSampling,
+        steps: int | None = None,
+        cancelled: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.generator, self.steps, self.cancelled = generator, steps, cancelled
+        self.generator, self.cancelled = generator, cancelled
+        self._sampler, self._steps = usual.chosen(None, steps)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What an evaluation keeps of it; the sampler only where it is a model's own."""
+        own = {} if self._sampler == UsualSampling.sampler else {"sampler": self._sampler}
+        return {"steps": self._steps or 20, **own}
 
     def sample(self, attributes: Mapping[str, float], seed: int, conditions: Sequence[Condition] = ()) -> Volume:
         """One sample; `attributes` are raw, and those the backbone does not have are left out."""
         specs = self.generator.backbone.attributes
         known = {spec.name: attributes[spec.name] for spec in specs if spec.name in attributes}
         request = GenerateRequest(
-            attributes=resolve(specs, raw=known), conditions=tuple(conditions), seed=seed, steps=self.steps
+            attributes=resolve(specs, raw=known),
+            conditions=tuple(conditions),
+            seed=seed,
+            sampler=self._sampler,
+            steps=self._steps,
         )
         (sample,) = self.generator.generate(request, cancelled=self.cancelled)
         return sample.volume

@@ -89,7 +89,7 @@ class ControlEvaluation:
         self.listeners.words(choice.sentence)
         networks = FeatureNetworks.open(options.features, generator.runtime.device)
         self.measurer = CaseMeasurer(watched(choice.segmenter), networks)
-        self.sampler = CaseSampler(generator, options.steps, self.listeners.cancelled)
+        self.sampler = CaseSampler(generator, backbone.backbone.sampling, options.steps, self.listeners.cancelled)
         self.settings = self._settings(backbone, control, networks)
 
     def run(self, cohort: Path, out: Path) -> Evaluation:
@@ -159,7 +159,7 @@ class ControlEvaluation:
             },
             "conditions": [made.conditions for made in self.every if made.conditions],
             "seed": self.options.seed,
-            "steps": self.options.steps or 20,
+            **self.sampler.settings,
             "device": self.generator.runtime.device.type,
             "precision": self.generator.runtime.precision,
             "segmenter": self.measurer.segmenter.name if self.measurer.segmenter else "none",

@@ -67,6 +67,24 @@ class LatentSpec:
 
 
 @dataclass(frozen=True)
+class UsualSampling:
+    """How a backbone is sampled where nobody chooses: `steps` of `sampler`, None for this one's usual number."""
+
+    sampler: str = "dpm++"
+    steps: int | None = None
+
+    def chosen(self, sampler: str | None, steps: int | None) -> tuple[str, int | None]:
+        """Sampler and steps where each may be left open; the steps of one sampler say nothing of another's.
+
+        >>> usual = UsualSampling("rflow", 30)
+        >>> usual.chosen(None, None), usual.chosen(None, 7), usual.chosen("ddim", None), usual.chosen("rflow", None)
+        (('rflow', 30), ('rflow', 7), ('ddim', None), ('rflow', 30))
+        """
+        sampler = sampler or self.sampler
+        return sampler, self.steps if steps is None and sampler == self.sampler else steps
+
+
+@dataclass(frozen=True)
 class BackboneReference:
     """The backbone a control was trained for, known by the SHA-256 of its denoiser's file."""
 
@@ -102,7 +120,8 @@ class Manifest:
 @dataclass(frozen=True, kw_only=True)
 class BackboneManifest(Manifest):
     """A pretrained latent diffusion model. `contrast` is what its images show, such as `T1w`, and `body_part` of what,
-    as DICOM names it, such as `BRAIN`; empty where not known. `sizes` are those it makes beside its own `grid`."""
+    as DICOM names it, such as `BRAIN`; empty where not known. `sizes` are those it makes beside its own
+    `grid`, `sampling` is how it is usually sampled."""
 
     contrast: str = ""
     body_part: str = ""
@@ -113,6 +132,7 @@ class BackboneManifest(Manifest):
     attributes: tuple[AttributeSpec, ...]
     segmenter_classes: tuple[ClassSpec, ...] = ()
     sizes: SizeRule | None = None
+    sampling: UsualSampling = UsualSampling()
     kind: str = field(default="backbone", init=False)
 
     @cached_property
@@ -228,6 +248,7 @@ def _backbone(content: Mapping[str, Any]) -> BackboneManifest:
         attributes=tuple(AttributeSpec.from_dict(entry) for entry in content["attributes"]),
         segmenter_classes=_segmenter_classes(content.get("segmenter_classes", [])),
         sizes=_sizes(content.get("sizes")),
+        sampling=UsualSampling(**content.get("sampling", {})),
     )
     _refuse_twice("the attributes", (spec.name for spec in manifest.attributes))
     if manifest.sizes:

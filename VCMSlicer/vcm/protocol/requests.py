@@ -56,7 +56,7 @@ class GenerateOptions(Record):
     seed: Annotated[int | None, Bounds(0, LARGEST_SEED)] = None
     samples: Annotated[int, Bounds(1, 10_000, title="number of samples")] = 1
     batch: Annotated[int, Bounds(1, 1024)] = 1
-    sampler: str = "dpm++"
+    sampler: str | None = None
     steps: Annotated[int | None, Bounds(1, 1000, title="number of steps")] = None
     uncontrolled: bool = False
     preview_every: Annotated[int, Bounds(0, 1000, title="interval of previews")] = 0

@@ -25,6 +25,7 @@ def hash_request(job: GenerateJob, backbone: Pack, control: Pack | None) -> str 
         noise = _optional(job.noise)
     except OSError:
         return None
+    sampler, steps = backbone.backbone.sampling.chosen(job.sampler, job.steps)
     asked = {
         "packs": [_weights(backbone), _weights(control) if control else None],
         "conditions": conditions,
@@ -32,8 +33,8 @@ def hash_request(job: GenerateJob, backbone: Pack, control: Pack | None) -> str 
         "raw_attributes": dict(job.raw_attributes),
         "seed": job.seed,
         "samples": job.samples,
-        "sampler": job.sampler,
-        "steps": job.steps,
+        "sampler": sampler,
+        "steps": steps,
         "noise": noise,
         "uncontrolled": job.uncontrolled,
         "precision": job.precision,

@@ -167,13 +167,14 @@ def _request(job: GenerateJob, backbone: Pack, conditions: tuple[Condition, ...]
     from vcm.sampling.generator import GenerateRequest
 
     manifest = backbone.backbone
+    sampler, steps = manifest.sampling.chosen(job.sampler, job.steps)
     return GenerateRequest(
         attributes=resolve(manifest.attributes, job.attributes, job.raw_attributes, conditions),
         conditions=conditions,
         seed=job.seed if job.seed is not None else secrets.randbelow(2**31),
         samples=job.samples,
-        sampler=job.sampler,
-        steps=job.steps,
+        sampler=sampler,
+        steps=steps,
         noise=read_noise(job.noise, job.samples, manifest.latent.shape) if job.noise else None,
         uncontrolled=job.uncontrolled,
         preview_every=job.preview_every,

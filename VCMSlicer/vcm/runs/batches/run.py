@@ -289,12 +289,13 @@ def _check_defaults(job: GenerateJob) -> None:
 
     backbone, _ = choose_packs(job.pack, job.control, ())
     attributes = resolve(backbone.backbone.attributes, job.attributes, job.raw_attributes)
+    sampler, steps = backbone.backbone.sampling.chosen(job.sampler, job.steps)
     GenerateRequest(
         attributes,
         seed=job.seed or 0,
         samples=job.samples,
-        sampler=job.sampler,
-        steps=job.steps,
+        sampler=sampler,
+        steps=steps,
         preview_every=job.preview_every,
         batch=job.batch,
     )

@@ -45,6 +45,7 @@ BRAIN_CONTRASTS = {
 }  # fmt: skip
 BODY = {"head and neck": 0, "chest": 1, "abdomen": 2, "pelvis and legs": 3}
 LARGEST_GUIDANCE = 20.0
+PUBLISHED_STEPS = 30
 FLOW_VOXELS = 32**3
 """Voxels of the latent at which the times of a flow are not shifted."""
 
@@ -116,6 +117,7 @@ def read_published(
         "schedule": _schedule(model, math.prod(latent)),
         "networks": networks,
         "attributes": _attributes(config, model, networks["denoiser"]),
+        **({"sampling": {"sampler": "rflow", "steps": PUBLISHED_STEPS}} if model.flow else {}),
     }
     return {name: entry for name, entry in entries.items() if entry != ""}, weights
 
