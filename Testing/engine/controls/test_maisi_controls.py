@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -26,6 +28,7 @@ from vcm.models.controls.control import Step
 from vcm.models.loading import CONTROLS, load_backbone
 from vcm.packs.importing import import_family
 from vcm.packs.store import find_pack
+from vcm.runs.choice import on_grid
 from vcm.sampling.loop import sample_latents
 
 TISSUE = {"name": "tissue", "kind": "labels",
@@ -95,6 +98,41 @@ def test_without_strength_or_training_it_is_the_generator_alone_bit_for_bit(back
                          steps=2)  # fmt: skip
     on = sample_latents(backbone, inputs(), noise(), trained, given, sampler="rflow", steps=2)
     assert torch.equal(off, alone) and (on - alone).abs().max() > 1e-3
+
+
+@pytest.fixture
+def pack(tmp_path, monkeypatch):
+    monkeypatch.setenv("VCM_PACKS", str(tmp_path / "packs"))
+    files = write_files(tmp_path)
+    weights = {role: files[role] for role in ("autoencoder", "denoiser")}
+    return import_family("tiny-brain", "maisi", config=CONFIG, **weights)
+
+
+def as_pack(backbone, kind, variant):
+    networks = CONTROLS[kind].configure(backbone.manifest, SPECS, variant, CHANGES.get(kind, {}))
+    return SimpleNamespace(name=kind, control=SimpleNamespace(networks=networks))
+
+
+@pytest.mark.parametrize(("kind", "variant"), [("vcm", "paper"), ("controlnet-maisi", "small")])
+def test_a_control_that_is_bound_to_no_place_acts_on_another_size(backbone, pack, kind, variant):
+    larger = load_backbone(on_grid(pack, as_pack(backbone, kind, variant), "64x32x128", "1x2x0.75"))
+    assert larger.latent_shape == (4, 16, 8, 32)
+    mask = np.zeros(larger.grid.shape, np.uint8)
+    mask[40:60, 5:20, 70:100] = 1
+    given, z = [Condition(SPECS[1], Volume(mask, larger.grid))], torch.randn(1, *larger.latent_shape)
+    alone, controlled = (
+        sample_latents(larger, inputs(), z, *control, sampler="rflow", steps=1)
+        for control in ((), (control_of(kind, variant, backbone), given))
+    )
+    assert controlled.shape == alone.shape and (controlled - alone).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("kind", ["controlnet", "mcm"])
+def test_a_control_that_was_trained_for_its_places_is_refused_on_another_size(backbone, pack, kind):
+    bound = as_pack(backbone, kind, "small")
+    with pytest.raises(VcmError, match=f"{kind} was made for images of one size"):
+        on_grid(pack, bound, "64x32x128", None)
+    assert on_grid(pack, bound, None, "1x2x0.75").backbone.grid.spacing == (1, 2, 0.75)
 
 
 @pytest.mark.parametrize(("kind", "variant"), KINDS)

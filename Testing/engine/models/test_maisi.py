@@ -46,13 +46,13 @@ def import_files(name, files, *more):
                "--denoiser", files["denoiser"], "--config", files["config"], *more)  # fmt: skip
 
 
-def made_by_monai(noise, code, steps, scale):
+def made_by_monai(noise, code, steps, scale, spacing=SPACING):
     """Latent and image by NVIDIA's recipe, written down from its facts with MONAI's classes alone."""
     autoencoder, unet = networks()
     scheduler = RFlowScheduler(1000, use_discrete_timesteps=False, use_timestep_transform=True, sample_method="uniform")
-    scheduler.set_timesteps(steps, input_img_size_numel=int(np.prod(LATENT[1:])))
+    scheduler.set_timesteps(steps, input_img_size_numel=noise[0, 0].numel())
     following = torch.cat([scheduler.timesteps[1:], torch.zeros(1)])
-    spacing = torch.tensor([SPACING]) * 100
+    spacing = torch.tensor([spacing]) * 100
     z = noise
     with torch.no_grad():
         for t, next_t in zip(scheduler.timesteps, following, strict=True):
@@ -109,6 +109,34 @@ def test_latent_and_image_are_those_of_the_published_recipe_run_with_monai_s_cla
                     "--attribute", f"guidance={scale}")  # fmt: skip
     assert file.shape == SHAPE and nib.aff2axcodes(file.affine) == ("R", "A", "S")
     assert np.abs(np.asarray(file.dataobj) - image).max() < 1e-3 * image.std()
+
+
+def test_another_size_and_spacing_are_made_by_rule_as_monai_s_classes_make_them(place, tmp_path):
+    pack = find_pack("tiny-brain")
+    assert pack.backbone.sizes.words == "multiples of 32 voxels up to 512, of 0.4 to 5 mm"
+    backbone = load_backbone(pack.resized("64x32x64", "0.8x1.7x2.5"))
+    assert backbone.latent_shape == (4, 16, 8, 16) and backbone.spacing.tolist() == pytest.approx([80, 170, 250])
+    assert backbone.process.shift == pytest.approx(0.39685026), "the cube root of 16·8·16 / 32³ = 1/16"
+    assert load_backbone(pack).process.shift == pytest.approx(0.45428), "of 8·16·24 / 32³ = 3/32"
+    noise = torch.randn(1, *backbone.latent_shape, generator=torch.Generator().manual_seed(8))
+    np.save(tmp_path / "noise.npy", noise.numpy())
+    latent, image = made_by_monai(noise, CODES["T2w"], 4, 2.0, (0.8, 1.7, 2.5))
+    ours = sample_latents(backbone, inputs(backbone, "T2w", 2.0), noise, sampler="rflow", steps=4)
+    assert (ours - latent).abs().max() < 2e-4 * latent.std()
+    file = generate(tmp_path, tmp_path / "out", "--size", "64x32x64", "--spacing", "0.8x1.7x2.5", "--steps", 4,
+                    "--attribute", "contrast=T2w", "--attribute", "guidance=2")  # fmt: skip
+    assert file.shape == (64, 32, 64) and np.allclose(np.diag(file.affine), (0.8, 1.7, 2.5, 1))
+    assert np.allclose(file.affine[:3] @ (31.5, 15.5, 31.5, 1), pack.backbone.grid.centre, atol=1e-4)
+    assert np.abs(np.asarray(file.dataobj) - image).max() < 1e-3 * image.std()
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [("--size=48x64x96", "multiples of 32"), ("--size=544", "up to 512"), ("--spacing=1x1x0.3", "0.4 to 5 mm")],
+)
+def test_a_size_or_spacing_outside_the_rule_is_refused(tmp_path, option, words):
+    ended = vcm("generate", "--pack", "tiny-brain", option, "--out", tmp_path / "out")
+    assert ended.code == 2 and words in ended.err and not (tmp_path / "out").exists()
 
 
 def test_a_flow_is_sampled_as_nvidia_samples_it_where_nobody_chooses(place, tmp_path):

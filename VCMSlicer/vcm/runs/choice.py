@@ -37,11 +37,12 @@ def choose_packs(pack: str | None, control: str | None, conditions: Iterable[str
 def on_grid(backbone: Pack, control: Pack | None, size: str | None, spacing: str | None) -> Pack:
     """The backbone on the grid that is asked for; refused where the control's network is bound to its own one."""
     resized = backbone.resized(size, spacing)
-    if control and "places" in control.control.networks and resized.backbone.grid.shape != backbone.backbone.grid.shape:
+    bound = control is not None and {"places", "latent_shape"} & control.control.networks.keys()
+    if control and bound and resized.backbone.grid.shape != backbone.backbone.grid.shape:
         raise VcmError(
             Code.BAD_REQUEST,
             f"The control {control.name} was made for images of one size, that of {backbone.name}'s own grid.",
-            "Leave --size out, or train a control of the variant paper.",
+            "Leave --size out, or train one that takes any size: vcm of the variant paper.",
         )
     return resized
 

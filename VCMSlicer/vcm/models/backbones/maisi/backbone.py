@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -28,11 +29,13 @@ from vcm.models.backbones.maisi.networks import (
     MaisiEncoder,
     build_autoencoder,
     build_denoiser,
+    shift_of,
     smallest_step,
     told,
 )
 from vcm.models.backbones.slab_decoding import Blocks, decode_in_slabs, slab_decoding_bytes
 from vcm.models.backbones.unet_encoder import unet_sites
+from vcm.models.process import Process, RectifiedFlow
 from vcm.models.weights import load
 from vcm.packs.manifest import BackboneManifest
 from vcm.packs.store import Pack
@@ -71,7 +74,7 @@ class Maisi(Backbone):
     ) -> None:
         super().__init__()
         channels, i, j, k = manifest.latent.shape
-        self.grid, self.latent_shape, self.process = manifest.grid, (channels, i, j, k), manifest.process
+        self.grid, self.latent_shape, self.process = manifest.grid, (channels, i, j, k), _process(manifest)
         self.attributes, self.scale_factor = manifest.attributes, manifest.latent.scale_factor
         self.autoencoder, self.denoiser = autoencoder, denoiser
         self._columns = {spec.name: column for column, spec in enumerate(self.attributes)}
@@ -228,6 +231,14 @@ class Maisi(Backbone):
 
 def _range_of(spec: AttributeSpec) -> tuple[float, float]:
     return (0.0, 1.0) if spec.low is None or spec.high is None else (spec.low, spec.high)
+
+
+def _process(manifest: BackboneManifest) -> Process:
+    """The manifest's, but a flow's times are shifted as the latent that is made needs it."""
+    process = manifest.process
+    if isinstance(process, RectifiedFlow):
+        return replace(process, shift=shift_of(manifest.latent.shape[1:]))
+    return process
 
 
 def _consistent(network: nn.Module) -> AbstractContextManager[object]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +16,8 @@ from vcm.models.backbones.backbone import Residuals, Shown, dtype_of
 
 REGIONS = ("top_region", "bottom_region")
 REGION_COUNT = 4
+FLOW_VOXELS = 32**3
+"""Voxels of the latent at which the times of a flow are not shifted."""
 
 
 def build_autoencoder(config: Mapping[str, Any]) -> AutoencoderKlMaisi:
@@ -43,6 +46,11 @@ def smallest_step(networks: Mapping[str, Any]) -> int:
     """Of how many voxels the sides of an image must be multiples: both networks halve them level by level."""
     halvings = sum(len(networks[role]["num_channels"]) - 1 for role in ("autoencoder", "denoiser"))
     return int(2**halvings)
+
+
+def shift_of(latent_sides: Sequence[int]) -> float:
+    """How far the times of a flow are drawn towards noise for a latent of these sides, as in training."""
+    return float((math.prod(latent_sides) / FLOW_VOXELS) ** (1 / 3))
 
 
 def told(network: nn.Module, row: Tensor, dtype: torch.dtype) -> dict[str, Tensor]:

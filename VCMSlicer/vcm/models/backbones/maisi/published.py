@@ -7,7 +7,7 @@ world: where the field of view lies is this program's choice.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from vcm.core.errors import Code, VcmError
 from vcm.core.grid import Grid
 from vcm.core.typed_json import FieldError, read_fields
 from vcm.models.backbones.maisi.backbone import CONTRAST, GUIDANCE
-from vcm.models.backbones.maisi.networks import REGIONS, build_autoencoder, build_denoiser, smallest_step
+from vcm.models.backbones.maisi.networks import REGIONS, build_autoencoder, build_denoiser, shift_of, smallest_step
 from vcm.models.backbones.published import build_without_memory, match
 
 if TYPE_CHECKING:
@@ -46,13 +46,15 @@ BRAIN_CONTRASTS = {
 BODY = {"head and neck": 0, "chest": 1, "abdomen": 2, "pelvis and legs": 3}
 LARGEST_GUIDANCE = 20.0
 PUBLISHED_STEPS = 30
-FLOW_VOXELS = 32**3
-"""Voxels of the latent at which the times of a flow are not shifted."""
+LONGEST_SIDE = 512
 
 
 @dataclass(frozen=True)
 class Model:
-    """What was published under a name; `centre` is where the middle of the field of view is put, in RAS millimetres."""
+    """What was published under a name; `centre` is where the middle of the field of view is put, in RAS millimetres.
+
+    `spacings` are the smallest and the largest voxel, in mm, that NVIDIA's scripts take.
+    """
 
     title: str
     body_part: str
@@ -63,11 +65,19 @@ class Model:
     guidance: float = 1.0
     denoiser: Mapping[str, Any] = field(default_factory=lambda: DENOISER)
     flow: bool = True
+    spacings: tuple[float, float] = (0.5, 5.0)
 
 
 MODELS = {
     "rflow-mr-brain": Model(
-        "NV-Generate-MR-Brain", "BRAIN", (256, 256, 128), (0.94, 0.94, 1.36), (0, -18, 0), BRAIN_CONTRASTS, 2.0
+        "NV-Generate-MR-Brain",
+        "BRAIN",
+        (256, 256, 128),
+        (0.94, 0.94, 1.36),
+        (0, -18, 0),
+        BRAIN_CONTRASTS,
+        2.0,
+        spacings=(0.4, 5.0),
     ),
     "rflow-ct": Model("NV-Generate-CT", "CHEST", (256, 256, 128), (1, 1, 0.75), (0, 0, 0), {"CT": 1}),
     "ddpm-ct": Model(
@@ -114,7 +124,8 @@ def read_published(
         "title": model.title,
         "grid": grid.as_dict(),
         "latent": {"shape": [channels, *latent], "scale_factor": _scale_factor(config, denoiser, source)},
-        "schedule": _schedule(model, math.prod(latent)),
+        "schedule": _schedule(model, latent),
+        "sizes": {"multiple": smallest_step(networks), "most": LONGEST_SIDE, "spacing": list(model.spacings)},
         "networks": networks,
         "attributes": _attributes(config, model, networks["denoiser"]),
         **({"sampling": {"sampler": "rflow", "steps": PUBLISHED_STEPS}} if model.flow else {}),
@@ -173,10 +184,9 @@ def _scale_factor(config: Config, denoiser: Checkpoint, source: str) -> float:
     return float(found)
 
 
-def _schedule(model: Model, voxels: int) -> dict[str, Any]:
+def _schedule(model: Model, latent: Sequence[int]) -> dict[str, Any]:
     if model.flow:
-        shift = (voxels / FLOW_VOXELS) ** (1 / 3)
-        return {"kind": "flow", "timesteps": 1000, "prediction": "velocity", "shift": shift}
+        return {"kind": "flow", "timesteps": 1000, "prediction": "velocity", "shift": shift_of(latent)}
     return {
         "kind": "scaled_linear",
         "timesteps": 1000,
