@@ -16,6 +16,7 @@ from monai.networks.schedulers import RFlowScheduler
 from vcm.models.backbones.maisi.networks import build_autoencoder, build_denoiser
 from vcm.models.backbones.maisi.published import AUTOENCODER, DENOISER
 from vcm.models.loading import load_backbone
+from vcm.packs.manifest import IntensityScale
 from vcm.packs.store import find_pack
 from vcm.sampling.loop import sample_latents
 
@@ -318,6 +319,8 @@ def test_regions_of_the_body_are_told_as_monai_s_ddpm_network_takes_them(tmp_pat
     assert [spec.name for spec in backbone.attributes] == ["top_region", "bottom_region"]
     assert (backbone.process.kind, backbone.process.beta_end) == ("scaled_linear", 0.0195)
     assert find_pack("ct").backbone.sampling.sampler == "dpm++", "rflow is for flows"
+    assert find_pack("ct").backbone.intensity == IntensityScale(-1000, 1000, "HU")
+    assert find_pack("tiny-brain").backbone.intensity is None
     z, t = torch.randn(1, *LATENT), torch.tensor([400.0])
     with torch.no_grad():
         expected = theirs(

@@ -10,12 +10,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from vcm.conditions.attributes import AttributeSpec
 from vcm.conditions.condition import ClassSpec, ConditionSpec, Kind
 from vcm.core.errors import Code, VcmError
 from vcm.core.grid import Grid
 from vcm.core.hashing import hash_file
 from vcm.core.typed_json import misfit
+from vcm.core.volume import Volume
 from vcm.models.process import PROCESSES, Process, process_from
 from vcm.outputs.atomic_files import write_text
 from vcm.packs.schema import check_schema, read_document
@@ -85,6 +88,20 @@ class UsualSampling:
 
 
 @dataclass(frozen=True)
+class IntensityScale:
+    """What 0 and 1 of a model's images stand for in a `unit` such as HU."""
+
+    low: float
+    high: float
+    unit: str
+
+    def applied(self, image: Volume) -> Volume:
+        """The image in that unit, cut off at both ends."""
+        span = np.float32(self.high - self.low)
+        return Volume(image.array.astype(np.float32).clip(0, 1) * span + np.float32(self.low), image.grid)
+
+
+@dataclass(frozen=True)
 class BackboneReference:
     """The backbone a control was trained for, known by the SHA-256 of its denoiser's file."""
 
@@ -121,7 +138,7 @@ class Manifest:
 class BackboneManifest(Manifest):
     """A pretrained latent diffusion model. `contrast` is what its images show, such as `T1w`, and `body_part` of what,
     as DICOM names it, such as `BRAIN`; empty where not known. `sizes` are those it makes beside its own
-    `grid`, `sampling` is how it is usually sampled."""
+    `grid`, `sampling` is how it is usually sampled, `intensity` in what scale its images are written; 0–1 if None."""
 
     contrast: str = ""
     body_part: str = ""
@@ -133,6 +150,7 @@ class BackboneManifest(Manifest):
     segmenter_classes: tuple[ClassSpec, ...] = ()
     sizes: SizeRule | None = None
     sampling: UsualSampling = UsualSampling()
+    intensity: IntensityScale | None = None
     kind: str = field(default="backbone", init=False)
 
     @cached_property
@@ -249,6 +267,7 @@ def _backbone(content: Mapping[str, Any]) -> BackboneManifest:
         segmenter_classes=_segmenter_classes(content.get("segmenter_classes", [])),
         sizes=_sizes(content.get("sizes")),
         sampling=UsualSampling(**content.get("sampling", {})),
+        intensity=IntensityScale(**content["intensity"]) if "intensity" in content else None,
     )
     _refuse_twice("the attributes", (spec.name for spec in manifest.attributes))
     if manifest.sizes:
@@ -261,6 +280,8 @@ def _backbone(content: Mapping[str, Any]) -> BackboneManifest:
             _refuse(f"The attribute {spec.name} has default {spec.default:g}, which must lie between 0 and 1.")
     if manifest.family == FAMILY or manifest.schedule["kind"] in PROCESSES.built_in:
         _ = manifest.process
+    if manifest.intensity and not manifest.intensity.low < manifest.intensity.high:
+        _refuse(f"The intensity has low {manifest.intensity.low:g}, which must lie below its high.")
     _check_latent(manifest)
     _check_segmenter(manifest)
     return manifest

@@ -122,11 +122,13 @@ class RunRecord:
             raise
 
     def _enter(self, sample: Sample) -> None:
-        words = f"{self._made}, research only"
-        file = self._write("sample", sample.index, sample.volume, words)
+        scale = self.backbone.backbone.intensity
+        words = f"{self._made}{f' in {scale.unit}' if scale else ''}, research only"
+        file = self._write("sample", sample.index, scale.applied(sample.volume) if scale else sample.volume, words)
         twin = None
         if sample.uncontrolled is not None:
-            twin = TwinRecord(self._write("uncontrolled", sample.index, sample.uncontrolled, words).name)
+            alone = scale.applied(sample.uncontrolled) if scale else sample.uncontrolled
+            twin = TwinRecord(self._write("uncontrolled", sample.index, alone, words).name)
         if not self.samples:
             self._write_conditions()
         self.noise.update(np.ascontiguousarray(sample.noise, "<f4").tobytes())

@@ -40,6 +40,8 @@ def hash_request(job: GenerateJob, backbone: Pack, control: Pack | None) -> str 
         "precision": job.precision,
         "segmenter": job.segmenter,
     }
+    if scale := backbone.backbone.intensity:
+        asked["intensity"] = [scale.low, scale.high]
     asked |= {name: value for name in ("size", "spacing") if (value := getattr(job, name)) is not None}
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode("utf-8")).hexdigest()
 

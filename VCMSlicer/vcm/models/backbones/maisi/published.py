@@ -47,13 +47,15 @@ BODY = {"head and neck": 0, "chest": 1, "abdomen": 2, "pelvis and legs": 3}
 LARGEST_GUIDANCE = 20.0
 PUBLISHED_STEPS = 30
 LONGEST_SIDE = 512
+HOUNSFIELD = {"low": -1000.0, "high": 1000.0, "unit": "HU"}
+"""What 0 and 1 stand for in images of CT."""
 
 
 @dataclass(frozen=True)
 class Model:
     """What was published under a name; `centre` is where the middle of the field of view is put, in RAS millimetres.
 
-    `spacings` are the smallest and the largest voxel, in mm, that NVIDIA's scripts take.
+    `spacings` are the smallest and the largest voxel, in mm, that NVIDIA's scripts take, `intensity` what files hold.
     """
 
     title: str
@@ -66,6 +68,7 @@ class Model:
     denoiser: Mapping[str, Any] = field(default_factory=lambda: DENOISER)
     flow: bool = True
     spacings: tuple[float, float] = (0.5, 5.0)
+    intensity: Mapping[str, Any] | None = None
 
 
 MODELS = {
@@ -79,9 +82,18 @@ MODELS = {
         2.0,
         spacings=(0.4, 5.0),
     ),
-    "rflow-ct": Model("NV-Generate-CT", "CHEST", (256, 256, 128), (1, 1, 0.75), (0, 0, 0), {"CT": 1}),
+    "rflow-ct": Model(
+        "NV-Generate-CT", "CHEST", (256, 256, 128), (1, 1, 0.75), (0, 0, 0), {"CT": 1}, intensity=HOUNSFIELD
+    ),
     "ddpm-ct": Model(
-        "NV-Generate-CT (DDPM)", "CHEST", (256, 256, 128), (1, 1, 0.75), (0, 0, 0), denoiser=DDPM_DENOISER, flow=False
+        "NV-Generate-CT (DDPM)",
+        "CHEST",
+        (256, 256, 128),
+        (1, 1, 0.75),
+        (0, 0, 0),
+        denoiser=DDPM_DENOISER,
+        flow=False,
+        intensity=HOUNSFIELD,
     ),
 }
 
@@ -128,6 +140,7 @@ def read_published(
         "sizes": {"multiple": smallest_step(networks), "most": LONGEST_SIDE, "spacing": list(model.spacings)},
         "networks": networks,
         "attributes": _attributes(config, model, networks["denoiser"]),
+        **({"intensity": model.intensity} if model.intensity else {}),
         **({"sampling": {"sampler": "rflow", "steps": PUBLISHED_STEPS}} if model.flow else {}),
     }
     return {name: entry for name, entry in entries.items() if entry != ""}, weights
