@@ -71,9 +71,11 @@ def test_the_ends_are_the_manifest_s_own():
 
 
 def test_results_on_another_scale_are_not_taken_for_the_same(named, tmp_path):
+    assert "HU" not in vcm("packs", "info", "tiny").out
     job = GenerateJob(tmp_path / "out", pack="tiny", seed=1)
     before = hash_request(job, find_pack("tiny"), None)
     assert len({before, hash_request(job, named(-1000, 3000), None), hash_request(job, named(-1000, 1000), None)}) == 3
+    assert "-1000 to 1000 HU" in vcm("packs", "info", "tiny").out
 
 
 def test_a_scale_that_ends_where_it_begins_is_refused(named):

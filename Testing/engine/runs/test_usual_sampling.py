@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from command_line import vcm
@@ -100,6 +101,25 @@ def test_evaluations_keep_which_sampler_made_their_images():
     assert CaseSampler(None, UsualSampling("ddim", 7)).settings == {"steps": 7, "sampler": "ddim"}
     assert CaseSampler(None, UsualSampling("ddim", 7), 3).settings == {"steps": 3, "sampler": "ddim"}
     assert CaseSampler(None, UsualSampling()).settings == {"steps": 20}
+
+
+def test_evaluations_sample_as_the_manifest_says():
+    asked = []
+
+    def generate(request, cancelled):
+        asked.append((request.sampler, request.step_count))
+        return [SimpleNamespace(volume=None)]
+
+    generator = SimpleNamespace(backbone=SimpleNamespace(attributes=()), generate=generate)
+    for usual, steps in ((UsualSampling("ddim", 7), None), (UsualSampling("ddim", 7), 3), (UsualSampling(), None)):
+        CaseSampler(generator, usual, steps).sample({}, seed=1)
+    assert asked == [("ddim", 7), ("ddim", 3), ("dpm++", 20)]
+
+
+def test_the_details_of_a_model_name_its_sampler(own):
+    own(sampler="ddim", steps=7)
+    assert "7 steps of ddim" in vcm("packs", "info", "tiny").out
+    assert "steps of" not in vcm("packs", "info", "brainldm-mini").out
 
 
 @pytest.mark.parametrize("sampling", [{"sampler": "ddim"}, {"sampler": "ddim", "steps": 0}, {"sampler": 3, "steps": 5}])

@@ -55,6 +55,10 @@ def pack_details(pack: Pack) -> dict[str, Any]:
             " × ".join(f"{mm:g}" for mm in manifest.grid.spacing) + " mm"
         )
         facts |= {"sizes": manifest.sizes.words} if manifest.sizes else {}
+        if steps := manifest.sampling.steps:
+            facts["sampling"] = f"{steps} steps of {manifest.sampling.sampler}"
+        if scale := manifest.intensity:
+            facts["intensities"] = f"{scale.low:g} to {scale.high:g} {scale.unit}"
         facts |= {"contrast": manifest.contrast} if manifest.contrast else {}
         facts["attributes"] = [f"{spec.name} ({spec.scale})" for spec in manifest.attributes]
         facts["controls"] = [control.name for control in controls_for(pack)]
