@@ -195,7 +195,7 @@ OF_MODULES = {
     ("jit", "load"): {"evaluation/measures/feature_networks.py"},
     ("os", "open"): {
         "core/reading.py",
-        "outputs/atomic_files.py",
+        "outputs/claims.py",
         "worker/streams.py",
         "cli/display/terminal.py",
         "outputs/folder_lock.py",

@@ -16,6 +16,7 @@ from vcm.models.backbones.autoencoders import (
     latent_shape,
     slab_decoding_bytes,
 )
+from vcm.models.backbones.latent_diffusion import LatentDiffusion
 from vcm.models.backbones.local_autoencoder import LocalAutoencoder, fold, unfold
 from vcm.models.loading import load_backbone
 from vcm.packs.manifest import parse_manifest
@@ -151,11 +152,9 @@ def test_a_kind_that_is_not_known_is_refused(packs):
 
 
 def test_a_grid_that_cannot_be_quartered_is_refused(packs, tmp_path):
-    from vcm.training.backbone.image_runs import _autoencoder_changes
-
     grid = tiny.GRID.downsampled((16, 24, 30))
     with pytest.raises(VcmError, match="--grid"):
-        _autoencoder_changes(find_pack("tiny").backbone, SMALL, grid)
+        LatentDiffusion.around(find_pack("tiny").backbone, SMALL, grid)
 
 
 def test_the_local_autoencoder_of_the_recipe_is_small():

@@ -17,6 +17,7 @@ from faults import MASK, names
 from vcm.cli import app
 from vcm.core.volume import Volume
 from vcm.sampling.generator import seeded_noise
+from vcm.sampling.samplers import SAMPLERS
 from vcm.volumes.volume_files import read_volume, write_volume
 
 RUN = ("generate", "--pack", "tiny", "--steps", 2, "--seed", 3)
@@ -180,7 +181,7 @@ def test_an_attribute_that_cannot_be_is_told(out, options, words):
         (["--window", "ventricles=0:2"], "not 0 to 2"),
         (["--window", "ventricles=a:b"], "holds no number"),
         (["--region", "skull=weights.nii.gz"], "--region speaks of skull, but no such condition was given"),
-        (["--sampler", "heun"], "The sampler must be dpm++ or dpm++3m or unipc or ddim or euler or rflow, not 'heun'"),
+        (["--sampler", "heun"], f"The sampler must be {' or '.join(SAMPLERS)}, not 'heun'"),
         (["--steps", 0], "number of steps must be between 1 and 1000, not 0"),
         (["--samples", 0], "number of samples must be between 1 and"),
         (["--seed", -4], "The seed must be between 0 and"),

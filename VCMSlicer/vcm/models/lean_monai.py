@@ -24,6 +24,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from vcm.core.errors import VcmError
+from vcm.core.reading import read_text
+
 ROOT, APPS, NETS = "monai", "monai.apps", "monai.networks.nets"
 COLLECTIONS = (
     APPS, "monai.config", "monai.utils", "monai.networks", "monai.networks.layers", "monai.networks.blocks", NETS
@@ -61,9 +64,9 @@ def _packages() -> dict[str, Origins] | None:
     found: dict[str, Origins] = {ROOT: {}}
     try:
         for name in COLLECTIONS:
-            source = (home.joinpath(*name.split(".")[1:]) / "__init__.py").read_text("utf-8")
+            source = read_text(home.joinpath(*name.split(".")[1:]) / "__init__.py")
             found[name] = _origins(ast.parse(source))
-    except (OSError, SyntaxError, ValueError):
+    except (VcmError, OSError, SyntaxError, ValueError):
         return None
     return found
 
@@ -153,7 +156,10 @@ class _Finder(MetaPathFinder):
 
 def _is_light(spec: ModuleSpec) -> bool:
     """Whether a network needs nothing of MONAI but what may be imported alone."""
-    source = Path(spec.origin or "").read_text("utf-8")
+    try:
+        source = read_text(Path(spec.origin or ""))
+    except (VcmError, OSError):
+        return False
     return all(LIGHT.fullmatch(name) for name in IMPORTS.findall(source))
 
 
