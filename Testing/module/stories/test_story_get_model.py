@@ -102,7 +102,7 @@ def test_not_here_download_cancel_go_on_and_generate(opened, site, published):
     click(window.offerDownloadButton)
     waitUntil(lambda: " of " in ui.downloadLabel.text and "MB/s" in ui.downloadLabel.text, 60, "bytes and rate")
     assert ui.downloadArea.isVisible() and not ui.getModelButton.isVisible()
-    assert ui.downloadProgressBar.value > 0
+    waitUntil(lambda: ui.downloadProgressBar.value > 0, 60, "the first hundredth of the download")
     started = time.monotonic()
     opened.press(ui.downloadCancelButton)
     waitUntil(lambda: not download(opened).busy, 10, "the end of the download")
