@@ -39,9 +39,10 @@ def read_case(entry: CaseEntry, specs: Sequence[ConditionSpec], grid: Grid) -> E
         )
     conditions = [Condition(spec, Volume(arrays[spec.name], grid)) for spec in specs]
     offered = [spec for spec in map(condition_spec, CONDITION_SPECS) if spec.kind is Kind.IMAGE]
-    parts = case.conditions(spec for spec in offered if entry.path(spec.name).is_file())
+    others = [spec for spec in offered if spec.name not in arrays and entry.path(spec.name).is_file()]
+    parts = case.conditions(others)
     images: dict[str, Condition | None] = {spec.name: None for spec in offered}
-    images |= {spec.name: Condition(spec, Volume(parts[spec.name], grid)) for spec in offered if spec.name in parts}
+    images |= {spec.name: Condition(spec, Volume(parts[spec.name], grid)) for spec in others}
     images |= {condition.spec.name: condition for condition in conditions if condition.spec.kind is Kind.IMAGE}
     return EvaluatedCase(entry.name, Volume(image, grid), tuple(conditions), images, entry.attributes)
 

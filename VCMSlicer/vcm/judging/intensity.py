@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from vcm.anatomy.structures import FLUIDS
 from vcm.core.volume import Volume
+from vcm.volumes.field_of_view import filled_box
 
 REACH_MM = 4.0
 """How far beyond what was asked for fluid still counts as the structure's."""
@@ -36,10 +38,13 @@ def fluid_by_intensity(sample: Volume, requested: NDArray[np.bool_], segmentatio
     """
     from scipy import ndimage
 
-    if not requested.any():
+    box = filled_box(requested)
+    if box is None:
         return None
-    outside = ndimage.distance_transform_edt(~requested, sampling=sample.grid.spacing)
-    reach = outside <= REACH_MM
+    margins = [math.ceil(REACH_MM / step) for step in sample.grid.spacing]
+    near = tuple(slice(max(0, side.start - m), side.stop + m) for side, m in zip(box, margins, strict=True))
+    reach = np.zeros(requested.shape, bool)
+    reach[near] = ndimage.distance_transform_edt(~requested[near], sampling=sample.grid.spacing) <= REACH_MM
     image, labels = np.asarray(sample.array, np.float64), np.asarray(segmentation.array)
     around = labels[reach & ~requested]
     around = around[(around != 0) & ~np.isin(around, FLUIDS)]

@@ -19,7 +19,7 @@ from vcm.conditions.condition import ClassSpec, ConditionSpec, Kind
 from vcm.conditions.doctor.labels import whole_labels
 from vcm.conditions.doctor.notebook import Notebook
 from vcm.conditions.doctor.place import placed
-from vcm.conditions.doctor.structures import examine_structures
+from vcm.conditions.doctor.structures import drawn_volumes, examine_structures
 from vcm.core.errors import Code, VcmError
 from vcm.core.findings import Finding
 from vcm.core.grid import Grid
@@ -102,9 +102,9 @@ def _take_in(scan: Scan, intake: Intake, image_notes: Notebook, label_notes: Not
     placed_image, placed_labels = pose.applied(image), pose.applied(labels)
     check_sides(Volume(numbers, placed_labels.grid), intake.reading, label_notes)
     go_on()
-    on_grid = examine_structures(
-        ConditionSpec("segmentation", Kind.LABELS, intake.classes), placed_labels, intake.grid, label_notes
-    )
+    segmentation = ConditionSpec("segmentation", Kind.LABELS, intake.classes)
+    drawn = drawn_volumes(segmentation, placed_labels)
+    on_grid = examine_structures(segmentation, placed_labels, drawn, intake.grid, label_notes)
     seen = normalised(placed_image, intake.grid, image_notes)
     go_on()
     assert on_grid is not None and seen is not None

@@ -16,7 +16,7 @@ from vcm.conditions.doctor.notebook import Notebook
 from vcm.conditions.doctor.place import check_place, placed
 from vcm.conditions.doctor.pose import check_pose
 from vcm.conditions.doctor.skull import check_skull
-from vcm.conditions.doctor.structures import examine_structures
+from vcm.conditions.doctor.structures import drawn_volumes, examine_structures
 from vcm.core.findings import Finding
 from vcm.core.grid import Grid
 from vcm.core.volume import Volume
@@ -106,9 +106,9 @@ def _examine_labels(
     check_place(volume, grid, notes, is_image=False)
     if found is None or notes.failed:
         return None, {}
-    values = {c.name: c.value if spec.kind is Kind.LABELS else 1 for c in spec.classes}
-    drawn = {name: int((found == value).sum()) * volume.grid.voxel_ml for name, value in values.items()}
-    return examine_structures(spec, Volume(found, volume.grid), grid, notes), drawn
+    structures = Volume(found, volume.grid)
+    drawn = drawn_volumes(spec, structures)
+    return examine_structures(spec, structures, drawn, grid, notes), drawn
 
 
 def _refuse_label(spec: ConditionSpec, label: int | str | None, notes: Notebook) -> None:

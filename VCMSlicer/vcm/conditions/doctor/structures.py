@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
@@ -11,6 +13,7 @@ from vcm.conditions.doctor.notebook import Notebook
 from vcm.core.grid import Grid
 from vcm.core.volume import Volume
 from vcm.volumes.field_of_view import MOST_LOST, filled_box, lost_voxels
+from vcm.volumes.label_values import label_counts
 from vcm.volumes.resampling import resample_labels
 
 FULL = 0.95
@@ -20,10 +23,19 @@ SPECKLED_PIECES = 30
 SPECKLED_SHARE = 0.5
 
 
-def examine_structures(spec: ConditionSpec, found: Volume, grid: Grid, notes: Notebook) -> Volume | None:
+def drawn_volumes(spec: ConditionSpec, found: Volume) -> dict[str, float]:
+    """The millilitres of each structure as drawn; `found` as `examine_structures` takes it."""
+    counts = label_counts(found.array)
+    return {c.name: counts.get(_value(spec, c), 0) * found.grid.voxel_ml for c in spec.classes}
+
+
+def examine_structures(
+    spec: ConditionSpec, found: Volume, drawn: Mapping[str, float], grid: Grid, notes: Notebook
+) -> Volume | None:
     """The structures on the model's Grid, or None where an error was found.
 
-    `found` holds 0/1 for a mask and the model's class values for labels, on the grid of its file.
+    `found` holds 0/1 for a mask and the model's class values for labels, on the grid of its file; `drawn` are its
+    `drawn_volumes`.
     """
     if not found.array.any():
         notes.error("EMPTY", f"{notes.who} is empty: no voxel is set.", "Paint or choose a structure first.")
@@ -41,7 +53,7 @@ def examine_structures(spec: ConditionSpec, found: Volume, grid: Grid, notes: No
         )
         return None
     for structure in spec.classes:
-        _check_structure(spec, structure, found, result, notes)
+        _check_structure(spec, structure, drawn[structure.name], result, notes)
     if not result.array.any():
         notes.error(
             "VANISHED",
@@ -67,10 +79,12 @@ def _check_loss(found: Volume, grid: Grid, notes: Notebook) -> None:
         notes.warning("VOXELS_LOST", f"{sentence} and are left out.", "Check its alignment if they matter.")
 
 
-def _check_structure(spec: ConditionSpec, structure: ClassSpec, found: Volume, result: Volume, notes: Notebook) -> None:
-    value = structure.value if spec.kind is Kind.LABELS else 1
-    before = int((found.array == value).sum()) * found.grid.voxel_ml
-    mask = result.array == value
+def _value(spec: ConditionSpec, structure: ClassSpec) -> int:
+    return structure.value if spec.kind is Kind.LABELS else 1
+
+
+def _check_structure(spec: ConditionSpec, structure: ClassSpec, before: float, result: Volume, notes: Notebook) -> None:
+    mask = result.array == _value(spec, structure)
     after = int(mask.sum()) * result.grid.voxel_ml
     if not before:
         notes.note(
