@@ -52,12 +52,25 @@ def import_published(
         channels, sizes = published.latent_channels, published.latent_shape
         steering = _read_control(control, published, published.grid.shape, (channels, *sizes))
     on_step("reading the autoencoder")
-    networks = {"autoencoder": _read_autoencoder(autoencoder, published)}
+    parts = {"autoencoder": _read_autoencoder(autoencoder, published)}
     on_step("reading the denoiser")
-    networks["denoiser"] = _read_denoiser(denoiser, published)
+    parts["denoiser"] = _read_denoiser(denoiser, published)
     on_step("writing the backbone")
-    title = {"title": f"{name} (imported)"}
-    backbone = _install_backbone(name, published, networks, {**title, **(about or {})}, force=force)
+    weights = {role: state for role, (_, state) in parts.items()}
+    entries = {
+        "title": f"{name} (imported)",
+        "contrast": published.contrast,
+        "body_part": published.body_part,
+        "grid": published.grid.as_dict(),
+        "latent": {
+            "shape": [published.latent_channels, *published.latent_shape],
+            "scale_factor": published.scale_factor,
+        },
+        "schedule": published.schedule,
+        "networks": {role: kwargs for role, (kwargs, _) in parts.items()},
+        "attributes": list(published.attributes),
+    }
+    backbone = _install_backbone(name, entries, weights, about or {}, force=force)
     if steering is None:
         return [backbone]
     on_step("writing the control")
@@ -90,20 +103,7 @@ def import_family(
     second = read_published(denoiser)
     entries, weights = reader(first, second, config or {}, config_source)
     on_step("writing the backbone")
-    content = {
-        "format": 1,
-        "kind": "backbone",
-        "name": name,
-        "version": "1",
-        "description": "Imported from published checkpoints.",
-        "licence": OWN_LICENCE,
-        **entries,
-        **(about or {}),
-        "family": family,
-        "files": {role: {"path": f"{role}.safetensors"} for role in weights},
-        "trained": dict.fromkeys(weights, True),
-    }
-    return _install(content, weights, force=force)
+    return _install_backbone(name, {**entries, "family": family}, weights, about or {}, force=force)
 
 
 def import_control(
@@ -166,27 +166,22 @@ def _naming(path: Path, translate: Callable[..., Result], *arguments: Any) -> Re
 
 
 def _install_backbone(
-    name: str, config: PublishedConfig, parts: Mapping[str, Network], about: Mapping[str, Any], *, force: bool
+    name: str, entries: Mapping[str, Any], weights: Mapping[str, Weights], about: Mapping[str, Any], *, force: bool
 ) -> Pack:
+    """A backbone's pack from its manifest's own `entries`; `about` replaces what is said of it."""
     content = {
         "format": 1,
         "kind": "backbone",
         "name": name,
         "version": "1",
         "description": "Imported from published checkpoints.",
-        "contrast": config.contrast,
-        "body_part": config.body_part,
         "licence": OWN_LICENCE,
+        **entries,
         **about,
-        "files": {role: {"path": f"{role}.safetensors"} for role in parts},
-        "grid": config.grid.as_dict(),
-        "latent": {"shape": [config.latent_channels, *config.latent_shape], "scale_factor": config.scale_factor},
-        "schedule": config.schedule,
-        "networks": {role: kwargs for role, (kwargs, _) in parts.items()},
-        "attributes": list(config.attributes),
-        "trained": dict.fromkeys(parts, True),
+        "files": {role: {"path": f"{role}.safetensors"} for role in weights},
+        "trained": dict.fromkeys(weights, True),
     }
-    return _install(content, {role: state for role, (_, state) in parts.items()}, force=force)
+    return _install(content, weights, force=force)
 
 
 def _install_control(

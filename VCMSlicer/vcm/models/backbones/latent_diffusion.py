@@ -23,7 +23,7 @@ from vcm.models.backbones.autoencoders import (
 )
 from vcm.models.backbones.backbone import DECODE_FACTOR, Backbone, Residuals, Shown, Sites, dtype_of, widest
 from vcm.models.backbones.latents import pack, pad_to, unpack
-from vcm.models.backbones.unet_encoder import UnetEncoder, halvable, unet_options, unet_sites
+from vcm.models.backbones.unet_encoder import UnetEncoder, halvable, residual_arguments, unet_options, unet_sites
 from vcm.models.process import Process, process_from
 from vcm.models.weights import build, fill
 from vcm.packs.manifest import BackboneManifest
@@ -282,12 +282,7 @@ class LatentDiffusion(Backbone):
 
     def predict(self, latent: Tensor, t: Tensor, inputs: Tensor, residuals: Residuals | None = None) -> Tensor:
         """ε or v, as the process says, of latents at timesteps `t` `[B]`, with raw attributes `[B, n]`."""
-        dtype, added = dtype_of(self.denoiser), {}
-        if residuals is not None:
-            added = {
-                "down_block_additional_residuals": tuple(part.to(dtype) for part in residuals.down) or None,
-                "mid_block_additional_residual": None if residuals.middle is None else residuals.middle.to(dtype),
-            }
+        added = residual_arguments(residuals, dtype_of(self.denoiser))
         return self._run(self.denoiser, self.shown(latent, inputs), t, added)
 
     def predict_with(self, network: nn.Module, planes: Tensor, latent: Tensor, t: Tensor, inputs: Tensor) -> Tensor:

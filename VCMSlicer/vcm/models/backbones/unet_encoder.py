@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from monai.networks.nets.controlnet import ControlNet
 from monai.networks.nets.diffusion_model_unet import get_timestep_embedding
 from torch import Tensor, nn
@@ -62,6 +63,16 @@ def unet_sites(config: Mapping[str, Any], places: Sequence[int]) -> Sites:
             i, j, k = i // 2, j // 2, k // 2
             down.append(Site(count, (i, j, k)))
     return Sites(tuple(down), Site(channels[-1], (i, j, k)))
+
+
+def residual_arguments(residuals: Residuals | None, dtype: torch.dtype) -> dict[str, Any]:
+    """The arguments by which MONAI's U-Nets take residuals."""
+    if residuals is None:
+        return {}
+    return {
+        "down_block_additional_residuals": tuple(part.to(dtype) for part in residuals.down) or None,
+        "mid_block_additional_residual": None if residuals.middle is None else residuals.middle.to(dtype),
+    }
 
 
 def halvable(places: Sequence[int], levels: int) -> tuple[int, int, int]:

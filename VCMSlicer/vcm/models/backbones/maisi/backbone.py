@@ -1,4 +1,4 @@
-"""The family on MONAI's own networks: a latent flow that is told the spacing of its voxels and a class."""
+"""The family on MONAI's own networks: a latent flow that takes the spacing of its voxels and a class."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from vcm.models.backbones.maisi.networks import (
     MaisiEncoder,
     build_autoencoder,
     build_denoiser,
+    conditioning,
     shift_of,
     smallest_step,
-    told,
 )
 from vcm.models.backbones.slab_decoding import Blocks, decode_in_slabs, slab_decoding_bytes
-from vcm.models.backbones.unet_encoder import unet_sites
+from vcm.models.backbones.unet_encoder import residual_arguments, unet_sites
 from vcm.models.process import Process, RectifiedFlow
 from vcm.models.weights import load
 from vcm.packs.manifest import BackboneManifest
@@ -56,7 +56,7 @@ UNIT = 100.0
 
 
 class Maisi(Backbone):
-    """A latent rectified flow (or diffusion) model that is told the voxels' spacing and a class such as the contrast.
+    """A latent rectified flow (or diffusion) model that takes the voxels' spacing and a class such as the contrast.
 
     The spacing is the grid's own. Which other inputs there are is a matter of the manifest's attributes: `contrast`
     names the class, `guidance` is the scale of classifier-free guidance (1 is none, and costs nothing), `top_region`
@@ -153,12 +153,7 @@ class Maisi(Backbone):
 
         What a control adds within the network is added with the class and without it.
         """
-        dtype, added = dtype_of(self.denoiser), {}
-        if residuals is not None:
-            added = {
-                "down_block_additional_residuals": tuple(part.to(dtype) for part in residuals.down) or None,
-                "mid_block_additional_residual": None if residuals.middle is None else residuals.middle.to(dtype),
-            }
+        added = residual_arguments(residuals, dtype_of(self.denoiser))
         return self._run(self.denoiser, latent, t, inputs, added)
 
     def predict_with(self, network: nn.Module, planes: Tensor, latent: Tensor, t: Tensor, inputs: Tensor) -> Tensor:
@@ -168,7 +163,7 @@ class Maisi(Backbone):
 
     def _run(self, network: nn.Module, x: Tensor, t: Tensor, inputs: Tensor, added: Mapping[str, Any]) -> Tensor:
         dtype = dtype_of(network)
-        guided, given = self._is_guided(inputs), told(network, self._row(inputs), dtype)
+        guided, given = self._is_guided(inputs), conditioning(network, self._row(inputs), dtype)
         predicted: Tensor = network(x.to(dtype), timesteps=t, **given, **added).float()
         if guided:
             given["class_labels"] = torch.full_like(given["class_labels"], UNCONDITIONAL)
@@ -197,7 +192,7 @@ class Maisi(Backbone):
         return slab_decoding_bytes(self.autoencoder, space, size, slab_bytes, kinds=BLOCKS)
 
     def _row(self, inputs: Tensor) -> Tensor:
-        """All that the network is told beside latent and time."""
+        """All that the network takes beside latent and time."""
         parts = [self.labels(inputs)[:, None].float(), self.spacing.expand(len(inputs), -1)]
         for name in REGIONS:
             if getattr(self.denoiser, f"include_{name}_index_input"):

@@ -1,6 +1,6 @@
 """MONAI's `ControlNetMaisi` as a control: NVIDIA's own ControlNet for its generators.
 
-It sees label maps as bit planes, the lowest bit first, is told the class but not the spacing, and adds to the skips and
+It sees label maps as bit planes, the lowest bit first, takes the class but not the spacing, and adds to the skips and
 the middle of the backbone's U-Net at each step.
 """
 
@@ -18,7 +18,7 @@ from torch.nn import functional
 from vcm.conditions.condition import ConditionSpec, Kind
 from vcm.core.errors import Code, VcmError
 from vcm.models.backbones.backbone import Backbone, Residuals, Shown, dtype_of
-from vcm.models.backbones.maisi.networks import told, with_fused_attention
+from vcm.models.backbones.maisi.networks import conditioning, with_fused_attention
 from vcm.models.controls.control import Control, Step
 from vcm.models.controls.network_control import refuse_released, with_changes
 from vcm.models.preparers.preparer import PREPARERS
@@ -48,7 +48,7 @@ class MaisiControlNetwork(ControlNetMaisi):
         """What is added, from what the convolutions over the conditions made."""
         assert shown.context is not None
         dtype = dtype_of(self)
-        x, given = shown.tensor.to(dtype), told(self, shown.context, dtype)
+        x, given = shown.tensor.to(dtype), conditioning(self, shown.context, dtype)
         emb = self._prepare_time_and_class_embedding(x, t, given.get("class_labels"))
         skips, h = self._apply_down_blocks(emb, None, self._apply_initial_convolution(x) + hint)
         h = self._apply_mid_block(emb, None, h)
@@ -106,7 +106,7 @@ class MaisiControl(Control):
     def begin(self, backbone: Backbone) -> None:
         """The copy begins as the encoder of the backbone's U-Net.
 
-        That is told the spacing besides, in the last columns of its layers for the time. As it is the same for every
+        That takes the spacing besides, in the last columns of its layers for the time. As it is the same for every
         image of a grid, what it adds goes into their biases.
         """
         own, former = self.network.state_dict(), backbone.denoiser.state_dict()

@@ -1,4 +1,4 @@
-"""The family's networks, which are MONAI's own, and what its U-Net is told beside latent and time."""
+"""The family's networks, which are MONAI's own, and what its U-Net takes beside latent and time."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def shift_of(latent_sides: Sequence[int]) -> float:
     return float((math.prod(latent_sides) / FLOW_VOXELS) ** (1 / 3))
 
 
-def told(network: nn.Module, row: Tensor, dtype: torch.dtype) -> dict[str, Tensor]:
+def conditioning(network: nn.Module, row: Tensor, dtype: torch.dtype) -> dict[str, Tensor]:
     """The U-Net's arguments from a row `[B, n]` of class, spacing and regions; those alone that the network takes."""
     found: dict[str, Tensor] = {}
     if getattr(network, "num_class_embeds", None) is not None:
@@ -80,7 +80,7 @@ class MaisiEncoder(DiffusionModelUNetMaisi):
         """The features at the skips and in the middle; `hint` is added after the first convolution."""
         assert shown.context is not None
         dtype = dtype_of(self)
-        given, x = told(self, shown.context, dtype), shown.tensor.to(dtype)
+        given, x = conditioning(self, shown.context, dtype), shown.tensor.to(dtype)
         emb = self._get_time_and_class_embedding(x, t, given.get("class_labels"))
         regions = [given.get(f"{name}_index_tensor") for name in REGIONS]
         emb = self._get_input_embeddings(emb, *regions, given.get("spacing_tensor"))
