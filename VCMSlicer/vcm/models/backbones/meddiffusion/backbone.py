@@ -27,7 +27,7 @@ CLASS = "class"
 """The attribute that says what is shown; its raw numbers are the network's classes."""
 
 MOST_EDGE, SPACINGS = 512, (0.5, 5.0)
-"""The longest side that can be made. The size of voxels is not bounded by the networks, which are not told it."""
+"""The longest side that can be made. The size of voxels is not bounded by the networks, which do not take it."""
 
 INTENSITY_SCALE = "intensity_scale"
 """In `networks.autoencoder`: what the networks take for 1, where an image of 0–1 has 1. Calibrated, not published."""
