@@ -90,6 +90,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/conditions/__init__.py
   vcm/conditions/attributes.py
   vcm/conditions/condition.py
+  vcm/conditions/contrasts.py
   vcm/conditions/doctor/__init__.py
   vcm/conditions/doctor/examination.py
   vcm/conditions/doctor/intensities.py
@@ -101,6 +102,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/conditions/doctor/skull.py
   vcm/conditions/doctor/structures.py
   vcm/conditions/label_readings.py
+  vcm/conditions/possible_labels.py
   vcm/core/__init__.py
   vcm/core/csv_tables.py
   vcm/core/disk.py
@@ -114,6 +116,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/core/reading.py
   vcm/core/records.py
   vcm/core/registry.py
+  vcm/core/spinning.py
   vcm/core/typed_json.py
   vcm/core/volume.py
   vcm/experiments/__init__.py
@@ -126,6 +129,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/judging/reference_head.py
   vcm/judging/reference_space.py
   vcm/judging/segmentation.py
+  vcm/judging/structures_in_place.py
   vcm/judging/surface_distances.py
   vcm/judging/synthseg.py
   vcm/machine/__init__.py
@@ -150,6 +154,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/models/backbones/meddiffusion/decoding.py
   vcm/models/backbones/meddiffusion/encoder.py
   vcm/models/backbones/meddiffusion/layers.py
+  vcm/models/backbones/meddiffusion/local_codes.py
   vcm/models/backbones/meddiffusion/patch_flow.py
   vcm/models/backbones/meddiffusion/published.py
   vcm/models/backbones/plane_convolutions.py
@@ -173,6 +178,11 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/models/controls/vcm_config.py
   vcm/models/controls/vcm_control.py
   vcm/models/controls/vcm_networks.py
+  vcm/models/layout/__init__.py
+  vcm/models/layout/block_embedding.py
+  vcm/models/layout/label_autoencoder.py
+  vcm/models/layout/layout.py
+  vcm/models/layout/layout_denoiser.py
   vcm/models/lean_monai.py
   vcm/models/loading.py
   vcm/models/onednn.py
@@ -182,6 +192,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/models/preparers/preparer.py
   vcm/models/process.py
   vcm/models/segmenter.py
+  vcm/models/shrinking.py
   vcm/models/weights.py
   vcm/outputs/__init__.py
   vcm/outputs/atomic_files.py
@@ -194,17 +205,20 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/packs/acquiring.py
   vcm/packs/archive.py
   vcm/packs/catalogue.py
-  vcm/packs/checkpoints.py
   vcm/packs/connection.py
   vcm/packs/download.py
   vcm/packs/importing.py
   vcm/packs/installation.py
   vcm/packs/manifest.py
+  vcm/packs/manifest_reading.py
   vcm/packs/published_config.py
   vcm/packs/schema.py
   vcm/packs/signing.py
   vcm/packs/sizes.py
   vcm/packs/store.py
+  vcm/packs/tensors/__init__.py
+  vcm/packs/tensors/checkpoints.py
+  vcm/packs/tensors/eight_bits.py
   vcm/protocol/__init__.py
   vcm/protocol/answers.py
   vcm/protocol/failures.py
@@ -222,6 +236,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/reporting/__init__.py
   vcm/reporting/case_sheet.py
   vcm/reporting/charts.py
+  vcm/reporting/contrast_montage.py
   vcm/reporting/lettering.py
   vcm/reporting/montage.py
   vcm/reporting/montage_columns.py
@@ -241,9 +256,11 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/runs/batches/summary.py
   vcm/runs/calibrating.py
   vcm/runs/choice.py
+  vcm/runs/completing.py
   vcm/runs/condition_text.py
   vcm/runs/examined_files.py
   vcm/runs/job.py
+  vcm/runs/layout_choice.py
   vcm/runs/record.py
   vcm/runs/registering.py
   vcm/runs/request_hash.py
@@ -252,6 +269,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/runs/warm_models.py
   vcm/sampling/__init__.py
   vcm/sampling/compiled_step.py
+  vcm/sampling/completing.py
   vcm/sampling/cuda_graph.py
   vcm/sampling/generator.py
   vcm/sampling/guidance.py
@@ -260,10 +278,12 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/sampling/memory_plan.py
   vcm/sampling/noise_file.py
   vcm/sampling/previews.py
+  vcm/sampling/request.py
   vcm/sampling/samplers.py
   vcm/volumes/__init__.py
   vcm/volumes/field_of_view.py
   vcm/volumes/image_refusals.py
+  vcm/volumes/label_names.py
   vcm/volumes/label_values.py
   vcm/volumes/nibabel_reader.py
   vcm/volumes/nrrd_header.py

@@ -108,7 +108,8 @@ def archive_pack(folder: Path, target: Path) -> None:
 
 def _take_out(out: Path, name: str, assets_folder: Path) -> Asset:
     sys.path.insert(0, str(ROOT / "VCMSlicer"))
-    from vcm.packs.manifest import ControlManifest, read_manifest
+    from vcm.packs.manifest import ControlManifest
+    from vcm.packs.manifest_reading import read_manifest
 
     folder = out / EMBEDDED / name
     manifest = read_manifest(folder)

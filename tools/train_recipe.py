@@ -35,6 +35,7 @@ class Cohort:
     seed: int
     grid: str = "whole-head"
     lesions: float = 0.5
+    contrasts: str = "t1"
     check: bool = False
 
 
@@ -43,7 +44,8 @@ class Training:
     """A network to train and export. With several `settings`, each part starts from the weights of the one before.
 
     `pack` is where the pack goes, below `WORK/packs`, and `backbone` another pack there; `cases` and `held_out` name
-    cohorts. With `evaluate`, the pack's card gets the figures of `vcm evaluate` on the held-out cohort.
+    cohorts. With 8 `bits`, what was trained is stored in 8 bits per channel. With `evaluate`, the pack's card gets the
+    figures of `vcm evaluate` on the held-out cohort.
     """
 
     kind: str
@@ -53,6 +55,7 @@ class Training:
     held_out: str = "unseen"
     backbone: str = ""
     first_cases: int = 0
+    bits: int = 16
     evaluate: bool = False
 
 
@@ -96,6 +99,7 @@ def steps_of(recipe: Recipe, settings: Path, labelmaps: Path, work: Path, hardwa
         made = work / cohort.name
         arguments = ["cohort", "make", "--labelmaps", labelmaps, "--heads", cohort.heads, "--count", cohort.count]
         arguments += ["--seed", cohort.seed, "--grid", cohort.grid, "--lesions", cohort.lesions, "--out", made]
+        arguments += ["--contrasts", cohort.contrasts]
         yield _step(f"make {cohort.name}", arguments, made)
         if cohort.check:
             yield _step(f"check {cohort.name}", ["cohort", "check", made], made)
@@ -117,6 +121,7 @@ def _training_steps(recipe: Recipe, training: Training, settings: Path, work: Pa
     assert run is not None
     about = ["--hardware", hardware, "--data", recipe.data, "--licence", recipe.licence, "--command", recipe.command]
     export = ["train", "export", *about, "--run", run, "--out", pack]
+    export += [] if training.bits == 16 else ["--bits", training.bits]
     yield _step(f"export {pack.name}", export, pack)
     if training.evaluate:
         figures = run / "evaluated"

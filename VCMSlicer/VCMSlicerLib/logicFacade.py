@@ -80,13 +80,15 @@ class LogicFacade:
         """Begin to make images; returns at once.
 
         `attributes` are in human units (`{"age": 72, "sex": "F"}`); `options` are fields of `vcm.protocol.Generate`,
-        such as `seed`, `samples`, `steps`, `uncontrolled`, `device`. Without `control` it is the simplest that takes
-        these conditions.
+        such as `seed`, `samples`, `steps`, `uncontrolled`, `device`, `layout`. Without `control` it is the simplest
+        that takes these conditions or, where a layout completes them, the one that shows most of a head.
         """
         self._refuseWhileBusy()
         info = readyPack(pack)
         conditions = conditions if isinstance(conditions, Mapping) else list(conditions)
         steering = controlOf(control, conditions, info)
+        # Where the rest of the head is completed, a control that nobody named may give way to one that shows it.
+        named = control is not None or not info.hasLayout or options.get("layout") == "off"
         run = RunFolder.make(self._runs)
         try:
             usable = usableChoices(conditions, info, steering)
@@ -98,7 +100,7 @@ class LogicFacade:
                 out=str(run.out),
                 conditions=inputs,
                 pack=info.name,
-                control=steering.name if steering is not None and choices else None,
+                control=steering.name if steering is not None and choices and named else None,
                 attributes=human,
                 raw_attributes={**raw, **options.pop("raw_attributes", {})},
                 preview_every=previewEvery,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 
+from vcm.core.spinning import limit_spinning
+
 
 def main() -> None:
     """Import the command line and run it."""
@@ -11,6 +13,7 @@ def main() -> None:
     heard = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not signal.SIG_IGN]
     for number in heard:
         signal.signal(number, signal.SIG_DFL)
+    limit_spinning()
     from vcm.cli import main as run
 
     for number in heard:

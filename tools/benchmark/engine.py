@@ -17,8 +17,9 @@ from vcm.models.controls.published import translate_control
 from vcm.models.loading import BACKBONES, CONTROLS
 from vcm.models.process import process_from
 from vcm.sampling.cuda_graph import GraphedDenoiser
-from vcm.sampling.generator import GenerateRequest, Generator
+from vcm.sampling.generator import Generator
 from vcm.sampling.guidance import GuidedDenoiser
+from vcm.sampling.request import GenerateRequest
 from vcm.sampling.samplers import DEFAULT_STEPS, ddim
 
 from benchmark.published import PublishedNetworks

@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 from doctor_cases import IMAGE, LABELS, MASK, MODEL, ball, file_of, finding, refused
 from phantoms import head_labels, ramp
+from vcm.anatomy.structures import SEGMENTER_CLASSES, SEMANTICS
+from vcm.conditions.condition import ConditionSpec
 from vcm.conditions.doctor import examine
 from vcm.core.findings import Level
 from vcm.core.volume import Volume
+from vcm.volumes.volume_files import read_volume_file, write_volume
 
 
 def test_a_mask_file_with_several_labels_asks_which_one_is_meant():
@@ -80,3 +83,66 @@ def test_the_segmenters_own_numbers_are_understood_and_told():
 def test_a_label_is_refused_where_the_whole_file_is_taken(spec):
     volume = head_labels(MODEL) if spec is LABELS else ramp(MODEL)
     assert "label 2" in refused(examine(spec, volume, MODEL, label=2), "LABEL_NOT_WANTED").sentence
+
+
+def completed_head(tmp_path):
+    """What a layout leaves beside a sample: every structure, by its number and, within the file, its name."""
+    array = np.arange(MODEL.shape[0] * MODEL.shape[1] * MODEL.shape[2]).reshape(MODEL.shape) % 11
+    names = {value: name for value, (name, _) in SEGMENTER_CLASSES.items()}
+    write_volume(tmp_path / "layout-0.nii.gz", Volume(array.astype(np.uint8), MODEL), names=names)
+    return array, read_volume_file(tmp_path / "layout-0.nii.gz")
+
+
+@pytest.mark.parametrize("with_segmenter", [True, False])
+def test_a_completed_head_is_read_by_its_names_by_a_model_that_counts_otherwise(tmp_path, with_segmenter):
+    """The classes of the released VCM, its ventricles those of all kinds, in the opposite order."""
+    classes, expected = [], np.zeros(11, int)
+    for number, (name, parts) in enumerate(reversed(SEMANTICS.values()), 1):
+        classes.append({"name": name, "value": number} | ({"segmenter": list(parts)} if with_segmenter else {}))
+        expected[list(parts)] = number
+    spec = ConditionSpec.from_dict({"name": "semantics", "kind": "labels", "classes": classes})
+    array, file = completed_head(tmp_path)
+    examination = examine(spec, file, MODEL)
+    assert np.array_equal(examination.condition.volume.array, expected[array])
+    assert finding(examination, "MATCHED_BY_NAME").level is Level.NOTE
+
+
+@pytest.mark.parametrize(
+    ("name", "segmenter", "expected"),
+    [
+        ("ventricles", [4], (4,)),
+        ("ventricles", [], (4, 9)),
+        ("brain", [], (1, 2, 3, 4, 5, 6, 8, 9, 10)),
+        ("lesions", [], (10,)),
+    ],
+)
+def test_a_mask_is_made_of_the_structures_that_a_completed_head_names(tmp_path, name, segmenter, expected):
+    spec = ConditionSpec.from_dict({"name": name, "kind": "mask", "classes": [{"name": name, "segmenter": segmenter}]})
+    array, file = completed_head(tmp_path)
+    examination = examine(spec, file, MODEL)
+    assert np.array_equal(examination.condition.volume.array != 0, np.isin(array, expected))
+    assert SEGMENTER_CLASSES[expected[-1]][0] in finding(examination, "MATCHED_BY_NAME").sentence
+
+
+def test_which_of_two_segments_of_one_name_is_meant_is_asked():
+    file = file_of(head_labels(MODEL), {1: "lateral ventricles", 2: "Lateral_Ventricles", 3: "skull"})
+    refused(examine(MASK, file, MODEL), "WHICH_LABEL")
+
+
+def test_a_class_of_the_lateral_ventricles_alone_leaves_the_others_out(tmp_path):
+    classes = [{"name": "ventricles", "value": 7, "segmenter": [4]}, {"name": "grey matter", "value": 1}]
+    spec = ConditionSpec.from_dict({"name": "some", "kind": "labels", "classes": classes})
+    array, file = completed_head(tmp_path)
+    examination = examine(spec, file, MODEL)
+    assert np.array_equal(examination.condition.volume.array, np.select([array == 4, array == 2], [7, 1]))
+    assert "9 third and fourth ventricle" in finding(examination, "UNKNOWN_LABELS").sentence
+
+
+def test_another_numbering_of_the_segmenter_is_not_taken_for_ours(tmp_path):
+    """FreeSurfer's 5 is a part of the lateral ventricle; the layout's 5, by name, is the hippocampus."""
+    hippocampus = {"name": "hippocampus", "value": 2, "segmenter": [17]}
+    classes = [{"name": "ventricles", "value": 1, "segmenter": [4, 5]}, hippocampus]
+    spec = ConditionSpec.from_dict({"name": "some", "kind": "labels", "classes": classes})
+    array, file = completed_head(tmp_path)
+    examination = examine(spec, file, MODEL)
+    assert np.array_equal(examination.condition.volume.array, np.select([array == 4, array == 5], [1, 2]))

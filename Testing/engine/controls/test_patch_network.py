@@ -1,9 +1,14 @@
 """The VCM of small backbones: what the conditions let expect, and how a step is pulled towards it."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 import tiny
 import torch
+from vcm.conditions.attributes import AttributeSpec
 from vcm.models.controls.folding import fold_typical
+from vcm.models.controls.vcm_config import _kinds
 
 LATENT, GRID = (2, 4, 6, 8, 4), (16, 24, 32)
 """Two latents of 4 channels; packed by 2 they lie on 3×4×2 places."""
@@ -182,3 +187,31 @@ def test_folding_the_typical_condition_into_the_places_changes_no_output(gain):
     folded.load_state_dict(weights)
     before, after = (one.encode({"ventricles": masks()})["ventricles"] for one in (net, folded))
     assert torch.allclose(before, after, atol=1e-4) and before.std() > 0.01
+
+
+@torch.no_grad()
+def test_each_kind_of_image_has_an_expected_latent_of_its_own():
+    net = network(kinds=3, kind_input=1)
+    bias = net.expectation.clean.conv.bias
+    bias.copy_(torch.arange(3.0).repeat_interleave(32) + 1)  # 1 for the first kind, 2 and 3 for the others
+    encoded = net.encode({"ventricles": masks(1)})
+    inputs = torch.tensor([[9.0, 2.0], [9.0, 0.0]])
+    expected = net.expect(encoded, inputs)[1]
+    assert expected.shape == (2, 32, 3, 4, 2)
+    assert expected[0].unique().tolist() == [3.0] and expected[1].unique().tolist() == [1.0]
+    net.heads.pull.conv.bias.fill_(1.0)
+    latent, eps, t = noisy()
+    both = net.modulation(latent, eps, t, encoded, inputs)[1]
+    for item in (slice(0, 1), slice(1, 2)):
+        one = net.modulation(latent[item], eps[item], t[item], encoded, inputs[item])[1]
+        assert torch.allclose(both[item], one, atol=1e-5)
+    turned = net.modulation(latent, eps, t, encoded, inputs.flip(0))[1]
+    assert not torch.allclose(both, turned, atol=1e-3)
+
+
+def test_a_backbone_of_several_contrasts_gets_a_control_that_knows_them():
+    choices = {"T1w": 0, "T2w": 2, "X": 1}
+    age, shown = AttributeSpec("age", "Age"), AttributeSpec("c", "C", choices=choices, role="contrast")
+    assert _kinds(SimpleNamespace(attributes=(age, shown))) == {"kinds": 3, "kind_input": 1}
+    assert _kinds(SimpleNamespace(attributes=(age, replace(shown, role="")))) == {}
+    assert _kinds(SimpleNamespace(attributes=(age, replace(shown, choices={"T1w": 9, "T2w": 10})))) == {}

@@ -191,7 +191,7 @@ OF_MODULES = {
     ("np", "load"): set(),
     ("np", "loadtxt"): set(),
     ("np", "genfromtxt"): set(),
-    ("torch", "load"): {"packs/checkpoints.py", "training/trainer/checkpoint.py"},
+    ("torch", "load"): {"packs/tensors/checkpoints.py", "training/trainer/checkpoint.py"},
     ("jit", "load"): {"evaluation/measures/feature_networks.py"},
     ("os", "open"): {
         "core/reading.py",
@@ -201,12 +201,12 @@ OF_MODULES = {
         "outputs/folder_lock.py",
         "outputs/record.py",
     },
-    ("zipfile", "ZipFile"): {"packs/checkpoints.py", "training/trainer/checkpoint.py", "packs/archive.py"},
+    ("zipfile", "ZipFile"): {"packs/tensors/checkpoints.py", "training/trainer/checkpoint.py", "packs/archive.py"},
     ("tarfile", "open"): set(),
     ("Image", "open"): set(),
 }
 BY_NAME = {
-    "load_file": {"packs/checkpoints.py", "packs/store.py", "evaluation/result_store.py"},
+    "load_file": {"packs/tensors/checkpoints.py", "packs/store.py", "evaluation/result_store.py"},
     "safe_open": {"training/data/latent_cache.py"},
     "open": {"core/reading.py"},
 }

@@ -19,7 +19,7 @@ from vcm.models.backbones.autoencoders import (
 from vcm.models.backbones.latent_diffusion import LatentDiffusion
 from vcm.models.backbones.local_autoencoder import LocalAutoencoder, fold, unfold
 from vcm.models.loading import load_backbone
-from vcm.packs.manifest import parse_manifest
+from vcm.packs.manifest_reading import parse_manifest
 from vcm.packs.store import find_pack
 from vcm.training.backbone.autoencoder_settings import AutoencoderSettings
 from vcm.training.backbone.image_runs import open_autoencoder_run
@@ -158,7 +158,7 @@ def test_a_grid_that_cannot_be_quartered_is_refused(packs, tmp_path):
 
 
 def test_the_local_autoencoder_of_the_recipe_is_small():
-    recipe = AutoencoderSettings.read(tiny_root() / "training/autoencoder.toml")
+    recipe = AutoencoderSettings.read(tiny_root() / "training/heads/autoencoder.toml")
     net = build_autoencoder(recipe.network)
     assert isinstance(net, LocalAutoencoder)
     assert 2 * sum(p.numel() for p in net.parameters()) < 6e6

@@ -12,7 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from vcm.conditions.attributes import resolve
 from vcm.machine.runtime import choose_runtime
 from vcm.models.onednn import use_onednn
-from vcm.sampling.generator import GenerateRequest, Generator
+from vcm.sampling.generator import Generator
+from vcm.sampling.request import GenerateRequest
 
 needs_onednn = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="PyTorch was built without oneDNN")
 

@@ -178,7 +178,8 @@ def case(asked, skull=True):
     image = rng.random(grid.shape).astype(np.float32)
     behind = Condition(condition_spec("skull"), Volume(image * (rng.random(grid.shape) > 0.5), grid)) if skull else None
     condition = Condition(spec(), Volume(asked.astype(np.uint8), grid))
-    return EvaluatedCase("one", Volume(image, grid), (condition,), {"skull": behind}, {})
+    labels = Volume(np.ones(grid.shape, np.uint8), grid)
+    return EvaluatedCase("one", Volume(image, grid), labels, (condition,), {"skull": behind}, {})
 
 
 class Labels:
@@ -224,6 +225,33 @@ def test_without_skull_and_segmenter_the_rest_is_measured():
     assert found["skull", "given_mse"] == (None, "not measured: the case has no skull image")
     assert found["image", "mae"] == (0.0, "")
     assert found["image", "lpips"][0] is None and "--features lpips=FILE" in found["image", "lpips"][1]
+
+
+def test_a_lesions_contrast_stands_beside_that_in_the_cases_own_image_by_its_own_labels():
+    place = np.zeros(tiny.GRID.shape, bool)
+    place[4:9, 8:14, 10:18] = True
+    real, made = (np.where(place, inside, 0.8).astype(np.float32) for inside in (0.4, 0.6))
+    own, seen = (np.where(place, 10, 1).astype(np.uint8) for _ in range(2))
+    real[:, :8], made[:, 14:] = 0.1, 0.1  # fluid on either side
+    own[:, :8], seen[:, 14:] = 7, 7
+    real[9:], own[9:] = 0.1, 7  # and on a third in the case itself
+    one = replace(
+        case(place),
+        image=Volume(real, tiny.GRID),
+        labels=Volume(own, tiny.GRID),
+        conditions=(Condition(condition_spec("lesions"), Volume(place.astype(np.uint8), tiny.GRID)),),
+    )
+    measurer = CaseMeasurer(Labels(seen), NOTHING)
+    name = one.conditions[0].spec.classes[0].name
+    found = values(measurer.measure(Volume(made, tiny.GRID), one, Made(CONTROLLED, "lesions")))
+    structure = next(s for s, measure in found if measure == "local_contrast")
+    assert name in structure
+    assert found[structure, "local_contrast"][0] == pytest.approx(-0.25)
+    assert found[structure, "real_contrast"][0] == pytest.approx(-0.5)
+    without = values(measurer.measure(Volume(made, tiny.GRID), replace(one, labels=None), Made(CONTROLLED, "lesions")))
+    assert (structure, "real_contrast") not in without
+    ventricles = values(measurer.measure(one.image, case(place), Made(CONTROLLED, "ventricles")))
+    assert not any(measure == "local_contrast" for _, measure in ventricles)
 
 
 def test_a_label_maps_classes_are_averaged_over_those_that_can_be_measured():

@@ -15,7 +15,7 @@ from faults import MASK, RUN, image_file, nifti_file, told, untouched, without_i
 from phantoms import ALL_ORIENTATIONS, grid_in, head_labels, tilted
 from vcm.conditions.condition import ConditionSpec
 from vcm.core.grid import Grid
-from vcm.packs.manifest import write_manifest
+from vcm.packs.manifest_reading import write_manifest
 from vcm.packs.store import find_pack
 from vcm.reporting.report import condition_hash
 from vcm.runs.job import ConditionFile

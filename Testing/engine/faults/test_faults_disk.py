@@ -15,7 +15,7 @@ from command_line import Apart, RoomFor, vcm, vcm_apart, without_privileges
 from faults import MASK, RUN, image_file, names, state_of, told, untouched
 from safetensors.torch import load_file, save_file
 from vcm.outputs.claims import WORK
-from vcm.packs.manifest import write_manifest
+from vcm.packs.manifest_reading import write_manifest
 from vcm.volumes.volume_files import read_volume
 
 pytestmark = pytest.mark.usefixtures("with_tiny_packs")

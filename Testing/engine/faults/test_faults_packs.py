@@ -9,7 +9,7 @@ import shutil
 import pytest
 from command_line import vcm
 from faults import RUN, names, told, untouched, without_its_end, write_bomb
-from vcm.packs.manifest import write_manifest
+from vcm.packs.manifest_reading import write_manifest
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,9 @@ from vcm.conditions.condition import ConditionSpec
 from vcm.conditions.doctor import examine, examine_region
 from vcm.core.errors import VcmError
 from vcm.core.volume import Volume
-from vcm.packs.checkpoints import read_checkpoint
-from vcm.packs.manifest import read_manifest
+from vcm.packs.manifest_reading import read_manifest
 from vcm.packs.store import find_pack
+from vcm.packs.tensors.checkpoints import read_checkpoint
 from vcm.runs.results_folder import ResultsFolder
 from vcm.sampling.noise_file import read_noise
 from vcm.volumes.volume_files import read_volume_file, write_volume

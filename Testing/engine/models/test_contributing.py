@@ -17,7 +17,7 @@ from small_cohort import write_cohort
 from tiny import GRID
 from torch import nn
 from vcm.core.volume import Volume
-from vcm.packs.manifest import write_manifest
+from vcm.packs.manifest_reading import write_manifest
 from vcm.volumes.volume_files import read_volume, write_volume
 
 GUIDE = Path(__file__).parents[3] / "CONTRIBUTING.md"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,10 +20,12 @@ from meddiffusion_files import (
     write_checkpoints,
 )
 from vcm.cli import main
+from vcm.conditions.attributes import AttributeSpec
 from vcm.core.errors import Code, VcmError
 from vcm.core.grid import Grid
 from vcm.core.volume import Volume
 from vcm.models.backbones.meddiffusion.autoencoder import PatchVolumeAutoencoder
+from vcm.models.backbones.meddiffusion.backbone import MedDiffusion
 from vcm.models.backbones.meddiffusion.bi_flow_net import BiFlowNet
 from vcm.models.loading import load_backbone
 from vcm.packs.store import find_pack
@@ -106,6 +109,31 @@ def test_classes_are_a_choice_by_name_or_by_number(packs, tmp_path):
     assert made["a"].grid.same_as(tiny().grid)
     with pytest.raises(VcmError, match="between 0 and 3"):
         tiny().classes(torch.tensor([[4.0]]))
+
+
+def test_the_class_is_the_attribute_that_names_the_contrast_whatever_it_is_called(packs):
+    pack = find_pack("tiny-med")
+    manifest = pack.backbone
+    age, shown = AttributeSpec("age", "Age"), replace(manifest.attributes[0], name="contrast", role="contrast")
+    model = MedDiffusion.outline(replace(manifest, attributes=(age, shown)))
+    assert model.classes(torch.tensor([[0.0, 3.0], [2.0, 1.0]])).tolist() == [3, 1]
+    assert MedDiffusion.outline(replace(manifest, attributes=(age,))).classes(torch.tensor([[2.0]])).tolist() == [0]
+
+
+def test_classes_that_are_contrasts_are_made_all_at_once(packs, tmp_path):
+    named = {"classes": {"T1w": 0, "T2w": 2, "FLAIR": 3}, "contrasts": True}
+    assert command("packs", "import", "heads", *tiny_files(tmp_path / "files", **named)) == 0
+    usual = ("generate", "--pack=heads", "--seed=3", "--steps=2", "--device=cpu", "--precision=fp32")
+    assert command(*usual, "--attribute=class=all", f"--out={tmp_path / 'all'}") == 0
+    assert command(*usual, "--attribute=class=all", "--batch=3", f"--out={tmp_path / 'batch'}") == 0
+    made = []
+    for name in named["classes"]:
+        assert command(*usual, f"--attribute=class={name}", f"--out={tmp_path / name}") == 0
+        made.append(read_volume(tmp_path / name / "sample-0.nii.gz").array)
+        assert np.array_equal(read_volume(tmp_path / "all" / f"sample-0-{name}.nii.gz").array, made[-1])
+        assert np.allclose(read_volume(tmp_path / "batch" / f"sample-0-{name}.nii.gz").array, made[-1], atol=2e-3)
+    distances = [float(np.abs(one - other).max()) for one, other in zip(made, [*made[1:], made[0]], strict=True)]
+    assert min(distances) > 0.01
 
 
 def test_another_size_and_spacing_are_made_by_rule(packs, tmp_path, capsys):

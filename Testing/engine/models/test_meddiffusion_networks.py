@@ -17,10 +17,11 @@ from meddiffusion_files import (
     weights,
 )
 from vcm.models.backbones.backbone import Residuals
-from vcm.models.backbones.meddiffusion.autoencoder import PatchVolumeAutoencoder
+from vcm.models.backbones.meddiffusion.autoencoder import Codebook, PatchVolumeAutoencoder
 from vcm.models.backbones.meddiffusion.bi_flow_net import BiFlowNet
 from vcm.models.backbones.meddiffusion.layers import cut
-from vcm.models.backbones.meddiffusion.patch_flow import Final
+from vcm.models.backbones.meddiffusion.local_codes import LocalCodes
+from vcm.models.backbones.meddiffusion.patch_flow import Final, SelfAttention
 
 beside_the_repository = pytest.mark.skipif(not THERE, reason=ABSENT)
 FLOWS = {
@@ -109,6 +110,69 @@ def test_the_nearest_code_is_the_one_that_a_search_of_all_finds():
         distances = [float(np.sum((voxel - code) ** 2)) for code in codes]
         assert int(found[place]) == int(np.argmin(distances))
     assert torch.equal(network.codebook.quantise(latent)[1, :, 2, 3, 4], torch.from_numpy(codes)[found[1, 2, 3, 4]])
+
+
+def test_a_voxel_of_several_codes_takes_the_nearest_for_each_part_of_its_channels():
+    codebook = Codebook(7, 2)
+    latent = noise((2, 6, 3, 4, 5), 6)
+    numbers = codebook.nearest(latent)
+    assert numbers.shape == (2, 3, 4, 5, 3)
+    parts = latent[1, :, 2, 1, 4].reshape(3, 2)
+    wanted = torch.cdist(parts, codebook.embeddings).argmin(1)
+    assert torch.equal(numbers[1, 2, 1, 4], wanted) and len(set(numbers.unique().tolist())) > 3
+    assert torch.equal(codebook.quantise(latent)[1, :, 2, 1, 4], codebook.embeddings[wanted].flatten())
+
+
+@torch.no_grad()
+def test_local_codes_look_at_what_is_near_alone_and_keep_brightness():
+    torch.manual_seed(2)
+    network = LocalCodes(embedding_dim=4, n_codes=16, code_dim=2, channels=(8, 12))
+    image = noise((1, 1, 32, 48, 64), 5).clamp(-1, 1)
+    latent = network.encode(image)
+    assert latent.shape == (1, 4, 8, 12, 16) and network.decode(network.codebook.quantise(latent)).shape == image.shape
+    changed = image.clone()
+    changed[0, 0, 3, 20, 61] += 0.5
+    moved = (network.encode(changed) - latent).abs().amax(1)[0] > 1e-7
+    assert bool(moved[0, 5, 15]) and not bool(moved[:, :, :8].any()) and not bool(moved[6:].any())
+    assert not torch.allclose(network.encode(image * 0.5), latent, atol=1e-3)
+
+
+@torch.no_grad()
+def test_folded_latents_have_the_same_codes_and_give_the_same_image():
+    torch.manual_seed(2)
+    plain = LocalCodes(embedding_dim=4, n_codes=16, code_dim=2, channels=(8, 12))
+    folded = LocalCodes(embedding_dim=32, n_codes=16, code_dim=2, channels=(8, 12), downsample=8, folded=True)
+    folded.load_state_dict(plain.state_dict())
+    image = noise((2, 1, 32, 48, 64), 5).clamp(-1, 1)
+    latent, gathered = plain.encode(image), folded.encode(image)
+    assert gathered.shape == (2, 32, 4, 6, 8)
+    assert torch.equal(gathered[1, 4 * 5 : 4 * 6, 2, 3, 1], latent[1, :, 5, 6, 3])  # the sixth of eight: along x and z
+    assert torch.equal(folded.decode(folded.codebook.quantise(gathered)), plain.decode(plain.codebook.quantise(latent)))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"code_dim": 3}, "embedding_dim 8 is no multiple of 3"),
+        ({"downsample": 8}, "downsample of a local autoencoder is 4, not 8"),
+        ({"folded": True}, "downsample of a local autoencoder is 8, not 4"),
+        ({"folded": True, "downsample": 8}, "embedding_dim 8 is no multiple of 16"),
+    ],
+)
+def test_local_codes_that_cannot_be_are_refused(options, words):
+    with pytest.raises(ValueError, match=words):
+        LocalCodes(**options)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("tokens", [27, 64, 65])
+def test_attention_with_all_weights_held_is_that_without(tokens):
+    attention = SelfAttention(12, 3)
+    x = noise((2, tokens, 12), 3)
+    q, k, v = attention.qkv(x).reshape(2, tokens, 3, 3, 4).permute(2, 0, 3, 1, 4)
+    mixed = torch.nn.functional.scaled_dot_product_attention(q, k, v)
+    wanted = attention.proj(mixed.transpose(1, 2).reshape(2, tokens, 12))
+    assert torch.allclose(attention(x), wanted, atol=1e-6)
 
 
 def test_cubes_and_tokens_run_along_the_last_axis_first():

@@ -59,7 +59,8 @@ SPECS = (ConditionSpec.from_dict({"name": "ventricles", "kind": "mask"}),)
 def a_manifest(shape, latent, packing=2):
     schedule = VariancePreserving()
     grid, spec = Grid(shape, tiny.GRID.affine), LatentSpec((3, *latent), 1.0, packing)
-    return SimpleNamespace(name="flat", grid=grid, latent=spec, process=schedule, family="latent-diffusion")
+    family = "latent-diffusion"
+    return SimpleNamespace(name="flat", grid=grid, latent=spec, process=schedule, family=family, attributes=())
 
 
 def test_a_small_network_is_made_for_three_different_sizes():

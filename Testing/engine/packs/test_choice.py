@@ -9,7 +9,7 @@ import pytest
 import tiny
 from vcm.core.errors import Code, VcmError
 from vcm.core.hashing import hash_file
-from vcm.packs.manifest import write_manifest
+from vcm.packs.manifest_reading import write_manifest
 from vcm.packs.store import default_backbone
 from vcm.runs.choice import choose_packs
 

@@ -18,7 +18,7 @@ import torch
 from faults import names
 from safetensors.torch import load_file
 from vcm.core.errors import Code, VcmError
-from vcm.packs.checkpoints import read_checkpoint, write_weights
+from vcm.packs.tensors.checkpoints import read_checkpoint, write_weights
 
 
 class Payload:
@@ -190,7 +190,7 @@ def test_a_full_disk_leaves_the_old_weights_and_nothing_half_written(tmp_path):
         "import sys, torch\n"
         "from pathlib import Path\n"
         "from vcm.core.errors import VcmError\n"
-        "from vcm.packs.checkpoints import write_weights\n"
+        "from vcm.packs.tensors.checkpoints import write_weights\n"
         "try:\n"
         "    write_weights(Path(sys.argv[1]), {'weight': torch.ones(1 << 20)})\n"
         "except VcmError as error:\n"
@@ -248,7 +248,7 @@ def test_a_number_that_monai_left_as_a_tensor_of_its_own_is_read_without_monai(t
     image.applied_operations.append({TraceKeys.CLASS_NAME: "Resize", TraceKeys.ORIG_SIZE: (2, 2, 2)})
     torch.save({"epoch": 3, "scale_factor": image.mean(), "unet_state_dict": {"a": torch.ones(2)}}, tmp_path / "m.pt")
     read = (
-        "import sys; from pathlib import Path; from vcm.packs.checkpoints import read_published\n"
+        "import sys; from pathlib import Path; from vcm.packs.tensors.checkpoints import read_published\n"
         "found = read_published(Path(sys.argv[1]))\n"
         "print(found.numbers, type(found.tensors['a']).__name__, 'monai' in sys.modules)"
     )

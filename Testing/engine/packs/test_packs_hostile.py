@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from vcm.core.errors import Code, VcmError
 from vcm.models.loading import load_backbone, load_control
-from vcm.packs.checkpoints import read_checkpoint
-from vcm.packs.manifest import read_manifest, write_manifest
+from vcm.packs.manifest_reading import read_manifest, write_manifest
 from vcm.packs.store import Pack
+from vcm.packs.tensors.checkpoints import read_checkpoint
 
 FLOATS = [torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.float8_e4m3fn]
 
@@ -89,7 +89,7 @@ import sys
 from pathlib import Path
 from vcm.core.errors import VcmError
 from vcm.models.loading import load_backbone
-from vcm.packs.manifest import read_manifest
+from vcm.packs.manifest_reading import read_manifest
 from vcm.packs.store import Pack
 try:
     folder = Path(sys.argv[1])
@@ -187,7 +187,7 @@ READING = """
 import sys
 from pathlib import Path
 from vcm.core.errors import VcmError
-from vcm.packs.checkpoints import read_checkpoint
+from vcm.packs.tensors.checkpoints import read_checkpoint
 try:
     print(sorted(read_checkpoint(Path(sys.argv[1]))))
 except VcmError as error:

@@ -10,10 +10,10 @@ import torch
 from sample_packs import AFFINE, CONFIG, changed, make_checkpoints
 from vcm.conditions.condition import Kind
 from vcm.core.errors import Code, VcmError
-from vcm.packs.checkpoints import read_checkpoint
 from vcm.packs.importing import import_control, import_published
 from vcm.packs.published_config import check_backbone_fits, check_control_fits, read_config
 from vcm.packs.store import controls_for, find_pack, list_packs, open_weights
+from vcm.packs.tensors.checkpoints import read_checkpoint
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ from sample_packs import AFFINE, BACKBONE, CONTROL, changed, make_backbone, make
 from vcm.conditions.condition import Kind
 from vcm.core.errors import Code, VcmError
 from vcm.core.hashing import hash_file
-from vcm.packs.manifest import BackboneManifest, ControlManifest, parse_manifest, read_manifest, write_manifest
+from vcm.packs.manifest import BackboneManifest, ControlManifest
+from vcm.packs.manifest_reading import parse_manifest, read_manifest, write_manifest
 
 
 def complete(content):

@@ -17,7 +17,7 @@ CHOSEN = {
     "pack": "tiny", "control": "tiny-control", "attributes": {"age": 61.0}, "raw_attributes": {"sex": 0.25}, "seed": 7,
     "size": "32x48x64", "spacing": "1.5",
     "samples": 3, "batch": 2, "sampler": "ddim", "steps": 11, "uncontrolled": True, "preview_every": 5, "device": "cpu",
-    "precision": "bf16", "memory": "slabs", "segmenter": "pack", "force": True,
+    "precision": "bf16", "memory": "slabs", "segmenter": "pack", "layout": "tiny-layout", "force": True,
 }  # fmt: skip
 """A value for each option that is not its default."""
 

@@ -26,7 +26,8 @@ from vcm.reporting.report import condition_hash
 from vcm.runs import record
 from vcm.runs.job import ConditionFile, GenerateJob
 from vcm.runs.run import Listeners, load_generator, run_generate
-from vcm.sampling.generator import GenerateRequest, Generator, seeded_noise
+from vcm.sampling.generator import Generator, seeded_noise
+from vcm.sampling.request import GenerateRequest
 from vcm.volumes.volume_files import read_volume, write_volume
 
 MASK = np.zeros(tiny.GRID.shape, np.uint8)
@@ -351,10 +352,10 @@ def test_memory_that_shrinks_while_a_run_goes_on_does_not_end_it(job, mask):
 
 
 def test_a_sample_whose_twin_cannot_be_written_is_taken_back_and_the_one_before_stays(job, mask, monkeypatch):
-    def full(path, volume, *, description):
+    def full(path, volume, **words):
         if path.name == "uncontrolled-1.nii.gz":
             raise VcmError(Code.DISK_FULL, f"{path} could not be written.")
-        write_volume(path, volume, description=description)
+        write_volume(path, volume, **words)
 
     monkeypatch.setattr("vcm.runs.record.write_volume", full)
     with pytest.raises(VcmError, match="uncontrolled-1"):

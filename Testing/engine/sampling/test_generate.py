@@ -13,8 +13,9 @@ from vcm.conditions.condition import Condition, ConditionSpec
 from vcm.core.errors import Code, VcmError
 from vcm.core.volume import Volume
 from vcm.machine.runtime import choose_runtime
-from vcm.sampling.generator import GenerateRequest, Generator, seeded_noise
+from vcm.sampling.generator import Generator, seeded_noise
 from vcm.sampling.guidance import GuidedDenoiser
+from vcm.sampling.request import GenerateRequest
 from vcm.sampling.samplers import SAMPLERS
 
 SPECS = tiny.backbone().attributes

@@ -14,8 +14,9 @@ from vcm.machine.runtime import choose_runtime
 from vcm.models.loading import load_backbone
 from vcm.models.preparers.image_matching import ImageMatcher
 from vcm.packs.store import find_pack
-from vcm.sampling.generator import GenerateRequest, Generator, seeded_noise
+from vcm.sampling.generator import Generator, seeded_noise
 from vcm.sampling.loop import finishing, sample_latents
+from vcm.sampling.request import GenerateRequest
 
 BLOCK = 4
 PLACES = tuple(n // BLOCK for n in tiny.GRID.shape)

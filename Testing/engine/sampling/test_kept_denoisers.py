@@ -7,14 +7,15 @@ import pytest
 import recorded_graph
 import tiny
 import torch
-from vcm.conditions.attributes import resolve
+from vcm.conditions.attributes import AttributeValue, resolve
 from vcm.conditions.condition import Condition, ConditionSpec
 from vcm.core.errors import Code, VcmError
 from vcm.core.grid import Grid
 from vcm.core.volume import Volume
 from vcm.machine.runtime import Runtime, choose_runtime
 from vcm.sampling import generator as generator_module
-from vcm.sampling.generator import GenerateRequest, Generator
+from vcm.sampling.generator import Generator
+from vcm.sampling.request import GenerateRequest
 
 
 def mask(**options) -> Condition:
@@ -83,6 +84,29 @@ def test_whatever_changes_is_encoded_anew_and_seen(monkeypatch):
     assert len({image[0].tobytes() for image in images}) == len(images)
     generate(request(Condition(mask().spec, Volume(mask().volume.array, moved))))
     assert generate.encoded == len(images) + 1
+
+
+@pytest.mark.parametrize("uncontrolled", [False, True])
+def test_other_attributes_need_no_other_encoding(uncontrolled, monkeypatch):
+    generate = Counted(monkeypatch)
+    images = [generate(request(age=age, uncontrolled=uncontrolled)) for age in (70, 50, 70)]
+    assert generate.encoded == 1 and equal(images[0], images[2]) and not equal(images[0], images[1])
+    assert equal(images[1], alone(request(age=50, uncontrolled=uncontrolled), monkeypatch))
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_step_that_was_captured_for_one_contrast_is_not_replayed_for_another(batch, monkeypatch):
+    sex = tiny.backbone().attributes[0]
+    contrasts = tuple(AttributeValue(sex, raw, "given") for raw in sex.choices.values())
+    wanted = request(contrasts=contrasts, samples=2, batch=batch)
+    plain = alone(wanted, monkeypatch)
+    assert len({image.tobytes() for image in plain}) == 4
+    recorded_graph.install(monkeypatch)
+    monkeypatch.setattr(Runtime, "has_graphs", property(lambda _: True))
+    generate = Counted(monkeypatch)
+    for found, expected in zip(generate(wanted), plain, strict=True):
+        assert np.allclose(found, expected, atol=1e-5)
+    assert generate.encoded == 1
 
 
 def test_a_mask_that_is_painted_on_in_place_is_a_new_one(monkeypatch):

@@ -17,8 +17,9 @@ from vcm.conditions.attributes import resolve
 from vcm.core.errors import Code, VcmError
 from vcm.machine.runtime import choose_runtime
 from vcm.models.controls.control import Step
-from vcm.sampling.generator import GenerateRequest, Generator
+from vcm.sampling.generator import Generator
 from vcm.sampling.memory_plan import MemoryPlan, needed_bytes, out_of_memory, plan_memory
+from vcm.sampling.request import GenerateRequest
 
 GB = 10**9
 
@@ -202,7 +203,8 @@ import resource, sys
 import tiny, torch
 from vcm.conditions.attributes import resolve
 from vcm.core.errors import VcmError
-from vcm.sampling.generator import Generator, GenerateRequest
+from vcm.sampling.generator import Generator
+from vcm.sampling.request import GenerateRequest
 from vcm.core.grid import Grid
 from vcm.machine.runtime import choose_runtime
 torch.set_num_threads(1)

@@ -13,9 +13,10 @@ from vcm.core.grid import Grid
 from vcm.machine.runtime import choose_runtime
 from vcm.models.loading import load_backbone
 from vcm.packs.store import find_pack
-from vcm.sampling.generator import GenerateRequest, Generator
+from vcm.sampling.generator import Generator
 from vcm.sampling.loop import sample_latents
 from vcm.sampling.previews import Previews
+from vcm.sampling.request import GenerateRequest
 
 LATENT, BLOCKS = (2, 5, 6, 7), (2, 3, 4)
 

@@ -12,7 +12,7 @@ from command_line import vcm
 from monai.networks.nets import UNet
 from safetensors.torch import save_file
 from vcm.cohort.case_conditions import CONDITION_SPECS
-from vcm.packs.manifest import write_manifest
+from vcm.packs.manifest_reading import write_manifest
 
 SEGMENTER = {"spatial_dims": 3, "in_channels": 1, "out_channels": 5, "channels": [4, 6, 8], "strides": [2, 2]}
 CLASSES = [{"value": n + 1, "name": name} for n, name in enumerate(["tissue", "fluid", "shell", "ventricles"])]

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from vcm.packs.checkpoints import write_weights
-from vcm.packs.manifest import write_manifest
+from vcm.packs.manifest_reading import write_manifest
+from vcm.packs.tensors.checkpoints import write_weights
 
 AFFINE = [[-2, 0, 0, 21], [0, 2, 0, -33.5], [0, 0, 2, -7], [0, 0, 0, 1]]
 

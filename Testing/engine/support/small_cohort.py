@@ -14,7 +14,7 @@ from vcm.cohort.learning_cases import CohortCase, condition_specs
 from vcm.core.grid import Grid
 from vcm.core.volume import Volume
 from vcm.models.controls.vcm_control import VcmControl
-from vcm.packs.manifest import write_manifest
+from vcm.packs.manifest_reading import write_manifest
 from vcm.training.data.latent_cache import LatentCache, cache_cases
 from vcm.training.trainer.team import Team
 from vcm.volumes.volume_files import write_volume

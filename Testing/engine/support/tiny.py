@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -17,7 +19,7 @@ from vcm.models.controls.patch_network import PatchNetwork
 from vcm.models.controls.vcm_control import VcmControl
 from vcm.models.controls.vcm_networks import VcmNetwork
 from vcm.models.process import VariancePreserving
-from vcm.packs.manifest import write_manifest
+from vcm.packs.manifest_reading import write_manifest
 
 # Three different sizes, an oblique offset and LAS: a forgotten transpose or flip cannot hide.
 GRID = Grid((16, 24, 32), [[-4, 0, 0, 31.0], [0, 4, 0, -52.0], [0, 0, 4, -41.0], [0, 0, 0, 1]])
@@ -102,6 +104,15 @@ def randomised(network: torch.nn.Module) -> torch.nn.Module:
             if not parameter.any():
                 parameter.normal_(std=0.05)
     return network
+
+
+def name_contrasts(folder: Path, choices: Mapping[str, float], *, role: bool = True) -> None:
+    """Have the first attribute of the pack `tiny` in a packs' folder name the contrast of its images."""
+    path = folder / "tiny" / "manifest.json"
+    content = json.loads(path.read_text())
+    named = {"name": "class", "title": "Class", "choices": dict(choices), "default": next(iter(choices.values()))}
+    content["attributes"][0] = {**named, **({"role": "contrast"} if role else {})}
+    path.write_text(json.dumps(content))
 
 
 def write_packs(folder: Path, *, trained: bool = True) -> None:

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from toy_family import Denoiser, Pooling
 from vcm.core.grid import Grid
-from vcm.packs.manifest import write_manifest
+from vcm.packs.manifest_reading import write_manifest
 
 # Three different sizes, none a power of two, on a grid that runs to the right, back and down.
 GRID = Grid((14, 21, 28), [[5, 0, 0, -31.0], [0, -5, 0, 52.0], [0, 0, -5, 61.0], [0, 0, 0, 1]])

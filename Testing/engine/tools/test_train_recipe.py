@@ -1,6 +1,7 @@
 """Training recipes: every shipped one is read, its commands exist, and a stopped one resumes where it was."""
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,14 @@ def test_a_second_part_starts_from_the_first(tmp_path):
     )
     start = second.arguments[second.arguments.index("--start") + 1]
     assert (start, str(second.makes)) == (str(tmp_path / "runs" / "anatomy"), str(tmp_path / "runs" / "anatomy-second"))
+
+
+def test_a_training_of_8_bits_is_exported_so_and_the_others_as_ever(tmp_path):
+    recipe = read_recipe(ROOT / "training" / "recipes" / "default.toml")
+    first, *rest = recipe.trainings
+    chosen = replace(recipe, trainings=(replace(first, bits=8), *rest))
+    exports = [s.arguments for s in steps_of(chosen, ROOT, Path("maps"), tmp_path, "a CPU") if "--run" in s.arguments]
+    assert exports[0][-2:] == ("--bits", "8") and not any("--bits" in export for export in exports[1:])
 
 
 @pytest.fixture

@@ -15,9 +15,10 @@ from vcm.cohort.learning_cases import CohortCase, condition_specs
 from vcm.conditions.attributes import resolve
 from vcm.machine.runtime import choose_runtime
 from vcm.models.loading import load_control
-from vcm.packs.manifest import write_manifest
+from vcm.packs.manifest_reading import write_manifest
 from vcm.packs.store import find_pack
-from vcm.sampling.generator import GenerateRequest, Generator
+from vcm.sampling.generator import Generator
+from vcm.sampling.request import GenerateRequest
 from vcm.training.control.run import open_control_run
 from vcm.training.control.settings import ControlSettings
 from vcm.training.control.validation import ControlValidator

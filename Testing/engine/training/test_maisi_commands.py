@@ -97,3 +97,15 @@ def test_the_worker_and_the_report_name_the_contrasts_and_the_chosen_one(place, 
     told = {entry["name"]: entry for entry in report["attributes"]}
     assert (told["contrast"]["value"], told["contrast"]["raw"]) == ("FLAIR", 11)
     assert told["guidance"]["value"] == pytest.approx(2) and told["guidance"]["origin"] == "default"
+
+
+def test_all_contrasts_are_made_from_one_noise_each_as_alone(place, tmp_path):
+    usual = ("generate", "--pack", "tiny-brain", "--steps", 1, "--seed", 1, "--attribute", "guidance=3")
+    report = done(*usual, "--attribute", "contrast=all", "--out", tmp_path / "all", "--json").json
+    names = [sample["contrast"] for sample in report["samples"]]
+    assert names[:4] == ["T1w", "T2w", "FLAIR", "SWI"] and len(names) == 10
+    assert "sample-0-FLAIR-skull-stripped.nii.gz" in report["files"]
+    done(*usual, "--attribute", "contrast=flair", "--out", tmp_path / "alone")
+    alone = np.asarray(nib.load(tmp_path / "alone" / "sample-0.nii.gz").dataobj)
+    made = [np.asarray(nib.load(tmp_path / "all" / sample["file"]).dataobj) for sample in report["samples"]]
+    assert [np.array_equal(image, alone) for image in made] == [name == "FLAIR" for name in names]

@@ -16,7 +16,8 @@ from vcm.models.backbones.autoencoders import build_autoencoder
 from vcm.models.backbones.latent_diffusion import LatentDiffusion, build_denoiser
 from vcm.models.loading import load_backbone, load_control
 from vcm.packs.store import find_pack
-from vcm.sampling.generator import GenerateRequest, Generator
+from vcm.sampling.generator import Generator
+from vcm.sampling.request import GenerateRequest
 from vcm.training.control.run import new_control
 from vcm.training.control.settings import ControlSettings
 from vcm.training.control.task import ControlTask

@@ -298,7 +298,8 @@ def test_a_denoiser_is_continued_and_exported_with_the_same_latents(cases, packs
 def test_a_denoiser_from_scratch_whitens_packs_and_sees_the_atlas(cases, packs, tmp_path):
     config = tmp_path / "settings.toml"
     config.write_text(
-        'backbone = "tiny"\nscratch = true\npacking = 2\nprediction = "v"\nsteps = 80\nbatch = 4\nprecision = "fp32"\n'
+        'backbone = "tiny"\nscratch = true\npacking = 2\nprediction = "v"\nlast = 40\nsteps = 80\n'
+        'batch = 4\nprecision = "fp32"\n'
         "learning_rate = 5e-3\nwarmup = 3\nlog_every = 20\nema = 0.5\n"
         "network = { channels = [8], num_res_blocks = [1], attention_levels = [true], num_head_channels = [8] }\n"
     )
@@ -310,6 +311,8 @@ def test_a_denoiser_from_scratch_whitens_packs_and_sees_the_atlas(cases, packs, 
     manifest = find_pack("tiny-fresh").backbone
     assert (manifest.latent.packing, manifest.latent.whitened, manifest.latent.atlas) == (2, True, True)
     assert manifest.process.prediction == "v"
+    assert (find_pack("tiny").backbone.process.last, manifest.process.last) == (0, 40)
+    assert manifest.process.time_at(0.0) == 40  # where training draws its first time and sampling ends
     fresh = load_backbone(find_pack("tiny-fresh"))
     images = torch.stack([torch.from_numpy(case.read("image").array) for case in cases])[:, None]
     with torch.no_grad():

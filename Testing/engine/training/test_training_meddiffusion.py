@@ -18,7 +18,7 @@ from vcm.core.volume import Volume
 from vcm.models.backbones.meddiffusion.autoencoder import Codebook, PatchVolumeAutoencoder
 from vcm.models.backbones.meddiffusion.bi_flow_net import BiFlowNet
 from vcm.models.loading import load_backbone, load_control
-from vcm.packs.manifest import write_manifest
+from vcm.packs.manifest_reading import write_manifest
 from vcm.packs.store import find_pack
 from vcm.sampling.loop import sample_latents
 from vcm.training.backbone.autoencoder_settings import AutoencoderSettings
@@ -155,6 +155,45 @@ def test_the_denoiser_learns_and_becomes_a_pack(packs, cohort, tmp_path):
     backbone = load_backbone(find_pack("taught"))
     latent = sample_latents(backbone, torch.tensor([[1.0]]), noise((1, 3, 4, 8, 12), 2), steps=3)
     assert bool(torch.isfinite(backbone.decode(latent)).all()) and float(latent.abs().max()) <= 1
+
+
+def test_a_whitened_denoiser_is_shown_each_contrast_without_its_own_mean(packs, cohort, tmp_path):
+    path = packs / "tiny-med" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["attributes"][0] |= {"name": "shown", "role": "contrast", "choices": {"T2w": 0, "T1w": 1}}
+    path.write_text(json.dumps(manifest))
+    contrasts = {"image": {"shown": 1.0}, "skull": {"shown": 0.0}}
+    cases = cohort_cases(cohort, GRID, 3, contrasts)
+    chosen = {"steps": 2, "scratch": True, "whiten": True, "sampling_steps": 2}
+    run = open_denoiser_run(
+        DenoiserSettings(**{**USUAL, **chosen}), cases, tmp_path / "run", latents=tmp_path / "latents", team=Team("cpu")
+    )
+    latents = run.task.cache.latents.float()  # cases of T1w and of "T2w" in turns, each with its mirror image
+    run.trainer.train()
+    export_run(tmp_path / "run", packs / "white")
+    made, plain = load_backbone(find_pack("white")), load_backbone(find_pack("tiny-med"))
+    assert made.process.bound is None and find_pack("white").backbone.latent.whitened
+    mean, spread = latents.flatten(0, 1).mean(0), latents.flatten(0, 1).std(0)
+    std = spread.clamp(min=0.5 * float(spread.mean()) + 1e-3)  # air is not stretched as far as heads are
+    assert 0 < (std > spread).float().mean() < 1
+    assert torch.allclose(made.latent_mean, mean, atol=1e-5) and torch.allclose(made.latent_std, std, rtol=1e-4)
+    t1, t2 = (latents[first::2].flatten(0, 1).mean(0) for first in (0, 1))
+    assert torch.allclose(made.class_means[1] * std + mean, t1, atol=1e-4)
+    assert torch.allclose(made.class_means[0] * std + mean, t2, atol=1e-4)
+    assert float(made.class_means[2:].abs().max()) == 0  # classes that no case has
+
+    image = noise((1, 1, *GRID.shape), 3).abs().clamp(max=1)
+    with torch.no_grad():
+        latent = made.encode(image)
+        assert torch.allclose(latent * std + mean, plain.encode(image), atol=1e-5)
+        assert torch.allclose(made.decode(latent), plain.decode(plain.encode(image)), atol=1e-4)
+        assert torch.allclose(made.typical_image(), plain.decode(t2[None]), atol=1e-4)  # 0 is the usual one
+        seen = []
+        made.denoiser.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+        z, times = noise((2, 3, 4, 8, 12), 2), torch.tensor([700.0, 30.0])
+        made.predict(z, times, torch.tensor([[0.0], [1.0]]))
+    alpha = made.process.levels(times)[0]
+    assert torch.allclose(seen[0], z - alpha * made.class_means[:2], atol=1e-6)
 
 
 def test_packing_is_refused(packs, cohort, tmp_path):

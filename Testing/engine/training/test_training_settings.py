@@ -51,7 +51,8 @@ def test_settings_of_every_kind_survive_being_kept(tmp_path, settings):
 
 
 def test_every_kind_has_settings_that_stand_by_themselves():
-    assert {cls().kind for cls in SETTINGS_OF.values()} == {"control", "denoiser", "autoencoder", "segmenter"}
+    kinds = {"control", "denoiser", "autoencoder", "segmenter", "layout", "label-autoencoder"}
+    assert {cls().kind for cls in SETTINGS_OF.values()} == kinds
 
 
 def test_the_default_backbone_is_named_in_one_place(monkeypatch):
@@ -121,9 +122,12 @@ def test_a_value_out_of_range_is_refused_with_the_range(entry, words):
         ControlSettings.from_dict(entry)
 
 
-def test_a_pack_s_denoiser_keeps_its_network():
-    with pytest.raises(VcmError, match="packing must be left out unless scratch"):
-        DenoiserSettings(packing=2)
+@pytest.mark.parametrize("entry", [{"packing": 2}, {"prediction": "v"}, {"last": 0}, {"network": {"channels": [8]}}])
+def test_a_pack_s_denoiser_keeps_its_network_and_its_schedule(entry):
+    (name,) = entry
+    with pytest.raises(VcmError, match=f"{name} must be left out unless scratch"):
+        DenoiserSettings(**entry)
+    assert getattr(DenoiserSettings(scratch=True, **entry), name) == entry[name]
 
 
 def test_a_broken_file_is_told(tmp_path):

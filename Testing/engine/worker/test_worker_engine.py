@@ -241,6 +241,28 @@ def test_a_t1w_image_is_segmented_on_the_grid_of_the_backbone(engine, tmp_path):
     assert sum(structure.ml for structure in ending.structures) > 0
 
 
+def test_what_lies_where_no_head_has_it_is_left_out_of_a_scans_segmentation(engine, tmp_path, monkeypatch):
+    from vcm.judging import reference_head
+    from vcm.judging.segmentation import PackSegmenter
+    from vcm.packs.store import default_backbone, find_pack
+    from vcm.runs import run
+
+    grid = find_pack(default_backbone()).backbone.grid
+    typical, found = np.zeros(grid.shape, np.uint8), np.zeros(grid.shape, np.uint8)
+    typical[30:50, 40:70, 30:50], typical[38:42, 50:60, 38:42] = 1, 4
+    found[28:50, 40:70, 30:50], found[36:42, 50:60, 38:42], found[70:74, 20:90, 70:73] = 1, 4, 4
+    head = reference_head.Template(Volume(typical.astype(np.float32), grid), Volume(typical, grid), "a head")
+    monkeypatch.setattr(run, "reference_of", lambda pack: None)
+    monkeypatch.setattr(reference_head, "template_of", lambda pack, file=None: head)
+    monkeypatch.setattr(PackSegmenter, "segment", lambda self, image: Volume(found, grid))
+    scan = 300 * np.random.default_rng(0).random(grid.shape, np.float32)
+    write_volume(tmp_path / "t1.nii.gz", Volume(scan, grid))
+    ending = engine.segment(Segment("s", str(tmp_path / "t1.nii.gz"), str(tmp_path / "labels.nii.gz")), Listener())
+    assert np.array_equal(read_volume(ending.path).array == 4, (found == 4) & (np.arange(80)[:, None, None] < 60))
+    (ventricles,) = (structure for structure in ending.structures if structure.value == 4)
+    assert ventricles.ml == pytest.approx(6 * 10 * 4 * 0.008)
+
+
 def test_a_pack_without_a_segmenter_says_so(engine, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("FREESURFER_HOME", raising=False)

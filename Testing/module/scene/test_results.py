@@ -2,13 +2,14 @@
 
 import json
 import weakref
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
 import slicer
-from finishedRun import finishedRun
+from finishedRun import LABELS, finishedRun, measured
 from logicSetup import letterF, scan, segmentation
 from vcm.protocol import AlignmentSummary, ClassScore, ConditionInput, Generate, Generated, GeneratedSample, ImageScore
 from VCMSlicerLib.conditions.conditionSource import ConditionChoice
@@ -97,7 +98,6 @@ def manyScores(dices):
 
 
 def test_many_structures_are_one_row_of_means_and_a_table_with_the_weakest_in_bold(scene, run, request_):
-    from dataclasses import replace
 
     from VCMSlicerLib.panels.results.scoreTables import sampleCells, sampleHeaders, structureCells, structureHeaders
 
@@ -156,6 +156,22 @@ def test_with_the_last_sample_of_a_run_all_that_was_made_with_it_and_its_folder_
     assert scene.GetNumberOfNodes() == before and colors.GetScene() is scene, "colours are shared by all results"
     assert hierarchy.GetNumberOfItems() == items
     assert [array() for array in arrays] == [None, None]
+
+
+def test_a_completed_head_is_shared_by_the_contrasts_of_a_layout_and_goes_with_the_last(scene, tmp_path):
+    generated, request = finishedRun(tmp_path, 2)
+    head = str(writeNifti(tmp_path / "layout-0.nii.gz", WorldImage(measured(), LAS)))
+    samples = tuple(replace(sample, layout_path=head, layout_labels=LABELS) for sample in generated.samples)
+    first, second = Results().add(replace(generated, samples=samples), request)
+    layout = first.GetNodeReference("VCMSlicer.layout")
+    assert layout is second.GetNodeReference("VCMSlicer.layout")
+    segments = [layout.GetSegmentation().GetNthSegment(n) for n in range(3)]
+    assert [segment.GetName() for segment in segments] == [label.name for label in LABELS]
+    assert layout.GetAttribute("VCMSlicer.Synthetic") == "true"
+    removeResult(first)
+    assert layout.GetScene() is scene
+    removeResult(second)
+    assert layout.GetScene() is None
 
 
 def test_a_renamed_result_goes_on_saying_that_it_is_synthetic(added):

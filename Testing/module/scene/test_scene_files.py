@@ -125,7 +125,7 @@ def test_a_scale_and_the_other_byte_order_are_understood(tmp_path):
     [
         (b"", "cannot be read"),
         (b"not an image at all" * 40, "does not begin as one"),
-        (gzip.compress(b"x" * 1000)[:-9], "cut off"),
+        (gzip.compress(b"x" * 1000, mtime=0)[:-9], "cut off"),
     ],
     ids=["nothing", "a text", "half an archive"],
 )

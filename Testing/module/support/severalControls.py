@@ -43,7 +43,7 @@ def writeSeveralControls(tiny: Path, folder: Path) -> Path:
     import torch
     from monai.networks.nets import UNet
     from safetensors.torch import save_file
-    from vcm.packs.manifest import write_manifest
+    from vcm.packs.manifest_reading import write_manifest
 
     shutil.copytree(tiny, folder)
     shutil.rmtree(folder / "tiny-both")
@@ -74,7 +74,7 @@ def _writeControl(home: Path, title: str, conditions: list[dict], denoiser: str)
     import torch
     from safetensors.torch import save_file
     from vcm.conditions.condition import ConditionSpec
-    from vcm.packs.manifest import write_manifest
+    from vcm.packs.manifest_reading import write_manifest
 
     home.mkdir()
     torch.manual_seed(5)

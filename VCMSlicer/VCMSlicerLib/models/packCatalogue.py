@@ -8,7 +8,7 @@ from slicer.i18n import tr as _
 from vcm.core.errors import Code
 from vcm.core.plain_text import plain
 from vcm.packs.manifest import BackboneManifest
-from vcm.packs.store import DEFAULT_BACKBONE, InstalledPack, Pack, controls_for, list_packs
+from vcm.packs.store import DEFAULT_BACKBONE, InstalledPack, Pack, controls_for, layouts_for, list_packs
 
 from VCMSlicerLib.install.userFolders import packsFolder
 from VCMSlicerLib.models.packInfo import AVAILABLE, BROKEN, READY, USUAL_STEPS, ConditionInfo, ControlInfo, PackInfo
@@ -73,6 +73,7 @@ def _ready(pack: Pack, entries: list[InstalledPack]) -> PackInfo:
         licence=manifest.licence.name,
         contrast=manifest.contrast,
         sampling=(manifest.sampling.sampler, manifest.sampling.steps or USUAL_STEPS),
+        hasLayout=bool(layouts_for(pack, entries)),
     )
 
 

@@ -72,6 +72,17 @@ def defaultValue(attribute: AttributeSpec) -> float | str:
     return attribute.default if human is None else human
 
 
+def usableValue(attribute: AttributeSpec, value: float | str | None) -> float | str:
+    """A value that the scene remembers, or the default where there is none or the model has no such choice.
+
+    >>> spec = AttributeSpec("class", "Class", choices={"T1w": 0.0, "T2w": 1.0}, default=1.0, role="contrast")
+    >>> [usableValue(spec, value) for value in ("T1w", "SWI", "all", None)]
+    ['T1w', 'T2w', 'all', 'T2w']
+    """
+    known = value is not None and (not attribute.choices or value in attribute.choices or attribute.is_all(value))
+    return value if known and value is not None else defaultValue(attribute)
+
+
 @dataclass(frozen=True)
 class ControlInfo:
     """A control for a pack; with `subsets` it takes any part of its conditions, else all of them."""
@@ -108,6 +119,11 @@ class ControlInfo:
         kinds = {condition.kind for condition in self.conditions}
         return (not self.trained, len(self.conditions), kinds != {Kind.MASK}, self.name)
 
+    def takesMore(self, names: Iterable[str]) -> bool:
+        """Whether there are structures that it takes beside these conditions: others, or the rest of a label map."""
+        given = set(names)
+        return any(c.kind is Kind.LABELS or (c.isDrawn and c.name not in given) for c in self.conditions)
+
     @property
     def free(self) -> bool:
         """Whether the user may leave out some of its conditions."""
@@ -132,7 +148,8 @@ class PackInfo:
     """A model as the panel shows it: `state` is `ready`, `broken` or `available` from elsewhere, `words` say more.
 
     `conditions` are those of all its controls together; `grid` is None unless the pack is here and readable. With
-    `hasTypicalHead` scans can be registered to it. `sampling` is its usual sampler and number of steps.
+    `hasTypicalHead` scans can be registered to it. `sampling` is its usual sampler and number of steps. With
+    `hasLayout` what is drawn can be completed to a whole head.
     """
 
     name: str
@@ -149,6 +166,7 @@ class PackInfo:
     licence: str = ""
     contrast: str = ""
     sampling: tuple[str, int] = ("dpm++", USUAL_STEPS)
+    hasLayout: bool = False
 
     @property
     def scan(self) -> str:

@@ -63,6 +63,7 @@ class ConditionsPanel:
         self._scanMenu.connect("aboutToShow()", self._fillScanMenu)
         self._scanTip, self._demoTip = ui.startScanButton.toolTip, ui.startDemoButton.toolTip
         ui.seeButton.connect("clicked()", self.see)
+        ui.completeHeadBox.connect("toggled(bool)", self._onCompleteToggled)
 
     def beforeSceneCloses(self) -> None:
         """Let go of the nodes that are about to go."""
@@ -143,6 +144,7 @@ class ConditionsPanel:
         ui.startScanButton.toolTip = self._scanTip if segmenter else noSegmenter
         ui.startDemoButton.toolTip = self._demoTip if demo else _("The demo case is one of ventricles.")
         self.ui.noConditionsLabel.visible = not infos
+        self._showCompleting(pack is not None and pack.hasLayout and any(info.isDrawn for info in infos), busy)
         self.registration.updateFromParameters()
         self._watch()
         # While a job runs nothing hangs on the answer, and looking at large masks would hold up the panel.
@@ -278,6 +280,18 @@ class ConditionsPanel:
     def see(self) -> None:
         """Load what the model sees."""
         self._errands.see([choice for choice in self.choices() if self.checks[choice.name].usable])
+
+    def _showCompleting(self, possible: bool, busy: bool) -> None:
+        box, parameters = self.ui.completeHeadBox, self.context.parameters
+        box.visible, box.enabled = possible, not busy
+        if parameters is not None and box.checked != parameters.completeHead:
+            box.checked = parameters.completeHead
+
+    def _onCompleteToggled(self, checked: bool) -> None:
+        parameters = self.context.parameters
+        if parameters is not None and parameters.completeHead != checked:
+            parameters.completeHead = checked
+            self.context.announce()
 
     @property
     def _pack(self) -> Any:

@@ -16,7 +16,7 @@ from VCMSlicerLib.conditions.conditionSource import ConditionChoice
 from VCMSlicerLib.conditions.startPoints import StartPoint, fromSegmentedScan
 from VCMSlicerLib.engine.job import Job
 from VCMSlicerLib.engine.jobState import Failure
-from VCMSlicerLib.models.packInfo import PackInfo, defaultValue
+from VCMSlicerLib.models.packInfo import PackInfo, usableValue
 from VCMSlicerLib.panels.context import PanelContext
 from VCMSlicerLib.results.formingImage import FormingImage
 from VCMSlicerLib.scene.niftiFile import readNifti, writeNifti
@@ -53,7 +53,8 @@ class Errands:
         every = max(1, steps // PREVIEWS) if parameters.livePreview else 0
         options = {
             "pack": pack.name,
-            "control": self._control(),
+            "control": self._steering(choices),
+            "layout": "auto" if parameters.completeHead else "off",
             "attributes": givenAttributes(parameters, pack),
             "seed": parameters.seed,
             "samples": parameters.sampleCount,
@@ -110,6 +111,13 @@ class Errands:
         pack = self.context.readyPack
         assert pack is not None
         return pack
+
+    def _steering(self, choices: list[ConditionChoice]) -> str | None:
+        """The control to name; None where the rest of the head is completed and the chosen one could take none of it:
+        then the worker finds one that can."""
+        control, names = self.context.control, [choice.name for choice in choices]
+        completes = self._pack.hasLayout and self.context.parameters.completeHead
+        return None if completes and control is not None and not control.takesMore(names) else self._control()
 
     def _control(self) -> str | None:
         control = self.context.control
@@ -169,5 +177,5 @@ def givenAttributes(parameters: VCMParameters, pack: PackInfo) -> dict[str, floa
         setting = parameters.attribute(info.name)
         if info.structures and not setting.given:
             continue
-        given[info.name] = setting.value if setting.value is not None else defaultValue(info)
+        given[info.name] = usableValue(info, setting.value)
     return given

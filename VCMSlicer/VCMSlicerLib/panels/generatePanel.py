@@ -221,6 +221,7 @@ def stageWords(stage: str) -> str:
     """
     known = {
         "loading": _("Loading the model"),
+        "completing the head": _("Completing the rest of the head"),
         "sampling": _("Forming the image"),
         "matching": _("Fitting it to the image given"),
         "decoding": _("Drawing the image"),

@@ -24,6 +24,7 @@ from VCMSlicerLib.panels.samplingPanel import SamplingPanel
 from VCMSlicerLib.panels.subjectPanel import SubjectPanel
 from VCMSlicerLib.problems import Problem, Remedy, problem
 from VCMSlicerLib.results.comparison import Comparison, putLooksBack
+from VCMSlicerLib.results.results import contrastsOf
 from VCMSlicerLib.scene.parameters import Quality, VCMParameters
 
 
@@ -161,11 +162,18 @@ class Panel:
             self.sampling.advanceSeed()
             self.results.updateFromParameters()
             self.results.select(job.nodes[0])
-            self.context.comparison.show(job.nodes[0])
+            self._present(job.nodes[0])
             self.ui.resultsSection.collapsed = False
         elif job.keptIn is not None:
             self._offerKeptRuns()
         self.refreshLater()
+
+    def _present(self, node: Any) -> None:
+        """Show a new image, with the other contrasts of its layout where there are any."""
+        if contrasts := contrastsOf(node):
+            self.context.comparison.compareContrasts(contrasts)
+        else:
+            self.context.comparison.show(node)
 
     def _lookAtPose(self, job: Job) -> None:
         """A scan that lies wrong is reported with a button that registers it."""
@@ -184,7 +192,7 @@ class Panel:
     def _loadKeptRuns(self) -> None:
         nodes = [node for run in self.logic.keptRuns() for node in self.logic.openRun(run)]
         if nodes:
-            self.context.comparison.show(nodes[-1])
+            self._present(nodes[-1])
         self.refreshLater()
 
     def _refuse(self, failure: Any) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 import ctk
 import qt
 from slicer.i18n import tr as _
-from vcm.conditions.attributes import AttributeSpec
+from vcm.conditions.attributes import ALL, CONTRAST, AttributeSpec
 
-from VCMSlicerLib.models.packInfo import defaultValue
+from VCMSlicerLib.models.packInfo import defaultValue, usableValue
 from VCMSlicerLib.panels.context import AMBER, GREEN, GREY, PanelContext, dot
 from VCMSlicerLib.scene.parameters import AttributeSetting
 
@@ -63,7 +63,7 @@ class AttributeRow:
 
     def __init__(self, info: AttributeSpec, onChanged: Any) -> None:
         self.info, self._tell, self._showing = info, onChanged, False
-        self.title = _(info.title)
+        self.title = _("Contrast") if info.role == CONTRAST else _(info.title)
         self.widget = qt.QWidget()
         column = qt.QVBoxLayout(self.widget)
         column.setContentsMargins(0, 0, 0, 0)
@@ -82,7 +82,7 @@ class AttributeRow:
         """Show a setting without a signal; unless it is set, the volume measured on the conditions is shown."""
         self._showing = True
         try:
-            value = setting.value if setting.value is not None else defaultValue(self.info)
+            value = usableValue(self.info, setting.value)
             if self.info.choices:
                 self.editor.setCurrentIndex(max(0, self.editor.findData(value)))
             else:
@@ -120,6 +120,10 @@ class AttributeRow:
         for choice in self.info.choices:
             box.addItem(words.get(choice, choice), choice)
         box.toolTip = _("{title} of the head to be made.").format(title=self.title)
+        count = len(self.info.choices)
+        if count > 1 and self.info.is_all(ALL):
+            box.addItem({2: _("Both"), 3: _("All three")}.get(count, _("All")), ALL)
+            box.toolTip = _("What the image shows. The last entry makes one head in every contrast, from one noise.")
         box.connect("activated(int)", self._onChanged)
         return box
 

@@ -1,11 +1,14 @@
-"""Looking at results: one alone, or beside the one without conditions and their difference, in linked views under the
-conditions' outline."""
+"""Looking at results: one alone, beside the one without conditions and their difference, or one layout in several
+contrasts, in linked views under the conditions' outline."""
 
 from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
+from xml.sax.saxutils import escape
 
 import numpy as np
 import qt
@@ -13,6 +16,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from VCMSlicerLib.results.results import (
+    CONTRAST,
     DIFFERENCE_REFERENCE,
     DIFFERENCE_ROLE,
     TWIN_REFERENCE,
@@ -22,13 +26,25 @@ from VCMSlicerLib.results.results import (
 from VCMSlicerLib.scene.sliceViews import Look, lookAlike, looks, showInSlices
 
 LAYOUT_ID = 20417
-COLUMNS = ("Controlled", "Uncontrolled", "Difference")
+CONTRASTS_LAYOUT_ID = 20420
+"""To which the number of contrasts is added: a layout that is in use does not change."""
 ORIENTATIONS = ("Axial", "Coronal")
+MOST_COLUMNS = 4
+CONTRAST_COLORS = ("#3FB2A8", "#E5A33C", "#8C7BD8", "#9AA0A6")
 VIEW_GROUP = 7
 LOOK_BEFORE = "VCMSlicer.LookBefore"
 COLORS_TAG = "VCMSlicerDifference"
 LESS, MORE = np.array([0.25, 0.65, 1.0]), np.array([1.0, 0.62, 0.20])
 SHADES = 256
+
+
+@dataclass(frozen=True)
+class Column:
+    """One volume of a comparison: the name of its views, what stands on them, and their colour."""
+
+    name: str
+    label: str
+    color: str
 
 
 class Comparison:
@@ -37,11 +53,18 @@ class Comparison:
 
     def __init__(self) -> None:
         self._layoutBefore: int | None = None
+        self._layout = 0
+        self._views: list[str] = []
 
     @property
     def active(self) -> bool:
         """Whether the views are arranged for a comparison."""
         return self._layoutBefore is not None
+
+    @property
+    def showsContrasts(self) -> bool:
+        """Whether it is one of contrasts, and not one with and without conditions."""
+        return self.active and self._layout != LAYOUT_ID
 
     def show(self, node: Any) -> None:
         """One volume in the usual views."""
@@ -56,16 +79,22 @@ class Comparison:
             raise ValueError(
                 _("There is no image without conditions to compare with. Tick “Also without conditions” and generate.")
             )
-        looked = None if self.active else looks()
-        self._arrange()
-        for column, volume in zip(COLUMNS, (node, twin, difference(node)), strict=True):
-            for orientation in ORIENTATIONS:
-                self._fill(viewName(column, orientation), volume)
-        if looked is not None:
-            self._turnTo(looked)
-            # Once more when Qt has given the views their size.
-            qt.QTimer.singleShot(0, lambda: self._turnTo(looked))
+        columns = (
+            Column("Controlled", _("With"), "#3FB2A8"),
+            Column("Uncontrolled", _("Without"), "#9AA0A6"),
+            Column("Difference", _("Difference"), "#E5A33C"),
+        )
+        self._lookAt(LAYOUT_ID, columns, (node, twin, difference(node)))
         outline(conditionNodes(node))
+
+    def compareContrasts(self, nodes: Sequence[Any]) -> None:
+        """Images of one layout in several contrasts, column by column; where they are many, axial slices alone."""
+        columns = [
+            Column(f"Contrast{place}", node.GetAttribute(CONTRAST) or "", color)
+            for place, (node, color) in enumerate(zip(nodes, itertools.cycle(CONTRAST_COLORS)), start=1)
+        ]
+        self._lookAt(CONTRASTS_LAYOUT_ID + len(columns), columns, nodes)
+        outline(conditionNodes(nodes[0]))
 
     def close(self) -> None:
         """Back to the layout and the look that were there before."""
@@ -76,23 +105,41 @@ class Comparison:
             if manager is not None:
                 manager.setLayout(before)
 
-    def _arrange(self) -> None:
+    def _lookAt(self, layout: int, columns: Sequence[Column], volumes: Iterable[Any]) -> None:
+        """Arrange the views and fill them; unless they are arranged so already, turn them to what was looked at."""
+        looked = looks()
+        rows, before = rowsOf(columns), self._layout if self.active else 0
+        self._views = [viewName(column.name, orientation) for row in rows for column, orientation in row]
+        self._arrange(layout, layoutDescription(rows))
+        for column, volume in zip(columns, volumes, strict=True):
+            for each, orientation in (entry for row in rows for entry in row):
+                if each == column:
+                    self._fill(viewName(column.name, orientation), volume, column.label)
+        if layout != before:
+            self._turnTo(layout, looked)
+            # Once more when Qt has given the views their size.
+            qt.QTimer.singleShot(0, lambda: self._turnTo(layout, looked))
+
+    def _arrange(self, layout: int, description: str) -> None:
         manager = slicer.app.layoutManager()
         if self._layoutBefore is None:
             self._layoutBefore = manager.layout
+        self._layout = layout
         layoutNode = manager.layoutLogic().GetLayoutNode()
-        if not layoutNode.IsLayoutDescription(LAYOUT_ID):
-            layoutNode.AddLayoutDescription(LAYOUT_ID, layoutDescription())
-        manager.setLayout(LAYOUT_ID)
+        if not layoutNode.IsLayoutDescription(layout):
+            layoutNode.AddLayoutDescription(layout, description)
+        manager.setLayout(layout)
 
-    def _turnTo(self, looked: list[Look]) -> None:
-        for column, orientation in itertools.product(COLUMNS, ORIENTATIONS) if self.active else ():
-            widget = slicer.app.layoutManager().sliceWidget(viewName(column, orientation))
+    def _turnTo(self, layout: int, looked: list[Look]) -> None:
+        for view in self._views if self.active and self._layout == layout else ():
+            widget = slicer.app.layoutManager().sliceWidget(view)
             widget.sliceLogic().FitSliceToBackground()
             lookAlike(widget.mrmlSliceNode(), looked)
 
-    def _fill(self, view: str, volume: Any) -> None:
+    def _fill(self, view: str, volume: Any, label: str) -> None:
         widget = slicer.app.layoutManager().sliceWidget(view)
+        # The contrasts of another model may stand in the same views.
+        widget.mrmlSliceNode().SetLayoutLabel(label)
         composite = widget.mrmlSliceCompositeNode()
         composite.SetLinkedControl(True)
         composite.SetBackgroundVolumeID(volume.GetID())
@@ -149,13 +196,21 @@ def difference(node: Any) -> Any:
     return made
 
 
-def layoutDescription() -> str:
-    """Slicer's layout language: a column a volume, a row an orientation, all views of one group."""
-    rows = []
-    for orientation in ORIENTATIONS:
-        views = "".join(_viewDescription(column, orientation) for column in COLUMNS)
-        rows.append(f'<item><layout type="horizontal">{views}</layout></item>')
-    return f'<layout type="vertical">{"".join(rows)}</layout>'
+def rowsOf(columns: Sequence[Column]) -> list[list[tuple[Column, str]]]:
+    """The views row by row: a row an orientation, or where the columns are too many, rows of axial slices alone."""
+    if len(columns) <= MOST_COLUMNS:
+        return [[(column, orientation) for column in columns] for orientation in ORIENTATIONS]
+    axial = [(column, ORIENTATIONS[0]) for column in columns]
+    return [axial[start : start + MOST_COLUMNS] for start in range(0, len(axial), MOST_COLUMNS)]
+
+
+def layoutDescription(rows: Iterable[Iterable[tuple[Column, str]]]) -> str:
+    """The views in Slicer's layout language, all of one group."""
+    parts = []
+    for row in rows:
+        views = "".join(_viewDescription(column, orientation) for column, orientation in row)
+        parts.append(f'<item><layout type="horizontal">{views}</layout></item>')
+    return f'<layout type="vertical">{"".join(parts)}</layout>'
 
 
 def viewName(column: str, orientation: str) -> str:
@@ -163,14 +218,12 @@ def viewName(column: str, orientation: str) -> str:
     return f"VCM{column}{orientation}"
 
 
-def _viewDescription(column: str, orientation: str) -> str:
-    labels = {"Controlled": _("With"), "Uncontrolled": _("Without"), "Difference": _("Difference")}
-    color = {"Controlled": "#3FB2A8", "Uncontrolled": "#9AA0A6", "Difference": "#E5A33C"}[column]
+def _viewDescription(column: Column, orientation: str) -> str:
     return (
-        f'<item><view class="vtkMRMLSliceNode" singletontag="{viewName(column, orientation)}">'
+        f'<item><view class="vtkMRMLSliceNode" singletontag="{viewName(column.name, orientation)}">'
         f'<property name="orientation" action="default">{orientation}</property>'
-        f'<property name="viewlabel" action="default">{labels[column]}</property>'
-        f'<property name="viewcolor" action="default">{color}</property>'
+        f'<property name="viewlabel" action="default">{escape(column.label)}</property>'
+        f'<property name="viewcolor" action="default">{column.color}</property>'
         f'<property name="viewgroup" action="default">{VIEW_GROUP}</property></view></item>'
     )
 

@@ -1,6 +1,7 @@
-"""The label maps of a run as segmentations of the scene: what was asked for, and what the image was found to hold.
+"""The label maps of a run as segmentations of the scene: what was asked for, the whole head that was completed around
+it, and what the image was found to hold.
 
-Both lie on the model's grid, so that all that was measured can be seen and computed again from them.
+All lie on the model's grid, so that all that was measured can be seen and computed again from them.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from VCMSlicerLib.scene.worldImages import LABELMAP, orientedImage
 
 MEASURED_REFERENCE = "VCMSlicer.measured"
 ASKED_REFERENCE = "VCMSlicer.asked"
-MEASURED_ROLE, ASKED_ROLE = "measured", "asked"
+LAYOUT_REFERENCE = "VCMSlicer.layout"
+MEASURED_ROLE, ASKED_ROLE, LAYOUT_ROLE = "measured", "asked", "layout"
 CONDITION_TAG, LABELS_TAG = "VCMSlicer.condition", "VCMSlicer.labels"
 
 
@@ -37,7 +39,7 @@ class Comparable:
 
 
 def addMeasured(path: str, labels: Iterable[Label], name: str, attributes: Mapping[str, str]) -> Any:
-    """The segmentation by which an image was measured, hidden at first; its segments share one label map."""
+    """A label map of a result, such as the one by which it was measured, hidden at first; its segments share it."""
     node = hiddenSegmentation(name, attributes)
     _addLayer(node, takeImage(path), labels, {})
     return node

@@ -19,8 +19,9 @@ def imagePaths(generated: Generated) -> list[str]:
     """The files of a run that come into the scene."""
     paths = [condition.path for condition in generated.conditions]
     for sample in generated.samples:
-        paths += [path for path in (sample.path, sample.uncontrolled_path, sample.segmentation_path) if path]
-    return paths
+        own = (sample.path, sample.uncontrolled_path, sample.segmentation_path, sample.layout_path)
+        paths += [path for path in own if path]
+    return list(dict.fromkeys(paths))  # samples of several contrasts share a completed head
 
 
 class Preloading:

@@ -8,7 +8,7 @@ from typing import Any
 import slicer
 
 from VCMSlicerLib.results.belongings import belongings
-from VCMSlicerLib.results.results import DIFFERENCE_REFERENCE, RUN, SEED, TWIN_REFERENCE
+from VCMSlicerLib.results.results import CONTRAST, DIFFERENCE_REFERENCE, RUN, SEED, TWIN_REFERENCE
 
 STORABLE, DISPLAYABLE = "vtkMRMLStorableNode", "vtkMRMLDisplayableNode"
 
@@ -36,7 +36,8 @@ def _sequencesOf(node: Any) -> Iterator[Any]:
 
 def _leaveSequence(sequence: Any, node: Any) -> None:
     for index in reversed(range(sequence.GetNumberOfDataNodes())):
-        if sequence.GetNthDataNode(index).GetAttribute(SEED) == node.GetAttribute(SEED):
+        other = sequence.GetNthDataNode(index)
+        if all(other.GetAttribute(key) == node.GetAttribute(key) for key in (SEED, CONTRAST)):
             sequence.RemoveDataNodeAtValue(sequence.GetNthIndexValue(index))
     browsers = [
         browser

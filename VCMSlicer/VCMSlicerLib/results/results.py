@@ -18,6 +18,8 @@ from vcm.protocol import AlignmentSummary, Generate, Generated, GeneratedSample
 from VCMSlicerLib.results.measuredSegmentation import (
     ASKED_REFERENCE,
     ASKED_ROLE,
+    LAYOUT_REFERENCE,
+    LAYOUT_ROLE,
     MEASURED_REFERENCE,
     MEASURED_ROLE,
     addAsked,
@@ -96,19 +98,23 @@ class Results:
             BODY_PART: _saidOfBackbone(report, "body_part"),
         }
         folder = self._folder(run)
-        asked = self._addAsked(run, common)
+        asked, layouts = self._addAsked(run, common), dict[str, Any]()
         nodes = []
         for number, sample in enumerate(run.samples, start=1):
-            node = self._addSample(sample, common, _title(sample, number, common[CONTRAST]))
+            own = {**common, CONTRAST: sample.contrast or common[CONTRAST]}
+            node = self._addSample(sample, own, _title(sample, number, own[CONTRAST]))
             for source in sources:
                 node.AddNodeReferenceID(CONDITION_REFERENCE, source.GetID())
             if asked is not None:
                 node.SetNodeReferenceID(ASKED_REFERENCE, asked.GetID())
+            if (layout := self._layoutOf(sample, common, layouts)) is not None:
+                node.SetNodeReferenceID(LAYOUT_REFERENCE, layout.GetID())
             nodes.append(node)
             for placed in (node, *filter(None, map(node.GetNodeReference, (TWIN_REFERENCE, MEASURED_REFERENCE)))):
                 _place(folder, placed)
-        if asked is not None:
-            _place(folder, asked)
+        for shared in (asked, *layouts.values()):
+            if shared is not None:
+                _place(folder, shared)
         if len(nodes) > 1:
             self._addSequence(folder, nodes, common)
         return nodes
@@ -151,6 +157,17 @@ class Results:
             measured = addMeasured(sample.segmentation_path, sample.labels, name, attributes)
             node.SetNodeReferenceID(MEASURED_REFERENCE, measured.GetID())
         return node
+
+    def _layoutOf(self, sample: GeneratedSample, common: Mapping[str, str], layouts: dict[str, Any]) -> Any:
+        """The whole head that was completed for a Sample, which those of other contrasts share; None without one."""
+        path = sample.layout_path
+        if path is None:
+            return None
+        if path not in layouts:
+            name = _("Completed synthetic head, seed {seed}").format(seed=sample.seed)
+            attributes = _attributes(sample, common, LAYOUT_ROLE, None)
+            layouts[path] = addMeasured(path, sample.layout_labels, name, attributes)
+        return layouts[path]
 
     def _addAsked(self, run: Generated, common: Mapping[str, str]) -> Any:
         """What the run was asked for, as the model was given it; None where that is no mask and no label map."""
@@ -219,6 +236,7 @@ def sidecarOf(node: Any) -> dict[str, Any]:
         "role": node.GetAttribute(ROLE),
         "name": node.GetName(),
         "seed": int(seed) if seed else None,
+        "contrast": node.GetAttribute(CONTRAST) or None,
         "alignment": asdict(alignment) if alignment else None,
         "provenance": provenance,
     }
@@ -229,6 +247,16 @@ def nodesWithRole(role: str) -> Iterator[Any]:
     for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
         if node.GetAttribute(ROLE) == role:
             yield node
+
+
+def contrastsOf(node: Any) -> list[Any]:
+    """The results of the same run and noise, where they show several contrasts, in the order they were made in."""
+    same = [
+        other
+        for other in nodesWithRole(SAMPLE_ROLE)
+        if all(other.GetAttribute(key) == node.GetAttribute(key) for key in (RUN, SEED, PROVENANCE))
+    ]
+    return same if len({other.GetAttribute(CONTRAST) for other in same}) > 1 else []
 
 
 def conditionNodes(node: Any) -> list[Any]:

@@ -13,7 +13,7 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from VCMSlicerLib.results.results import SYNTHETIC, ResultRow, keepWith
+from VCMSlicerLib.results.results import CONTRAST, SYNTHETIC, ResultRow, keepWith
 
 SCORES_REFERENCE = "VCMSlicer.scores"
 SCORES_ROLE = "scores"
@@ -49,6 +49,7 @@ class _Line:
 COLUMNS = (
     _Column("image", "", "Name of the synthetic image", lambda line: line.row.node.GetName(), True),
     _Column("seed", "", "Seed of its noise", lambda line: line.row.seed),
+    _Column("contrast", "", "What the image shows", lambda line: line.row.node.GetAttribute(CONTRAST) or "", True),
     _Column("condition", "", "Condition it was asked with", lambda line: line.condition, True),
     _Column("structure", "", "Structure that was asked for", lambda line: line.structure, True),
     _Column("asked_ml", "ml", "Volume asked for", lambda line: line.of("requested_ml")),
@@ -65,6 +66,18 @@ COLUMNS = (
     _Column("assd_mm", "mm", "Mean distance of the surfaces", lambda line: line.of("assd_mm")),
     _Column("intensity_ml", "ml", "Volume of fluid in the image by intensity", lambda line: line.of("intensity_ml")),
     _Column("intensity_dice", "", "Overlap with it", lambda line: line.of("intensity_dice")),
+    _Column(
+        "local_contrast",
+        "",
+        "Of a lesion: how much brighter it is than the tissue around it, as a share of white matter",
+        lambda line: line.of("local_contrast"),
+    ),
+    _Column(
+        "local_contrast_without",
+        "",
+        "The same place in the image from the same noise without conditions",
+        lambda line: getattr(line.without, "local_contrast", None),
+    ),
     _Column("mse", "", "Of an image condition: mean squared error, intensities 0 to 1", lambda line: line.of("mse")),
     _Column("mae", "", "Of an image condition: mean absolute error, intensities 0 to 1", lambda line: line.of("mae")),
     _Column("remark", "", "Why something is empty", lambda line: getattr(line.score, "remark", ""), True),

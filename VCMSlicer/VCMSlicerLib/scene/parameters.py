@@ -84,6 +84,7 @@ class VCMParameters(_Wrapped):
     sampleCount: Annotated[int, WithinRange(1, 50)] = 1
     uncontrolled: bool = True
     livePreview: bool = True
+    completeHead: bool = True
     resultSpace: ResultSpace = ResultSpace.SCAN
 
     def condition(self, name: str) -> ConditionSetting:

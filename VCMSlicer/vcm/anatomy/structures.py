@@ -143,6 +143,24 @@ def joint_ml(labels: Iterable[int], ml: Mapping[int, float]) -> float:
     return sum(ml.get(value, 0.0) for value in wanted)
 
 
+_LABELS_OF = {
+    **{plain_name(name): (label,) for label, (name, _) in SEGMENTER_CLASSES.items()},
+    **{plain_name(name): labels for name, labels in SEMANTICS.values()},
+    "brain": BRAIN,
+    "lesions": (LESION,),
+}
+
+
+def cohort_labels(name: str, segmenter: Iterable[int] = ()) -> tuple[int, ...]:
+    """A cohort's labels that a class of a condition is made of: those of its `segmenter`, else by its name; none where
+    it is no structure of a cohort.
+
+    >>> cohort_labels("Ventricles"), cohort_labels("ventricles", [4]), cohort_labels("tumour")
+    ((4, 9), (4,), ())
+    """
+    return tuple(segmenter) or _LABELS_OF.get(plain_name(name), ())
+
+
 def structure_named(name: str) -> Structure:
     """The structure of that name, however it is written; one of which nothing more is known where there is none."""
     return STRUCTURES.get(plain_name(name), Structure(name))

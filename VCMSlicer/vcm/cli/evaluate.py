@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -61,6 +62,12 @@ def evaluate(
     backbone: Annotated[
         str | None, typer.Option(help="The backbone, where it is not the control's own.", rich_help_panel=ON_CASES)
     ] = None,
+    contrast: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Another contrast of the cases, as PART=NAME: t2=T2w. May be repeated.", rich_help_panel=ON_CASES
+        ),
+    ] = None,
     keep_images: Annotated[
         bool, typer.Option("--keep-images", help="Keep every volume that was made.", rich_help_panel=ON_CASES)
     ] = False,
@@ -108,7 +115,7 @@ def evaluate(
     from vcm.packs.store import default_backbone, find_pack
 
     use_threads(threads)
-    files = _files(features or [])
+    files = {name: Path(path) for name, path in _named(features or [], "--features", "NAME=FILE").items()}
     inputs = [*files.values(), *(file for folder in (images, references) if folder for file in folder.glob("*"))]
     with Console(quiet=as_json) as console, claim_evaluation(out, inputs):
         listeners = EvaluationListeners(console.listeners().progress, console.words)
@@ -121,7 +128,8 @@ def evaluate(
             raise VcmError(Code.BAD_REQUEST, "Name the pack to evaluate.", "See what there is with: vcm packs list")
         elif cases:
             options = CaseOptions(count, subsets, seed, steps, segmenter, files, keep_images)
-            data = _on_cases(pack, backbone, cases, out, options, (device, precision), listeners)
+            named = _named(contrast or [], "--contrast", "PART=NAME")
+            data = _on_cases(pack, backbone, named, cases, out, options, (device, precision), listeners)
         else:
             data = _response(
                 pack,
@@ -140,12 +148,14 @@ def evaluate(
 def _on_cases(
     name: str,
     backbone_name: str | None,
+    contrasts: Mapping[str, str],
     cases: Path,
     out: Path,
     options: Any,
     where: tuple[str, str],
     listeners: EvaluationListeners,
 ) -> dict[str, Any]:
+    from vcm.cohort.contrasts import contrasts_of
     from vcm.evaluation.case_outcome import write_outcome
     from vcm.evaluation.control_evaluation import ControlEvaluation, refuse_early
     from vcm.packs.store import find_pack
@@ -156,6 +166,7 @@ def _on_cases(
     backbone, control = choose_packs(own, name, ())
     assert control is not None
     refuse_early(control, options.subsets, cases)
+    options = replace(options, contrasts=contrasts_of(contrasts, backbone.backbone.attributes, backbone.name))
     run = ControlEvaluation(backbone, control, _generator(backbone, control, where, listeners), options, listeners)
     return write_outcome(run.run(cases, out), run, cases)
 
@@ -241,14 +252,14 @@ def _require_one_way(**ways: object) -> None:
         )
 
 
-def _files(entries: list[str]) -> dict[str, Path]:
-    files = {}
+def _named(entries: list[str], option: str, written: str) -> dict[str, str]:
+    named = {}
     for text in entries:
-        name, separator, path = text.partition("=")
-        if not separator or not path:
-            raise VcmError(Code.BAD_REQUEST, f"--features is written NAME=FILE; {text!r} was given.")
-        files[name.strip()] = Path(path)
-    return files
+        name, separator, value = text.partition("=")
+        if not separator or not value:
+            raise VcmError(Code.BAD_REQUEST, f"{option} is written {written}; {text!r} was given.")
+        named[name.strip()] = value
+    return named
 
 
 def _show(data: Mapping[str, Any], as_json: bool, words: str) -> None:

@@ -51,7 +51,7 @@ def generate(
         list[str] | None,
         typer.Option(
             help="NAME=VALUE, an attribute of the backbone in its unit (see vcm packs info), or NAME.raw=NUMBER, the "
-            "network's own 0–1 input. May be repeated. "
+            "network's own 0–1 input. May be repeated; of the one that names the contrast, all makes each of them. "
             "What is not given is measured on the conditions where that is possible."
         ),
     ] = None,
@@ -113,6 +113,13 @@ def generate(
     precision: Annotated[str, typer.Option(help="auto, fp32, fp16 or bf16.")] = USUAL.precision,
     memory: Annotated[str, typer.Option(help="auto, whole, slabs or offload.")] = USUAL.memory,
     segmenter: Annotated[str, typer.Option(help="Who measures: auto, pack or synthseg.")] = USUAL.segmenter,
+    layout: Annotated[
+        str,
+        typer.Option(
+            help="Complete what is drawn to a whole head: auto where a layout pack for the backbone is here, off, or "
+            "the name of one."
+        ),
+    ] = USUAL.layout,
     force: Annotated[bool, typer.Option(help="Replace files of the same names in the results' folder.")] = USUAL.force,
     montage: Annotated[bool | None, typer.Option(help="Draw montage.png.", show_default="yes; with --cases no")] = None,
     cases: Annotated[
@@ -162,6 +169,7 @@ def generate(
         precision=precision,
         memory=memory,
         segmenter=segmenter,
+        layout=layout,
         force=force,
         montage=cases is None if montage is None else montage,
     )

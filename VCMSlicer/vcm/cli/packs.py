@@ -239,6 +239,22 @@ def calibrate_command(
     say_on_stderr(f"{name}: {found.words}")
 
 
+@app.command("shrink", epilog="Example: vcm packs shrink brainldm --out packs/brainldm-8bit")
+def shrink_command(
+    name: Name,
+    out: Annotated[Path, typer.Option(help="The new pack's folder; its name becomes the pack's.", show_default=False)],
+    force: Annotated[bool, typer.Option("--force", help="Replace files that were changed by hand.")] = False,
+) -> None:
+    """Store a pack again with its weights in 8 bits per channel: half of the bytes of fp16, nearly the same images."""
+    from vcm.models.shrinking import shrink_pack
+    from vcm.packs.store import find_pack
+
+    pack = find_pack(name)
+    with status_line(f"storing {pack.name} in 8 bits"):
+        shrunk = shrink_pack(pack, out, force=force)
+    say(f"{out} holds the pack {out.name}: {shrunk.before:,} bytes before, {shrunk.after:,} after. {shrunk.words}")
+
+
 @app.command("remove", epilog="Example: vcm packs remove brainldm")
 def remove_command(
     name: Annotated[str, typer.Argument(help="One of your packs, whole or broken.", show_default=False)],

@@ -39,7 +39,8 @@ def check_space_command(
     from vcm.machine.runtime import choose_runtime
     from vcm.models.loading import load_backbone
     from vcm.packs.store import default_backbone, find_pack
-    from vcm.sampling.generator import GenerateRequest, Generator
+    from vcm.sampling.generator import Generator
+    from vcm.sampling.request import GenerateRequest
 
     pack = find_pack(name)
     judge = pack if "segmenter" in pack.backbone.files else find_pack(default_backbone())

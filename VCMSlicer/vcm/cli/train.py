@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from vcm.training.trainer.settings import TrainingSettings
     from vcm.training.trainer.trainer import Trainer
 
-app = typer.Typer(no_args_is_help=True, help="Train controls, denoisers, autoencoders and segmenters.")
+app = typer.Typer(no_args_is_help=True, help="Train controls, denoisers, autoencoders, segmenters and layouts.")
 
 Settings = TypeVar("Settings", bound="TrainingSettings")
 
@@ -39,7 +39,7 @@ Start = Annotated[Path | None, typer.Option(help="Begin with what the training i
 
 @app.callback()
 def train() -> None:
-    """Train controls, denoisers, autoencoders and segmenters."""
+    """Train controls, denoisers, autoencoders, segmenters and layouts."""
 
 
 @app.command(
@@ -75,9 +75,9 @@ def control_command(
         "conditions": tuple(conditions.split(",")) if conditions else None,
     }  # fmt: skip
     settings = _settings(ControlSettings, out, config, chosen)
-    grid = _grid(settings.backbone)
-    learned = cohort_cases(cases, grid, first_cases)
-    unseen = cohort_cases(held_out, grid, held_out_cases) if held_out else []
+    grid, contrasts = _grid(settings.backbone), _contrasts(settings)
+    learned = cohort_cases(cases, grid, first_cases, contrasts)
+    unseen = cohort_cases(held_out, grid, held_out_cases, contrasts) if held_out else []
     use_threads(threads)
     if plan:
         from vcm.training.plan import plan_control
@@ -113,12 +113,12 @@ def denoiser_command(
     from vcm.training.backbone.denoiser_settings import DenoiserSettings
 
     settings = _settings(DenoiserSettings, out, config, {"backbone": backbone, "steps": steps})
-    grid = _grid(settings.backbone)
-    unseen = cohort_cases(held_out, grid, held_out_cases) if held_out else []
+    grid, contrasts = _grid(settings.backbone), _contrasts(settings)
+    unseen = cohort_cases(held_out, grid, held_out_cases, contrasts) if held_out else []
     use_threads(threads)
     with _Console(device) as console, console.claimed(out):
         run = open_denoiser_run(
-            settings, cohort_cases(cases, grid, first_cases), out,
+            settings, cohort_cases(cases, grid, first_cases, contrasts), out,
             latents=cases / "latents", team=console.team, unseen=unseen,
             unseen_latents=held_out / "latents" if held_out else None, listeners=console.listeners(),
         )  # fmt: skip
@@ -185,6 +185,38 @@ def segmenter_command(
     )
 
 
+@app.command("layout", epilog="Example: vcm train layout --cases cohort --held-out unseen --out run")
+def layout_command(
+    cases: Cases,
+    out: Run,
+    config: Config = None,
+    backbone: Backbone = None,
+    steps: Steps = None,
+    minutes: Minutes = math.inf,
+    held_out: HeldOut = None,
+    held_out_cases: HeldOutCases = 4,
+    first_cases: FirstCases = None,
+    threads: Threads = None,
+    device: Device = "auto",
+) -> None:
+    """Train a layout on a cohort's label maps: a generator that completes what is drawn to a whole head."""
+    from vcm.cohort.files import read_cases
+    from vcm.training.layout.run import train_layout
+    from vcm.training.layout.settings import LayoutSettings
+
+    settings = _settings(LayoutSettings, out, config, {"backbone": backbone, "steps": steps})
+    learned = read_cases(cases)[:first_cases]
+    unseen = read_cases(held_out)[:held_out_cases] if held_out else []
+    use_threads(threads)
+    with _Console(device) as console, console.claimed(out):
+        console.ended(
+            train_layout(
+                settings, learned, out,
+                team=console.team, unseen=unseen, minutes=minutes, listeners=console.listeners(),
+            )
+        )  # fmt: skip
+
+
 @app.command(
     "export", epilog="Example: vcm train export --run run --figures evaluation/summary.md --out packs/my-ventricles"
 )
@@ -199,6 +231,7 @@ def export_command(
         str, typer.Option(help="Under which licence the pack may be used: Apache-2.0, …", show_default="not stated")
     ] = "",
     version: Annotated[str, typer.Option(help="The pack's version.", show_default="a backbone's stays")] = "",
+    bits: Annotated[int, typer.Option(help="Bits a weight is stored in: 16, or 8 for half of the size.")] = 16,
     force: Annotated[bool, typer.Option(help="Replace files of the pack that were changed by hand.")] = False,
 ) -> None:
     """Write what a training has learned as a pack, with its settings and a card."""
@@ -208,8 +241,10 @@ def export_command(
     notes = ExportNotes(
         hardware=hardware, command=without_paths(command), data=data, licence=licence, version=version, figures=figures
     )
-    export_run(run, out, notes, force=force)
+    shrunk = export_run(run, out, notes, bits=bits, force=force)
     say(f"{out} holds the pack {out.name}")
+    if shrunk:
+        say(shrunk.words)
 
 
 class _Console:
@@ -248,12 +283,16 @@ class _Console:
 
     def train(self, trainer: Trainer, minutes: float) -> None:
         """Teach, and say how it ended."""
+        self.ended(trainer.train(minutes))
+
+    def ended(self, how: str) -> None:
+        """Say how a training ended."""
         endings = {
             "finished": "The training is complete.",
             "stopped early": "Validation no longer improved: the training stopped early and is complete.",
             "paused": "The time is used up; run the same command to go on.",
         }
-        self._say(endings[trainer.train(minutes)])
+        self._say(endings[how])
 
     def _say(self, words: str) -> None:
         self._bar.console.print(plain(words))
@@ -278,12 +317,14 @@ def _train_on_images(
     threads: int | None,
     device: str,
 ) -> None:
+    from vcm.cohort.contrasts import in_contrasts
     from vcm.cohort.files import read_cases
 
     use_threads(threads)
     with _Console(device) as console, console.claimed(out):
-        unseen = read_cases(held_out)[:held_out_cases] if held_out else []
-        learned = read_cases(cases)[:first_cases]
+        contrasts = _contrasts(settings)
+        unseen = in_contrasts(read_cases(held_out)[:held_out_cases], contrasts) if held_out else []
+        learned = in_contrasts(read_cases(cases)[:first_cases], contrasts)
         run = opening(settings, learned, out, team=console.team, unseen=unseen, listeners=console.listeners())
         console.train(run.trainer, minutes)
 
@@ -306,3 +347,12 @@ def _grid(backbone: str) -> Any:
     from vcm.packs.store import find_pack
 
     return find_pack(backbone).backbone.grid
+
+
+def _contrasts(settings: TrainingSettings) -> Any:
+    from vcm.cohort.contrasts import contrasts_of
+    from vcm.packs.store import find_pack
+
+    if not settings.contrasts:
+        return {}
+    return contrasts_of(settings.contrasts, find_pack(settings.backbone).backbone.attributes, settings.backbone)

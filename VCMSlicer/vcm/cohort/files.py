@@ -24,7 +24,8 @@ from vcm.outputs.claims import Claim, Mode
 from vcm.volumes.volume_files import read_volume, write_volume
 
 TABLE = "cases.csv"
-PARTS = ("image", "labels", "skull")
+IMAGE, SKULL = "image", "skull"
+PARTS = (IMAGE, "labels", SKULL)
 FIRST, LAST = ("case", "head", "seed"), ("ventricles_ml", "brain_ml", "parts")
 SINCE_FIRST = (*FIRST, *LAST[:-1])
 """The columns that every cohort has; a table without `parts` holds `PARTS` in each case."""
@@ -35,6 +36,7 @@ class CaseEntry:
     """One row of `cases.csv`. A scan that was brought in from a folder has no seed; `head` is then its file's name.
 
     `attributes` are raw (0–1), by the names of a backbone's; those that are not known of this case are left out.
+    `shown` is the part that is its image: another contrast of a head is a case of its own (`contrasts.py`).
     """
 
     folder: Path
@@ -44,10 +46,11 @@ class CaseEntry:
     ventricles_ml: float
     brain_ml: float
     parts: tuple[str, ...] = PARTS
+    shown: str = IMAGE
 
     @property
     def name(self) -> str:
-        return self.folder.name
+        return self.folder.name if self.shown == IMAGE else f"{self.folder.name}-{self.shown}"
 
     @property
     def is_whole(self) -> bool:
@@ -55,7 +58,7 @@ class CaseEntry:
         return all(self.path(part).is_file() for part in self.parts)
 
     def path(self, part: str) -> Path:
-        return self.folder / f"{part}.nii.gz"
+        return self.folder / f"{self.shown if part == IMAGE else part}.nii.gz"
 
     def read(self, part: str) -> Volume:
         """The case's `image`, `labels`, `skull` or another of its `parts`."""

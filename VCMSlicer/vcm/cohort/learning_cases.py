@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from vcm.cohort.case_conditions import condition_array, condition_spec
+from vcm.cohort.contrasts import Contrasts, in_contrasts
 from vcm.cohort.files import CaseEntry, read_cases
 from vcm.conditions.condition import ConditionSpec, Kind
 from vcm.core.errors import Code, VcmError
@@ -109,9 +111,14 @@ class CohortCase:
         return factor
 
 
-def cohort_cases(folder: Path, grid: Grid, count: int | None = None) -> list[CohortCase]:
-    """The cases of a cohort's folder, or the first `count` of them, on a backbone's grid."""
-    return [CohortCase(entry, grid) for entry in read_cases(folder)[:count]]
+def cohort_cases(
+    folder: Path,
+    grid: Grid,
+    count: int | None = None,
+    contrasts: Contrasts = MappingProxyType({}),
+) -> list[CohortCase]:
+    """The cases of a cohort's folder, or the first `count` of them, on a backbone's grid; each in these contrasts."""
+    return [CohortCase(entry, grid) for entry in in_contrasts(read_cases(folder)[:count], contrasts)]
 
 
 def condition_specs(names: Iterable[str]) -> tuple[ConditionSpec, ...]:

@@ -10,6 +10,12 @@ from typing import Any
 from vcm.conditions.condition import ClassSpec, Condition, ConditionSpec
 from vcm.core.errors import Code, VcmError
 
+CONTRAST = "contrast"
+"""The role of an attribute whose choices are what images show: T1w, T2w and so on."""
+
+ALL = "all"
+"""Given for the contrast, it stands for each of its choices; a choice that is itself called so goes before."""
+
 _ALIASES = {
     "gender": "sex",
     "ventricles": "ventricular_volume",
@@ -37,6 +43,7 @@ class AttributeSpec:
 
     `low` and `high` are the human values at which the network reads 0 and 1; without them only the raw number can be
     given. `choices` maps words to raw numbers. `structures` are the segmenter labels whose joint volume it measures.
+    The `role` is `CONTRAST` where the choices name what the image shows.
 
     >>> age = AttributeSpec("age", "Age", "years", low=44, high=82)
     >>> round(age.to_raw(76), 4), age.to_human(0.5)
@@ -51,6 +58,7 @@ class AttributeSpec:
     choices: Mapping[str, float] = field(default_factory=dict)
     default: float = 0.5
     structures: tuple[int, ...] = ()
+    role: str = ""
 
     @classmethod
     def from_dict(cls, entry: Mapping[str, Any]) -> AttributeSpec:
@@ -63,6 +71,7 @@ class AttributeSpec:
             choices=dict(entry.get("choices", {})),
             default=float(entry.get("default", 0.5)),
             structures=tuple(entry.get("structures", ())),
+            role=entry.get("role", ""),
         )
 
     @property
@@ -84,8 +93,18 @@ class AttributeSpec:
         ('44 to 82 years', 'raw 0–1')
         """
         if self.choices:
-            return ", ".join(self.choices)
+            return ", ".join([*self.choices, *([ALL] if self.is_all(ALL) else [])])
         return f"{self.low:g} to {self.high:g} {self.unit}".strip() if self.calibrated else "raw 0–1"
+
+    def is_all(self, human: float | str | None) -> bool:
+        """Whether a value asks for every contrast there is.
+
+        >>> spec = AttributeSpec("class", "Class", choices={"T1w": 0, "T2w": 1}, role=CONTRAST)
+        >>> spec.is_all("All"), spec.is_all("T1w"), spec.scale
+        (True, False, 'T1w, T2w, all')
+        """
+        named = any(_is_same(ALL, word) for word in self.choices)
+        return self.role == CONTRAST and not named and isinstance(human, str) and _is_same(human, ALL)
 
     def takes_raw(self, number: float) -> bool:
         """Whether a number can only be the network's own: no scale is known, or the values are words."""
@@ -99,7 +118,7 @@ class AttributeSpec:
                     return raw
             raise VcmError(
                 Code.ATTRIBUTE,
-                f"{self.title} must be one of {', '.join(self.choices)}, not {human!r}.",
+                f"{self.title} must be one of {self.scale}, not {human!r}.",
             )
         if self.low is None or self.high is None:
             raise VcmError(
@@ -136,6 +155,11 @@ class AttributeValue:
     spec: AttributeSpec
     raw: float
     origin: str
+
+    @property
+    def word(self) -> str:
+        """The choice that it is; empty where its raw number is none of them."""
+        return next((word for word, number in self.spec.choices.items() if number == self.raw), "")
 
     def as_dict(self) -> dict[str, Any]:
         human = self.spec.to_human(self.raw)

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vcm.cohort.files import read_cases
 from vcm.evaluation.control_evaluation import ControlEvaluation, Evaluation
 from vcm.evaluation.evaluated_case import read_case
 from vcm.evaluation.measures.measurement import CONTROLLED, RECONSTRUCTION, UNCONTROLLED, Made
@@ -107,7 +106,7 @@ def _sheet_rows(evaluation: Evaluation, run: ControlEvaluation, cohort: Path) ->
     }
     results = {result.case: result for result in evaluation.results}
     rows = []
-    for entry in read_cases(cohort)[: run.options.pictured]:
+    for entry in run.options.cases(cohort)[: run.options.pictured]:
         if entry.name not in results or not evaluation.store.has_images(entry.name, list(shown.values())):
             continue
         case = read_case(entry, run.manifest.conditions, run.generator.backbone.grid)

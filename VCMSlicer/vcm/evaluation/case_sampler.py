@@ -12,7 +12,8 @@ from vcm.conditions.attributes import resolve
 from vcm.conditions.condition import Condition
 from vcm.core.volume import Volume
 from vcm.packs.manifest import UsualSampling
-from vcm.sampling.generator import GenerateRequest, Generator
+from vcm.sampling.generator import Generator
+from vcm.sampling.request import GenerateRequest
 
 
 class CaseSampler:

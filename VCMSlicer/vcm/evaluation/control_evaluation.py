@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vcm.cohort.contrasts import Contrasts, in_contrasts
 from vcm.cohort.files import CaseEntry, read_cases
 from vcm.core.errors import Code, VcmError
 from vcm.core.progress import OnProgress, ProgressMeter
+from vcm.core.typed_json import as_json
 from vcm.core.volume import Volume
 from vcm.evaluation.case_sampler import CaseSampler
 from vcm.evaluation.evaluated_case import EvaluatedCase, fingerprint, read_case, require_known
@@ -33,7 +35,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class CaseOptions:
-    """How a control is evaluated. Case n of the cohort's table starts from the noise of `seed` + n."""
+    """How a control is evaluated. Head n of a cohort starts from the noise of `seed` + n, in all contrasts."""
 
     count: int | None = None
     subsets: str = "all"
@@ -43,6 +45,16 @@ class CaseOptions:
     features: Mapping[str, Path] = field(default_factory=dict)
     keep_images: bool = False
     pictured: int = 4
+    contrasts: Contrasts = field(default_factory=dict)
+
+    def cases(self, cohort: Path) -> list[CaseEntry]:
+        """The cases of a cohort that are evaluated."""
+        return in_contrasts(read_cases(cohort)[: self.count], self.contrasts)
+
+    @property
+    def heads_apart(self) -> int:
+        """How many cases in a row are of one head."""
+        return max(1, len(self.contrasts))
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +106,7 @@ class ControlEvaluation:
 
     def run(self, cohort: Path, out: Path) -> Evaluation:
         """Measure every case that is not measured yet; each is kept as soon as it is finished."""
-        entries = read_cases(cohort)[: self.options.count]
+        entries = self.options.cases(cohort)
         store = ResultStore.open(out, {**self.settings, "cases": cohort.resolve().name})
         found = {entry.name: self._finished(store, n, entry) for n, entry in enumerate(entries)}
         waiting = [(n, entry) for n, entry in enumerate(entries) if found[entry.name] is None]
@@ -136,7 +148,7 @@ class ControlEvaluation:
         return CaseResult(case.name, tuple(rows), features)
 
     def _images(self, number: int, case: EvaluatedCase) -> Iterator[tuple[Made, Volume]]:
-        seed = self.options.seed + number
+        seed = self.options.seed + number // self.options.heads_apart
         for made, names in zip(self.every, self.sets, strict=False):
             given = [condition for condition in case.conditions if condition.spec.name in names]
             yield made, self.sampler.sample(case.attributes, seed, given)
@@ -164,6 +176,7 @@ class ControlEvaluation:
             "precision": self.generator.runtime.precision,
             "segmenter": self.measurer.segmenter.name if self.measurer.segmenter else "none",
             "features": dict(networks.hashes),
+            **({"contrasts": as_json(self.options.contrasts)} if self.options.contrasts else {}),
         }
 
 

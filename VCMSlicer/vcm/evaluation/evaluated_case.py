@@ -18,10 +18,12 @@ from vcm.core.volume import Volume
 
 @dataclass(frozen=True, eq=False)
 class EvaluatedCase:
-    """One case on the backbone's Grid. `images` are what samples are held against: None where the case has none."""
+    """One case on the backbone's Grid, what it does not have as None. `labels` are those of its own image, `images` are
+    what samples are held against."""
 
     name: str
     image: Volume
+    labels: Volume | None
     conditions: tuple[Condition, ...]
     images: Mapping[str, Condition | None]
     attributes: Mapping[str, float]
@@ -39,12 +41,17 @@ def read_case(entry: CaseEntry, specs: Sequence[ConditionSpec], grid: Grid) -> E
         )
     conditions = [Condition(spec, Volume(arrays[spec.name], grid)) for spec in specs]
     offered = [spec for spec in map(condition_spec, CONDITION_SPECS) if spec.kind is Kind.IMAGE]
-    others = [spec for spec in offered if spec.name not in arrays and entry.path(spec.name).is_file()]
+    others = [
+        spec
+        for spec in offered
+        if spec.name not in arrays and spec.name in entry.parts and entry.path(spec.name).is_file()
+    ]
     parts = case.conditions(others)
     images: dict[str, Condition | None] = {spec.name: None for spec in offered}
     images |= {spec.name: Condition(spec, Volume(parts[spec.name], grid)) for spec in others}
     images |= {condition.spec.name: condition for condition in conditions if condition.spec.kind is Kind.IMAGE}
-    return EvaluatedCase(entry.name, Volume(image, grid), tuple(conditions), images, entry.attributes)
+    own, labels = Volume(image, grid), Volume(case.labels(), grid) if "labels" in entry.parts else None
+    return EvaluatedCase(entry.name, own, labels, tuple(conditions), images, entry.attributes)
 
 
 MOST_IMAGE = 1 << 30
@@ -56,7 +63,7 @@ def fingerprint(entry: CaseEntry, specs: Sequence[ConditionSpec]) -> str:
     digest = hashlib.sha256(repr(sorted(entry.attributes.items())).encode())
     images = (spec.name for spec in specs if spec.kind is Kind.IMAGE)
     for part in dict.fromkeys((*PARTS, *images)):
-        path = entry.folder / f"{part}.nii.gz"
+        path = entry.path(part)
         digest.update(read_bytes(path, MOST_IMAGE) if path.is_file() else b"-")
     return digest.hexdigest()
 

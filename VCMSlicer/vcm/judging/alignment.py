@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vcm.anatomy.structures import FLUIDS
+from vcm.anatomy.structures import FLUIDS, LESION, cohort_labels
 from vcm.conditions.condition import ClassSpec, Condition, Kind
 from vcm.core.errors import Code, VcmError
 from vcm.core.volume import Volume
-from vcm.judging.intensity import fluid_by_intensity
+from vcm.judging.intensity import fluid_by_intensity, local_contrast
 from vcm.judging.surface_distances import surface_distances
 
 UNRECOGNISED = 0.1
@@ -26,8 +26,8 @@ class ClassAlignment:
 
     `requested_ml` is the volume of what was drawn, `resampled_ml` that of what the model was given, which overlap and
     distances are measured against. `dice` lies in 0–1, distances are millimetres, volumes millilitres. Of fluid,
-    `intensity_ml` and `intensity_dice` are what `fluid_by_intensity` finds. What could not be measured is None, and
-    `remark` says why.
+    `intensity_ml` and `intensity_dice` are what `fluid_by_intensity` finds; a lesion has a `local_contrast`. What could
+    not be measured is None, and `remark` says why.
     """
 
     condition: str
@@ -41,6 +41,7 @@ class ClassAlignment:
     resampled_ml: float | None = None
     intensity_ml: float | None = None
     intensity_dice: float | None = None
+    local_contrast: float | None = None
 
     @property
     def structure(self) -> str:
@@ -65,6 +66,8 @@ class ClassAlignment:
         measured.append(f"{self.requested_ml:.1f} ml asked for")
         if self.obtained_ml is not None:
             measured.append(f"{self.obtained_ml:.1f} ml obtained")
+        if self.local_contrast is not None:
+            measured.append(f"contrast with the tissue around {self.local_contrast:+.2f}")
         return f"{subject}: {', '.join(measured)}" + (f" ({self.remark})" if self.remark else "")
 
 
@@ -170,12 +173,19 @@ def _align_classes(
         asked = ClassAlignment(condition.spec.name, spec.name, requested_ml=drawn_ml, resampled_ml=resampled_ml)
         if segmentation is None:
             yield _unmeasured(asked, "not measured: no segmenter is at hand")
-        elif not spec.segmenter:
+            continue
+        if distances and _is_lesion(spec):
+            asked = replace(asked, local_contrast=local_contrast(sample, requested, segmentation))
+        if not spec.segmenter:
             yield _unmeasured(asked, "not measurable with this segmenter")
         else:
             measured = _compare(asked, spec, requested, segmentation, distances)
             fluid = distances and set(spec.segmenter) <= set(FLUIDS)
             yield _by_intensity(measured, sample, requested, segmentation) if fluid else measured
+
+
+def _is_lesion(spec: ClassSpec) -> bool:
+    return (*spec.segmenter,) == (LESION,) or cohort_labels(spec.name) == (LESION,)
 
 
 def _compare(

@@ -1,4 +1,4 @@
-"""A structure of fluid by intensity alone, for shapes that a segmenter does not recognise."""
+"""Structures by intensity alone: fluid of shapes that a segmenter does not recognise, and lesions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vcm.anatomy.structures import FLUIDS
+from vcm.anatomy.structures import FLUIDS, LESION, WHITE_MATTER
+from vcm.core.grid import Grid
 from vcm.core.volume import Volume
 from vcm.volumes.field_of_view import filled_box
 
@@ -17,6 +18,9 @@ REACH_MM = 4.0
 
 FEWEST = 20
 """Voxels of a tissue that make a median."""
+
+AROUND_MM = 2.0, 8.0
+"""How far from a place the tissue around it begins and ends."""
 
 CONTRAST = 3.0
 """How many times the tissue's own median deviation the two medians lie apart at least."""
@@ -38,13 +42,10 @@ def fluid_by_intensity(sample: Volume, requested: NDArray[np.bool_], segmentatio
     """
     from scipy import ndimage
 
-    box = filled_box(requested)
-    if box is None:
+    apart = _distances(requested, sample.grid, REACH_MM)
+    if apart is None:
         return None
-    margins = [math.ceil(REACH_MM / step) for step in sample.grid.spacing]
-    near = tuple(slice(max(0, side.start - m), side.stop + m) for side, m in zip(box, margins, strict=True))
-    reach = np.zeros(requested.shape, bool)
-    reach[near] = ndimage.distance_transform_edt(~requested[near], sampling=sample.grid.spacing) <= REACH_MM
+    reach = apart <= REACH_MM
     image, labels = np.asarray(sample.array, np.float64), np.asarray(segmentation.array)
     around = labels[reach & ~requested]
     around = around[(around != 0) & ~np.isin(around, FLUIDS)]
@@ -59,3 +60,34 @@ def fluid_by_intensity(sample: Volume, requested: NDArray[np.bool_], segmentatio
     touching = np.unique(candidates[requested])
     found: NDArray[np.bool_] = np.isin(candidates, touching[touching > 0])
     return ByIntensity(found, int(found.sum()) * sample.grid.voxel_ml)
+
+
+def local_contrast(sample: Volume, place: NDArray[np.bool_], segmentation: Volume) -> float | None:
+    """How much brighter a place is than the tissue around it, negative where it is darker, as a share of white matter's
+    intensity; None where there is no such tissue.
+
+    All three are medians over the sample itself; fluid and what the segmentation takes for lesions are no tissue.
+    """
+    apart = _distances(place, sample.grid, AROUND_MM[1])
+    if apart is None:
+        return None
+    image, labels = np.asarray(sample.array, np.float64), np.asarray(segmentation.array)
+    tissue = (labels != 0) & ~np.isin(labels, (*FLUIDS, LESION))
+    around, white = image[tissue & (apart >= AROUND_MM[0]) & (apart <= AROUND_MM[1])], image[labels == WHITE_MATTER]
+    if around.size < FEWEST or white.size < FEWEST or not (bright := float(np.median(white))) > 0:
+        return None
+    return float(np.median(image[place]) - np.median(around)) / bright
+
+
+def _distances(place: NDArray[np.bool_], grid: Grid, reach_mm: float) -> NDArray[np.float64] | None:
+    """Millimetres from a place, infinite well beyond `reach_mm`; None where there is none."""
+    from scipy import ndimage
+
+    box = filled_box(place)
+    if box is None:
+        return None
+    margins = [math.ceil(reach_mm / step) for step in grid.spacing]
+    near = tuple(slice(max(0, side.start - m), side.stop + m) for side, m in zip(box, margins, strict=True))
+    apart = np.full(place.shape, np.inf)
+    apart[near] = ndimage.distance_transform_edt(~place[near], sampling=grid.spacing)
+    return apart

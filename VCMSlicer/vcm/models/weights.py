@@ -54,3 +54,21 @@ def load(pack: Pack, role: str, make: Callable[[], Network]) -> Network:
     network = build(pack, role, make)
     fill(pack, network, open_weights(pack, role))
     return network
+
+
+def read_whitening(pack: Pack, classes: int = 0) -> Mapping[str, Tensor]:
+    """The `mean` and `std` by which a pack's latents are whitened, and perhaps the `means` of up to so many classes;
+    others than its latent's shape asks for are refused."""
+    shape, weights = pack.backbone.latent.shape, open_weights(pack, "whitening")
+    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    means = found.get("means", (0, *shape))
+    own = {name: of for name, of in found.items() if name != "means" or not classes}
+    if own != {"mean": shape, "std": shape} or means[1:] != shape or means[0] > classes:
+        more = f", and may hold the means of up to {classes} classes" if classes else ""
+        raise VcmError(
+            Code.PACK_INVALID,
+            f"The whitening of the pack {pack.name} must hold a mean and a std of shape {shape}{more}; it holds "
+            f"{found}.",
+            "Import or download the pack again.",
+        )
+    return weights

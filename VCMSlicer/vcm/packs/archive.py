@@ -11,7 +11,8 @@ from vcm.core.disk import file_errors
 from vcm.core.errors import Code, VcmError
 from vcm.outputs.atomic_files import atomic_path
 from vcm.packs.installation import install_folder
-from vcm.packs.manifest import FILE_NAME, read_manifest
+from vcm.packs.manifest import FILE_NAME
+from vcm.packs.manifest_reading import read_manifest
 from vcm.packs.store import Pack, find_pack, verify
 
 CHUNK = 1 << 20

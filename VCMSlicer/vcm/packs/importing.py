@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from vcm.core.errors import Code, VcmError
-from vcm.packs.checkpoints import read_checkpoint, read_published, write_weights
 from vcm.packs.installation import check_name, install_folder
-from vcm.packs.manifest import write_manifest
+from vcm.packs.manifest_reading import write_manifest
 from vcm.packs.published_config import PublishedConfig, check_backbone_fits, check_control_fits, read_config
 from vcm.packs.store import Pack, find_pack
+from vcm.packs.tensors.checkpoints import read_checkpoint, read_published, write_weights
 
 if TYPE_CHECKING:
     import torch

@@ -10,7 +10,8 @@ from pathlib import Path
 from vcm.core.disk import file_errors
 from vcm.core.errors import Code, VcmError
 from vcm.outputs.swapped_folders import alone_with, put_in_order, remove_folder, swapped_folder
-from vcm.packs.manifest import read_manifest
+from vcm.packs.manifest import FILE_NAME
+from vcm.packs.manifest_reading import read_manifest
 from vcm.packs.store import EMBEDDED, find_pack, packs_folder, subfolders
 
 REMEDY = "Choose another folder, or replace files by these names with --force."
@@ -61,6 +62,12 @@ def pack_folder(folder: Path, *, force: bool = False, inputs: Iterable[Path] = (
     with swapped_folder(folder, inputs=inputs, force=force, remedy=REMEDY, of_ours=is_of_a_pack) as inside:
         yield inside
         read_manifest(inside)
+
+
+def refuse_what_is_no_pack(folder: Path) -> None:
+    """Raise if a folder that a pack is to be written to holds something else."""
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / FILE_NAME).is_file():
+        raise VcmError(Code.BAD_REQUEST, f"{folder} holds something that is no pack.", "Choose another folder.")
 
 
 def is_of_a_pack(file: Path) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 from vcm.core.errors import Code, VcmError
 from vcm.core.grid import Grid
 from vcm.core.reading import read_json
-from vcm.packs.manifest import read_conditions
+from vcm.packs.manifest_reading import read_conditions
 from vcm.packs.schema import check_schema
 
 SCHEMA = "published.schema.json"

@@ -13,8 +13,10 @@ from vcm.core.errors import Code, VcmError
 from vcm.core.hashing import hash_file
 from vcm.core.plain_text import plain
 from vcm.packs.catalogue import read_catalogue
-from vcm.packs.checkpoints import not_finite
-from vcm.packs.manifest import FILE_NAME, BackboneManifest, ControlManifest, PackFile, read_manifest
+from vcm.packs.manifest import FILE_NAME, AnyManifest, BackboneManifest, ControlManifest, LayoutManifest, PackFile
+from vcm.packs.manifest_reading import read_manifest
+from vcm.packs.tensors.checkpoints import not_finite
+from vcm.packs.tensors.eight_bits import decode
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +30,7 @@ class Pack:
     """A readable pack: its folder and what its manifest says."""
 
     folder: Path
-    manifest: BackboneManifest | ControlManifest
+    manifest: AnyManifest
 
     @property
     def name(self) -> str:
@@ -41,13 +43,9 @@ class Pack:
 
     @property
     def backbone(self) -> BackboneManifest:
-        """The manifest, where the pack is a backbone; a control is refused with a sentence."""
+        """The manifest, where the pack is a backbone; another is refused with a sentence."""
         if not isinstance(self.manifest, BackboneManifest):
-            raise VcmError(
-                Code.BAD_REQUEST,
-                f"{self.name} is a control for {self.manifest.backbone.name}; a backbone was expected here.",
-                f"Its backbone is {self.manifest.backbone.name}.",
-            )
+            raise self._is_another("backbone")
         return self.manifest
 
     def resized(self, size: str | None, spacing: str | None) -> Pack:
@@ -56,14 +54,25 @@ class Pack:
 
     @property
     def control(self) -> ControlManifest:
-        """The manifest, where the pack is a control; a backbone is refused with a sentence."""
+        """The manifest, where the pack is a control; another is refused with a sentence."""
         if not isinstance(self.manifest, ControlManifest):
-            raise VcmError(
-                Code.BAD_REQUEST,
-                f"{self.name} is a backbone; a control was expected here.",
-                "List the controls with: vcm packs list",
-            )
+            raise self._is_another("control")
         return self.manifest
+
+    @property
+    def layout(self) -> LayoutManifest:
+        """The manifest, where the pack is a layout; another is refused with a sentence."""
+        if not isinstance(self.manifest, LayoutManifest):
+            raise self._is_another("layout")
+        return self.manifest
+
+    def _is_another(self, wanted: str) -> VcmError:
+        manifest = self.manifest
+        if isinstance(manifest, ControlManifest):
+            what, remedy = f"a control for {manifest.backbone.name}", f"Its backbone is {manifest.backbone.name}."
+        else:
+            what, remedy = f"a {manifest.kind}", f"List the {wanted}s with: vcm packs list"
+        return VcmError(Code.BAD_REQUEST, f"{self.name} is {what}; a {wanted} was expected here.", remedy)
 
 
 @dataclass(frozen=True)
@@ -146,13 +155,15 @@ def find_pack(name_or_path: str | Path) -> Pack:
 
 def controls_for(backbone: Pack, among: Iterable[InstalledPack] | None = None) -> list[Pack]:
     """The installed controls, or those `among` these packs, that were trained for exactly this backbone's denoiser."""
-    denoiser = backbone.backbone.files["denoiser"].sha256
+    manifest = backbone.backbone
     packs = [entry.pack for entry in (list_packs() if among is None else among) if entry.pack]
-    return [
-        pack
-        for pack in packs
-        if isinstance(pack.manifest, ControlManifest) and pack.manifest.backbone.sha256 == denoiser
-    ]
+    return [pack for pack in packs if isinstance(pack.manifest, ControlManifest) and manifest.steered_by(pack.manifest)]
+
+
+def layouts_for(backbone: Pack, among: Iterable[InstalledPack] | None = None) -> list[Pack]:
+    """The installed layouts, or those `among` these packs, that were made for heads like this backbone's."""
+    packs = [entry.pack for entry in (list_packs() if among is None else among) if entry.pack]
+    return [p for p in packs if isinstance(p.manifest, LayoutManifest) and backbone.name in p.manifest.backbones]
 
 
 def verify(pack: Pack, on_bytes: Callable[[int], None] | None = None) -> None:
@@ -162,7 +173,10 @@ def verify(pack: Pack, on_bytes: Callable[[int], None] | None = None) -> None:
 
 
 def open_weights(pack: Pack, role: str) -> dict[str, torch.Tensor]:
-    """The tensors of the pack's file for `role` (`denoiser`, `control`, …) on the CPU, after its hash was checked."""
+    """The tensors of the pack's file for `role` (`denoiser`, `control`, …) on the CPU, after its hash was checked.
+
+    Those that are stored in 8 bits come in fp32, all others as they are stored.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -172,7 +186,13 @@ def open_weights(pack: Pack, role: str) -> dict[str, torch.Tensor]:
     path = pack.folder / file.path
     _check_file(pack, file, known=_sound)
     try:
-        weights = load_file(path, device="cpu")
+        weights = decode(load_file(path, device="cpu"))
+    except ValueError as error:
+        raise VcmError(
+            Code.PACK_INVALID,
+            f"The pack {pack.name} cannot be used: in {path}, {plain(str(error))}.",
+            "Get the pack again from its source.",
+        ) from error
     except (SafetensorError, OSError) as error:
         raise VcmError(
             Code.PACK_INVALID,
@@ -227,7 +247,7 @@ def _unreadable(folder: Path, error: Exception) -> VcmError:
     return VcmError(code, f"The pack in {folder} cannot be read: {reason}.", "Remove it, or make it readable.")
 
 
-_manifests: dict[Path, tuple[tuple[int, ...], BackboneManifest | ControlManifest]] = {}
+_manifests: dict[Path, tuple[tuple[int, ...], AnyManifest]] = {}
 """Manifests that this process has read and checked, with what tells whether the file is still the same."""
 
 

@@ -142,6 +142,7 @@ class ClassScore(Record):
     resampled_ml: float | None = None
     intensity_ml: float | None = None
     intensity_dice: float | None = None
+    local_contrast: float | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -178,7 +179,9 @@ class Label(Record):
 class GeneratedSample(Record):
     """The files of one Sample, and of its twin without control from the same noise.
 
-    `segmentation_path` is the label map by which the Sample was measured, `labels` what its values mean.
+    `segmentation_path` is the label map by which the Sample was measured, `labels` what its values mean. `contrast` is
+    what it shows, empty where that is not known. Where a layout completed the head, `layout_path` is its label map,
+    `layout_labels` what its values mean, and `layout_alignment` how well the Sample follows all of it.
     """
 
     path: str
@@ -188,6 +191,10 @@ class GeneratedSample(Record):
     uncontrolled_alignment: AlignmentSummary | None = None
     segmentation_path: str | None = None
     labels: tuple[Label, ...] = ()
+    contrast: str = ""
+    layout_path: str | None = None
+    layout_alignment: AlignmentSummary | None = None
+    layout_labels: tuple[Label, ...] = ()
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -41,10 +41,12 @@ class GenerateOptions(Record):
     """What can be said of a Generate beside its files: names, defaults and bounds for the panel, the command line, a
     table of cases and the worker. None is the pack's or the engine's own choice.
 
-    `attributes` are in human units, `raw_attributes` the network's 0–1 inputs. Sample n uses `seed` + n; `batch` of
-    them are made at a time. With `uncontrolled` each has a twin from the same noise without control. A preview is made
-    after every `preview_every` steps; 0 means none. `size` and `spacing`, texts such as `192x224x192` and `1`, choose
-    another grid than the pack's own where it has a rule for them.
+    `attributes` are in human units, `raw_attributes` the network's 0–1 inputs; `all` for the attribute that names the
+    contrast asks for each of its choices from the same noise. Sample n uses `seed` + n; `batch` of them are made at a
+    time. With `uncontrolled` each has a twin from the same noise without control. A preview is made after every
+    `preview_every` steps; 0 means none. `size` and `spacing`, texts such as `192x224x192` and `1`, choose another grid
+    than the pack's own where it has a rule for them. `layout` completes drawn
+    structures to a whole head: `auto` where a layout pack for the backbone is here, `off`, or the name of such a pack.
     """
 
     pack: str | None = None
@@ -64,6 +66,7 @@ class GenerateOptions(Record):
     precision: str = "auto"
     memory: str = "auto"
     segmenter: str = "auto"
+    layout: str = "auto"
     force: bool = False
 
     @property

@@ -25,6 +25,9 @@ from vcm.reporting.slice_pictures import Colour, Picture, difference_colour
 NOTICE = "SYNTHETIC - research only, not for diagnosis"
 SIDES = "the patient's right is on the left"
 
+Headed = tuple[str, str, Callable[[Plane, int, Size], Picture]]
+"""A column: its heading, the note beside it, and what draws a slice."""
+
 CANVAS: Colour = (17, 19, 24)
 MARGIN, GUTTER, CELL = 28, 10, 328
 
@@ -45,10 +48,21 @@ def montage(
     Both images share one grey window. `subtitle` is for the pack, the seed and the like.
     """
     columns = Columns(conditions, controlled, uncontrolled)
-    headed = _headed(columns)
+    scores = scores_of(columns, conditions, alignment, uncontrolled_alignment)
+    said = [f"greys from 0 to {columns.window.white:.2f}", SIDES]
+    said += [f"measured by {alignment.judge}"] if alignment and alignment.judge else []
+    return laid_out(columns, _headed(columns), scores, said, title, subtitle)
+
+
+def laid_out(
+    columns: Columns, headed: Sequence[Headed], scores: Sequence[Line], said: Sequence[str], title: str, subtitle: str
+) -> Image.Image:
+    """The picture: title, scores, then a column of slices under each heading; what is `said` stands below.
+
+    The slices are those of `columns`, whose difference has a colour bar where there is one.
+    """
     sizes = sizes_of(columns.grid, CELL)
     inner = len(headed) * (CELL + GUTTER) - GUTTER
-    scores = _scores(columns, conditions, alignment, uncontrolled_alignment)
     introduction = lines_of(subtitle, 15, inner)
     table_top = 72 + 21 * len(introduction)
     pictures_top = table_top + table_height(scores, inner) + 50
@@ -70,7 +84,7 @@ def montage(
             if number == 0:
                 _put_position(draw, plane, columns.grid, slices[plane], (left, top))
             top += size[1] + GUTTER
-    _draw_footer(draw, columns, alignment.judge if alignment else "", (MARGIN, footer_top))
+    _draw_footer(draw, said, (MARGIN, footer_top))
     if columns.compared:
         _draw_colour_bar(canvas, columns.limit, (MARGIN + inner - CELL, footer_top + 10))
     return canvas
@@ -127,10 +141,8 @@ def contact_sheet(volumes: Sequence[Volume], captions: Sequence[str], *, title: 
     return canvas
 
 
-def _headed(columns: Columns) -> list[tuple[str, str, Callable[[Plane, int, Size], Picture]]]:
-    """Heading, note beside it, and what draws a slice."""
-    headed: list[tuple[str, str, Callable[[Plane, int, Size], Picture]]]
-    headed = [("Condition", "", columns.condition), ("Controlled", "", columns.controlled)]
+def _headed(columns: Columns) -> list[Headed]:
+    headed: list[Headed] = [("Condition", "", columns.condition), ("Controlled", "", columns.controlled)]
     if columns.compared:
         headed.append(("Uncontrolled", "same noise", columns.uncontrolled))
         headed.append(("Difference", "controlled minus uncontrolled", columns.difference))
@@ -147,9 +159,11 @@ def sizes_of(grid: Grid, widest: float) -> dict[Plane, Size]:
     }
 
 
-def _scores(
+def scores_of(
     columns: Columns, conditions: Sequence[Condition], found: Alignment | None, twin: Alignment | None
 ) -> list[Line]:
+    """The lines of the table above the pictures: one a structure and one an image."""
+
     def entries(alignment: Alignment | None) -> dict[tuple[str, str], ClassAlignment]:
         return {(entry.condition, entry.name): entry for entry in alignment.classes} if alignment else {}
 
@@ -187,12 +201,9 @@ def _put_position(draw: ImageDraw.ImageDraw, plane: Plane, grid: Grid, index: in
     write(draw, (left + 8, top + 26), plane.position(grid, index), 13, DIM, anchor="lt", halo=True)
 
 
-def _draw_footer(draw: ImageDraw.ImageDraw, columns: Columns, judge: str, corner: tuple[int, int]) -> None:
+def _draw_footer(draw: ImageDraw.ImageDraw, said: Sequence[str], corner: tuple[int, int]) -> None:
     left, top = corner
     write(draw, (left, top + 22), NOTICE, 15, AMBER)
-    said = [f"greys from 0 to {columns.window.white:.2f}", SIDES]
-    if judge:
-        said.append(f"measured by {judge}")
     write(draw, (left, top + 44), " · ".join(said), 13, DIM, width=2 * CELL + GUTTER)
 
 

@@ -77,6 +77,12 @@ class Columns:
         """The Sample with the outlines it was asked to follow."""
         return self._outlined(grey(plane.cut(self._controlled, index), self.window, size), plane, index)
 
+    def beside(self, plane: Plane, index: int, size: Size) -> Picture:
+        """The Sample beside others; outlined where the outlines are few enough to leave it readable."""
+        if self._few:
+            return self.controlled(plane, index, size)
+        return grey(plane.cut(self._controlled, index), self.window, size)
+
     def uncontrolled(self, plane: Plane, index: int, size: Size) -> Picture:
         """The twin with the outlines it never saw."""
         assert self._uncontrolled is not None

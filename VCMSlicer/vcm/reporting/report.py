@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 
 from vcm import __version__
-from vcm.conditions.attributes import AttributeValue
+from vcm.conditions.attributes import ALL, AttributeValue
 from vcm.conditions.condition import ClassSpec, Condition, Kind
 from vcm.core.findings import Finding
 from vcm.core.plain_text import capital
 from vcm.core.volume import Volume
 from vcm.judging.alignment import Alignment
 from vcm.outputs.atomic_files import write_json
-from vcm.packs.manifest import BackboneManifest, Manifest
+from vcm.packs.manifest import BackboneManifest, LayoutManifest, Manifest
 
 FORMAT = 1
 NOTICE = "Synthetic image made by VCMSlicer, not a scan of a person. For research only, not for diagnosis."
@@ -62,22 +62,44 @@ class TwinRecord:
 
 
 @dataclass(frozen=True)
+class LayoutRecord:
+    """The label map of a whole head that a Sample was made from: its file, the attributes that were measured on it, and
+    the Sample's alignment with all of it."""
+
+    file: str
+    attributes: Sequence[AttributeValue] = ()
+    alignment: Alignment | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "file": file_name(self.file),
+            "attributes": [value.as_dict() for value in self.attributes],
+            "alignment": self.alignment.as_dict() if self.alignment else None,
+        }
+
+
+@dataclass(frozen=True)
 class SampleRecord:
-    """One Sample: its file, its seed, its alignment, and the file of the segmentation it was measured by."""
+    """One Sample: its file, its seed, its alignment, the file of the segmentation it was measured by, the contrast that
+    it shows, empty where that is not known, and the head that a layout completed for it."""
 
     file: str
     seed: int
     alignment: Alignment | None = None
     uncontrolled: TwinRecord | None = None
     segmentation: str | None = None
+    contrast: str = ""
+    layout: LayoutRecord | None = None
 
     def as_dict(self) -> dict[str, Any]:
         return {
             "file": file_name(self.file),
             "seed": self.seed,
+            "contrast": self.contrast,
             "segmentation": file_name(self.segmentation) if self.segmentation else None,
             "alignment": self.alignment.as_dict() if self.alignment else None,
             "uncontrolled": self.uncontrolled.as_dict() if self.uncontrolled else None,
+            **({"layout": self.layout.as_dict()} if self.layout else {}),
         }
 
 
@@ -97,6 +119,7 @@ def build_report(
     attributes: Sequence[AttributeValue],
     sampling: SamplingRecord,
     samples: Sequence[SampleRecord],
+    contrasts: Sequence[AttributeValue] = (),
     segmenter: str,
     segmenter_labels: Sequence[ClassSpec] = (),
     condition_files: Mapping[str, str] = MappingProxyType({}),
@@ -105,13 +128,14 @@ def build_report(
     files: Sequence[str] = (),
     complete: bool = True,
     request_sha256: str | None = None,
+    layout: LayoutManifest | None = None,
 ) -> dict[str, Any]:
     """All that is known about a run, as plain JSON values in a fixed order (documented in `docs/report.md`).
 
     `segmenter` says in a sentence who measured, `segmenter_labels` what the values of its label maps mean, and
     `condition_files` which file holds what the model was given for a condition, by the condition's name. `files` names
     what the run left in its folder, and `complete` is False while it still goes on. `request_sha256` stands for what
-    was asked for.
+    was asked for. `contrasts` are the values of an attribute of which every one was made.
     Reports are passed on, and files and folders may be named after a patient: none of the user's stands in it.
     """
     cost = cost or Cost()
@@ -130,9 +154,10 @@ def build_report(
             "backbone": {**_pack(backbone), "contrast": backbone.contrast, "body_part": backbone.body_part},
             "control": _pack(control) if control else None,
         },
+        **({"layout": _layout(layout)} if layout else {}),
         "conditions": [_condition(entry, condition_files, findings, hidden) for entry in conditions],
         "findings": _findings((f for f in findings if f.subject not in about), hidden),
-        "attributes": [value.as_dict() for value in attributes],
+        "attributes": [_attribute(value, contrasts) for value in attributes],
         "sampling": sampling.as_dict(),
         "segmenter": segmenter,
         "segmenter_labels": [{"value": entry.value, "name": entry.name} for entry in segmenter_labels],
@@ -180,6 +205,11 @@ def _volume_hash(volume: Volume, kind: Kind) -> str:
     return digest.hexdigest()
 
 
+def _attribute(value: AttributeValue, contrasts: Sequence[AttributeValue]) -> dict[str, Any]:
+    several = any(contrast.spec == value.spec for contrast in contrasts)
+    return {**value.as_dict(), "raw": None, "value": ALL} if several else value.as_dict()
+
+
 def _pack(manifest: Manifest) -> dict[str, Any]:
     return {
         "name": manifest.name,
@@ -187,6 +217,10 @@ def _pack(manifest: Manifest) -> dict[str, Any]:
         "files": {role: manifest.files[role].sha256 for role in sorted(manifest.files)},
         "trained": {role: manifest.trained[role] for role in sorted(manifest.trained)},
     }
+
+
+def _layout(manifest: LayoutManifest) -> dict[str, Any]:
+    return {**_pack(manifest), "labels": [{"value": c.value, "name": c.name} for c in manifest.classes]}
 
 
 def _condition(

@@ -17,7 +17,8 @@ from vcm.core.grid import Grid
 from vcm.core.volume import Volume
 from vcm.outputs.atomic_files import atomic_path
 from vcm.packs.installation import check_name, install_folder
-from vcm.packs.manifest import FILE_NAME, write_manifest
+from vcm.packs.manifest import FILE_NAME
+from vcm.packs.manifest_reading import write_manifest
 from vcm.packs.schema import read_document
 from vcm.packs.store import Pack, find_pack
 from vcm.volumes.volume_files import read_volume

@@ -51,7 +51,7 @@ def _named(control: str, backbone: Pack, names: list[str]) -> Pack:
     short = {c.name.removeprefix(f"{backbone.name}-"): c for c in controls_for(backbone)}
     chosen = short.get(control) or find_pack(control)
     manifest = chosen.control
-    if manifest.backbone.sha256 != backbone.backbone.files["denoiser"].sha256:
+    if not backbone.backbone.steered_by(manifest):
         raise VcmError(
             Code.PACK_INVALID,
             f"The control {chosen.name} was trained for the backbone {manifest.backbone.name}, not for "

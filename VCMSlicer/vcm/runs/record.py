@@ -7,11 +7,14 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from vcm.conditions.condition import Kind
+from vcm.anatomy.structures import LESION, WHITE_MATTER
+from vcm.conditions.condition import ClassSpec, Condition, ConditionSpec, Kind
+from vcm.conditions.contrasts import contrast_of, file_labels
 from vcm.core.errors import VcmError
 from vcm.core.findings import Finding
 from vcm.core.volume import Volume
@@ -20,11 +23,22 @@ from vcm.judging.segmentation import Choice
 from vcm.machine.runtime import Runtime
 from vcm.outputs.claims import remove
 from vcm.packs.store import Pack
-from vcm.reporting.montage import save_montage
-from vcm.reporting.report import Cost, SampleRecord, SamplingRecord, TwinRecord, build_report, write_report
+from vcm.reporting.contrast_montage import ContrastMontage
+from vcm.reporting.montage import save_montage, save_picture
+from vcm.reporting.report import (
+    Cost,
+    LayoutRecord,
+    SampleRecord,
+    SamplingRecord,
+    TwinRecord,
+    build_report,
+    write_report,
+)
+from vcm.runs.completing import CompletedHead
+from vcm.runs.layout_choice import LayoutChoice
 from vcm.runs.results_folder import CONDITION, MONTAGE, REPORT, ResultsFolder
-from vcm.sampling.generator import GenerateRequest, Sample
 from vcm.sampling.memory_plan import MemoryPlan
+from vcm.sampling.request import GenerateRequest, Sample
 from vcm.volumes.volume_files import write_volume
 
 
@@ -43,6 +57,7 @@ class RunRecord:
     started: float
     request_sha256: str | None = None
     montage: bool = True
+    layout: LayoutChoice | None = None
     samples: list[SampleRecord] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
     condition_files: dict[str, str] = field(default_factory=dict)
@@ -50,21 +65,22 @@ class RunRecord:
     noise: hashlib._Hash = field(default_factory=hashlib.sha256)
     report: dict[str, object] = field(default_factory=dict)
 
-    def add(self, sample: Sample, *, last: bool = False) -> None:
-        """Write a Sample and enter it in the report; then measure it and complete its entry, or with the `last` Sample
-        the report."""
+    def add(self, sample: Sample, head: CompletedHead | None = None, *, last: bool = False) -> None:
+        """Write a Sample, with the `head` that a layout completed for it, and enter it in the report; then measure it
+        and complete its entry, or with the `last` Sample the report."""
         self._begin()
         with self._reported():
-            self._enter(sample)
+            self._enter(sample, head)
         self.folder.replace_earlier()
         with self._reported(complete=last):
-            self._judge(sample)
+            self._judge(sample, head)
 
-    def add_preview(self, index: int, step: int, image: Volume) -> None:
+    def add_preview(self, number: int, step: int, image: Volume) -> None:
         """Write the image predicted after a step beside the results, in the place of the one before."""
         self._begin()
+        index, variant = self.request.place(number)
         with self._reported():
-            self._write("preview", index, image, f"synthetic preview after step {step}")
+            self._write("preview", index, image, f"synthetic preview after step {step}", self._labels[variant])
 
     def write_report(self, *, complete: bool) -> None:
         """Put `report.json` in place for what is there; `complete` once the run has ended."""
@@ -84,6 +100,7 @@ class RunRecord:
                 noise_sha256=self.noise.hexdigest(),
             ),
             samples=self.samples,
+            contrasts=request.contrasts,
             segmenter=self.judge.sentence,
             segmenter_labels=self.judge.segmenter.classes if self.judge.segmenter else (),
             condition_files=self.condition_files,
@@ -92,12 +109,24 @@ class RunRecord:
             files=[*(file.name for file in self.files), REPORT],
             complete=complete,
             request_sha256=self.request_sha256,
+            layout=self.layout.pack.layout if self.layout else None,
         )
         write_report(self.folder.path / REPORT, self.report)
 
-    @property
-    def _made(self) -> str:
-        return f"synthetic {self.backbone.backbone.contrast or 'image'} by VCMSlicer"
+    def _contrast(self, sample: Sample) -> str:
+        return contrast_of(self.request.variants[sample.variant], self.backbone.backbone.contrast)
+
+    def _made(self, sample: Sample) -> str:
+        return f"synthetic {self._contrast(sample) or 'image'} by VCMSlicer"
+
+    @cached_property
+    def _contrasts(self) -> ContrastMontage:
+        return ContrastMontage(self.request.conditions)
+
+    @cached_property
+    def _labels(self) -> tuple[str, ...]:
+        """What stands in the names of files for each variant of the request."""
+        return file_labels(self.request.contrasts) or ("",)
 
     def _begin(self) -> None:
         """Before the first file there is a report, by which a killed run's files are known to be ours."""
@@ -121,59 +150,113 @@ class RunRecord:
                 self.write_report(complete=False)
             raise
 
-    def _enter(self, sample: Sample) -> None:
+    def _enter(self, sample: Sample, head: CompletedHead | None) -> None:
         scale = self.backbone.backbone.intensity
-        words = f"{self._made}{f' in {scale.unit}' if scale else ''}, research only"
-        file = self._write("sample", sample.index, scale.applied(sample.volume) if scale else sample.volume, words)
+        words = f"{self._made(sample)}{f' in {scale.unit}' if scale else ''}, research only"
+        label = self._labels[sample.variant]
+        image = scale.applied(sample.volume) if scale else sample.volume
+        file = self._write("sample", sample.index, image, words, label)
         twin = None
         if sample.uncontrolled is not None:
             alone = scale.applied(sample.uncontrolled) if scale else sample.uncontrolled
-            twin = TwinRecord(self._write("uncontrolled", sample.index, alone, words).name)
+            twin = TwinRecord(self._write("uncontrolled", sample.index, alone, words, label).name)
         if not self.samples:
             self._write_conditions()
-        self.noise.update(np.ascontiguousarray(sample.noise, "<f4").tobytes())
-        self.samples.append(SampleRecord(file.name, sample.seed, None, twin))
+        if sample.variant == 0:
+            self.noise.update(np.ascontiguousarray(sample.noise, "<f4").tobytes())
+        layout = None
+        if head is not None:
+            words = "synthetic label map, completed by a layout, research only"
+            classes = self.layout.pack.layout.classes if self.layout else ()
+            completed = self._write("layout", sample.index, head.volume, words, classes=classes)
+            layout = LayoutRecord(completed.name, head.attributes)
+        contrast = self._contrast(sample)
+        self.samples.append(SampleRecord(file.name, sample.seed, None, twin, contrast=contrast, layout=layout))
 
     def _write_conditions(self) -> None:
         """Write the masks and label maps as the model was given them, on the Grid that all measures are taken on."""
         for index, condition in enumerate(self.request.conditions):
             if condition.spec.kind is not Kind.IMAGE:
-                words = f"{condition.spec.name}, as the model was given it"
-                self.condition_files[condition.spec.name] = self._write(CONDITION, index, condition.volume, words).name
+                words, spec = f"{condition.spec.name}, as the model was given it", condition.spec
+                classes = spec.classes if spec.kind is Kind.LABELS else ()
+                file = self._write(CONDITION, index, condition.volume, words, classes=classes)
+                self.condition_files[spec.name] = file.name
 
-    def _judge(self, sample: Sample) -> None:
+    def _judge(self, sample: Sample, head: CompletedHead | None) -> None:
         started = time.perf_counter()
         entry = self.samples[-1]
         (alignment, labels), twin, twin_alignment = self._measure(sample.volume), entry.uncontrolled, None
         if sample.uncontrolled is not None and twin is not None:
             twin_alignment, _ = self._measure(sample.uncontrolled)
             twin = replace(twin, alignment=twin_alignment)
-        file = self._write("segmentation", sample.index, labels, f"{self._made}, segmented").name if labels else None
-        self.samples[-1] = replace(entry, alignment=alignment, uncontrolled=twin, segmentation=file)
+        if labels:
+            words, label = f"{self._made(sample)}, segmented", self._labels[sample.variant]
+            classes = self.judge.segmenter.classes if self.judge.segmenter else ()
+            segmented = self._write("segmentation", sample.index, labels, words, label, classes=classes)
+            entry = replace(entry, segmentation=segmented.name)
+            if entry.layout is not None and head is not None:
+                whole = self._measured_by_head(sample.volume, head.volume, labels)
+                entry = replace(entry, layout=replace(entry.layout, alignment=whole))
+        self.samples[-1] = replace(entry, alignment=alignment, uncontrolled=twin)
         self._count({**sample.seconds, "measuring": time.perf_counter() - started})
-        if self.montage and len(self.samples) == 1:
+        if self.montage and sample.index == 0:
             self._draw(sample, alignment, twin_alignment)
 
     def _measure(self, image: Volume) -> tuple[Alignment | None, Volume | None]:
         """Alignment of an image, and the label map by which that was measured."""
-        if not self.request.conditions:
+        if not self.request.conditions and self.layout is None:
             return None, None
         segmenter = self.judge.segmenter
         labels = segmenter.segment(image) if segmenter else None
+        if not self.request.conditions:
+            return None, labels
         return align(image, self.request.conditions, labels, segmenter.name if segmenter else ""), labels
 
-    def _write(self, kind: str, index: int, volume: Volume, description: str) -> Path:
-        file = self.folder.file(kind, index)
+    def _measured_by_head(self, image: Volume, head: Volume, labels: Volume) -> Alignment:
+        """Alignment with the whole of a completed head, as far as the segmenter knows its structures."""
+        assert self.layout is not None and self.judge.segmenter is not None
+        judged = {entry.value for entry in self.judge.segmenter.classes}
+        classes = tuple(
+            replace(entry, segmenter=(entry.value,))
+            for entry in self.layout.pack.layout.classes
+            if entry.value in judged
+        )
+        truth = head.array if LESION in judged else np.where(head.array == LESION, WHITE_MATTER, head.array)
+        whole = Condition(ConditionSpec("layout", Kind.LABELS, classes), Volume(truth, head.grid))
+        return align(image, [whole], labels, self.judge.segmenter.name, distances=False)
+
+    def _write(
+        self,
+        kind: str,
+        index: int,
+        volume: Volume,
+        description: str,
+        label: str = "",
+        *,
+        classes: Sequence[ClassSpec] = (),
+    ) -> Path:
+        file = self.folder.file(kind, index, label)
         if file not in self.files:
             self.files.append(file)
-        write_volume(file, volume, description=description)
+        write_volume(file, volume, description=description, names={entry.value: entry.name for entry in classes})
         return file
 
     def _draw(self, sample: Sample, alignment: Alignment | None, twin: Alignment | None) -> None:
+        """Of several contrasts the picture is drawn when the last of them is there, and shows them all."""
+        contrast = self._contrast(sample)
+        if self.request.contrasts:
+            self._contrasts.add(contrast, sample.volume, alignment, twin)
+            if sample.variant + 1 < len(self.request.contrasts):
+                return
         made_by = f"{self.backbone.name}" + (f" with {self.control.name}" if self.control else "")
         how = f"{self.request.sampler}, {self.request.step_count} steps, seed {sample.seed}, {self.runtime.precision}"
         file = self.folder.path / MONTAGE
         self.files.append(file)
+        if self.request.contrasts:
+            title = f"Synthetic brain: {', '.join(self._contrasts.names)}"
+            save_picture(file, self._contrasts.picture(title, f"{made_by} · {how}, all from the same noise"))
+            del self._contrasts
+            return
         save_montage(
             file,
             conditions=self.request.conditions,
@@ -181,7 +264,7 @@ class RunRecord:
             uncontrolled=sample.uncontrolled,
             alignment=alignment,
             uncontrolled_alignment=twin,
-            title=f"Synthetic {self.backbone.backbone.showing('brain')}",
+            title=" ".join(filter(None, ("Synthetic", contrast, "brain"))),
             subtitle=f"{made_by} · {how}",
         )
 

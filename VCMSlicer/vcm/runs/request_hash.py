@@ -9,10 +9,14 @@ from pathlib import Path
 from vcm.core.hashing import hash_file
 from vcm.packs.store import Pack
 from vcm.runs.job import GenerateJob
+from vcm.runs.layout_choice import LayoutChoice
 
 
-def hash_request(job: GenerateJob, backbone: Pack, control: Pack | None) -> str | None:
-    """SHA-256 over a job's settings, the bytes of its input files and the weights of its packs.
+def hash_request(
+    job: GenerateJob, backbone: Pack, control: Pack | None, layout: LayoutChoice | None = None
+) -> str | None:
+    """SHA-256 over a job's settings, the bytes of its input files and the weights of its packs, among them those of the
+    layout that completes it.
 
     Where the inputs lie, where the results go and how the work is fitted into the machine do not count. None where an
     input cannot be read.
@@ -40,6 +44,8 @@ def hash_request(job: GenerateJob, backbone: Pack, control: Pack | None) -> str 
         "precision": job.precision,
         "segmenter": job.segmenter,
     }
+    if layout is not None:
+        asked["layout"] = [_weights(layout.pack), _weights(layout.control)]
     if scale := backbone.backbone.intensity:
         asked["intensity"] = [scale.low, scale.high]
     asked |= {name: value for name in ("size", "spacing") if (value := getattr(job, name)) is not None}

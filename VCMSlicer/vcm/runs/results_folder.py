@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -16,9 +16,10 @@ from vcm.outputs.claims import Claim
 
 REPORT = "report.json"
 MONTAGE = "montage.png"
-KINDS = ("sample", "uncontrolled", "segmentation", "preview")
+KINDS = ("sample", "uncontrolled", "segmentation", "layout", "preview")
 CONDITION = "condition"
 RESULT = re.compile(rf"({'|'.join([*KINDS, CONDITION])})-\d+\.nii\.gz|{re.escape(REPORT)}|{re.escape(MONTAGE)}")
+LABELLED = re.compile(rf"({'|'.join(KINDS)})-\d+-(?P<label>[A-Za-z0-9-]+)\.nii\.gz")
 REMEDY = "Choose another folder with --out, or replace files by these names with --force."
 
 
@@ -29,15 +30,20 @@ class ResultsFolder:
     the folder is as it was. Where it was killed before, the next run puts them back.
     """
 
-    def __init__(self, claim: Claim) -> None:
+    def __init__(self, claim: Claim, labels: Collection[str] = ()) -> None:
         self.path = claim.folder
         self._claim = claim
+        self._labels = {label.lower() for label in labels}
         self._earlier: frozenset[str] = frozenset()
         self._provisional = False
 
     @classmethod
-    def claim(cls, path: Path, *, inputs: Iterable[Path] = (), force: bool = False) -> ResultsFolder:
+    def claim(
+        cls, path: Path, *, inputs: Iterable[Path] = (), force: bool = False, labels: Collection[str] = ()
+    ) -> ResultsFolder:
         """Look whether the folder can take results without a loss; nothing in it is changed.
+
+        `labels` are those that stand in the names of this run's volumes beside their number.
 
         Files with the names of results that the program did not write, or that were changed since, are the user's, and
         refused unless `force` is set; `inputs` of the run are refused in any case.
@@ -46,7 +52,7 @@ class ResultsFolder:
             if path.exists() and not path.is_dir():
                 sentence = f"The results should go into the folder {path}, but that is a file."
                 raise VcmError(Code.BAD_REQUEST, sentence, "Choose a folder with --out.")
-            folder = cls(Claim(path, inputs=inputs, force=force, remedy=REMEDY, settled_late=True))
+            folder = cls(Claim(path, inputs=inputs, force=force, remedy=REMEDY, settled_late=True), labels)
             folder._look()
         return folder
 
@@ -70,9 +76,9 @@ class ResultsFolder:
         with in_words(self.path):
             self._claim.close()
 
-    def file(self, kind: str, index: int) -> Path:
-        """Where a volume goes; `kind` is one of `KINDS`, or `CONDITION`."""
-        return self.path / f"{kind}-{index}.nii.gz"
+    def file(self, kind: str, index: int, label: str = "") -> Path:
+        """Where a volume goes; `kind` is one of `KINDS`, or `CONDITION`, and `label` one of the folder's."""
+        return self.path / f"{kind}-{index}{label and f'-{label}'}.nii.gz"
 
     @contextmanager
     def as_it_was_unless_replaced(self) -> Iterator[None]:
@@ -103,7 +109,7 @@ class ResultsFolder:
 
     def _look(self) -> list[str]:
         """The results that are there; refused where one of them is not the program's own."""
-        taken = [entry for entry in self.path.iterdir() if RESULT.fullmatch(entry.name)] if self.path.exists() else []
+        taken = [entry for entry in self.path.iterdir() if self._is_result(entry)] if self.path.exists() else []
         for entry in taken:
             if entry.is_dir():
                 raise VcmError(
@@ -113,6 +119,13 @@ class ResultsFolder:
                 )
         self._claim.admit(*taken)
         return [entry.name for entry in taken]
+
+    def _is_result(self, entry: Path) -> bool:
+        """Whether a file has the name of a result; with another label than this run's it may be the user's own."""
+        labelled = LABELLED.fullmatch(entry.name)
+        if labelled is None:
+            return RESULT.fullmatch(entry.name) is not None
+        return labelled["label"].lower() in self._labels or self._claim.owns(entry)
 
     def _recover(self) -> None:
         """Finish what a killed run left: its own results if they have a Sample, else those of the run before."""
@@ -130,7 +143,7 @@ class ResultsFolder:
     def _put_back(self) -> None:
         # A run writes its report before anything else, and it goes last: without it there is nothing new.
         if (self.path / REPORT).exists():
-            new = [entry for entry in self.path.iterdir() if RESULT.fullmatch(entry.name) and self._claim.owns(entry)]
+            new = [entry for entry in self.path.iterdir() if self._is_result(entry) and self._claim.owns(entry)]
             for entry in sorted(new, key=lambda entry: entry.name == REPORT):
                 self._claim.remove(entry)
         self._claim.bring_back(last=REPORT)

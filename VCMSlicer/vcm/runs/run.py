@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vcm.conditions.attributes import resolve
 from vcm.conditions.condition import Condition, ConditionSpec, Kind
+from vcm.conditions.contrasts import asked_contrasts, file_labels, resolve_contrasts
 from vcm.conditions.doctor import Examination, examine, examine_region
 from vcm.core.errors import Code, VcmError
 from vcm.core.findings import Finding, raise_first_error
@@ -18,6 +18,7 @@ from vcm.outputs.claims import SHORT_WAIT_S, Claim
 from vcm.packs.store import Pack
 from vcm.runs.choice import choose_packs, on_grid
 from vcm.runs.job import ConditionFile, GenerateJob
+from vcm.runs.layout_choice import LayoutChoice, choose_layout
 from vcm.runs.request_hash import hash_request
 from vcm.runs.results_folder import REPORT, ResultsFolder
 from vcm.sampling.noise_file import read_noise
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
     from vcm.judging.segmentation import Choice
     from vcm.registration.reference import Reference
     from vcm.reporting.report import SampleRecord
-    from vcm.sampling.generator import GenerateRequest, Generator, OnPreview
+    from vcm.runs.completing import CompletedHead
+    from vcm.sampling.generator import Generator, OnPreview
+    from vcm.sampling.request import GenerateRequest, Sample
 
 Load = Callable[[Pack, "Pack | None", GenerateJob], "Generator"]
 Judge = Callable[[Pack, str, "torch.device"], "Choice"]
@@ -75,9 +78,13 @@ def run_generate(
     started = time.perf_counter()
     backbone, control = choose_packs(job.pack, job.control, (c.name for c in job.conditions))
     backbone = on_grid(backbone, control, job.size, job.spacing)
-    folder = ResultsFolder.claim(job.out, inputs=input_files(job), force=job.force)
+    layout, words = choose_layout(job, backbone, control)
+    labels = file_labels(asked_contrasts(backbone.backbone.attributes, job.attributes))
+    folder = ResultsFolder.claim(job.out, inputs=input_files(job), force=job.force, labels=labels)
     examinations = (examine or examine_conditions)(job.conditions, backbone, control)
     findings = [finding for examination in examinations for finding in examination.findings]
+    if layout is not None:  # a class that was not drawn is completed
+        findings = [finding for finding in findings if finding.code != "CLASS_ABSENT"]
     for finding in findings:
         listeners.finding(finding)
     raise_first_error(findings)
@@ -85,13 +92,18 @@ def run_generate(
     with folder:
         from vcm.runs.record import RunRecord
 
-        _say_what_to_expect(request, backbone, control, listeners.words)
+        asked_sha256 = hash_request(job, backbone, control, layout)
+        if words:
+            listeners.words(words)
+        if layout is not None:
+            control = layout.control
+        _say_what_to_expect(request, backbone, control, layout is not None, listeners.words)
         listeners.words("loading the model")
         generator = (load or load_generator)(backbone, control, job)
         listeners.words(f"running on {generator.runtime.words}")
         plan = generator.plan(request.batch)
         listeners.words(plan.words)
-        choice = _choose_judge(job, backbone, generator, request.conditions, judge)
+        choice = _choose_judge(job, backbone, generator, bool(request.conditions or layout), judge)
         listeners.words(choice.sentence)
         record = RunRecord(
             folder,
@@ -103,13 +115,14 @@ def run_generate(
             findings,
             choice,
             started,
-            hash_request(job, backbone, control),
+            asked_sha256,
             job.montage,
+            layout,
         )
-        preview = listeners.preview or record.add_preview
+        callbacks = listeners.progress, listeners.preview or record.add_preview, listeners.cancelled
         with folder.as_it_was_unless_replaced():
-            for sample in generator.generate(request, listeners.progress, preview, listeners.cancelled):
-                record.add(sample, last=sample.index + 1 == request.samples)
+            for sample, head in _samples(job, backbone, layout, generator, request, callbacks):
+                record.add(sample, head, last=len(record.samples) + 1 == request.count)
     return RunResult((*record.files, folder.path / REPORT), record.report, tuple(map(_summary, record.samples)))
 
 
@@ -164,12 +177,14 @@ def _files_of(conditions: Iterable[ConditionFile]) -> list[Path]:
 
 
 def _request(job: GenerateJob, backbone: Pack, conditions: tuple[Condition, ...]) -> GenerateRequest:
-    from vcm.sampling.generator import GenerateRequest
+    from vcm.sampling.request import GenerateRequest
 
     manifest = backbone.backbone
     sampler, steps = manifest.sampling.chosen(job.sampler, job.steps)
+    attributes, contrasts = resolve_contrasts(manifest.attributes, job.attributes, job.raw_attributes, conditions)
     return GenerateRequest(
-        attributes=resolve(manifest.attributes, job.attributes, job.raw_attributes, conditions),
+        attributes=attributes,
+        contrasts=contrasts,
         conditions=conditions,
         seed=job.seed if job.seed is not None else secrets.randbelow(2**31),
         samples=job.samples,
@@ -182,13 +197,31 @@ def _request(job: GenerateJob, backbone: Pack, conditions: tuple[Condition, ...]
     )
 
 
+def _samples(
+    job: GenerateJob,
+    backbone: Pack,
+    layout: LayoutChoice | None,
+    generator: Generator,
+    request: GenerateRequest,
+    callbacks: tuple[Any, ...],
+) -> Iterator[tuple[Sample, CompletedHead | None]]:
+    """The Samples, each with the head that a layout has completed, where there is one."""
+    if layout is None:
+        yield from ((sample, None) for sample in generator.generate(request, *callbacks))
+        return
+    from vcm.runs.completing import Completer
+
+    completer = Completer.load(layout, backbone, job, generator.runtime.device)
+    yield from completer.samples(generator, request, *callbacks)
+
+
 def _say_what_to_expect(
-    request: GenerateRequest, backbone: Pack, control: Pack | None, words: Callable[[str], None]
+    request: GenerateRequest, backbone: Pack, control: Pack | None, completed: bool, words: Callable[[str], None]
 ) -> None:
     for pack in filter(None, (backbone, control)):
         for part in pack.manifest.untrained:
             words(f"The {part} of {pack.name} is untrained: expect noise, not anatomy.")
-    if request.uncontrolled and not request.conditions:
+    if request.uncontrolled and not (request.conditions or completed):
         words("No condition was given, so the images are uncontrolled themselves and have no twin.")
 
 
@@ -238,11 +271,11 @@ def choose_judge(backbone: Pack, preference: str, device: torch.device) -> Choic
 
 
 def _choose_judge(
-    job: GenerateJob, backbone: Pack, generator: Generator, conditions: tuple[Condition, ...], judge: Judge | None
+    job: GenerateJob, backbone: Pack, generator: Generator, is_asked: bool, judge: Judge | None
 ) -> Choice:
     from vcm.judging.segmentation import Choice
 
-    if not conditions:
+    if not is_asked:
         return Choice(None, "No condition was given, so there is nothing to measure the Sample against.")
     return (judge or choose_judge)(backbone, job.segmenter, generator.runtime.device)
 

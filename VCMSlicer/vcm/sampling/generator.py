@@ -5,27 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from typing import Annotated
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vcm.conditions.attributes import AttributeValue
-from vcm.conditions.condition import Condition
 from vcm.core.errors import Code, VcmError
 from vcm.core.progress import OnProgress, ProgressMeter
-from vcm.core.records import Bounds, out_of_bounds
 from vcm.core.volume import Volume
 from vcm.machine.runtime import Runtime, fix_results, free_memory
 from vcm.models.backbones.backbone import Backbone
 from vcm.models.controls.control import Control
 from vcm.models.onednn import use_onednn
 from vcm.models.preparers.preparer import Finish
-from vcm.protocol.requests import LARGEST_SEED
 from vcm.sampling.compiled_step import compile_step, wants_compiling
 from vcm.sampling.cuda_graph import GraphedDenoiser
 from vcm.sampling.kept_denoisers import KeptDenoisers
@@ -33,63 +28,15 @@ from vcm.sampling.loop import finishing, run_sampler
 from vcm.sampling.memory_plan import MemoryPlan, out_of_memory, plan_memory
 from vcm.sampling.noise_file import fitted_noise
 from vcm.sampling.previews import Previews
-from vcm.sampling.samplers import DEFAULT_STEPS, SAMPLERS, Denoise, SamplerStep
+from vcm.sampling.request import GenerateRequest, Sample
+from vcm.sampling.samplers import Denoise, SamplerStep
 
 OnPreview = Callable[[int, int, Volume], None]
-"""Called with the sample's index, the step and the image predicted so far."""
+"""Called with the Sample's place in the request, the step and the image predicted so far."""
 
 
 MATCHING = "matching"
 """The stage in which a finished sample is brought to what image conditions show."""
-
-
-@dataclass(frozen=True, eq=False)
-class GenerateRequest:
-    """What to make. `noise` is `[samples, *latent_shape]` and takes the place of the seeds' own."""
-
-    attributes: tuple[AttributeValue, ...]
-    conditions: tuple[Condition, ...] = ()
-    seed: Annotated[int, Bounds(0, LARGEST_SEED)] = 0
-    samples: Annotated[int, Bounds(1, 10_000, title="number of samples")] = 1
-    sampler: str = "dpm++"
-    steps: Annotated[int | None, Bounds(1, 1000, title="number of steps")] = None
-    noise: NDArray[np.floating] | None = None
-    uncontrolled: bool = False
-    preview_every: Annotated[int, Bounds(0, 1000, title="interval of previews")] = 0
-    batch: Annotated[int, Bounds(1, 1024)] = 1
-
-    def __post_init__(self) -> None:
-        if self.sampler not in SAMPLERS:
-            raise VcmError(Code.BAD_REQUEST, f"The sampler must be {' or '.join(SAMPLERS)}, not {self.sampler!r}.")
-        if fault := out_of_bounds(self):
-            raise VcmError(Code.BAD_REQUEST, f"The {fault}.")
-        if self.noise is None and self.seed + self.samples - 1 > LARGEST_SEED:
-            raise VcmError(
-                Code.BAD_REQUEST,
-                f"Sample n uses seed + n, and {self.seed} + {self.samples - 1} is above the largest seed, "
-                f"{LARGEST_SEED}.",
-                "Choose a smaller seed.",
-            )
-
-    @property
-    def step_count(self) -> int:
-        """The steps asked for, or the sampler's usual number."""
-        return self.steps if self.steps is not None else DEFAULT_STEPS.get(self.sampler, 30)
-
-
-@dataclass(frozen=True, eq=False)
-class Sample:
-    """One generated volume, and its twin from the same noise without control where that was asked for.
-
-    `seconds` is its share, by stage, of the time its batch took.
-    """
-
-    index: int
-    seed: int
-    volume: Volume
-    noise: NDArray[np.float32]
-    uncontrolled: Volume | None = None
-    seconds: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +113,7 @@ class Generator:
     ) -> Iterator[Sample]:
         """Yield the Samples of a request one by one, each as soon as it is finished.
 
-        Sample n starts from the noise of seed + n. `cancelled` is asked after every step.
+        Sample n starts from the noise of seed + n, in each contrast asked for. `cancelled` is asked after every step.
         """
         if request.step_count > (known := self.backbone.process.timesteps - self.backbone.process.last):
             raise VcmError(Code.BAD_REQUEST, f"This model knows {known} steps; {request.step_count} were asked for.")
@@ -178,17 +125,24 @@ class Generator:
             given = fitted_noise(given, request.samples, self.backbone.latent_shape)
         finish = finishing(self.control, request.conditions, self.backbone)
         meter = self._meter(request, bool(finish), on_progress)
+        inputs: list[list[float]] = []
+        samplings: list[_Sampling] = []
         with self._memory_errors(plan, request.batch):
-            with self.runtime.autocast():
-                samplings = self._samplings(request, finish)
-            for first in range(0, request.samples, request.batch):
-                members = range(first, min(first + request.batch, request.samples))
-                noise = torch.stack([self._noise(request.seed, index, given) for index in members])
+            for first in range(0, request.count, request.batch):
+                members = range(first, min(first + request.batch, request.count))
+                if inputs != (inputs := request.inputs(members)):
+                    with self.runtime.autocast():
+                        samplings = self._samplings(request, inputs, finish)
+                noise = torch.stack([self._noise(request.seed, request.place(n)[0], given) for n in members])
                 yield from self._batch(_Batch(request, first, noise, plan, meter, on_preview, cancelled), samplings)
 
-    def _samplings(self, request: GenerateRequest, finish: tuple[Finish, ...]) -> list[_Sampling]:
-        """The controlled run and, where asked for, its uncontrolled twin; conditions are encoded here, once."""
-        inputs = [value.raw for value in request.attributes]
+    def _samplings(
+        self, request: GenerateRequest, inputs: list[list[float]], finish: tuple[Finish, ...]
+    ) -> list[_Sampling]:
+        """The controlled run and, where asked for, its uncontrolled twin; conditions are encoded here, once.
+
+        `inputs` are the raw attributes of each Sample of a batch, or one row for all.
+        """
         control = self.control if request.conditions else None
         steered = _Run("", control.scale_factor if control else None, finish if control else ())
         alone = _Run("uncontrolled ", None, ())
@@ -237,8 +191,8 @@ class Generator:
         each = {stage: value / len(job.noise) for stage, value in seconds.items()}
         twins: list[Volume] | list[None] = volumes[1] if len(volumes) > 1 else [None] * len(job.noise)
         for offset, (volume, twin) in enumerate(zip(volumes[0], twins, strict=True)):
-            index = job.first + offset
-            yield Sample(index, job.request.seed + index, volume, job.noise[offset].numpy(), twin, each)
+            index, variant = job.request.place(job.first + offset)
+            yield Sample(index, job.request.seed + index, volume, job.noise[offset].numpy(), twin, each, variant)
 
     def _finished(self, job: _Batch, run: _Run, latent: Tensor, seconds: dict[str, float]) -> list[Volume]:
         """The images of the latents that a run has come to."""
@@ -284,7 +238,7 @@ class Generator:
             )
 
     def _meter(self, request: GenerateRequest, matching: bool, on_progress: OnProgress | None) -> ProgressMeter:
-        batches = -(-request.samples // request.batch)
+        batches = -(-request.count // request.batch)
         names = [""] + (["uncontrolled "] if request.uncontrolled and self.control and request.conditions else [])
         together = self._twins_together(request)
         stages = []

@@ -46,8 +46,8 @@ def subset_weights(weights: dict[str, Weight]) -> dict[frozenset[str], Weight]:
 class GuidedDenoiser:
     """A backbone's prediction, corrected by a control, at a time given as a number: what the samplers call.
 
-    `inputs` is `[1, n]`, raw, the same for every latent of a batch. Without a control, or where no condition acts, it
-    is the backbone's own prediction.
+    `inputs` is raw: `[1, n]`, the same for every latent of a batch, or `[B, n]`. Without a control, or where no
+    condition acts, it is the backbone's own prediction. `state` is what the control has prepared of these conditions.
     """
 
     def __init__(
@@ -56,6 +56,7 @@ class GuidedDenoiser:
         inputs: Tensor,
         control: Control | None = None,
         conditions: Sequence[Condition] = (),
+        state: Any = None,
     ) -> None:
         self.backbone, self.control, self.inputs = backbone, control, inputs
         self.conditions = tuple(conditions) if control is not None else ()
@@ -63,8 +64,8 @@ class GuidedDenoiser:
             c.spec.name: _on_latent_grid(c, backbone, inputs.device) for c in self.conditions if c.region is not None
         }
         self._plans: dict[frozenset[str], dict[frozenset[str], Weight]] = {}
-        self.state: Any = None
-        if control is not None and self.conditions:
+        self.state = state
+        if control is not None and self.conditions and state is None:
             ways = control.preparers
             tensors = {
                 c.spec.name: PREPARERS[ways[c.spec.name]]().prepare(c, backbone, inputs.device) for c in self.conditions
@@ -117,9 +118,13 @@ class GuidedDenoiser:
 class TwinDenoiser(GuidedDenoiser):
     """Latents with control, and behind them as many without it: the backbone predicts all of them as one batch."""
 
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._both = self.inputs if len(self.inputs) == 1 else torch.cat([self.inputs, self.inputs])
+
     def step(self, latent: Tensor, times: Tensor, acting: frozenset[str], prediction: Tensor | None = None) -> Tensor:
         """The guided predictions, then the backbone's own."""
-        plain = Step.on(self.backbone, self.inputs, latent, times, prediction).predict()
+        plain = Step.on(self.backbone, self._both, latent, times, prediction).predict()
         half = len(latent) // 2
         return torch.cat([super().step(latent[:half], times[:half], acting, plain[:half]), plain[half:]])
 

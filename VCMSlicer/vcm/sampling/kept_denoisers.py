@@ -28,7 +28,7 @@ class KeptDenoisers:
     def __init__(self, backbone: Backbone, device: torch.device, graphed: bool) -> None:
         self.backbone, self.device, self.graphed = backbone, device, graphed
         self.plan: str | None = None
-        self._kept: dict[Hashable, Kept] = {}
+        self._kept: dict[tuple[Hashable, ...], Kept] = {}
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -42,26 +42,33 @@ class KeptDenoisers:
 
     def denoisers(
         self,
-        inputs: Sequence[float],
+        inputs: Sequence[Sequence[float]],
         controls: Sequence[Control | None],
         conditions: Sequence[Condition],
         *,
         with_twins: bool = False,
     ) -> list[Kept]:
-        """One for each control (None is the backbone alone), with these raw inputs; no others are kept.
+        """One for each control (None is the backbone alone), with these raw inputs, a row for each latent of a batch or
+        one for all; no others are kept. Conditions that those kept have encoded are not encoded again.
 
         One `with_twins` takes the latents of as many twins without control behind those with it.
         """
         given = tuple(_key(condition) for condition in conditions)
-        keys = [(tuple(inputs), id(control), given if control else (), with_twins) for control in controls]
+        rows = tuple(map(tuple, inputs))
+        keys = [(rows, id(control), given if control else (), with_twins) for control in controls]
+        before = {key[1:3]: _plain(kept).state for key, kept in self._kept.items()}
         self._kept = {key: self._kept[key] for key in keys if key in self._kept}
-        raw = torch.tensor([list(inputs)], dtype=torch.float32).to(self.device)
+        raw = torch.tensor(rows, dtype=torch.float32).to(self.device)
         for key, control in zip(keys, controls, strict=True):
             if key not in self._kept:
                 kind = TwinDenoiser if with_twins else GuidedDenoiser
-                denoiser = kind(self.backbone, raw, control, conditions)
+                denoiser = kind(self.backbone, raw, control, conditions, before.get(key[1:3]))
                 self._kept[key] = GraphedDenoiser(denoiser) if self.graphed else denoiser
         return [self._kept[key] for key in keys]
+
+
+def _plain(kept: Kept) -> GuidedDenoiser:
+    return kept.denoiser if isinstance(kept, GraphedDenoiser) else kept
 
 
 def _key(condition: Condition) -> Hashable:

@@ -9,10 +9,19 @@ from vcm.training.backbone.autoencoder_settings import AutoencoderSettings
 from vcm.training.backbone.denoiser_settings import DenoiserSettings
 from vcm.training.backbone.segmenter_settings import SegmenterSettings
 from vcm.training.control.settings import ControlSettings
+from vcm.training.layout.settings import LabelAutoencoderSettings, LayoutSettings
 from vcm.training.trainer.settings import TrainingSettings, read_entries
 
 SETTINGS_OF: dict[str, type[TrainingSettings]] = {
-    cls.kind: cls for cls in (AutoencoderSettings, DenoiserSettings, ControlSettings, SegmenterSettings)
+    cls.kind: cls
+    for cls in (
+        AutoencoderSettings,
+        DenoiserSettings,
+        ControlSettings,
+        SegmenterSettings,
+        LabelAutoencoderSettings,
+        LayoutSettings,
+    )
 }
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from vcm.core.errors import Code, VcmError
 from vcm.core.reading import open_ordinary
 from vcm.volumes.image_refusals import MGH, damaged, not_one_number, three_sizes
+from vcm.volumes.label_names import MOST_BYTES, names_in
 from vcm.volumes.voxel_filling import (
     BROKEN,
     MOST_DEFLATED,
@@ -61,11 +62,16 @@ def read_with_nibabel(path: Path, kind: tuple[str, ...]) -> ImageContent:
         most_after = MGH_TAGS if kind is MGH else PADDING
         stored = Stored(shape, _number_type(path, header), file_bytes, _scaled(*scaling), densest, most_after)
         check_promise(path, stored, offset)
+        names: dict[int, str] = {}
         try:
+            if kind is not MGH and len(header.binaryblock) < offset and stored.dtype.kind in "iu":
+                file.seek(len(header.binaryblock))
+                between = file.read(min(offset - len(header.binaryblock), MOST_BYTES))
+                names = names_in(between, "big" if header.endianness == ">" else "little")
             file.seek(offset)
         except BROKEN as error:
             raise damaged(path, "its compressed part breaks off or is broken") from error
-        return ImageContent(read_voxels(path, file, stored), affine, is_placed, second)
+        return ImageContent(read_voxels(path, file, stored), affine, is_placed, second, names)
 
 
 def _nifti_header(path: Path, raw: bytes) -> Any:

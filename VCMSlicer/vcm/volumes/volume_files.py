@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from vcm.core.grid import Grid
 from vcm.core.volume import Volume
 from vcm.outputs.atomic_files import atomic_path
 from vcm.volumes.image_refusals import NIFTI, NRRD, image_format, three_sizes
+from vcm.volumes.label_names import COMMENT, comment_of
 from vcm.volumes.nibabel_reader import read_with_nibabel
 from vcm.volumes.nrrd_reader import read_nrrd
 
@@ -32,7 +34,7 @@ class VolumeFile:
 
     `has_orientation` is False where the file does not say how it lies in the patient (its axes are then taken as they
     come); `forms_disagree` is True where a NIfTI file holds two different affines, of which the sform is used;
-    `segment_names` are the names that a Slicer segmentation gives its label values.
+    `segment_names` are the names that a Slicer segmentation, or one of our label maps, gives its values.
     """
 
     volume: Volume
@@ -65,8 +67,16 @@ def read_volume_file(path: str | Path) -> VolumeFile:
     )
 
 
-def write_volume(path: str | Path, volume: Volume, *, description: str = "", synthetic: bool = True) -> None:
-    """Write a Volume whole or not at all, as NIfTI or NRRD by the name's ending.
+def write_volume(
+    path: str | Path,
+    volume: Volume,
+    *,
+    description: str = "",
+    synthetic: bool = True,
+    names: Mapping[int, str] | None = None,
+) -> None:
+    """Write a Volume whole or not at all, as NIfTI or NRRD by the name's ending; into a NIfTI also the `names` of its
+    labels.
 
     Both say that it is synthetic, unless it is a patient's own, brought onto another Grid (`synthetic` False).
     Integers of 8 to 64 bits and floats of 32 and 64 are kept exactly; NIfTI holds the affine in 32-bit floats.
@@ -88,7 +98,10 @@ def write_volume(path: str | Path, volume: Volume, *, description: str = "", syn
         # SimpleITK leaves a cut-off NIfTI on a full disk without a word: only what reads back the same is kept.
         written: Volume | None = None
         with contextlib.suppress(RuntimeError, VcmError):
-            sitk.WriteImage(image, str(temporary), True)
+            if names and path.name.lower().endswith(NIFTI):
+                _write_with_names(temporary, array, volume.grid, words, names)
+            else:
+                sitk.WriteImage(image, str(temporary), True)
             written = read_volume(temporary)
         if written is None or not (np.array_equal(written.array, array) and written.grid.same_as(volume.grid, 0.01)):
             _reserve(temporary, array.nbytes)
@@ -154,6 +167,19 @@ def _writable(array: NDArray[np.generic]) -> NDArray[np.generic]:
             Code.BAD_REQUEST, "A volume with voxels that are not a number (NaN or infinite) cannot be written."
         )
     return array
+
+
+def _write_with_names(path: Path, array: NDArray[np.generic], grid: Grid, words: str, names: Mapping[int, str]) -> None:
+    """A NIfTI file with names for its labels, which SimpleITK cannot write."""
+    from nibabel.nifti1 import Nifti1Extension, Nifti1Image
+
+    image = Nifti1Image(array, grid.affine, dtype=array.dtype)
+    for place in (image.set_sform, image.set_qform):
+        place(grid.affine, code="scanner")
+    image.header.set_xyzt_units("mm", "sec")
+    image.header["descrip"] = words[:79].encode("ascii", "replace")
+    image.header.extensions.append(Nifti1Extension(COMMENT, comment_of(names)))
+    image.to_filename(path)
 
 
 def _reserve(path: Path, size: int) -> None:

@@ -96,7 +96,9 @@ class LocalEngine:
     def segment(self, request: Segment, call: Call) -> Segmented:
         import numpy as np
 
+        from vcm.judging.reference_head import has_typical_head, template_of
         from vcm.judging.segmentation import choose_segmenter
+        from vcm.judging.structures_in_place import in_place
         from vcm.machine.runtime import choose_runtime
         from vcm.outputs.claims import claim_file
         from vcm.runs.choice import choose_packs
@@ -111,6 +113,8 @@ class LocalEngine:
             raise VcmError(Code.BAD_REQUEST, f"The image cannot be segmented. {judge.sentence}")
         call.progress("segmenting")
         labels = judge.segmenter.segment(image)
+        if has_typical_head(backbone):
+            labels = in_place(labels, template_of(backbone))
         call.stop_if_cancelled()
         written = refined_labels(labels, read_volume(request.image).grid) if request.own_grid else labels
         with out:

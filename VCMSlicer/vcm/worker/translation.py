@@ -46,7 +46,7 @@ def generated(request: Generate, report: Mapping[str, Any]) -> Generated:
     return Generated(
         request.id,
         request.out,
-        tuple(_sample(folder, entry, report["segmenter_labels"]) for entry in report["samples"]),
+        tuple(_sample(folder, entry, report) for entry in report["samples"]),
         str(folder / REPORT),
         str(folder / MONTAGE) if MONTAGE in report["files"] else None,
         tuple(_given(folder, entry) for entry in report["conditions"] if entry["file"]),
@@ -77,8 +77,9 @@ def _given(folder: Path, entry: Mapping[str, Any]) -> GivenCondition:
     return GivenCondition(entry["name"], str(folder / entry["file"]), labels)
 
 
-def _sample(folder: Path, entry: Mapping[str, Any], labels: Iterable[Mapping[str, Any]]) -> GeneratedSample:
+def _sample(folder: Path, entry: Mapping[str, Any], report: Mapping[str, Any]) -> GeneratedSample:
     twin = entry["uncontrolled"] or {"file": None, "alignment": None}
+    layout = entry.get("layout") or {"file": None, "alignment": None}
     return GeneratedSample(
         path=str(folder / entry["file"]),
         seed=entry["seed"],
@@ -86,8 +87,16 @@ def _sample(folder: Path, entry: Mapping[str, Any], labels: Iterable[Mapping[str
         uncontrolled_path=str(folder / twin["file"]) if twin["file"] else None,
         uncontrolled_alignment=_alignment(twin["alignment"]),
         segmentation_path=str(folder / entry["segmentation"]) if entry["segmentation"] else None,
-        labels=tuple(Label(label["value"], label["name"]) for label in labels) if entry["segmentation"] else (),
+        labels=_labels(report["segmenter_labels"]) if entry["segmentation"] else (),
+        layout_path=str(folder / layout["file"]) if layout["file"] else None,
+        layout_alignment=_alignment(layout["alignment"]),
+        layout_labels=_labels(report["layout"]["labels"]) if layout["file"] else (),
+        contrast=entry.get("contrast", ""),
     )
+
+
+def _labels(entries: Iterable[Mapping[str, Any]]) -> tuple[Label, ...]:
+    return tuple(Label(entry["value"], entry["name"]) for entry in entries)
 
 
 def _alignment(entry: Mapping[str, Any] | None) -> AlignmentSummary | None:

@@ -24,7 +24,7 @@ from VCMSlicerLib.panels.results.scoreTables import (
 from VCMSlicerLib.results import dicomExport
 from VCMSlicerLib.results.comparison import difference
 from VCMSlicerLib.results.resultRemoval import removeResult
-from VCMSlicerLib.results.results import ResultRow
+from VCMSlicerLib.results.results import ResultRow, contrastsOf
 from VCMSlicerLib.scene.sliceViews import showInSlices
 
 
@@ -42,6 +42,7 @@ class ResultsPanel:
         ui.resultsTable.connect("cellDoubleClicked(int,int)", lambda *_cell: self._onShow())
         ui.showButton.connect("clicked()", self._onShow)
         ui.compareButton.connect("clicked(bool)", self._onCompare)
+        ui.contrastsButton.connect("clicked(bool)", self._onContrasts)
         ui.differenceButton.connect("clicked()", self._onDifference)
         ui.renameButton.connect("clicked()", self._onRename)
         ui.removeButton.connect("clicked()", self._onRemove)
@@ -100,8 +101,12 @@ class ResultsPanel:
         twin = row is not None and row.twin is not None
         for widget in (ui.showButton, ui.renameButton, ui.removeButton, ui.exportButton):
             widget.enabled = row is not None
-        ui.compareButton.checked = self.context.comparison.active
-        ui.compareButton.enabled = twin or self.context.comparison.active
+        comparison, contrasts = self.context.comparison, row is not None and bool(contrastsOf(row.node))
+        withAndWithout = comparison.active and not comparison.showsContrasts
+        ui.compareButton.checked = withAndWithout
+        ui.compareButton.enabled = twin or withAndWithout
+        ui.contrastsButton.checked = comparison.showsContrasts
+        ui.contrastsButton.visible = contrasts or comparison.showsContrasts
         ui.differenceButton.enabled = twin
         ui.resultSummaryLabel.text = measuredWords(row)
         structures = structureCells(row) if row is not None else []
@@ -114,8 +119,14 @@ class ResultsPanel:
     def _onSelected(self) -> None:
         self.details.onSelected()
         self._enable()
-        if self.context.comparison.active and self.selected is not None and self.selected.twin is not None:
-            self.context.comparison.compare(self.selected.node)
+        comparison, row = self.context.comparison, self.selected
+        if row is None or not comparison.active:
+            return
+        if comparison.showsContrasts:
+            if contrasts := contrastsOf(row.node):
+                comparison.compareContrasts(contrasts)
+        elif row.twin is not None:
+            comparison.compare(row.node)
 
     def _onShow(self) -> None:
         if self.selected is not None:
@@ -127,6 +138,15 @@ class ResultsPanel:
         self.details.closeOverlay()
         if checked and self.selected is not None:
             self.context.comparison.compare(self.selected.node)
+        else:
+            self.context.comparison.close()
+        self._enable()
+
+    def _onContrasts(self, checked: bool) -> None:
+        self.details.closeOverlay()
+        contrasts = contrastsOf(self._node) if checked and self.selected is not None else []
+        if contrasts:
+            self.context.comparison.compareContrasts(contrasts)
         else:
             self.context.comparison.close()
         self._enable()

@@ -10,6 +10,7 @@ from vcm.cli.display.terminal import SafeConsole
 from vcm.core.plain_text import plain
 
 if TYPE_CHECKING:
+    from vcm.core.grid import Grid
     from vcm.packs.catalogue import CatalogueEntry
     from vcm.packs.store import InstalledPack, Pack
 
@@ -44,16 +45,16 @@ def available_facts(entry: CatalogueEntry) -> dict[str, Any]:
 
 def pack_details(pack: Pack) -> dict[str, Any]:
     """What a person wants to know of a pack beyond the list."""
-    from vcm.packs.manifest import BackboneManifest
-    from vcm.packs.store import controls_for
+    from vcm.packs.manifest import BackboneManifest, LayoutManifest
+    from vcm.packs.store import controls_for, layouts_for
 
     manifest = pack.manifest
     facts: dict[str, Any] = {"description": manifest.description}
     facts["licence"] = " ".join(filter(None, (manifest.licence.name, manifest.licence.url, manifest.licence.note)))
+    if eight := [role for role, file in manifest.files.items() if file.eight_bits]:
+        facts["weights"] = f"8 bits per channel: {', '.join(sorted(eight))}"
     if isinstance(manifest, BackboneManifest):
-        facts["grid"] = f"{' × '.join(map(str, manifest.grid.shape))} voxels, {manifest.grid.orientation}, spacing " + (
-            " × ".join(f"{mm:g}" for mm in manifest.grid.spacing) + " mm"
-        )
+        facts["grid"] = _grid_in_words(manifest.grid)
         facts |= {"sizes": manifest.sizes.words} if manifest.sizes else {}
         if steps := manifest.sampling.steps:
             facts["sampling"] = f"{steps} steps of {manifest.sampling.sampler}"
@@ -62,6 +63,12 @@ def pack_details(pack: Pack) -> dict[str, Any]:
         facts |= {"contrast": manifest.contrast} if manifest.contrast else {}
         facts["attributes"] = [f"{spec.name} ({spec.scale})" for spec in manifest.attributes]
         facts["controls"] = [control.name for control in controls_for(pack)]
+        facts |= {"layouts": names} if (names := [layout.name for layout in layouts_for(pack)]) else {}
+    elif isinstance(manifest, LayoutManifest):
+        facts["grid"] = _grid_in_words(manifest.grid)
+        facts["labels"] = [f"{c.value} {c.name}" for c in manifest.classes]
+        facts["attributes"] = [f"{spec.name} ({spec.scale})" for spec in manifest.attributes]
+        facts["sampling"] = f"{manifest.sampling.steps} steps of {manifest.sampling.sampler}"
     else:
         facts["conditions"] = [
             f"{spec.name} ({spec.kind.value}: {', '.join(f'{c.value} {c.name}' for c in spec.classes)})"
@@ -82,9 +89,16 @@ def installed_row(entry: InstalledPack) -> tuple[str, str, str, str, str]:
 
 
 def _steers(pack: Pack) -> str:
-    from vcm.packs.manifest import ControlManifest
+    from vcm.packs.manifest import ControlManifest, LayoutManifest
 
+    if isinstance(pack.manifest, LayoutManifest):
+        return ", ".join(pack.manifest.backbones)
     return pack.manifest.backbone.name if isinstance(pack.manifest, ControlManifest) else ""
+
+
+def _grid_in_words(grid: Grid) -> str:
+    sizes, spacing = " × ".join(map(str, grid.shape)), " × ".join(f"{mm:g}" for mm in grid.spacing)
+    return f"{sizes} voxels, {grid.orientation}, spacing {spacing} mm"
 
 
 def how_to_get(entry: CatalogueEntry) -> str:

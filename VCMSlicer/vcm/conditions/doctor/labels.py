@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vcm.anatomy.structures import SEGMENTER_CLASSES, cohort_labels
 from vcm.conditions.condition import ConditionSpec
 from vcm.conditions.doctor.notebook import Notebook
 from vcm.conditions.label_readings import explained, number_readings
@@ -48,17 +50,22 @@ def pick_mask(
     counts = label_counts(labels)
     if not counts:
         return labels.astype(np.uint8)
-    if label is None and len(counts) > 1:
-        label = _named_like(spec, counts, names)
-        if label is None:
+    wanted: Mapping[Any, int | None] = {value: value for value in counts}
+    if label is not None:
+        wanted = _numbers(label, names)
+    elif len(counts) > 1:
+        like = _named_like(spec, counts, names)
+        if not like:
             _ask_which(spec, counts, names, notes)
             return None
+        were, by = ("was", "its name") if len(like) == 1 else ("were", "their names")
+        taken = ", ".join(names[value] for value in like)
         notes.note(
             "MATCHED_BY_NAME",
-            f"Of the segments in {notes.who}, {names[label]} was taken for {spec.name} by its name.",
+            f"Of the segments in {notes.who}, {taken} {were} taken for {spec.name} by {by}.",
             f"To take another one, name it: {spec.name}=FILE:LABEL.",
         )
-    wanted = _numbers(label, names) if label is not None else {value: value for value in counts}
+        wanted = {value: value for value in like}
     missing = [str(part) for part, value in wanted.items() if value not in counts]
     if missing:
         notes.error(
@@ -121,10 +128,15 @@ def _ask_which(spec: ConditionSpec, counts: Mapping[int, int], names: Mapping[in
     )
 
 
-def _named_like(spec: ConditionSpec, counts: Mapping[int, int], names: Mapping[int, str]) -> int | None:
+def _named_like(spec: ConditionSpec, counts: Mapping[int, int], names: Mapping[int, str]) -> list[int]:
+    """The one label that is named as the condition or its class is, or those of the structures that it is made of."""
+    there = {value: _plain(name) for value, name in names.items() if value in counts}
     titles = {_plain(spec.name), *(_plain(c.name) for c in spec.classes)}
-    like = [value for value, name in names.items() if value in counts and _plain(name) in titles]
-    return like[0] if len(like) == 1 else None
+    if direct := [value for value, name in there.items() if name in titles]:
+        return direct if len(direct) == 1 else []
+    parts = _parts_of(spec)
+    made = [value for value, name in there.items() if name in parts]
+    return made if len({there[value] for value in made}) == len(made) else []
 
 
 def _numbers(label: int | str, names: Mapping[int, str]) -> dict[str, int | None]:
@@ -143,7 +155,7 @@ def _reading(
     spec: ConditionSpec, counts: Mapping[int, int], names: Mapping[int, str], notes: Notebook
 ) -> dict[int, int]:
     """The file's label values and the model's: by segment names, by number, or by the segmenter's numbers."""
-    by_title = {_plain(c.name): c.value for c in spec.classes}
+    by_title = _parts_of(spec) | {_plain(c.name): c.value for c in spec.classes}
     by_name = {v: by_title[_plain(n)] for v, n in names.items() if v in counts and _plain(n) in by_title}
     if by_name:
         if any(value != target for value, target in by_name.items()):
@@ -163,6 +175,16 @@ def _reading(
         )
         return by_segmenter
     return by_number
+
+
+def _parts_of(spec: ConditionSpec) -> dict[str, int]:
+    """The class that each structure is a part of, by the structure's name: a completed head has them apart."""
+    return {
+        _plain(SEGMENTER_CLASSES[label][0]): entry.value
+        for entry in spec.classes
+        for label in cohort_labels(entry.name)
+        if not entry.segmenter or label in entry.segmenter
+    }
 
 
 def _plain(name: str) -> str:

@@ -18,6 +18,7 @@ from vcm.evaluation.measures.images import image_measures
 from vcm.evaluation.measures.measurement import WHOLE_IMAGE, Made, Measurement
 from vcm.evaluation.measures.segmenter_features import WatchedSegmenter
 from vcm.judging.alignment import ClassAlignment, align
+from vcm.judging.intensity import local_contrast
 from vcm.judging.segmentation import Segmenter
 
 Features = dict[str, NDArray[np.float32]]
@@ -76,6 +77,11 @@ class CaseMeasurer:
             for entry in found:
                 for measure, value in _values(entry).items():
                     yield entry.structure, measure, value, entry.remark if value is None else ""
+                if entry.local_contrast is not None:
+                    yield entry.structure, "local_contrast", entry.local_contrast, ""
+                if entry.local_contrast is not None and case.labels is not None:
+                    real = local_contrast(case.image, condition.structure(entry.name), case.labels)
+                    yield entry.structure, "real_contrast", real, ""
             if len(found) > 1:
                 yield from _means(condition.spec.name, found)
 

@@ -21,7 +21,7 @@ from vcm.core.errors import Code, VcmError
 from vcm.core.hashing import hash_file
 from vcm.core.reading import missing_as, refuse_unordinary
 from vcm.core.volume import Volume
-from vcm.packs.checkpoints import read_checkpoint
+from vcm.packs.tensors.checkpoints import read_checkpoint
 from vcm.reporting.planes import facing_viewer
 
 AXES = {"sagittal": 0, "coronal": 1, "axial": 2}

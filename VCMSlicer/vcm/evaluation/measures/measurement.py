@@ -34,6 +34,8 @@ KINDS: dict[str, MeasureKind] = {
     "requested_ml": MeasureKind("volume asked for", "ml", 1),
     "obtained_ml": MeasureKind("volume obtained", "ml", 1),
     "volume_error": MeasureKind("|obtained − asked for|", "ml", 1, "↓"),
+    "local_contrast": MeasureKind("contrast with the tissue around"),
+    "real_contrast": MeasureKind("the same in the case's own image"),
     "given_mse": MeasureKind("MSE of the given image", digits=5, better="↓"),
     "given_distance": MeasureKind("distance of the given image", digits=5, better="↓"),
     "ssim": MeasureKind("SSIM", better="↑"),

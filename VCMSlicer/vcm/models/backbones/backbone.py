@@ -18,9 +18,9 @@ from vcm.models.process import Process
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from vcm.packs.checkpoints import Checkpoint
     from vcm.packs.manifest import BackboneManifest
     from vcm.packs.store import Pack
+    from vcm.packs.tensors.checkpoints import Checkpoint
 
 DECODE_FACTOR = 6.0
 """Peak of a plain decoder in units of its largest activation: half are tensors, half workspace."""
@@ -99,7 +99,7 @@ class Backbone(nn.Module, ABC):
     scale_factor: float = 1.0
     slab_bytes: int | None = None
     whitens = False
-    """Whether a denoiser that begins anew is taught latents with the mean and spread of its training's taken out."""
+    """Whether a denoiser that begins anew always learns latents with mean and spread of its training's taken out."""
     takes_residuals = False
     """Whether `predict` takes the residuals of a control such as ControlNet."""
 
@@ -128,7 +128,12 @@ class Backbone(nn.Module, ABC):
     def retrain(
         cls, source: Backbone, manifest: BackboneManifest, changes: Mapping[str, Any], whitening: Any
     ) -> tuple[Backbone, dict[str, Any]]:
-        """A backbone whose denoiser is to be trained, and what changes in its manifest."""
+        """A backbone whose denoiser is to be trained, and what changes in its manifest.
+
+        `whitening` holds the `mean` and the spread `std` `[*latent_shape]` of the source's latents where they are to be
+        taken out, and, where the source makes several `kinds` of image, how far the mean of each lies from it in units
+        of the spread (`means`, `[K, *latent_shape]`).
+        """
         raise _not_trained("Denoisers", manifest)
 
     @classmethod
@@ -173,6 +178,10 @@ class Backbone(nn.Module, ABC):
     def calibrate(self, images: Sequence[Tensor], on_step: Callable[[str], None] = lambda step: None) -> Calibration:
         """What is best for a setting that its authors have not published, from images `[1, 1, i, j, k]` in 0–1."""
         raise VcmError(Code.BAD_REQUEST, "Models of this family have nothing to calibrate.")
+
+    def kinds(self, inputs: Tensor) -> Tensor | None:
+        """Which kind of image `[B]`, such as a contrast, raw inputs `[B, n]` ask for; None where there is only one."""
+        return None
 
     def typical_image(self) -> Tensor | None:
         """An image `[1, 1, i, j, k]` of an average head, on the CPU; None where the model has none."""

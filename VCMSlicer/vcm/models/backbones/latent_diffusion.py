@@ -25,7 +25,7 @@ from vcm.models.backbones.backbone import DECODE_FACTOR, Backbone, Residuals, Sh
 from vcm.models.backbones.latents import pack, pad_to, unpack
 from vcm.models.backbones.unet_encoder import UnetEncoder, halvable, residual_arguments, unet_options, unet_sites
 from vcm.models.process import Process, process_from
-from vcm.models.weights import build, fill
+from vcm.models.weights import build, fill, read_whitening
 from vcm.packs.manifest import BackboneManifest
 from vcm.packs.store import Pack, open_weights
 
@@ -68,7 +68,8 @@ class LatentDiffusion(Backbone):
         _check_sizes(pack)
         fill(pack, autoencoder, open_weights(pack, "autoencoder"))
         fill(pack, denoiser, open_weights(pack, "denoiser"))
-        whitening = _whitening(pack) if manifest.latent.whitened else None
+        kept = read_whitening(pack) if manifest.latent.whitened else None
+        whitening = (kept["mean"], kept["std"]) if kept else None
         return cls._from_parts(manifest, autoencoder, denoiser, whitening).eval()
 
     @classmethod
@@ -108,8 +109,8 @@ class LatentDiffusion(Backbone):
     ) -> tuple[LatentDiffusion, dict[str, Any]]:
         """A model around the autoencoder of `source` with a new denoiser, or with the one it has, taken on.
 
-        `changes` may hold `packing`, `prediction`, `atlas` and `network` (options of the denoiser). `whitening` is the
-        mean and spread of the source's latents; None takes on the source's denoiser.
+        `changes` may hold `packing`, `prediction`, `last`, `atlas` and `network` (options of the denoiser). Without
+        `whitening` the source's denoiser is taken on.
         """
         assert isinstance(source, LatentDiffusion)
         packing = changes.get("packing") or manifest.latent.packing
@@ -121,11 +122,10 @@ class LatentDiffusion(Backbone):
                 "Choose a smaller packing.",
             )
         schedule = manifest.process.as_dict()
-        schedule["prediction"] = changes.get("prediction") or schedule["prediction"]
+        schedule |= {name: changes[name] for name in ("prediction", "last") if changes.get(name) is not None}
         mean, std = source.latent_mean, source.latent_std
         if whitening is not None:
-            shift, stretch = whitening
-            mean, std = mean + std * shift.to(mean), std * stretch.to(std)
+            mean, std = mean + std * whitening["mean"].to(mean), std * whitening["std"].to(std)
         whitened = whitening is not None or manifest.latent.whitened
         atlas = bool(changes.get("atlas")) and whitened
         width = manifest.latent.shape[0] * packing**3
@@ -345,19 +345,6 @@ def _check_sizes(pack: Pack) -> None:
             f"{made[0]} channels of {' × '.join(f'{size:g}' for size in made[1:])} from the pack's grid.",
             "Import or download the pack again.",
         )
-
-
-def _whitening(pack: Pack) -> tuple[Tensor, Tensor]:
-    weights = open_weights(pack, "whitening")
-    expected = pack.backbone.latent.shape
-    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-    if found != {"mean": expected, "std": expected}:
-        raise VcmError(
-            Code.PACK_INVALID,
-            f"The whitening of the pack {pack.name} must hold a mean and a std of shape {expected}; it holds {found}.",
-            "Import or download the pack again.",
-        )
-    return weights["mean"], weights["std"]
 
 
 def standardised(mean: Tensor) -> Tensor:

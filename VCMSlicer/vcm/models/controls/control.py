@@ -75,6 +75,11 @@ class Step:
             self._known = value
         return value
 
+    @property
+    def inputs(self) -> Tensor:
+        """The backbone's raw inputs `[B, n]`."""
+        return self._backbone()[1]
+
     def shown(self) -> Shown:
         """What the backbone's own network is given."""
         backbone, inputs = self._backbone()
@@ -203,9 +208,14 @@ class Control(nn.Module, ABC):
         return guided, guided.new_zeros(())
 
     def expect(
-        self, conditions: Mapping[str, Tensor], kept: Mapping[str, Tensor] | None, *, recompute: bool = False
+        self,
+        conditions: Mapping[str, Tensor],
+        kept: Mapping[str, Tensor] | None,
+        inputs: Tensor,
+        *,
+        recompute: bool = False,
     ) -> Tensor:
-        """The clean latents that the conditions alone let expect, for a first phase of training."""
+        """The clean latents that conditions and the backbone's raw inputs let expect, for a first phase of training."""
         raise VcmError(
             Code.BAD_REQUEST,
             "A first phase (regression_steps) needs a network that says what the conditions alone let expect.",

@@ -66,6 +66,8 @@ class PatchNetwork(nn.Module):
     With ẑ the clean latent the backbone predicts and x the expected one, v is moved by √(1−ᾱ)·g·(ẑ − x), with g the
     heads' pull: in ẑ itself that is (1−ᾱ)·g of the way to x, and g = 1 trusts the conditions as far as noise hides the
     latent. The mean of two opinions is linear in them, and no network of convolutions passes numbers on as exactly.
+    Where the backbone shows several kinds of image, `kinds` of them named by its raw input `kind_input`, each kind has
+    an expected latent of its own: the same ventricles are dark in one contrast and bright in another.
     γ and β are scaled by √ᾱ, so that one unit of them moves v by one unit at every noise level: where ᾱ is 10⁻⁴, ε is
     nearly the latent itself, and what decides the layout is a hundredth of it.
     """
@@ -90,8 +92,11 @@ class PatchNetwork(nn.Module):
         condition_gain: float = 1.0,
         typical_shape: Sequence[int] | None = None,
         as_latents: Sequence[str] = (),
+        kinds: int = 1,
+        kind_input: int = 0,
     ) -> None:
         super().__init__()
+        self.kinds, self.kind_input = kinds, kind_input
         self.channels, self.as_latents = dict(channels), frozenset(as_latents) & frozenset(channels)
         self.latent_packing, self.condition_packing = latent_packing, condition_packing
         self.condition_pooling, self.condition_gain = condition_pooling, condition_gain
@@ -103,7 +108,7 @@ class PatchNetwork(nn.Module):
         folded = {name: count * condition_packing**3 for name, count in self.channels.items()}
         folded |= dict.fromkeys(self.as_latents, self.seen)
         self.encoders = nn.ModuleDict({name: PatchEncoder(count, width, places) for name, count in folded.items()})
-        self.expectation = Expectation(width * len(channels), self.seen, features, len(self.as_latents))
+        self.expectation = Expectation(width * len(channels), self.seen * kinds, features, len(self.as_latents))
         self.unet = build_unet({**unet, "in_channels": 3 * self.seen + features})
         self.heads = PullingHeads(int(unet["out_channels"]) + features, self.seen, hidden)
         self.process = process_from(schedule)
@@ -124,8 +129,11 @@ class PatchNetwork(nn.Module):
                 encoded[name] = self.encoders[name](pack(self._unusual(name, condition), self.condition_packing))
         return encoded
 
-    def expect(self, encoded: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """The features and the expected latent, packed; encodings that are missing count as zeros."""
+    def expect(self, encoded: Mapping[str, Tensor], inputs: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The features and the expected latent, packed; encodings that are missing count as zeros.
+
+        `inputs` are the backbone's, raw, one row for each latent; they are needed where there are several kinds.
+        """
         example = next(iter(encoded.values()))
         parts, latents = [], []
         for name in self.channels:
@@ -136,17 +144,24 @@ class PatchNetwork(nn.Module):
             parts.append(part[:, : self.width])
             if name in self.as_latents:
                 latents.append(part[:, self.width :])
+        if self.kinds > 1:
+            latents = [latent.repeat(1, self.kinds, 1, 1, 1) for latent in latents]
         features, expected = self.expectation(torch.cat(parts, dim=1), latents)
+        if self.kinds > 1:
+            assert inputs is not None, "a control of several kinds of image needs to know which one is made"
+            chosen = inputs[:, self.kind_input].round().long()
+            each = expected.unflatten(1, (self.kinds, self.seen)).expand(len(chosen), -1, -1, -1, -1, -1)
+            expected = each[torch.arange(len(chosen), device=chosen.device), chosen]
         return features, expected
 
     def modulation(
-        self, latent: Tensor, eps: Tensor, t: Tensor, encoded: Mapping[str, Tensor]
+        self, latent: Tensor, eps: Tensor, t: Tensor, encoded: Mapping[str, Tensor], inputs: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """γ and β, each like `eps`, from what `encode` gave."""
         shown, hidden = self.process.levels(t)
         v = (eps.float() - hidden * latent.float()) / shown
         predicted = shown * latent.float() - hidden * v
-        features, expected = (part.expand(len(latent), -1, -1, -1, -1) for part in self.expect(encoded))
+        features, expected = (part.expand(len(latent), -1, -1, -1, -1) for part in self.expect(encoded, inputs))
         packed = [pack(part, self.latent_packing).to(features.dtype) for part in (latent, v, predicted)]
         apart = packed.pop() - expected
         made = self.unet(torch.cat([*packed, apart, features], dim=1), timesteps=t)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vcm.conditions.attributes import CONTRAST
 from vcm.conditions.condition import ConditionSpec, Kind
 from vcm.core.errors import Code, VcmError
 from vcm.models.controls.network_control import with_changes
@@ -71,7 +72,16 @@ def _small(manifest: BackboneManifest, specs: Sequence[ConditionSpec]) -> dict[s
         "condition_gain": 4.0,
         "typical_shape": [size // (2 * pooling) for size in manifest.grid.shape],
         "as_latents": [spec.name for spec in specs if spec.kind is Kind.IMAGE],
+        **_kinds(manifest),
     }
+
+
+def _kinds(manifest: BackboneManifest) -> dict[str, int]:
+    """How many contrasts the backbone makes, and which of its inputs names them, where they are counted from 0."""
+    for place, spec in enumerate(manifest.attributes):
+        if spec.role == CONTRAST and sorted(spec.choices.values()) == list(range(len(spec.choices))):
+            return {"kinds": len(spec.choices), "kind_input": place}
+    return {}
 
 
 def _full(

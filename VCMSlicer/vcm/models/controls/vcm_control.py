@@ -107,7 +107,7 @@ class VcmControl(Control):
         encoded = state.encoded.get(active)
         if encoded is None:
             encoded = self.network.encode(state.conditions, active, step.t[:1])
-        gamma, beta = self.network.modulation(step.latent, prediction, step.t, encoded)
+        gamma, beta = self.network.modulation(step.latent, prediction, step.t, encoded, self._inputs(step))
         return prediction * (1 + gamma.float()) + beta.float()
 
     def learn(
@@ -122,22 +122,28 @@ class VcmControl(Control):
         """The modulated prediction, and L1(γ) + L1(β) of Eq. 4."""
         prediction = step.predict()
         encoded = self._encode(conditions, kept, step.t, recompute, after_encoder)
-        gamma, beta = self.network.modulation(step.latent, prediction, step.t, encoded)
+        gamma, beta = self.network.modulation(step.latent, prediction, step.t, encoded, self._inputs(step))
         gamma, beta = gamma.float(), beta.float()
         return prediction * (1 + gamma) + beta, gamma.abs().mean() + beta.abs().mean()
 
-    def expect(self, conditions: Mapping[str, Tensor], kept: Kept, *, recompute: bool = False) -> Tensor:
+    def expect(
+        self, conditions: Mapping[str, Tensor], kept: Kept, inputs: Tensor, *, recompute: bool = False
+    ) -> Tensor:
         """The clean latents that the conditions alone let expect; the small network has a head for it."""
         if not isinstance(self.network, PatchNetwork):
-            return super().expect(conditions, kept)
+            return super().expect(conditions, kept, inputs)
         encoded = self._encode(conditions, kept, None, recompute)
-        return unpack(self.network.expect(encoded)[1].float(), self.network.latent_packing)
+        return unpack(self.network.expect(encoded, inputs)[1].float(), self.network.latent_packing)
 
     def condition_elements(self, shape: Sequence[int]) -> int:
         """Elements of the widest encoder's first tensor."""
         kinds = (ConditionEncoder, PatchEncoder)
         widths = [encoder.base for encoder in self.network.encoders.values() if isinstance(encoder, kinds)]
         return math.prod(shape) // self.network.shrinks**3 * max(widths)
+
+    def _inputs(self, step: Step) -> Tensor | None:
+        """The backbone's inputs, where the network asks for them."""
+        return step.inputs if isinstance(self.network, PatchNetwork) and self.network.kinds > 1 else None
 
     def _encode(
         self,

@@ -109,9 +109,10 @@ class VcmNetwork(nn.Module):
         return {name: self.encoders[name](c, t) for name, c in present.items()}
 
     def modulation(
-        self, latent: Tensor, eps: Tensor, t: Tensor, encoded: Mapping[str, Tensor]
+        self, latent: Tensor, eps: Tensor, t: Tensor, encoded: Mapping[str, Tensor], inputs: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """γ and β, each like `eps`, from what `encode` gave; encodings that are missing count as zeros."""
+        """γ and β, each like `eps`, from what `encode` gave; encodings that are missing count as zeros. The backbone's
+        inputs play no part."""
         dtype = dtype_of(self.heads)
         z, e = latent.to(dtype), eps.to(dtype)
         parts = []

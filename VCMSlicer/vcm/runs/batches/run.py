@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vcm.conditions.attributes import resolve
+from vcm.conditions.contrasts import resolve_contrasts
 from vcm.core.errors import Code, VcmError
 from vcm.core.progress import Progress
 from vcm.outputs.folder_lock import InUseError
@@ -23,6 +23,7 @@ from vcm.runs.choice import choose_packs
 from vcm.runs.condition_text import Acting
 from vcm.runs.examined_files import ExaminedFiles
 from vcm.runs.job import GenerateJob
+from vcm.runs.layout_choice import choose_layout
 from vcm.runs.request_hash import hash_request
 from vcm.runs.run import Listeners, RunResult, run_generate
 from vcm.runs.warm_models import WarmModels
@@ -187,9 +188,10 @@ class _ShardRun:
             return False
         try:
             packs = choose_packs(case.job.pack, case.job.control, (c.name for c in case.job.conditions))
+            layout, _ = choose_layout(case.job, *packs)
         except VcmError:
             return False
-        if hash_request(case.job, *packs) != report["request_sha256"]:
+        if hash_request(case.job, *packs, layout) != report["request_sha256"]:
             return False
         self._folder.forgive(case.name)
         self._folder.tidy(case.name)
@@ -285,10 +287,10 @@ def _by_name(error: VcmError, case: Case, batch: Batch) -> VcmError:
 def _check_defaults(job: GenerateJob) -> None:
     """Refuse at once what would be wrong with every case."""
     from vcm.judging.segmentation import choose_segmenter
-    from vcm.sampling.generator import GenerateRequest
+    from vcm.sampling.request import GenerateRequest
 
     backbone, _ = choose_packs(job.pack, job.control, ())
-    attributes = resolve(backbone.backbone.attributes, job.attributes, job.raw_attributes)
+    attributes, _ = resolve_contrasts(backbone.backbone.attributes, job.attributes, job.raw_attributes)
     sampler, steps = backbone.backbone.sampling.chosen(job.sampler, job.steps)
     GenerateRequest(
         attributes,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vcm.conditions.attributes import ALL
 from vcm.core.csv_tables import csv_of_records
 from vcm.judging.mean_interval import mean_with_interval
 from vcm.outputs.atomic_files import write_json, write_text
@@ -117,8 +118,10 @@ def _sample_rows(name: str, report: Mapping[str, Any]) -> Iterator[Row]:
         **{a["name"]: a["value"] for a in report["attributes"] if a["value"] is not None},
         **{f"{a['name']}.raw": a["raw"] for a in report["attributes"] if a["value"] is None},
     }
+    several = [a["name"] for a in report["attributes"] if a["value"] == ALL and a["raw"] is None]
     for sample in report["samples"]:
         row: Row = {"case": name, "file": f"cases/{name}/{sample['file']}", "seed": sample["seed"], **attributes}
+        row |= dict.fromkeys(several, sample.get("contrast"))
         row |= _measured(sample["alignment"], "")
         twin = sample["uncontrolled"]
         if twin is not None:

@@ -29,7 +29,7 @@ from vcm.training.trainer.checkpoint import CHECKPOINT
 from vcm.training.trainer.run_info import RunInfo, write_run_info
 from vcm.training.trainer.team import Team
 from vcm.training.trainer.trainer import Listeners, Trainer
-from vcm.training.trainer.warm_start import start_from
+from vcm.training.trainer.warm_start import say_storage, start_from
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +61,7 @@ def open_autoencoder_run(
     torch.manual_seed(settings.seed)
     network, config = family.new_autoencoder(pack.backbone, settings.network)
     if settings.stage == 2:
+        say_storage(pack, ("autoencoder",), listeners)
         network, changes = load_backbone(pack).autoencoder, dict[str, Any](trained={"autoencoder": True})
     else:
         # Other latents: the new pack waits for a denoiser of its own, and has no segmenter yet.

@@ -75,7 +75,7 @@ class SegmenterTask(TrainingTask):
             for name, seen in (("dice", image), ("dice_reconstructed", self._reconstructed(image))):
                 i, j, k = target.shape
                 found = network(self._padded(seen))[0, :, :i, :j, :k].argmax(0)
-                figures[name] = _mean_dice(found, target)
+                figures[name] = mean_dice(found, target)
             shown = [image[0, 0].cpu().numpy(), found.cpu().numpy() / max(int(target.max()), 1)]
             yield ValidationCase(place, figures, row_of(shown, self.backbone.grid))
 
@@ -99,7 +99,8 @@ class SegmenterTask(TrainingTask):
         return functional.pad(image, [n for size in reversed(missing) for n in (0, size)])
 
 
-def _mean_dice(found: Tensor, target: Tensor) -> float:
+def mean_dice(found: Tensor, target: Tensor) -> float:
+    """Over the labels of the target but the background."""
     scores = []
     for value in target.unique().tolist():
         if value:

@@ -16,10 +16,15 @@ def power_share(made: Tensor, real: Tensor, spacing_mm: Sequence[float], band_mm
     >>> round(power_share(0.5 * noise, noise, (2, 2, 2), (8, 16)), 3)
     0.25
     """
-    axes = [torch.fft.fftfreq(n, d=step) for n, step in zip(real.shape, spacing_mm, strict=True)]
+    power = band_power(real, spacing_mm, band_mm)
+    return band_power(made, spacing_mm, band_mm) / power if power > 0 else math.nan
+
+
+def band_power(volume: Tensor, spacing_mm: Sequence[float], band_mm: tuple[float, float]) -> float:
+    """The power of a volume `[i, j, k]` within a band of wavelengths."""
+    axes = [torch.fft.fftfreq(n, d=step) for n, step in zip(volume.shape, spacing_mm, strict=True)]
     i, j, k = torch.meshgrid(*axes, indexing="ij")
     wave_number = (i.square() + j.square() + k.square()).sqrt()
     short, long = band_mm
     within = (wave_number >= 1 / long) & (wave_number <= 1 / short)
-    powers = [torch.fft.fftn(volume.double().cpu()).abs().square()[within].sum() for volume in (made, real)]
-    return float(powers[0] / powers[1]) if powers[1] > 0 else math.nan
+    return float(torch.fft.fftn(volume.double().cpu()).abs().square()[within].sum())

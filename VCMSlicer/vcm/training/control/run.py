@@ -29,7 +29,7 @@ from vcm.training.trainer.checkpoint import CHECKPOINT
 from vcm.training.trainer.run_info import RunInfo, write_run_info
 from vcm.training.trainer.team import Team
 from vcm.training.trainer.trainer import Listeners, Trainer
-from vcm.training.trainer.warm_start import start_from
+from vcm.training.trainer.warm_start import say_storage, start_from
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +67,7 @@ def open_control_run(
         raise VcmError(Code.BAD_REQUEST, f"The settings are for the conditions {', '.join(settings.conditions)}.")
     pack = find_pack(settings.backbone)
     backbone = load_backbone(pack).requires_grad_(False).to(team.device)
+    say_storage(pack, ("autoencoder", "denoiser"), listeners)
     control = new_control(settings, pack.backbone, specs)
     control.begin(backbone)
     ways = {name: way for name, way in control.preparers.items() if name in control.latent_conditions}

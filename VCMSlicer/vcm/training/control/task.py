@@ -143,7 +143,9 @@ class ControlTask(TrainingTask):
     ) -> Outcome:
         """Encoders and expectation learn alone what the conditions say of the clean latent."""
         control = self.control.with_network(network)
-        error = (control.expect(batch.conditions, kept, recompute=self.settings.recompute) - clean).square()
+        error = (
+            control.expect(batch.conditions, kept, batch.attributes, recompute=self.settings.recompute) - clean
+        ).square()
         return Outcome(
             (error * place).mean(),
             {"v_error": error.detach().mean(), "v_error_uncontrolled": clean.square().mean()},

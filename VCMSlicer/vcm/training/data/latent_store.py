@@ -24,6 +24,8 @@ def latent_fingerprint(pack: Pack) -> str:
     parts = [files[role].sha256 for role in ("autoencoder", "whitening") if role in files]
     if (intensities := pack.backbone.networks["autoencoder"].get("intensity_scale", 1.0)) != 1.0:
         parts.append(repr(intensities))
+    if pack.backbone.networks["autoencoder"].get("folded"):
+        parts.append("folded")
     return hashlib.sha256(" ".join([*parts, repr(latent.scale_factor)]).encode()).hexdigest()
 
 

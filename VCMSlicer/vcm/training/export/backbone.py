@@ -13,9 +13,10 @@ from torch import Tensor
 from vcm.core.grid import Grid
 from vcm.core.reading import read_json
 from vcm.outputs.atomic_files import atomic_path, write_json, write_text
-from vcm.packs.checkpoints import write_weights
-from vcm.packs.manifest import FILE_NAME, BackboneManifest, write_manifest
+from vcm.packs.manifest import FILE_NAME, BackboneManifest
+from vcm.packs.manifest_reading import write_manifest
 from vcm.packs.store import Pack
+from vcm.packs.tensors.checkpoints import write_weights
 from vcm.training.export.model_card import Provenance, backbone_card, grid_in_words
 from vcm.training.trainer.settings import TrainingSettings
 
@@ -43,7 +44,8 @@ def write_backbone_pack(
     whitened = changes.get("latent", {}).get("whitened", base.backbone.latent.whitened)
     for role, file in base.backbone.files.items():
         if role not in files and role not in without and (role != "whitening" or whitened):
-            files[role] = {"path": f"{role}.safetensors"}
+            rounded = {"rounded_from": file.rounded_from} if file.eight_bits else {}
+            files[role] = {"path": f"{role}.safetensors", **rounded}
             with atomic_path(folder / files[role]["path"]) as temporary:
                 shutil.copyfile(base.folder / file.path, temporary)
     write_json(folder / f"training-{settings.kind}.json", settings.as_dict())

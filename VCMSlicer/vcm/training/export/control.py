@@ -12,9 +12,10 @@ from torch import Tensor
 from vcm.conditions.condition import ConditionSpec
 from vcm.models.loading import CONTROLS
 from vcm.outputs.atomic_files import write_json, write_text
-from vcm.packs.checkpoints import write_weights
-from vcm.packs.manifest import ControlManifest, write_manifest
+from vcm.packs.manifest import ControlManifest
+from vcm.packs.manifest_reading import write_manifest
 from vcm.packs.store import Pack
+from vcm.packs.tensors.checkpoints import write_weights
 from vcm.training.control.settings import ControlSettings
 from vcm.training.export.model_card import Provenance, control_card
 

@@ -12,42 +12,54 @@ from torch import Tensor
 from vcm.core.errors import Code, VcmError
 from vcm.core.reading import read_json
 from vcm.models.loading import BACKBONES
-from vcm.packs.checkpoints import read_checkpoint
-from vcm.packs.installation import pack_folder
-from vcm.packs.manifest import FILE_NAME as MANIFEST
+from vcm.models.shrinking import Shrunk, shrink_files
+from vcm.packs.installation import pack_folder, refuse_what_is_no_pack
 from vcm.packs.store import find_pack
+from vcm.packs.tensors.checkpoints import read_checkpoint
 from vcm.training.backbone.denoiser_run import WHITENING
 from vcm.training.control.settings import ControlSettings
 from vcm.training.export.backbone import write_backbone_pack
 from vcm.training.export.control import write_control_pack
+from vcm.training.export.layout import write_layout_pack
 from vcm.training.export.model_card import ExportNotes, Provenance, read_figures
 from vcm.training.kinds import read_settings
-from vcm.training.trainer.checkpoint import BEST, load_checkpoint, load_last
+from vcm.training.layout.settings import LayoutSettings
+from vcm.training.trainer.checkpoint import best_weights, load_last
 from vcm.training.trainer.run_info import read_run_info
 from vcm.training.trainer.settings import TrainingSettings
 from vcm.training.trainer.trainer import SETTINGS
 
 
-def export_run(run: Path, out: Path, notes: ExportNotes = ExportNotes(), *, force: bool = False) -> None:  # noqa: B008
+def export_run(
+    run: Path,
+    out: Path,
+    notes: ExportNotes = ExportNotes(),  # noqa: B008
+    *,
+    bits: int = 16,
+    force: bool = False,
+) -> Shrunk | None:
     """Write the best averaged weights of a run as the pack `out`; a pack that lies there stays until it is whole.
 
     Nothing is needed but the run's folder and the pack it began with. Files in `out` that are not a pack's are kept;
-    those that were changed are refused unless `force` is set.
+    those that were changed are refused unless `force` is set. With 8 `bits`, what the training has made is stored in 8
+    bits per channel, and what that cost is returned; the other files of a backbone's pack are as they were.
     """
-    if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
-        raise VcmError(Code.BAD_REQUEST, f"{out} holds something that is no pack.", "Choose another folder.")
+    if bits not in (8, 16):
+        raise VcmError(Code.BAD_REQUEST, f"Weights are stored in 8 or 16 bits, not in {bits}.")
+    refuse_what_is_no_pack(out)
     with pack_folder(out, force=force, inputs=[notes.figures] if notes.figures else []) as folder:
-        write_run_pack(run, folder, notes)
+        learned = write_run_pack(run, folder, notes)
+        return shrink_files(folder, learned) if bits == 8 else None
 
 
-def write_run_pack(run: Path, out: Path, notes: ExportNotes) -> None:
-    """Write the pack into the empty folder `out`, as `export_run` does."""
+def write_run_pack(run: Path, out: Path, notes: ExportNotes) -> tuple[str, ...]:
+    """Write the pack into the empty folder `out`, as `export_run` does; the roles of the files that are new."""
     settings = read_settings(run / SETTINGS)
     state = load_last(run, lambda words: None, _check_named)
     if state is None:
         raise VcmError(Code.FILE_MISSING, f"There is no checkpoint in {run}.", "Give the folder of a training.")
     about, pack = read_run_info(run), find_pack(settings.backbone)
-    step, weights = _best(run, state)
+    step, weights = best_weights(run, state)
     given = {**vars(notes), "command": notes.command or f"vcm train {settings.kind}"}
     provenance = Provenance(**given, minutes=state["seconds"] / 60, steps=state["step"], cases=about.cases)
     words = read_figures(notes.figures, _validated(run, step))
@@ -58,11 +70,14 @@ def write_run_pack(run: Path, out: Path, notes: ExportNotes) -> None:
             f"The pack {pack.name} is not the one this training began with: its denoiser has changed since.",
             "Give the pack it was trained for back its name.",
         )
+    if isinstance(settings, LayoutSettings):
+        return write_layout_pack(out, run, weights, about.changes, settings, provenance, words)
     if isinstance(settings, ControlSettings):
         write_control_pack(out, weights, pack, settings, about.conditions, provenance, words)
-    else:
-        roles = _roles(run, settings, weights, about.changes, pack.backbone.family)
-        write_backbone_pack(out, pack, roles, about.changes, settings, provenance, words)
+        return ("control",)
+    roles = _roles(run, settings, weights, about.changes, pack.backbone.family)
+    write_backbone_pack(out, pack, roles, about.changes, settings, provenance, words)
+    return tuple(roles)
 
 
 def _roles(
@@ -77,14 +92,6 @@ def _roles(
         torch.manual_seed(settings.seed)
         roles["denoiser"] = BACKBONES[family].new_denoiser(changes["networks"]["denoiser"]).state_dict()
     return roles
-
-
-def _best(run: Path, state: dict[str, Any]) -> tuple[int, dict[str, Tensor]]:
-    """The step and averaged weights of the best validation; the last ones where there was no validation."""
-    if (run / BEST).is_file():
-        best = load_checkpoint(run / BEST)
-        return int(best["step"]), dict(best["average"])
-    return state["step"], state["average"]
 
 
 def _check_named(state: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ from vcm.training.trainer.settings import TrainingSettings
 LICENCE_TEXTS = {"Apache-2.0": "https://www.apache.org/licenses/LICENSE-2.0"}
 """Where the terms of a licence can be read, by its SPDX name."""
 
-COMMANDS = {"vcm", "make", "train", "teach", "control", "denoiser", "autoencoder", "segmenter"} | {
+COMMANDS = {"vcm", "make", "train", "teach", "control", "denoiser", "autoencoder", "segmenter", "layout"} | {
     "train-default", "train-micro",
 }  # fmt: skip
 SHOWN_OPTIONS = {"--steps", "--minutes", "--batch", "--first-cases", "--held-out-cases", "--threads", "--device"} | {
@@ -25,6 +25,8 @@ SHOWN_OPTIONS = {"--steps", "--minutes", "--batch", "--first-cases", "--held-out
 }  # fmt: skip
 VALUE = re.compile(r"[\w+,:=-]+|\d+\.\d+")
 """What of a command a card shows: words of the program, and such values of such options."""
+
+OPTIMISERS = {"adamw": "AdamW", "muon": "Muon, and AdamW for biases and norms,"}
 
 KINDS = {"mask": "a mask", "labels": "a label map", "image": "an image"}
 
@@ -179,6 +181,30 @@ Its {settings.kind} was trained as described below; the other networks are those
 """
 
 
+def layout_card(
+    name: str, content: Mapping[str, Any], settings: TrainingSettings, provenance: Provenance, figures: str
+) -> str:
+    """The README of a layout's pack."""
+    labels = ", ".join(f"{entry['value']} {entry['name']}" for entry in content["classes"])
+    return f"""# {name}
+
+Completes structures that are drawn to the label map of a whole head on {grid_in_words(Grid(**content["grid"]))}, for
+the models {", ".join(content["backbones"])}. What was drawn stays where it is. **Everything it makes is synthetic: for
+research only, never for diagnosis.**
+
+Labels: {labels}; 0 is all else.
+
+## Measured
+{figures}
+
+## Data
+{provenance.cases} cases and their mirror images. {provenance.data}
+
+## Training
+{_training(settings, provenance)}
+"""
+
+
 def grid_in_words(grid: Grid) -> str:
     """`a grid of 80 × 112 × 80 voxels of 2 × 2 × 2 mm`."""
     shape, spacing = " × ".join(map(str, grid.shape)), " × ".join(f"{mm:g}" for mm in grid.spacing)
@@ -202,6 +228,7 @@ def _training(settings: TrainingSettings, provenance: Provenance) -> str:
 
     {provenance.command}
 
-AdamW at {settings.learning_rate:g} with a warm-up and the learning-rate schedule `{settings.course}`, gradients clipped
-at {settings.clip:g}, averaged weights (EMA {settings.ema:g}), {settings.precision}. All settings are in the pack.
+{OPTIMISERS[settings.optimiser]} at {settings.learning_rate:g} with a warm-up and the learning-rate schedule
+`{settings.course}`, gradients clipped at {settings.clip:g}, averaged weights (EMA {settings.ema:g}),
+{settings.precision}. All settings are in the pack.
 """

@@ -31,7 +31,7 @@ PIECE = 1 << 20
 
 RUN_FILES = re.compile(
     r"(new-)?checkpoint(-former)?\.pt|best\.pt|log\.csv|(settings|about|teaching|finished)\.json|held-out\.md"
-    r"|validated-\d+\.(json|png)|whitening\.safetensors"
+    r"|validated-\d+\.(json|png)|(whitening|autoencoder)\.safetensors"
 )
 """What a training keeps in its folder."""
 
@@ -119,6 +119,15 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(step, int) or isinstance(step, bool) or step < 0:
         raise unusable(path, "its step is missing")
     return dict(state)
+
+
+def best_weights(folder: Path, state: Mapping[str, Any]) -> tuple[int, dict[str, torch.Tensor]]:
+    """The step and averaged weights of a training's best validation; the last ones, of its `state`, where there was no
+    validation."""
+    if (folder / BEST).is_file():
+        best = load_checkpoint(folder / BEST)
+        return int(best["step"]), dict(best["average"])
+    return int(state["step"]), dict(state["average"])
 
 
 def unusable(path: Path, how: str) -> VcmError:

@@ -41,8 +41,11 @@ class TrainingSettings:
     `batch` is the number of items of one step over all processes; `micro_batch` how many of them a process computes at
     once (0: all of its own), which changes the memory needed and nothing else. `steps` fixes the learning rate's
     course: it rises over `warmup` steps and falls to `final_rate` of its height. `ema` is the decay of the averaged
-    weights, the ones that are kept. `validate_every` counts steps (0: only at the end); after `patience` validations
-    that brought nothing better the training ends (0: never).
+    weights, the ones that are kept. `optimiser` is adamw or muon. `contrasts` makes a case of each contrast of
+    a head, such as `{image = "T1w", t2 = "T2w"}`: by a part of the cohort's cases, the backbone's name for what it
+    shows.
+    `validate_every` counts steps (0: only at the end); after `patience` validations that brought nothing better the
+    training ends (0: never).
     """
 
     kind: ClassVar[str] = ""
@@ -52,6 +55,7 @@ class TrainingSettings:
     batch: AtLeastOne = 16
     micro_batch: NotNegative = 0
     learning_rate: Positive = 1e-3
+    optimiser: Annotated[str, OneOf(("adamw", "muon"))] = "adamw"
     course: Annotated[str, OneOf(("cosine", "linear", "constant"))] = "cosine"
     warmup: NotNegative = 100
     final_rate: NotNegativeNumber = 0.02
@@ -61,6 +65,7 @@ class TrainingSettings:
     ema: Decay = 0.998
     precision: Annotated[str, OneOf(("fp32", "bf16"))] = "bf16"
     seed: NotNegative = 1
+    contrasts: Mapping[str, str] = field(default_factory=dict)
     log_every: AtLeastOne = 20
     save_every: AtLeastOne = 100
     validate_every: NotNegative = 0

@@ -25,6 +25,7 @@ from vcm.outputs.sealed_json import write_sealed
 from vcm.training.trainer.checkpoint import BEST, claim_run, load_checkpoint, load_last, save_checkpoint, save_in_turn
 from vcm.training.trainer.learning_rate import rate_factor
 from vcm.training.trainer.moving_average import MovingAverage
+from vcm.training.trainer.muon import Muon
 from vcm.training.trainer.run_log import RunLog
 from vcm.training.trainer.settings import MAY_CHANGE, TrainingSettings
 from vcm.training.trainer.task import TrainingTask, slots_of
@@ -77,8 +78,8 @@ class Trainer:
         self.network = task.network.to(team.device)
         self.average = MovingAverage(self.network, settings.ema)
         # The usual 0.999 remembers a thousand quiet steps when a steep one comes, and then overshoots.
-        self.optimiser = _adamw(self.network, settings.learning_rate, settings)
-        self.opposing = task.adversary and _adamw(task.adversary.network, task.adversary.learning_rate, settings)
+        self.optimiser = _optimiser(self.network, settings.learning_rate, settings)
+        self.opposing = task.adversary and _optimiser(task.adversary.network, task.adversary.learning_rate, settings)
         self.step, self.seconds = 0, 0.0
         self.best: float | None = None
         self.waited = 0
@@ -313,9 +314,9 @@ class Trainer:
         )
 
 
-def _adamw(network: nn.Module, rate: float, settings: TrainingSettings) -> torch.optim.AdamW:
+def _optimiser(network: nn.Module, rate: float, settings: TrainingSettings) -> torch.optim.AdamW:
     on_gpu = any(weight.is_cuda for weight in network.parameters())
-    return torch.optim.AdamW(
+    return (Muon if settings.optimiser == "muon" else torch.optim.AdamW)(
         network.parameters(), lr=rate, betas=(0.9, settings.beta2), weight_decay=settings.weight_decay, fused=on_gpu
     )
 

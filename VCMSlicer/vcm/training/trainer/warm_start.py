@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from vcm.core.errors import Code, VcmError
+from vcm.packs.store import Pack
 from vcm.training.trainer.checkpoint import load_last
 from vcm.training.trainer.trainer import Listeners
 
 
 def start_from(start: Path, network: nn.Module, listeners: Listeners) -> None:
-    """Initialise `network` with the averaged weights of the run in the folder `start`."""
+    """Initialise `network` with the averaged weights of the run in the folder `start`.
+
+    A codebook, which is no weight, may be new.
+    """
     state = load_last(start, listeners.say, lambda state: _shapes(state["average"]))
     if state is None:
         raise VcmError(Code.FILE_MISSING, f"There is no checkpoint in {start}.", "Give the folder of a training.")
     own, theirs = network.state_dict(), state["average"]
-    if _shapes(own) != _shapes(theirs):
+    new = {name for name, _ in network.named_buffers() if name.startswith("codebook.")} - set(theirs)
+    if _shapes({name: tensor for name, tensor in own.items() if name not in new}) != _shapes(theirs):
         raise VcmError(
             Code.BAD_REQUEST,
             f"The checkpoint in {start} is of a different network.",
             "Give both the same conditions, variant and network.",
         )
-    network.load_state_dict(theirs)
+    network.load_state_dict({**own, **theirs})
+
+
+def say_storage(pack: Pack, roles: Collection[str], listeners: Listeners) -> None:
+    """Say which of a pack's networks that a training begins with are stored in 8 bits."""
+    eight = [role for role in roles if pack.manifest.files[role].eight_bits]
+    if eight:
+        listeners.say(f"The pack {pack.name} has weights in 8 bits per channel: {', '.join(eight)}.")
 
 
 def _shapes(weights: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:

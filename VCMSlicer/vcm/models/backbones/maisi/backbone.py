@@ -41,7 +41,7 @@ from vcm.packs.manifest import BackboneManifest
 from vcm.packs.store import Pack
 
 if TYPE_CHECKING:
-    from vcm.packs.checkpoints import Checkpoint
+    from vcm.packs.tensors.checkpoints import Checkpoint
 
 CONTRAST, GUIDANCE = "contrast", "guidance"
 """Attributes that this family knows, beside the regions: a class of the network, and the scale of its guidance."""

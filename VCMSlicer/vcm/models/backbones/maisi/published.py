@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vcm.conditions.attributes import CONTRAST as NAMES_CONTRAST
 from vcm.core.errors import Code, VcmError
 from vcm.core.grid import Grid
 from vcm.core.typed_json import FieldError, read_fields
@@ -23,7 +24,7 @@ from vcm.models.backbones.published import build_without_memory, match
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from vcm.packs.checkpoints import Checkpoint
+    from vcm.packs.tensors.checkpoints import Checkpoint
 
 AUTOENCODER: dict[str, Any] = {
     "spatial_dims": 3, "in_channels": 1, "out_channels": 1, "latent_channels": 4, "num_channels": [64, 128, 256],
@@ -214,7 +215,8 @@ def _attributes(config: Config, model: Model, denoiser: Mapping[str, Any]) -> li
     contrasts = config.contrasts or model.contrasts
     if denoiser.get("num_class_embeds"):
         first = next(iter(contrasts.values()))
-        entries.append({"name": CONTRAST, "title": "Contrast", "choices": dict(contrasts), "default": first})
+        choices = {"choices": dict(contrasts), "default": first, "role": NAMES_CONTRAST}
+        entries.append({"name": CONTRAST, "title": "Contrast", **choices})
         scale = config.guidance or model.guidance
         default = (scale - 1) / (LARGEST_GUIDANCE - 1)
         bounds = {"low": 1.0, "high": LARGEST_GUIDANCE}

@@ -14,6 +14,9 @@ HEADS = 4
 CODE_DECAY, LEAST_USE = 0.99, 0.01
 """Of the moving averages, and how many voxels a step a code must stand for to stay."""
 
+VOXELS_AT_A_TIME = 1 << 18
+"""Voxels of the patches that are encoded at one time: one of 64³, eight of 32³."""
+
 CODES_AT_A_TIME = 1 << 13
 """Voxels whose distances to all codes are held at one time."""
 
@@ -41,6 +44,7 @@ class PatchVolumeAutoencoder(nn.Module):
                 f"downsample {downsample} is no power of two that divides patch_size {patch_size}, as it must be"
             )
         self.downsample, self.patch_size, self.channels = downsample, patch_size, embedding_dim
+        self.fine_width = n_hiddens  # channels at full resolution
         halvings = downsample.bit_length() - 1
         widths = [n_hiddens * 2 ** min(i, halvings - 1) for i in range(halvings + 1)]
         self.encoder = Encoder(widths, embedding_dim, num_groups)
@@ -55,8 +59,9 @@ class PatchVolumeAutoencoder(nn.Module):
         missing = [-size % self.patch_size for size in sizes]
         whole = functional.pad(image, [part for size in missing[::-1] for part in (0, size)], value=-1.0)
         patches = cut(whole, self.patch_size)
-        # One at a time: a patch is encoded as if there were no other, and many would take much memory.
-        latents = torch.cat([self.pre_vq_conv(self.encoder(patch[None])) for patch in patches])
+        # A few at a time: each is encoded as if there were no other, and all would take much memory.
+        few = max(1, VOXELS_AT_A_TIME // self.patch_size**3)
+        latents = torch.cat([self.pre_vq_conv(self.encoder(part)) for part in patches.split(few)])
         i, j, k = (size // self.downsample for size in sizes)
         return joined(latents, tuple(size // self.downsample for size in whole.shape[2:]))[:, :, :i, :j, :k]
 
@@ -67,7 +72,10 @@ class PatchVolumeAutoencoder(nn.Module):
 
 
 class Codebook(nn.Module):
-    """The only latents that a decoder has seen. `N` and `z_avg` are the moving averages it was learned by."""
+    """The only latents that a decoder has seen. `N` and `z_avg` are the moving averages it was learned by.
+
+    Latents with a multiple of the codes' channels hold several codes a voxel, side by side.
+    """
 
     embeddings: Tensor
     N: Tensor
@@ -80,7 +88,7 @@ class Codebook(nn.Module):
         self.register_buffer("z_avg", self.embeddings.clone())
 
     def nearest(self, latent: Tensor) -> Tensor:
-        """The number `[B, i, j, k]` of the code that lies nearest to each voxel, in fp32."""
+        """The number `[B, i, j, k]` of the code that lies nearest to each voxel, in fp32; `[…, n]` of several."""
         voxels = latent.float().movedim(1, -1)
         codes = self.embeddings.float()
         squares = codes.square().sum(1)
@@ -89,11 +97,12 @@ class Codebook(nn.Module):
                 (part.square().sum(1, keepdim=True) - 2 * part @ codes.t() + squares).argmin(1)
                 for part in voxels.reshape(-1, codes.shape[1]).split(CODES_AT_A_TIME)
             ]
-        return torch.cat(found).reshape(voxels.shape[:-1])
+        several = voxels.shape[-1] // codes.shape[1]
+        return torch.cat(found).reshape(*voxels.shape[:-1], *([several] if several > 1 else []))
 
     def look_up(self, numbers: Tensor) -> Tensor:
         """The codes `[B, C, i, j, k]` of these numbers."""
-        return self.embeddings[numbers].movedim(-1, 1)
+        return self.embeddings[numbers].flatten(4).movedim(-1, 1)
 
     def quantise(self, latent: Tensor) -> Tensor:
         """Each voxel's nearest code."""

@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
+from vcm.conditions.attributes import CONTRAST
 from vcm.core.errors import Code, VcmError
+from vcm.models.backbones.autoencoders import LOCAL
 from vcm.models.backbones.backbone import DECODE_FACTOR, Backbone, Calibration, Residuals, Shown, Sites, dtype_of
 from vcm.models.backbones.meddiffusion.autoencoder import PatchVolumeAutoencoder
 from vcm.models.backbones.meddiffusion.bi_flow_net import BiFlowNet
-from vcm.models.backbones.meddiffusion.decoding import decode_tiled, largest_tile
+from vcm.models.backbones.meddiffusion.decoding import Codec, decode_tiled, largest_tile
 from vcm.models.backbones.meddiffusion.encoder import FlowEncoder, flow_sites
-from vcm.models.weights import load
+from vcm.models.backbones.meddiffusion.local_codes import LocalCodes
+from vcm.models.process import process_from
+from vcm.models.weights import load, read_whitening
 from vcm.packs.manifest import BackboneManifest
 from vcm.packs.store import Pack
 
 if TYPE_CHECKING:
     from vcm.core.grid import Grid
-    from vcm.packs.checkpoints import Checkpoint
+    from vcm.packs.tensors.checkpoints import Checkpoint
 
 CLASS = "class"
-"""The attribute that says what is shown; its raw numbers are the network's classes."""
+"""The attribute that says what is shown, or the one that names the contrast; raw, it is the network's class."""
 
 MOST_EDGE, SPACINGS = 512, (0.5, 5.0)
 """The longest side that can be made. The size of voxels is not bounded by the networks, which do not take it."""
@@ -33,13 +37,16 @@ INTENSITY_SCALE = "intensity_scale"
 """In `networks.autoencoder`: what the networks take for 1, where an image of 0–1 has 1. Calibrated, not published."""
 
 
+Whitening: TypeAlias = "Mapping[str, Tensor] | None"
+
 SCALES, TISSUE = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0), 0.05
 """The scales that a calibration tries, and from which intensity on voxels count."""
 
 
-def build_autoencoder(config: Mapping[str, Any]) -> PatchVolumeAutoencoder:
+def build_autoencoder(config: Mapping[str, Any]) -> Codec:
     """The autoencoder of a manifest's `networks.autoencoder`, with fresh weights."""
-    return PatchVolumeAutoencoder(**{name: value for name, value in config.items() if name != INTENSITY_SCALE})
+    options = {name: value for name, value in config.items() if name not in (INTENSITY_SCALE, "kind")}
+    return LocalCodes(**options) if config.get("kind") == LOCAL else PatchVolumeAutoencoder(**options)
 
 
 def build_denoiser(config: Mapping[str, Any]) -> BiFlowNet:
@@ -51,22 +58,37 @@ class MedDiffusion(Backbone):
     """A latent diffusion model over codes, in order of the networks' own axes, which the grid places in the world.
 
     Latents are what the encoder makes, brought to −1…1 by the smallest and the largest number of the codebook; they are
-    quantised when they are decoded. The attribute `class` names what is shown; the resolution that the network is told
-    follows from the latent's sizes.
+    quantised when they are decoded. With `whitening`, which the published models do not have, their mean and spread at
+    each place are taken out, and the network that predicts is shown them without the mean of their class, too.
+    The attribute `class`, or the one that names the contrast, says what is shown; the resolution that the network is
+    told follows from the latent's sizes.
     """
 
-    autoencoder: PatchVolumeAutoencoder
+    autoencoder: Codec
     denoiser: BiFlowNet
+    latent_mean: Tensor
+    latent_std: Tensor
+    class_means: Tensor
     takes_residuals = True
 
-    def __init__(self, manifest: BackboneManifest, autoencoder: PatchVolumeAutoencoder, denoiser: BiFlowNet) -> None:
+    def __init__(
+        self, manifest: BackboneManifest, autoencoder: Codec, denoiser: BiFlowNet, whitening: Whitening = None
+    ) -> None:
         super().__init__()
         channels, i, j, k = manifest.latent.shape
         self.grid, self.latent_shape, self.process = manifest.grid, (channels, i, j, k), manifest.process
         self.attributes, self.autoencoder, self.denoiser = manifest.attributes, autoencoder, denoiser
         self.intensity_scale = float(manifest.networks["autoencoder"].get(INTENSITY_SCALE, 1.0))
-        names = [spec.name for spec in self.attributes]
-        self._class = names.index(CLASS) if CLASS in names else None
+        named = [n for n, spec in enumerate(self.attributes) if spec.name == CLASS or spec.role == CONTRAST]
+        self._class = named[0] if named else None
+        mean, std = (torch.zeros(()), torch.ones(())) if whitening is None else (whitening["mean"], whitening["std"])
+        self.register_buffer("latent_mean", mean.float(), persistent=False)
+        self.register_buffer("latent_std", std.float(), persistent=False)
+        means = torch.zeros(0) if whitening is None else whitening.get("means", torch.zeros(0)).float()
+        if len(means):  # a class that no training has seen lies at the mean of all
+            missing = denoiser.cond_emb.num_embeddings - len(means)
+            means = torch.cat([means, means.new_zeros(missing, *means.shape[1:])])
+        self.register_buffer("class_means", means, persistent=False)
 
     @classmethod
     def load(cls, pack: Pack) -> MedDiffusion:
@@ -76,13 +98,15 @@ class MedDiffusion(Backbone):
         autoencoder = load(pack, "autoencoder", lambda: build_autoencoder(networks["autoencoder"]))
         denoiser = load(pack, "denoiser", lambda: build_denoiser(networks["denoiser"]))
         _check(manifest, autoencoder, denoiser)
-        return cls(manifest, autoencoder, denoiser).eval()
+        whitening = read_whitening(pack, denoiser.cond_emb.num_embeddings) if manifest.latent.whitened else None
+        return cls(manifest, autoencoder, denoiser, whitening).eval()
 
     @classmethod
     def outline(cls, manifest: BackboneManifest) -> MedDiffusion:
         """The same networks with arbitrary weights."""
-        networks = manifest.networks
-        return cls(manifest, build_autoencoder(networks["autoencoder"]), build_denoiser(networks["denoiser"]))
+        networks, shape = manifest.networks, manifest.latent.shape
+        flat = {"mean": torch.zeros(shape), "std": torch.ones(shape)} if manifest.latent.whitened else None
+        return cls(manifest, build_autoencoder(networks["autoencoder"]), build_denoiser(networks["denoiser"]), flat)
 
     @classmethod
     def published(
@@ -99,26 +123,33 @@ class MedDiffusion(Backbone):
     ) -> tuple[MedDiffusion, dict[str, Any]]:
         """A model around the autoencoder of `source` with a new denoiser (`scratch`), or with the one it has.
 
-        `changes` may hold `network` (options of the denoiser); packing and another prediction than the noise are none
-        of this family's.
+        `changes` may hold `network` (options of the denoiser); packing, another end and another prediction than the
+        noise are none of this family's.
         """
         assert isinstance(source, MedDiffusion)
-        for name in ("packing", "prediction"):
+        for name in ("packing", "prediction", "last"):
             if changes.get(name) not in (None, "epsilon"):
                 sentence = f"Models of the family {manifest.family} have no {name} to choose."
                 raise VcmError(Code.BAD_REQUEST, sentence, "Leave it out.")
         config = {**manifest.networks["denoiser"], **changes.get("network", {})}
         denoiser = build_denoiser(config)
+        changed: dict[str, Any] = {"networks": {"denoiser": config}}
         if not changes.get("scratch"):
             denoiser.load_state_dict(source.denoiser.state_dict())
-        return cls(manifest, source.autoencoder, denoiser).eval(), {"networks": {"denoiser": config}}
+            return cls(manifest, source.autoencoder, denoiser, source._own_whitening()).eval(), changed
+        if whitening is None:
+            return cls(manifest, source.autoencoder, denoiser).eval(), changed
+        # Whitened latents are not held between −1 and 1.
+        schedule = {name: value for name, value in manifest.process.as_dict().items() if name != "bound"}
+        latent = {"shape": list(manifest.latent.shape), "scale_factor": 1.0, "whitened": True}
+        model = cls(manifest, source.autoencoder, denoiser, whitening).eval()
+        model.process = process_from(schedule)
+        return model, {**changed, "schedule": schedule, "latent": latent}
 
     @classmethod
-    def new_autoencoder(
-        cls, manifest: BackboneManifest, changes: Mapping[str, Any]
-    ) -> tuple[PatchVolumeAutoencoder, dict[str, Any]]:
+    def new_autoencoder(cls, manifest: BackboneManifest, changes: Mapping[str, Any]) -> tuple[Codec, dict[str, Any]]:
         """An autoencoder with random weights, and its options."""
-        config = {**manifest.networks["autoencoder"], **changes}
+        config = dict(changes) if "kind" in changes else {**manifest.networks["autoencoder"], **changes}
         return build_autoencoder(config), config
 
     @classmethod
@@ -153,7 +184,7 @@ class MedDiffusion(Backbone):
         low, high = self._span()
         shown = image * (2 * self.intensity_scale) - 1
         latent = self.autoencoder.encode(shown.to(dtype_of(self.autoencoder.encoder))).float()
-        return (latent - low) / (high - low) * 2 - 1
+        return ((latent - low) / (high - low) * 2 - 1 - self.latent_mean) / self.latent_std
 
     def decode(self, latent: Tensor, scale_factor: float | None = None) -> Tensor:
         """The images `[B, 1, i, j, k]` of latents, as decoded: in tiles that are blended where the whole is too large.
@@ -161,8 +192,9 @@ class MedDiffusion(Backbone):
         `scale_factor` says nothing here: latents have no other scale than that of the codes.
         """
         low, high = self._span()
-        codes = self.autoencoder.codebook.quantise((latent.float() + 1) / 2 * (high - low) + low)
-        image = decode_tiled(self.autoencoder, codes.to(dtype_of(self.autoencoder.decoder)), self.slab_bytes)
+        plain = latent.float() * self.latent_std + self.latent_mean
+        codes = self.autoencoder.codebook.quantise((plain + 1) / 2 * (high - low) + low)
+        image = decode_tiled(self.autoencoder, codes.to(dtype_of(self.autoencoder.encoder)), self.slab_bytes)
         return (image.float() + 1) / (2 * self.intensity_scale)
 
     @torch.no_grad()
@@ -185,8 +217,25 @@ class MedDiffusion(Backbone):
 
     def predict(self, latent: Tensor, t: Tensor, inputs: Tensor, residuals: Residuals | None = None) -> Tensor:
         """ε of latents at timesteps `t` `[B]`, with raw inputs `[B, n]`."""
-        predicted = self.denoiser(latent.to(dtype_of(self.denoiser)), t, self.classes(inputs), residuals=residuals)
-        return torch.as_tensor(predicted).float()
+        classes = self.classes(inputs)
+        return torch.as_tensor(self.denoiser(self._shown(latent, t, classes), t, classes, residuals=residuals)).float()
+
+    def kinds(self, inputs: Tensor) -> Tensor | None:
+        """The classes."""
+        return None if self._class is None else self.classes(inputs)
+
+    @torch.no_grad()
+    def typical_image(self) -> Tensor | None:
+        """The image of the mean latent of the class that is usual, on the CPU; None where no mean was taken out."""
+        if not self.latent_mean.ndim:
+            return None
+        usual = torch.tensor([[spec.default for spec in self.attributes]], device=self.device)
+        mean = (
+            self.class_means[self.classes(usual)]
+            if self.class_means.numel()
+            else torch.zeros_like(self.latent_mean)[None]
+        )
+        return self.decode(mean).cpu()
 
     @classmethod
     def sites(cls, manifest: BackboneManifest) -> Sites:
@@ -224,9 +273,10 @@ class MedDiffusion(Backbone):
     def place(self, device: torch.device, dtype: torch.dtype) -> None:
         """Move to a device; the codebook stays in fp32."""
         self.to(device)
-        parts = self.autoencoder
-        for network in (parts.encoder, parts.pre_vq_conv, parts.decoder, parts.post_vq_conv, self.denoiser):
-            network.to(dtype)
+        self.denoiser.to(dtype)
+        for name, network in self.autoencoder.named_children():
+            if name != "codebook":
+                network.to(dtype)
 
     @property
     def sampling_networks(self) -> tuple[nn.Module, ...]:
@@ -240,14 +290,25 @@ class MedDiffusion(Backbone):
     def decoding_bytes(self, size: int, slab_bytes: int | None) -> float:
         """The peak of decoding one image or its largest tile, without weights, beside the finished image."""
         tile = math.prod(largest_tile(self.autoencoder, self.latent_shape[1:])) * self.autoencoder.downsample**3
-        width = int(self.autoencoder.encoder.conv_first.out_channels)
-        return (DECODE_FACTOR * tile * width + 3 * math.prod(self.grid.shape)) * size
+        return (DECODE_FACTOR * tile * self.autoencoder.fine_width + 3 * math.prod(self.grid.shape)) * size
+
+    def _shown(self, latent: Tensor, t: Tensor, classes: Tensor) -> Tensor:
+        """The latent less as much of its class' mean as it holds at these times: the noise in it stays the same."""
+        if self.class_means.numel():
+            latent = latent.float() - self.process.levels(t)[0] * self.class_means[classes]
+        return latent.to(dtype_of(self.denoiser))
+
+    def _own_whitening(self) -> Whitening:
+        if not self.latent_mean.ndim:
+            return None
+        means = {"means": self.class_means} if self.class_means.numel() else {}
+        return {"mean": self.latent_mean, "std": self.latent_std, **means}
 
     def _span(self) -> tuple[Tensor, Tensor]:
         return self.autoencoder.codebook.span()
 
 
-def _check(manifest: BackboneManifest, autoencoder: PatchVolumeAutoencoder, denoiser: BiFlowNet) -> None:
+def _check(manifest: BackboneManifest, autoencoder: Codec, denoiser: BiFlowNet) -> None:
     """Raise where sizes do not suit the networks."""
     shape, latent = manifest.grid.shape, manifest.latent.shape
     step = autoencoder.downsample * denoiser.multiple

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
 from vcm.models.backbones.meddiffusion.autoencoder import PatchVolumeAutoencoder
+from vcm.models.backbones.meddiffusion.local_codes import LocalCodes
+
+Codec: TypeAlias = PatchVolumeAutoencoder | LocalCodes
 
 WHOLE_EDGE = 256
 """A volume of up to so many voxels cubed is decoded whole, as the authors do it; tiles are no longer than that."""
@@ -22,7 +25,7 @@ OVERLAP = 64
 """Voxels that neighbouring tiles share."""
 
 
-def decode_tiled(autoencoder: PatchVolumeAutoencoder, codes: Tensor, slab_bytes: int | None = None) -> Tensor:
+def decode_tiled(autoencoder: Codec, codes: Tensor, slab_bytes: int | None = None) -> Tensor:
     """Images of quantised latents `[B, C, i, j, k]`."""
     space = codes.shape[2:]
     tile = largest_tile(autoencoder, space)
@@ -41,7 +44,7 @@ def decode_tiled(autoencoder: PatchVolumeAutoencoder, codes: Tensor, slab_bytes:
     return total / weights
 
 
-def largest_tile(autoencoder: PatchVolumeAutoencoder, space: Sequence[int]) -> tuple[int, ...]:
+def largest_tile(autoencoder: Codec, space: Sequence[int]) -> tuple[int, ...]:
     """The latent sizes that are decoded at a time: all of `space`, or the edge of a tile along each axis."""
     i, j, k = space
     edge = WHOLE_EDGE // autoencoder.downsample

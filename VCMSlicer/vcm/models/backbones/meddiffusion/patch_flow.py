@@ -11,6 +11,9 @@ from torch.nn import functional
 EPSILON = 1e-6
 MLP_RATIO = 4
 
+FEW_TOKENS = 64
+"""Up to so many tokens a cube, all weights are held: on a processor that is trained six times as fast (in bf16)."""
+
 
 class Tokens(nn.Module):
     """Cubes of voxels as tokens `[B, n, width]`, the last axis running fastest."""
@@ -36,7 +39,10 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         b, n, width = x.shape
         q, k, v = self.qkv(x).reshape(b, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        mixed = functional.scaled_dot_product_attention(q, k, v)
+        if n <= FEW_TOKENS:
+            mixed = torch.softmax((q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2), dim=-1) @ v
+        else:
+            mixed = functional.scaled_dot_product_attention(q, k, v)
         attended: Tensor = self.proj(mixed.transpose(1, 2).reshape(b, n, width))
         return attended
 

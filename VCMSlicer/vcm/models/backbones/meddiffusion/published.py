@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vcm.conditions.attributes import CONTRAST
 from vcm.core.errors import Code, VcmError
 from vcm.core.grid import Grid
 from vcm.core.typed_json import FieldError, read_fields
@@ -30,7 +31,7 @@ from vcm.models.backbones.published import build_without_memory, match
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from vcm.packs.checkpoints import Checkpoint
+    from vcm.packs.tensors.checkpoints import Checkpoint
 
 CLASSES = {
     "CTHeadNeck": 0, "CTChestAbdomen": 1, "CTLegs": 2, "MRT1Brain": 3, "MRT2Brain": 4, "MRAbdomen": 5, "MRKnee": 6,
@@ -53,7 +54,8 @@ WORLD = {letter: (axis, sign) for axis, pair in enumerate(("RL", "AP", "SI")) fo
 @dataclass(frozen=True)
 class Config:
     """What a user may say of checkpoints. `image_shape` and `spacing` are along x, y and z of the authors' image files,
-    whose directions in the patient `orientation` names; `classes` gives the network's numbers names.
+    whose directions in the patient `orientation` names; `classes` gives the network's numbers names, and `contrasts`
+    says that these are contrasts of one part of the body.
 
     `autoencoder` and `denoiser` override what the shapes say, by published names of options, such as `num_groups`.
     """
@@ -65,6 +67,7 @@ class Config:
     intensity_scale: float = 1.0
     classes: Mapping[str, int] | None = None
     default_class: str | None = None
+    contrasts: bool = False
     body_part: str | None = None
     autoencoder: Mapping[str, Any] = field(default_factory=dict)
     denoiser: Mapping[str, Any] = field(default_factory=dict)
@@ -199,7 +202,8 @@ def _class(config: Config, count: int, source: str) -> dict[str, Any]:
     usual = config.default_class or (USUAL_CLASS if USUAL_CLASS in classes else next(iter(classes)))
     if usual not in classes:
         raise _refused(source, f"its default_class {usual!r} is none of its classes")
-    return {"name": CLASS, "title": "Class", "choices": classes, "default": classes[usual]}
+    role = {"role": CONTRAST} if config.contrasts else {}
+    return {"name": CLASS, "title": "Class", "choices": classes, "default": classes[usual], **role}
 
 
 def _refused(source: str, reason: str, remedy: str = "") -> VcmError:

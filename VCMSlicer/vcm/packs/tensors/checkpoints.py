@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vcm.core.errors import Code, VcmError
+from vcm.core.plain_text import plain
 from vcm.core.reading import open_ordinary
 from vcm.outputs.atomic_files import atomic_path
+from vcm.packs.tensors.eight_bits import decode
 
 if TYPE_CHECKING:
     import torch
@@ -146,7 +148,7 @@ def _load(path: Path, container: str) -> Any:
 
     try:
         if container == "safetensors":
-            return load_file(path, device="cpu")
+            return _decoded(path, load_file(path, device="cpu"))
         if container == "zip":
             _check_sums(path)
         known = [*_stand_ins(), *(_settings(path) if container == "zip" else ())]
@@ -166,6 +168,13 @@ def _load(path: Path, container: str) -> Any:
                 "Use the model's state dict or .safetensors file, from a source you trust.",
             ) from error
         raise _damaged(path, f"it breaks off within its {path.stat().st_size:,} bytes") from error
+
+
+def _decoded(path: Path, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    try:
+        return decode(state)
+    except ValueError as error:
+        raise _invalid(path, plain(str(error))) from error
 
 
 def _stand_ins() -> list[Any]:

@@ -1,0 +1,1 @@
+"""Tensors in the files of packs and checkpoints."""

@@ -1,0 +1,167 @@
+"""Samples of which each has a layout of its own: what is drawn, completed to a whole head from the Sample's seed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vcm.anatomy.structures import cohort_labels
+from vcm.conditions.attributes import AttributeSpec, AttributeValue
+from vcm.conditions.condition import Condition, ConditionSpec, Kind
+from vcm.conditions.contrasts import resolve_contrasts
+from vcm.core.errors import VcmError
+from vcm.core.progress import OnProgress, Progress
+from vcm.core.volume import Volume
+from vcm.models.layout.layout import Layout
+from vcm.packs.store import Pack
+from vcm.runs.job import GenerateJob
+from vcm.runs.layout_choice import LayoutChoice, hidden_labels, is_drawable
+from vcm.sampling.completing import complete
+from vcm.sampling.generator import Generator, OnPreview
+from vcm.sampling.request import GenerateRequest, Sample
+
+if TYPE_CHECKING:
+    import torch
+
+COMPLETING = "completing the head"
+"""The stage in which a layout forms the rest of the head."""
+
+
+@dataclass(frozen=True, eq=False)
+class CompletedHead:
+    """The label map of a whole head, and the attributes of its Sample that were measured on it."""
+
+    volume: Volume
+    attributes: tuple[AttributeValue, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Completer:
+    """Completes the conditions of a job's request, a Sample at a time."""
+
+    choice: LayoutChoice
+    backbone: Pack
+    job: GenerateJob
+    layout: Layout
+
+    @classmethod
+    def load(cls, choice: LayoutChoice, backbone: Pack, job: GenerateJob, device: torch.device) -> Completer:
+        """One with the networks of the chosen layout."""
+        from vcm.models.onednn import use_onednn
+
+        layout = Layout.load(choice.pack).to(device)
+        if device.type == "cpu":
+            use_onednn(layout)
+        return cls(choice, backbone, job, layout)
+
+    def samples(
+        self,
+        generator: Generator,
+        request: GenerateRequest,
+        on_progress: OnProgress | None = None,
+        on_preview: OnPreview | None = None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> Iterator[tuple[Sample, CompletedHead]]:
+        """The Samples of a request one by one. Each noise has a head of its own, which follows from seed + n and is the
+        same in every contrast."""
+        progress_of = _shared_out(on_progress, request.samples)
+        variants = len(request.variants)
+        for index in range(request.samples):
+            told = progress_of(index)
+            if told:
+                told(Progress(COMPLETING, 0, 1, 0.0, None))
+            started = time.perf_counter()
+            own, head = self.completed(request, index)
+            seconds = {COMPLETING: time.perf_counter() - started}
+            show = _numbered(on_preview, index * variants)
+            for sample in generator.generate(own, told, show, cancelled):
+                yield replace(sample, index=index, seconds={**seconds, **sample.seconds}), head
+                seconds = {}
+
+    def completed(self, request: GenerateRequest, index: int) -> tuple[GenerateRequest, CompletedHead]:
+        """The request of one Sample, with what its control takes of the completed head; and this."""
+        manifest, control, layout = self.backbone.backbone, self.choice.control.control, self.choice.pack.layout
+        head = complete(
+            self.layout,
+            layout,
+            request.conditions,
+            manifest.grid,
+            seed=request.seed + index,
+            attributes=given_attributes(request.attributes, layout.attributes),
+            absent=hidden_labels(control),
+        )
+        conditions = taken_of(head, control.conditions, request.conditions)
+        known = (*request.conditions, *conditions)
+        attributes, _ = resolve_contrasts(manifest.attributes, self.job.attributes, self.job.raw_attributes, known)
+        noise = request.noise[index : index + 1] if request.noise is not None else None
+        own = replace(
+            request, conditions=conditions, attributes=attributes, seed=request.seed + index, samples=1, noise=noise
+        )  # fmt: skip
+        drawn = {value.spec.name: value for value in request.attributes}
+        return own, CompletedHead(head, tuple(v for v in attributes if v.origin != drawn[v.spec.name].origin))
+
+
+def taken_of(head: Volume, specs: Sequence[ConditionSpec], drawn: Sequence[Condition]) -> tuple[Condition, ...]:
+    """What a control is given of a completed head: what was drawn or loaded for one of its conditions as it is, the
+    rest from the head. A label map that was drawn in part is filled around that."""
+    by_name = {condition.spec.name: condition for condition in drawn}
+    taken = []
+    for spec in specs:
+        own = by_name.get(spec.name)
+        if own is not None and spec.kind is not Kind.LABELS:
+            taken.append(own)
+        elif is_drawable(spec):
+            array = _condition_array(head, spec)
+            if own is not None:
+                array = np.where(own.volume.array != 0, own.volume.array, array)
+            volume = Volume(array, head.grid)
+            taken.append(replace(own, volume=volume) if own is not None else Condition(spec, volume))
+    return tuple(taken)
+
+
+def given_attributes(values: Sequence[AttributeValue], specs: Sequence[AttributeSpec]) -> dict[str, float]:
+    """What the user has said of the subject, on the raw scale of a layout's attributes; what follows from conditions or
+    is a backbone's default is left to the layout."""
+    known, given = {spec.name: spec for spec in specs}, {}
+    for value in values:
+        spec, human = known.get(value.spec.name), value.spec.to_human(value.raw)
+        if spec is None or human is None or not value.origin.startswith("given"):
+            continue
+        if isinstance(human, float) and spec.low is not None and spec.high is not None:
+            least, most = sorted((spec.low, spec.high))
+            human = min(max(human, least), most)
+        with suppress(VcmError):  # what the layout has no word or scale for is left to it
+            given[spec.name] = spec.to_raw(human)
+    return given
+
+
+def _condition_array(head: Volume, spec: ConditionSpec) -> np.ndarray:
+    values = np.zeros(256, np.int32 if max(c.value for c in spec.classes) > 255 else np.uint8)
+    for entry in spec.classes:
+        values[list(cohort_labels(entry.name, entry.segmenter))] = 1 if spec.kind is Kind.MASK else entry.value
+    return values[head.array]
+
+
+def _shared_out(on_progress: OnProgress | None, samples: int) -> Callable[[int], OnProgress | None]:
+    """For each Sample, its progress as a part of the whole."""
+    started = time.monotonic()
+
+    def of_sample(index: int) -> OnProgress | None:
+        def tell(at: Progress) -> None:
+            done = (index + at.fraction) / samples
+            left = (time.monotonic() - started) * (1 - done) / done if at.fraction else None
+            assert on_progress is not None
+            on_progress(replace(at, fraction=done, seconds_left=left))
+
+        return tell if on_progress else None
+
+    return of_sample
+
+
+def _numbered(on_preview: OnPreview | None, first: int) -> OnPreview | None:
+    return (lambda number, step, image: on_preview(first + number, step, image)) if on_preview else None

@@ -1,0 +1,95 @@
+"""Whether a layout completes what is drawn, and which control is then steered by it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from vcm.anatomy.structures import LESION, cohort_labels
+from vcm.conditions.condition import ClassSpec, ConditionSpec, Kind
+from vcm.packs.manifest import ControlManifest
+from vcm.packs.store import Pack, controls_for, find_pack, layouts_for
+from vcm.runs.job import ConditionFile, GenerateJob
+
+OFF, AUTO = "off", "auto"
+
+
+@dataclass(frozen=True)
+class LayoutChoice:
+    """The layout that completes the head, and the control that is given all of it that it takes."""
+
+    pack: Pack
+    control: Pack
+
+
+def choose_layout(job: GenerateJob, backbone: Pack, control: Pack | None) -> tuple[LayoutChoice | None, str]:
+    """The layout of a job whose conditions `control` takes, or None; and in words why there is none, or what it does.
+
+    A control that the user has not named gives way to the one that shows most of a head, if that can show what was
+    drawn too: a mask of ventricles as a part of a label map.
+    """
+    specs = {spec.name: spec for spec in control.control.conditions} if control is not None else {}
+    drawn = [specs[file.name] for file in job.conditions if specs[file.name].kind is not Kind.IMAGE]
+    if job.layout == OFF or (job.layout == AUTO and not any(map(is_drawable, drawn))):
+        return None, ""
+    pack = find_pack(job.layout) if job.layout != AUTO else next(iter(layouts_for(backbone)), None)
+    if pack is None:
+        return None, ""
+    pack.layout  # noqa: B018 - refuses another pack in a sentence
+    images = {file.name for file in job.conditions} - {spec.name for spec in drawn}
+    candidates = [control] if control is not None else []
+    if job.control is None and all(map(_is_plain, job.conditions)):
+        candidates += controls_for(backbone)
+    able = [c for c in candidates if _completes(c.control, drawn, images)]
+    if not able:
+        takes = f"{control.name} takes only what is given" if control is not None else "no control takes label maps"
+        return None, f"The rest of the head is not completed: {takes}."
+    best = min(able, key=lambda c: (bool(c.manifest.untrained), -_breadth(c), c.name))
+    stranger = "" if backbone.name in pack.layout.backbones else f" It was not made for {backbone.name}."
+    return LayoutChoice(pack, best), f"The layout {pack.name} completes the head, which {best.name} follows.{stranger}"
+
+
+def hidden_labels(control: ControlManifest) -> tuple[int, ...]:
+    """Labels that a completed head must not hold, as the control could not show them: lesions, where they count as the
+    white matter that they lie in."""
+    masks = [set(_labels(entry)) for spec in control.conditions for entry in spec.classes]
+    return () if {LESION} in masks else (LESION,)
+
+
+def is_drawable(spec: ConditionSpec) -> bool:
+    """Whether a layout can make this condition: structures of a head, and nothing else."""
+    return spec.kind is not Kind.IMAGE and bool(spec.classes) and all(map(_labels, spec.classes))
+
+
+def _completes(manifest: ControlManifest, drawn: Sequence[ConditionSpec], images: Iterable[str]) -> bool:
+    """Whether a control takes what is given, by name or as a part of what it shows, and something beside it."""
+    own = {spec.name: spec for spec in manifest.conditions}
+    given = {*images, *(spec.name for spec in drawn)}
+    lacking = [spec for spec in manifest.conditions if spec.name not in given and not is_drawable(spec)]
+    return (
+        set(images) <= own.keys()
+        and (manifest.subsets or not lacking)
+        and all(spec.name in own or _shows(manifest, spec) for spec in drawn)
+        and any(is_drawable(s) and (s.kind is Kind.LABELS or s.name not in given) for s in manifest.conditions)
+    )
+
+
+def _shows(manifest: ControlManifest, drawn: ConditionSpec) -> bool:
+    """Whether what is drawn can be seen in the label maps that a control takes: made of classes that have their name
+    from labels of it, as ventricles have, though the third and fourth may count among them."""
+    wanted = {label for entry in drawn.classes for label in _labels(entry)}
+    classes = [_labels(c) for spec in manifest.conditions if spec.kind is Kind.LABELS for c in spec.classes]
+    return wanted <= {label for labels in classes if labels and labels[0] in wanted for label in labels}
+
+
+def _breadth(pack: Pack) -> int:
+    """How many structures a control shows."""
+    return sum(len(spec.classes) for spec in pack.control.conditions if is_drawable(spec))
+
+
+def _labels(entry: ClassSpec) -> tuple[int, ...]:
+    return cohort_labels(entry.name, entry.segmenter)
+
+
+def _is_plain(file: ConditionFile) -> bool:
+    return (file.strength, file.start, file.end, file.region) == (1.0, 0.0, 1.0, None)

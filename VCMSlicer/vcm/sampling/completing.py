@@ -1,0 +1,126 @@
+"""What is drawn, completed to a whole head by a layout: what was drawn stays where it is, and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from vcm.conditions.condition import Condition, Kind
+from vcm.conditions.possible_labels import Bits, GivenStructure, given_structures, planes, possible_labels
+from vcm.core.grid import Grid
+from vcm.core.volume import Volume
+from vcm.models.layout.layout import Layout
+from vcm.packs.manifest import LayoutManifest
+from vcm.sampling.samplers import SAMPLERS, SamplerStep
+from vcm.volumes.resampling import resample_labels
+
+STREAM = 0x1A70
+"""Tells a layout's noise from that of the image, which follows from the same seed."""
+SLAB = 16
+"""Planes of a finer grid that are filled at a time, so that the scores of all labels stay small."""
+
+
+@torch.no_grad()
+def complete(
+    layout: Layout,
+    manifest: LayoutManifest,
+    conditions: Sequence[Condition],
+    grid: Grid,
+    *,
+    seed: int,
+    attributes: Mapping[str, float] | None = None,
+    absent: Sequence[int] = (),
+    on_step: Callable[[SamplerStep], None] | None = None,
+) -> Volume:
+    """The label map of a whole head on `grid`, around conditions that lie on it; the same for the same seed.
+
+    A voxel within a drawn structure has one of its labels, one outside it none of them. `attributes` are raw, by name;
+    what is left out is left to chance. Labels that are `absent` do not occur unless they were drawn.
+    """
+    known, device = [c.value for c in manifest.classes], next(layout.parameters()).device
+    possible = _possible([_moved(condition, manifest.grid) for condition in conditions], manifest.grid, known, absent)
+    codes, meanings = _coded(possible, len(known) + 1)
+    values = [(attributes or {}).get(spec.name, np.nan) for spec in manifest.attributes]
+    noise = torch.randn(manifest.latent_shape, generator=_generator(seed)).to(device)
+    seen = layout.denoiser.see(codes.to(device), meanings.to(device))
+    latent = sample_layout(layout, manifest, noise[None], seen, torch.tensor([values]).to(device), on_step)
+    scores = layout.autoencoder.decode(latent)[0]
+    if grid.same_as(manifest.grid):
+        return Volume(_likeliest(scores, possible), grid)
+    finer = _possible(conditions, grid, known, absent)
+    return Volume(_refined(scores.softmax(0), manifest.grid, grid, finer), grid)
+
+
+def sample_layout(
+    layout: Layout,
+    manifest: LayoutManifest,
+    noise: Tensor,
+    seen: Tensor,
+    attributes: Tensor,
+    on_step: Callable[[SamplerStep], None] | None = None,
+) -> Tensor:
+    """Finished latents from noise `[B, *latent_shape]`, with what `LayoutDenoiser.see` made of what is given, and
+    attributes `[B, n]`, NaN where unknown."""
+    sampler, steps = manifest.sampling.sampler, manifest.sampling.steps or 12
+
+    def denoise(latent: Tensor, t: float) -> object:
+        return layout.predict(latent, t, seen, attributes)
+
+    return SAMPLERS[sampler](denoise, noise, layout.process, steps, on_step)  # type: ignore[arg-type]
+
+
+def _possible(conditions: Sequence[Condition], grid: Grid, known: Sequence[int], absent: Sequence[int]) -> Bits:
+    given = given_structures(conditions, known)
+    drawn = {label for structure in given if len(structure.labels) == 1 for label in structure.labels}
+    if left_out := frozenset(absent) - drawn:
+        given.append(GivenStructure(left_out, np.zeros(grid.shape, bool)))
+    return possible_labels(given, grid.shape, known)
+
+
+def _moved(condition: Condition, grid: Grid) -> Condition:
+    if condition.spec.kind is Kind.IMAGE or condition.volume.grid.same_as(grid):
+        return condition
+    return replace(condition, volume=resample_labels(condition.volume, grid), region=None)
+
+
+def _coded(possible: Bits, labels: int) -> tuple[Tensor, Tensor]:
+    """For each voxel which of the sets of labels that occur it may have, `[1, i, j, k]`; and these, `[1, sets, labels]`
+    of 0 and 1."""
+    sets, codes = np.unique(possible, return_inverse=True)
+    meanings = planes(sets, labels).T.astype(np.float32)
+    return torch.from_numpy(codes.reshape(1, *possible.shape)), torch.from_numpy(meanings)[None]
+
+
+def _likeliest(scores: Tensor, bits: Bits) -> NDArray[np.uint8]:
+    """The label of the highest score among those that each voxel may have."""
+    possible = torch.from_numpy(planes(bits, len(scores))).to(scores.device)
+    return scores.masked_fill(~possible, -torch.inf).argmax(0).to("cpu", torch.uint8).numpy()
+
+
+def _refined(shares: Tensor, own: Grid, grid: Grid, possible: Bits) -> NDArray[np.uint8]:
+    """The likeliest possible label at each voxel of another grid, with the probabilities between the own grid's voxels
+    interpolated; beyond its field of view there is background."""
+    step = torch.from_numpy(np.linalg.inv(own.affine) @ grid.affine)
+    sizes = torch.tensor(own.shape, dtype=torch.float64)
+    result = np.empty(grid.shape, np.uint8)
+    for low in range(0, grid.shape[0], SLAB):
+        high = min(low + SLAB, grid.shape[0])
+        axes = [torch.arange(low, high), torch.arange(grid.shape[1]), torch.arange(grid.shape[2])]
+        index = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).double()
+        place = index @ step[:3, :3].T + step[:3, 3]
+        # Both ends of an axis at ±1, and its last direction first, as grid_sample wants them.
+        places = (2 * place / (sizes - 1) - 1).flip(-1).float().to(shares.device)
+        found = functional.grid_sample(shares[None], places[None], align_corners=True)[0]
+        result[low:high] = _likeliest(found, possible[low:high])
+    return result
+
+
+def _generator(seed: int) -> torch.Generator:
+    mixed = np.random.SeedSequence([STREAM, seed]).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(mixed >> np.uint64(1)))

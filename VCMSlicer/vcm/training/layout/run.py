@@ -1,0 +1,136 @@
+"""A layout's training from cases to weights: its two parts, one behind the other, begun or taken up again."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vcm.anatomy.structures import SEGMENTER_CLASSES
+from vcm.cohort.files import CaseEntry
+from vcm.cohort.learning_cases import CohortCase
+from vcm.core.grid import Grid
+from vcm.core.hashing import hash_file
+from vcm.core.reading import read_json
+from vcm.models.layout.label_autoencoder import LabelAutoencoder
+from vcm.models.layout.layout import Layout, latent_sizes, new_autoencoder, new_denoiser
+from vcm.outputs.sealed_json import write_sealed
+from vcm.packs.manifest import FILE_NAME, LayoutManifest
+from vcm.packs.manifest_reading import parse_layout
+from vcm.packs.store import Pack, find_pack
+from vcm.packs.tensors.checkpoints import read_checkpoint, write_weights
+from vcm.training.layout.label_autoencoder_task import LabelAutoencoderTask, moments
+from vcm.training.layout.label_cache import LabelCache
+from vcm.training.layout.layout_task import LayoutTask
+from vcm.training.layout.settings import LayoutSettings
+from vcm.training.trainer.checkpoint import best_weights, claim_run, load_last
+from vcm.training.trainer.run_info import RunInfo, write_run_info
+from vcm.training.trainer.team import Team
+from vcm.training.trainer.trainer import SETTINGS, Listeners, Trainer
+
+AUTOENCODER = "autoencoder"
+"""The folder of the first part within the run's."""
+SCHEDULE = {"timesteps": 1000, "kind": "cosine", "prediction": "v"}
+LABELS = len(SEGMENTER_CLASSES) + 1
+STANDARDISED_ON = 64
+"""On so many heads the mean and the spread of latents are measured."""
+
+
+def train_layout(
+    settings: LayoutSettings,
+    cases: Sequence[CaseEntry],
+    folder: Path,
+    *,
+    team: Team,
+    unseen: Sequence[CaseEntry] = (),
+    minutes: float = math.inf,
+    listeners: Listeners | None = None,
+) -> str:
+    """Train in `folder`, or go on there: `finished`, `stopped early`, or `paused` when the minutes are used up.
+
+    The autoencoder comes first; the denoiser learns on the latents of its best weights.
+    """
+    listeners, started = listeners or Listeners(), time.monotonic()
+    pack = find_pack(settings.backbone)
+    grid = cases[0].read("labels").grid
+    attributes = [spec.name for spec in pack.backbone.attributes]
+    latent_sizes(grid.shape)
+
+    def cached(entries: Sequence[CaseEntry]) -> LabelCache:
+        highest = max(SEGMENTER_CLASSES)
+        return LabelCache([CohortCase(case, grid) for case in entries], attributes, highest, listeners.say)
+
+    cache, held = cached(cases), cached(unseen) if unseen else None
+    if team.first and not (folder / SETTINGS).is_file():
+        with claim_run(folder):
+            write_sealed(folder / SETTINGS, settings.as_dict())
+    first = settings.of_autoencoder
+    torch.manual_seed(first.seed)
+    autoencoder = new_autoencoder(LABELS, first.network)
+    task = LabelAutoencoderTask(first, autoencoder, cache, team.device, held)
+    listeners.say("first part: the autoencoder of label maps")
+    trainer = Trainer(first, task, folder / AUTOENCODER, team, listeners)
+    begun_at = trainer.step
+    how = trainer.train(minutes)
+    if how == "paused":
+        return how
+    content = _content(settings, pack, grid)
+    autoencoder = _trained(folder, first.network, cache, team, anew=trainer.step != begun_at)
+    manifest = _manifest(content)
+    torch.manual_seed(settings.seed)
+    denoiser = new_denoiser(LABELS, manifest.latent_shape, len(attributes), settings.network)
+    layout = Layout(autoencoder, denoiser, manifest.process).to(team.device)
+    identity = {AUTOENCODER: hash_file(folder / f"{AUTOENCODER}.safetensors")}
+    second = LayoutTask(settings, layout, manifest, cache, team.device, identity=identity, unseen=held)
+    trainer = Trainer(settings, second, folder, team, listeners)
+    if team.first:
+        write_run_info(folder, RunInfo(len(cache), changes=content))
+    listeners.say("second part: the denoiser")
+    return trainer.train(max(minutes - (time.monotonic() - started) / 60, 0.0))
+
+
+def _trained(
+    folder: Path, options: Mapping[str, Any], cache: LabelCache, team: Team, *, anew: bool
+) -> LabelAutoencoder:
+    """The best autoencoder of the first part, its latents of mean 0 and spread 1; kept in the run's folder."""
+    autoencoder, path = new_autoencoder(LABELS, options), folder / f"{AUTOENCODER}.safetensors"
+    if team.first and (anew or not path.is_file()):
+        state = load_last(folder / AUTOENCODER, lambda words: None)
+        assert state is not None
+        autoencoder.load_state_dict(best_weights(folder / AUTOENCODER, state)[1])
+        with torch.no_grad():
+            some = range(min(len(cache), STANDARDISED_ON))
+            latents = torch.cat([autoencoder.encode(cache.labels([item], [False])) for item in some])
+        centre, spread = moments(latents)
+        autoencoder.centre.copy_(centre)
+        autoencoder.spread.copy_(spread.clamp(min=1e-3))
+        with claim_run(folder):
+            write_weights(path, autoencoder.state_dict())
+    team.wait()
+    autoencoder.load_state_dict(read_checkpoint(path))
+    return autoencoder.requires_grad_(False).eval()
+
+
+def _content(settings: LayoutSettings, pack: Pack, grid: Grid) -> dict[str, Any]:
+    """What the manifest of the layout's pack says of its networks."""
+    channels = settings.of_autoencoder.network.get("latent_channels", 8)
+    return {
+        "backbones": list(dict.fromkeys([pack.name, *settings.backbones])),
+        "grid": grid.as_dict(),
+        "latent": {"shape": [channels, *latent_sizes(grid.shape)]},
+        "schedule": SCHEDULE,
+        "sampling": {"sampler": "dpm++", "steps": settings.sampling_steps},
+        "networks": {"autoencoder": settings.of_autoencoder.network, "denoiser": settings.network},
+        "attributes": read_json(pack.folder / FILE_NAME)["attributes"],
+        "classes": [{"value": value, "name": name} for value, (name, _) in SEGMENTER_CLASSES.items()],
+    }
+
+
+def _manifest(content: Mapping[str, Any]) -> LayoutManifest:
+    """The manifest while there is no pack yet."""
+    named = {"name": "layout", "title": "layout", "version": "0", "licence": {"name": "none"}}
+    return parse_layout({**content, **named, "files": {}, "trained": {}})

@@ -1,0 +1,64 @@
+"""Muon, an optimiser that makes every step of a weight's matrix equally large in all its directions.
+
+Jordan et al. 2024, with the scale of Liu et al. 2025 (arXiv 2502.16982), by which one learning rate serves its matrices
+and the AdamW that moves all else. PyTorch's own takes plain matrices only; here a kernel of a convolution is the matrix
+of its output channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+COEFFICIENTS = 3.4445, -4.7750, 2.0315
+"""Of Newton and Schulz's iteration, as Jordan et al. chose them: steep at 0, so that five rounds suffice."""
+
+ROUNDS = 5
+
+
+class Muon(torch.optim.AdamW):
+    """Muon for the weights of two or more axes, AdamW for biases, norms and the like."""
+
+    def __init__(self, weights: Iterable[nn.Parameter], *, momentum: float = 0.95, **adamw: Any) -> None:
+        weights = list(weights)
+        groups: list[dict[str, Any]] = [
+            {"params": [weight for weight in weights if weight.ndim >= 2], "momentum": momentum},
+            {"params": [weight for weight in weights if weight.ndim < 2], "momentum": None},
+        ]
+        super().__init__([group for group in groups if group["params"]], **adamw)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        for group in self.param_groups:
+            if group["momentum"] is None:
+                continue
+            for weight in group["params"]:
+                if weight.grad is None:
+                    continue
+                state = self.state[weight]
+                if not state:
+                    state.update(step=torch.zeros(()), momentum=torch.zeros_like(weight))  # AdamW looks for `step`
+                state["step"] += 1
+                kept = state["momentum"]
+                kept.lerp_(weight.grad, 1 - group["momentum"])
+                ahead = weight.grad.lerp(kept, group["momentum"]).flatten(1)
+                scale = 0.2 * max(ahead.shape) ** 0.5  # AdamW's usual step, root mean square
+                weight.mul_(1 - group["lr"] * group["weight_decay"])
+                weight.add_(orthogonal(ahead).view_as(weight), alpha=-group["lr"] * scale)
+                weight.grad = None  # AdamW leaves it alone
+        return super().step(closure)
+
+
+def orthogonal(matrix: Tensor) -> Tensor:
+    """The matrix with all its singular values near 1."""
+    tall = matrix.shape[0] > matrix.shape[1]
+    wide = (matrix.T if tall else matrix).bfloat16()
+    wide = wide / (wide.norm() + 1e-7)
+    first, second, third = COEFFICIENTS
+    for _ in range(ROUNDS):
+        square = wide @ wide.T
+        wide = first * wide + (second * square + third * square @ square) @ wide
+    return (wide.T if tall else wide).to(matrix.dtype)
