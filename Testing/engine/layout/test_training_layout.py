@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 
 import numpy as np
 import pytest
@@ -33,7 +35,7 @@ ema = 0.5
 precision = "fp32"
 save_every = 2
 sampling_steps = 4
-network = {{channels = [16, 16], blocks = [1, 1, 1], shown = 8}}
+network = {{channels = [16, 16, 16], blocks = [1, 1, 1], shown = 8}}
 
 [autoencoder]
 steps = {first}
@@ -191,9 +193,20 @@ def test_another_autoencoder_is_refused_under_a_denoiser_that_has_begun(train, t
     assert "started with another autoencoder" in train(expect=2).err
 
 
-def test_a_grid_that_cannot_be_divided_by_eight_is_refused(train, tmp_path):
-    write_cohort(tmp_path / "odd", grid=Grid((20, 24, 36), tiny.GRID.affine))
-    assert "multiples of 8, not (20, 24, 36)" in " ".join(train(cases=tmp_path / "odd", expect=2).err.split())
+def test_a_grid_that_cannot_be_divided_by_four_is_refused(train, tmp_path):
+    write_cohort(tmp_path / "odd", grid=Grid((20, 24, 34), tiny.GRID.affine))
+    assert "multiples of 4, not (20, 24, 34)" in " ".join(train(cases=tmp_path / "odd", expect=2).err.split())
+
+
+@pytest.mark.parametrize("change", ["channels = [16, 16]", "chanels = [16, 16, 16]", "halves = 8"])
+def test_options_that_no_network_can_have_are_refused_before_anything_is_trained(train, tmp_path, monkeypatch, change):
+    name = change.split()[0].replace("chanels", "channels").replace("halves", "half")
+    odd = re.sub(rf"{name} = (\[.*?\]|\d+)", change, SETTINGS, count=1)
+    assert odd != SETTINGS
+    monkeypatch.setattr(sys.modules[__name__], "SETTINGS", odd)
+    refused = train(expect=2)
+    assert "No network can be made so" in refused.err
+    assert "step" not in refused.out
 
 
 def test_a_case_with_a_label_that_no_layout_has_is_left_out(train, cohort):

@@ -18,7 +18,7 @@ from vcm.packs.manifest_reading import write_manifest
 from vcm.packs.store import Pack
 
 AUTOENCODER = {"latent_channels": 3, "width": 8, "half": 4}
-DENOISER = {"channels": [8, 8], "blocks": [1, 1, 1], "shown": 6, "place": 2}
+DENOISER = {"channels": [8, 8, 8], "blocks": [1, 1, 1], "shown": 6, "place": 2}
 LABELS = len(SEGMENTER_CLASSES) + 1
 CONTROLS = {
     "tiny-ventricles": ["ventricles"],

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from vcm.core.errors import Code, VcmError
 from vcm.models.layout.block_embedding import SHRINKS
 from vcm.models.layout.label_autoencoder import LabelAutoencoder
-from vcm.models.layout.layout_denoiser import PACKING, LayoutDenoiser
+from vcm.models.layout.layout_denoiser import LayoutDenoiser
 from vcm.models.process import Prediction, Process
 from vcm.models.weights import load
 from vcm.packs.manifest import LayoutManifest
@@ -58,10 +58,10 @@ def new_denoiser(
 
 def latent_sizes(shape: Sequence[int]) -> list[int]:
     """The sizes of the latent of a grid; one that cannot be divided so is refused."""
-    if any(size % (SHRINKS * PACKING) for size in shape):
+    if any(size % (SHRINKS) for size in shape):
         raise VcmError(
             Code.BAD_REQUEST,
-            f"A layout needs a grid whose sizes are multiples of {SHRINKS * PACKING}, not {tuple(shape)}.",
+            f"A layout needs a grid whose sizes are multiples of {SHRINKS}, not {tuple(shape)}.",
             "Make the cohort on another grid (--grid).",
         )
     return [size // SHRINKS for size in shape]

@@ -13,21 +13,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vcm.models.backbones.latents import pack, pad_to, unpack
+from vcm.models.backbones.latents import pad_to
 from vcm.models.backbones.local_autoencoder import ChannelNorm, unfold
 from vcm.models.layout.block_embedding import BlockEmbedding
 
-PACKING = 2
-"""Blocks of so many latent voxels along each axis become channels."""
 FREQUENCIES = 32
 
 
 class LayoutDenoiser(nn.Module):
     """`grid` is the latent's, `attributes` the number of scalars, each of which may be unknown.
 
-    `channels` are the features on the packed grid and on one of half its resolution, `blocks` the residual blocks
-    before, on and after the latter. `shown` features at the latent's resolution tell what is given, and `place` ones
-    where in the head a place is.
+    `channels` are the features at the latent's resolution, at half and at a quarter of it, `blocks` the residual blocks
+    at each of them: on the way down and again on the way up, at the lowest only once. `shown` features tell what is
+    given, and `place` ones, at half the resolution, where in the head a place is.
     """
 
     def __init__(
@@ -37,34 +35,39 @@ class LayoutDenoiser(nn.Module):
         grid: Sequence[int],
         attributes: int,
         latent_channels: int = 8,
-        channels: Sequence[int] = (56, 88),
-        blocks: Sequence[int] = (2, 2, 2),
+        channels: Sequence[int] = (32, 64, 96),
+        blocks: Sequence[int] = (1, 2, 2),
         shown: int = 24,
         place: int = 8,
     ) -> None:
         super().__init__()
-        fine, coarse = channels
-        packed, code = latent_channels * PACKING**3, 2 * FREQUENCIES
+        fine, middle, coarse = channels
+        code = 2 * FREQUENCIES
         self.given = BlockEmbedding(labels, shown)
         self.look = nn.Sequential(nn.SiLU(), nn.Conv3d(shown, shown, 3, padding=1), nn.SiLU())
-        self.place = nn.Parameter(torch.randn(1, place, *(size // PACKING for size in grid)))
+        self.place = nn.Parameter(torch.randn(1, place, *(-(-size // 2) for size in grid)))
         self.time = nn.Linear(code, code)
         self.attributes = nn.Linear(2 * attributes, code) if attributes else None
-        self.enter = nn.Conv3d(packed + shown * PACKING**3 + place, fine, 1)
-        self.before = nn.ModuleList(TimedResidual(fine, code) for _ in range(blocks[0]))
-        self.narrow = nn.Conv3d(fine, coarse, 2, stride=2)
-        self.deep = nn.ModuleList(TimedResidual(coarse, code) for _ in range(blocks[1]))
+        self.enter = nn.Conv3d(latent_channels + shown, fine, 1)
+        self.fine_down = _blocks(blocks[0], fine, code)
+        self.to_middle = _Narrow(fine, middle, place)
+        self.middle_down = _blocks(blocks[1], middle, code)
+        self.to_coarse = _Narrow(middle, coarse)
+        self.coarse = _blocks(blocks[2], coarse, code)
         self.attention = Attention(coarse)
-        self.widen = nn.Conv3d(coarse, fine * 8, 1)
-        self.after = nn.ModuleList(TimedResidual(fine, code) for _ in range(blocks[2]))
-        self.leave = nn.Sequential(ChannelNorm(fine), nn.SiLU(), nn.Conv3d(fine, packed, 1))
+        self.from_coarse = nn.Conv3d(coarse, middle * 8, 1)
+        self.middle_up = _blocks(blocks[1], middle, code)
+        self.from_middle = nn.Conv3d(middle, fine * 8, 1)
+        self.fine_up = _blocks(blocks[0], fine, code)
+        self.leave = nn.Sequential(ChannelNorm(fine), nn.SiLU(), nn.Conv3d(fine, latent_channels, 1))
 
     def see(self, codes: Tensor, meanings: Tensor) -> Tensor:
-        """What is given, as features on the packed grid: the same at every time, so made once a head.
+        """What is given, as features on the latent's grid: the same at every time, so made once a head.
 
         Voxels `[B, i, j, k]` name rows of `meanings` `[B, P, labels]`, which say which labels they may have.
         """
-        return pack(self.look(self.given(codes, meanings)), PACKING)
+        features: Tensor = self.look(self.given(codes, meanings))
+        return features
 
     def forward(self, latent: Tensor, t: Tensor, seen: Tensor, attributes: Tensor) -> Tensor:
         """The prediction for latents `[B, C, i, j, k]` at times `[B]` in 0–1.
@@ -75,18 +78,26 @@ class LayoutDenoiser(nn.Module):
         if self.attributes is not None:
             known = ~attributes.isnan()
             code = code + self.attributes(torch.cat([attributes.nan_to_num(0.5) * known, known.to(t)], dim=1))
-        x = self.enter(torch.cat([pack(latent, PACKING), seen, self.place.expand(len(latent), -1, -1, -1, -1)], dim=1))
-        for block in self.before:
-            x = block(x, code)
-        sizes = x.shape[2:]
-        y = self.narrow(pad_to(x, [size + size % 2 for size in sizes]))
-        for block in self.deep:
-            y = block(y, code)
-        i, j, k = sizes
-        x = x + unfold(self.widen(self.attention(y)))[:, :, :i, :j, :k]
-        for block in self.after:
-            x = block(x, code)
-        return unpack(self.leave(x), PACKING)
+        fine = _through(self.fine_down, self.enter(torch.cat([latent, seen], dim=1)), code)
+        middle = _through(self.middle_down, self.to_middle(fine, self.place), code)
+        coarse = self.attention(_through(self.coarse, self.to_coarse(middle), code))
+        middle = _through(self.middle_up, _added(middle, self.from_coarse(coarse)), code)
+        fine = _through(self.fine_up, _added(fine, self.from_middle(middle)), code)
+        predicted: Tensor = self.leave(fine)
+        return predicted
+
+
+class _Narrow(nn.Module):
+    """Half the resolution, with features of the place beside it."""
+
+    def __init__(self, given: int, made: int, place: int = 0) -> None:
+        super().__init__()
+        self.narrow = nn.Conv3d(given, made, 2, stride=2)
+        self.placed = nn.Conv3d(place, made, 1) if place else None
+
+    def forward(self, x: Tensor, place: Tensor | None = None) -> Tensor:
+        y: Tensor = self.narrow(pad_to(x, [size + size % 2 for size in x.shape[2:]]))
+        return y if self.placed is None else y + self.placed(place)
 
 
 class TimedResidual(nn.Module):
@@ -122,6 +133,22 @@ class Attention(nn.Module):
         found = functional.scaled_dot_product_attention(query, key, value)
         added: Tensor = x + self.answer(found.transpose(1, 2).reshape(x.shape))
         return added
+
+
+def _blocks(count: int, channels: int, code: int) -> nn.ModuleList:
+    return nn.ModuleList(TimedResidual(channels, code) for _ in range(count))
+
+
+def _through(blocks: nn.ModuleList, x: Tensor, code: Tensor) -> Tensor:
+    for block in blocks:
+        x = block(x, code)
+    return x
+
+
+def _added(x: Tensor, folded: Tensor) -> Tensor:
+    """Features plus those of half the resolution, whose channels hold eight places each."""
+    i, j, k = x.shape[2:]
+    return x + unfold(folded)[:, :, :i, :j, :k]
 
 
 def _waves(t: Tensor) -> Tensor:

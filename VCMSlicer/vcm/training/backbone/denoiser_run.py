@@ -18,6 +18,7 @@ from vcm.training.backbone.denoiser_settings import DenoiserSettings
 from vcm.training.backbone.denoiser_task import DenoiserTask
 from vcm.training.data.latent_cache import LatentCache
 from vcm.training.data.latent_store import latent_fingerprint, open_latents
+from vcm.training.trainer.new_networks import network_refusals
 from vcm.training.trainer.run_info import RunInfo, write_run_info
 from vcm.training.trainer.team import Team
 from vcm.training.trainer.trainer import Listeners, Trainer
@@ -64,7 +65,8 @@ def open_denoiser_run(
         "packing": settings.packing, "prediction": settings.prediction, "last": settings.last, "atlas": settings.atlas,
         "network": settings.network, "scratch": settings.scratch,
     }  # fmt: skip
-    backbone, changes = BACKBONES[pack.backbone.family].retrain(source, pack.backbone, wanted, whitening)
+    with network_refusals():
+        backbone, changes = BACKBONES[pack.backbone.family].retrain(source, pack.backbone, wanted, whitening)
     shift, stretch = (whitening["mean"], whitening["std"]) if whitening else (None, None)
     backbone.denoiser.requires_grad_(True)
     backbone.to(team.device)

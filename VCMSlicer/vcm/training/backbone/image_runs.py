@@ -26,6 +26,7 @@ from vcm.training.backbone.segmenter_task import SegmenterTask
 from vcm.training.data.image_cache import ImageCache
 from vcm.training.data.latent_store import latent_fingerprint
 from vcm.training.trainer.checkpoint import CHECKPOINT
+from vcm.training.trainer.new_networks import network_refusals
 from vcm.training.trainer.run_info import RunInfo, write_run_info
 from vcm.training.trainer.team import Team
 from vcm.training.trainer.trainer import Listeners, Trainer
@@ -59,7 +60,8 @@ def open_autoencoder_run(
     family = BACKBONES[pack.backbone.family]
     judge = SegmenterFeatures.of(find_pack(settings.judge), team.device) if settings.features else None
     torch.manual_seed(settings.seed)
-    network, config = family.new_autoencoder(pack.backbone, settings.network)
+    with network_refusals():
+        network, config = family.new_autoencoder(pack.backbone, settings.network)
     if settings.stage == 2:
         say_storage(pack, ("autoencoder",), listeners)
         network, changes = load_backbone(pack).autoencoder, dict[str, Any](trained={"autoencoder": True})

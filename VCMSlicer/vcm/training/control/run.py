@@ -26,6 +26,7 @@ from vcm.training.control.validation import ControlValidator
 from vcm.training.data.latent_cache import LatentCache
 from vcm.training.data.latent_store import latent_fingerprint, open_latents
 from vcm.training.trainer.checkpoint import CHECKPOINT
+from vcm.training.trainer.new_networks import network_refusals
 from vcm.training.trainer.run_info import RunInfo, write_run_info
 from vcm.training.trainer.team import Team
 from vcm.training.trainer.trainer import Listeners, Trainer
@@ -110,12 +111,8 @@ def new_control(settings: ControlSettings, manifest: BackboneManifest, specs: Se
         )
     networks = family.configure(manifest, specs, settings.variant, settings.network)
     torch.manual_seed(settings.seed)
-    try:
+    with network_refusals():
         return family.create(networks, specs, settings.scale_factor)
-    except (TypeError, ValueError) as error:
-        raise VcmError(
-            Code.BAD_REQUEST, f"No network can be made so: {error}.", "Change what network = {…} says in the settings."
-        ) from error
 
 
 def _show_typical(control: Control, cache: LatentCache) -> None:

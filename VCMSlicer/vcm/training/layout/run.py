@@ -28,6 +28,7 @@ from vcm.training.layout.label_cache import LabelCache
 from vcm.training.layout.layout_task import LayoutTask
 from vcm.training.layout.settings import LayoutSettings
 from vcm.training.trainer.checkpoint import best_weights, claim_run, load_last
+from vcm.training.trainer.new_networks import network_refusals
 from vcm.training.trainer.run_info import RunInfo, write_run_info
 from vcm.training.trainer.team import Team
 from vcm.training.trainer.trainer import SETTINGS, Listeners, Trainer
@@ -69,8 +70,13 @@ def train_layout(
         with claim_run(folder):
             write_sealed(folder / SETTINGS, settings.as_dict())
     first = settings.of_autoencoder
+    manifest = _manifest(content := _content(settings, pack, grid))
     torch.manual_seed(first.seed)
-    autoencoder = new_autoencoder(LABELS, first.network)
+    with network_refusals():
+        autoencoder = new_autoencoder(LABELS, first.network)
+    torch.manual_seed(settings.seed)
+    with network_refusals():
+        denoiser = new_denoiser(LABELS, manifest.latent_shape, len(attributes), settings.network)
     task = LabelAutoencoderTask(first, autoencoder, cache, team.device, held)
     listeners.say("first part: the autoencoder of label maps")
     trainer = Trainer(first, task, folder / AUTOENCODER, team, listeners)
@@ -78,11 +84,7 @@ def train_layout(
     how = trainer.train(minutes)
     if how == "paused":
         return how
-    content = _content(settings, pack, grid)
     autoencoder = _trained(folder, first.network, cache, team, anew=trainer.step != begun_at)
-    manifest = _manifest(content)
-    torch.manual_seed(settings.seed)
-    denoiser = new_denoiser(LABELS, manifest.latent_shape, len(attributes), settings.network)
     layout = Layout(autoencoder, denoiser, manifest.process).to(team.device)
     identity = {AUTOENCODER: hash_file(folder / f"{AUTOENCODER}.safetensors")}
     second = LayoutTask(settings, layout, manifest, cache, team.device, identity=identity, unseen=held)
