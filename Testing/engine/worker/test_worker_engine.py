@@ -34,7 +34,7 @@ from vcm.protocol import (
     decode,
     encode,
 )
-from vcm.volumes.volume_files import read_volume, write_volume
+from vcm.volumes.volume_files import read_volume, read_volume_file, write_volume
 from vcm.worker.contract import Call
 from vcm.worker.engine import LocalEngine
 from worker_client import WorkerClient
@@ -261,6 +261,7 @@ def test_what_lies_where_no_head_has_it_is_left_out_of_a_scans_segmentation(engi
     assert np.array_equal(read_volume(ending.path).array == 4, (found == 4) & (np.arange(80)[:, None, None] < 60))
     (ventricles,) = (structure for structure in ending.structures if structure.value == 4)
     assert ventricles.ml == pytest.approx(6 * 10 * 4 * 0.008)
+    assert read_volume_file(ending.path).segment_names == {each.value: each.name for each in ending.structures}
 
 
 def test_a_pack_without_a_segmenter_says_so(engine, tmp_path, monkeypatch):

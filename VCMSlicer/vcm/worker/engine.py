@@ -117,11 +117,13 @@ class LocalEngine:
             labels = in_place(labels, template_of(backbone))
         call.stop_if_cancelled()
         written = refined_labels(labels, read_volume(request.image).grid) if request.own_grid else labels
+        classes = backbone.backbone.segmenter_classes
         with out:
-            write_volume(request.out, written, description=f"made by {judge.segmenter.name}, research only")
+            words = f"made by {judge.segmenter.name}, research only"
+            write_volume(request.out, written, description=words, names={c.value: c.name for c in classes})
         structures = (
             Structure(c.value, c.name, int(np.count_nonzero(labels.array == c.value)) * labels.grid.voxel_ml)
-            for c in backbone.backbone.segmenter_classes
+            for c in classes
         )
         return Segmented(request.id, request.out, tuple(structures))
 
