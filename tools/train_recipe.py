@@ -40,6 +40,16 @@ class Cohort:
 
 
 @dataclass(frozen=True)
+class Backbone:
+    """A pack with random weights (`vcm packs new`), with which a family's training from nothing begins; `config` is
+    named from the settings' folder."""
+
+    name: str
+    family: str
+    config: str
+
+
+@dataclass(frozen=True)
 class Training:
     """A network to train and export. With several `settings`, each part starts from the weights of the one before.
 
@@ -69,6 +79,7 @@ class Recipe:
     cohorts: tuple[Cohort, ...]
     trainings: tuple[Training, ...]
     options: tuple[str, ...] = ()
+    backbones: tuple[Backbone, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -95,6 +106,10 @@ def read_recipe(path: Path) -> Recipe:
 
 def steps_of(recipe: Recipe, settings: Path, labelmaps: Path, work: Path, hardware: str) -> Iterator[Step]:
     """All steps in order; `settings` is the folder that the recipe's settings are named from."""
+    for backbone in recipe.backbones:
+        made, config = work / "packs" / backbone.name, settings / backbone.config
+        arguments = ["packs", "new", backbone.name, "--family", backbone.family, "--config", config, "--force"]
+        yield _step(f"begin {backbone.name}", arguments, made, config)
     for cohort in recipe.cohorts:
         made = work / cohort.name
         arguments = ["cohort", "make", "--labelmaps", labelmaps, "--heads", cohort.heads, "--count", cohort.count]

@@ -111,6 +111,60 @@ def test_classes_are_a_choice_by_name_or_by_number(packs, tmp_path):
         tiny().classes(torch.tensor([[4.0]]))
 
 
+UNTRAINED = {
+    **TINY_CONFIG,
+    "autoencoder": {"kind": "local", "embedding_dim": 4, "n_codes": 16, "channels": [8, 8]},
+    "denoiser": {**TINY_DENOISER, "channels": 4, "cond_classes": 2},
+    "classes": {"T1w": 0, "T2w": 1}, "contrasts": True,
+}  # fmt: skip
+
+
+def begun(folder, *options, **changes):
+    (folder / "new.json").write_text(json.dumps({**UNTRAINED, **changes}))
+    return command("packs", "new", "begun", "--family=meddiffusion", f"--config={folder / 'new.json'}", *options)
+
+
+def test_a_model_is_begun_with_random_weights_and_says_so(packs, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("VCM_PACKS", str(tmp_path / "packs"))
+    assert begun(tmp_path) == 0
+    pack = find_pack("begun")
+    assert set(pack.manifest.untrained) == {"autoencoder", "denoiser"} and "untrained" in pack.manifest.title
+    assert pack.backbone.latent.shape == (4, 4, 8, 12) and pack.backbone.grid.shape == (16, 32, 48)
+    backbone = load_backbone(pack)
+    first = [tensor.clone() for tensor in backbone.denoiser.parameters()]
+    assert len({round(float(tensor.detach().std()), 6) for tensor in first if tensor.ndim > 2}) > 5
+    latent = sample_latents(backbone, torch.tensor([[1.0]]), noise((1, 4, 4, 8, 12), 2), steps=2)
+    assert bool(torch.isfinite(backbone.decode(latent)).all())
+    assert begun(tmp_path) == 2 and "--force" in capsys.readouterr().err
+    for seed, same in ((1, True), (2, False)):
+        assert begun(tmp_path, f"--seed={seed}", "--force") == 0
+        again = load_backbone(find_pack("begun")).denoiser.parameters()
+        assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True)) is same
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"denoiser": {**UNTRAINED["denoiser"], "channels": 3}}, "latents of 4 channels, its denoiser 3"),
+        ({"denoiser": {**UNTRAINED["denoiser"], "dim": 10}}, "must divide by 6"),
+        ({"autoencoder": {"kind": "local", "embeding_dim": 4}}, "embeding_dim"),
+        ({"image_shape": [31, 48, 16]}, "multiples of 16"),
+        ({"classes": {"T1w": 0, "T2w": 2}}, "numbers from 0 to 1"),
+    ],
+)
+def test_a_model_that_cannot_be_is_not_begun(packs, tmp_path, monkeypatch, capsys, change, words):
+    monkeypatch.setenv("VCM_PACKS", str(tmp_path / "packs"))
+    assert begun(tmp_path, **change) == 1
+    assert words in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "packs" / "begun").exists()
+
+
+def test_a_family_that_is_not_begun_from_nothing_says_so(packs, tmp_path, capsys):
+    (tmp_path / "new.json").write_text("{}")
+    assert command("packs", "new", "begun", "--family=maisi", f"--config={tmp_path / 'new.json'}") == 2
+    assert "not begun from nothing" in capsys.readouterr().err
+
+
 def test_the_class_is_the_attribute_that_names_the_contrast_whatever_it_is_called(packs):
     pack = find_pack("tiny-med")
     manifest = pack.backbone

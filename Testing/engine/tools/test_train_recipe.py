@@ -32,12 +32,15 @@ def test_the_command_line_takes_every_command_of_a_shipped_recipe(recipe, tmp_pa
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
 def test_its_settings_are_of_their_kind_and_its_packs_and_cohorts_are_made_before_they_are_used(recipe, tmp_path):
     read = read_recipe(recipe)
-    cohorts, packs = {cohort.name for cohort in read.cohorts}, {""}
+    cohorts, packs = {cohort.name for cohort in read.cohorts}, {"", *(each.name for each in read.backbones)}
+    known = packs | {"whole-head", "labelmaps", "brainldm-mini"}
+    assert {cohort.grid for cohort in read.cohorts} <= known
     for training in read.trainings:
         assert {training.cases, training.held_out} <= cohorts and training.backbone in packs
         for name in training.settings:
             settings = SETTINGS_OF[training.kind].read(ROOT / "training" / name)
             assert settings.kind == training.kind
+            assert training.backbone or settings.backbone in known | packs
         packs.add(training.pack)
 
 

@@ -186,6 +186,28 @@ def import_command(
 
 
 @app.command(
+    "new",
+    epilog="Example: vcm packs new mine --family meddiffusion --config mine.json; "
+    "then: vcm train autoencoder --backbone mine …",
+)
+def new_command(
+    name: Annotated[str, typer.Argument(help="The name of the new pack.", show_default=False)],
+    family: Annotated[str, typer.Option(help="The family of the backbone.", show_default=False)],
+    config: Annotated[Path, typer.Option(help="What its networks are (JSON).", show_default=False)],
+    seed: Annotated[int, typer.Option(min=0, help="Of the random weights.")] = 1,
+    force: Force = False,
+) -> None:
+    """Make a backbone with random weights, for a training from nothing."""
+    from vcm.packs.importing import new_backbone
+    from vcm.packs.schema import read_document
+
+    with status_line(f"making {name}"):
+        given = read_document(config)
+        pack = new_backbone(name, family, given, config_source=str(config), seed=seed, force=force)
+    _say_installed([pack])
+
+
+@app.command(
     "get",
     epilog="Example: vcm packs get brainldm --accept-licence. Offline: vcm packs get brainldm --from ~/Downloads",
 )

@@ -106,6 +106,33 @@ def import_family(
     return _install_backbone(name, {**entries, "family": family}, weights, about or {}, force=force)
 
 
+def new_backbone(
+    name: str,
+    family: str,
+    config: Mapping[str, Any],
+    *,
+    config_source: str = "the configuration",
+    seed: int = 1,
+    force: bool = False,
+) -> Pack:
+    """Make the backbone pack `name` of a family with random weights, as a training from nothing begins with one.
+
+    What `config` says is the family's own, as for `import_family`.
+    """
+    import torch
+
+    from vcm.models.loading import BACKBONES
+
+    check_name(name, force=force)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        entries, weights = BACKBONES[family].initialise(config, config_source)
+    licence = {"name": "unknown", "note": "Random weights: what is trained from them has its own terms."}
+    title, trained = f"{name} (untrained)", dict.fromkeys(weights, False)
+    content = {**entries, "title": title, "family": family, "licence": licence, "trained": trained}
+    return _install_backbone(name, content, weights, {}, force=force)
+
+
 def import_control(
     name: str,
     control: Path,
@@ -176,10 +203,10 @@ def _install_backbone(
         "version": "1",
         "description": "Imported from published checkpoints.",
         "licence": OWN_LICENCE,
+        "trained": dict.fromkeys(weights, True),
         **entries,
         **about,
         "files": {role: {"path": f"{role}.safetensors"} for role in weights},
-        "trained": dict.fromkeys(weights, True),
     }
     return _install(content, weights, force=force)
 

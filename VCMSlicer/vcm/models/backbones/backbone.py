@@ -125,6 +125,15 @@ class Backbone(nn.Module, ABC):
         raise VcmError(Code.BAD_REQUEST, "Models of this family cannot be imported from checkpoints.")
 
     @classmethod
+    def initialise(cls, config: Mapping[str, Any], source: str) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
+        """As `published`, with random weights in place of checkpoints: a training from nothing begins with them."""
+        raise VcmError(
+            Code.BAD_REQUEST,
+            "Models of this family are not begun from nothing.",
+            "Begin with an installed pack: vcm packs list.",
+        )
+
+    @classmethod
     def retrain(
         cls, source: Backbone, manifest: BackboneManifest, changes: Mapping[str, Any], whitening: Any
     ) -> tuple[Backbone, dict[str, Any]]:

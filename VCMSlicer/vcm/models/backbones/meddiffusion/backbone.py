@@ -118,6 +118,13 @@ class MedDiffusion(Backbone):
         return read_published(autoencoder, denoiser, config, source)
 
     @classmethod
+    def initialise(cls, config: Mapping[str, Any], source: str) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
+        """A manifest's entries and random weights, of networks that the configuration describes."""
+        from vcm.models.backbones.meddiffusion.published import initialise
+
+        return initialise(config, source)
+
+    @classmethod
     def retrain(
         cls, source: Backbone, manifest: BackboneManifest, changes: Mapping[str, Any], whitening: Any
     ) -> tuple[MedDiffusion, dict[str, Any]]:

@@ -29,7 +29,7 @@ from vcm.models.backbones.meddiffusion.layers import HEAD_WIDTH
 from vcm.models.backbones.published import build_without_memory, match
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from vcm.packs.tensors.checkpoints import Checkpoint
 
@@ -47,6 +47,7 @@ ASSUMED = (
     "Imported from published checkpoints. Their authors say neither how intensities were scaled nor how images lie in "
     "the patient: orientation, position and the scale of intensities are assumed, not verified."
 )
+UNTRAINED = "Untrained: random weights, to train from nothing."
 GIVEN = "Imported from published checkpoints, with orientation, position and scale of intensities as configured."
 WORLD = {letter: (axis, sign) for axis, pair in enumerate(("RL", "AP", "SI")) for letter, sign in zip(pair, (1, -1))}  # noqa: B905
 
@@ -94,29 +95,60 @@ def read_published(
         "autoencoder": match(f"autoencoder ({autoencoder.path})", first, outlines["autoencoder"]),
         "denoiser": match(f"denoiser ({denoiser.path})", denoiser.tensors, outlines["denoiser"]),
     }
-    channels = {role: int(network.channels) for role, network in outlines.items()}  # type: ignore[arg-type]
-    if channels["autoencoder"] != channels["denoiser"]:
-        raise VcmError(
-            Code.PACK_INVALID,
-            f"{denoiser.path} denoises latents of {channels['denoiser']} channels, but {autoencoder.path} makes "
-            f"{channels['autoencoder']}.",
-            "Give the two files of one model.",
-        )
+    if differing := _channels_differ(outlines):
+        sentence = f"{denoiser.path} denoises latents of {differing[1]} channels, but {autoencoder.path} makes "
+        raise VcmError(Code.PACK_INVALID, f"{sentence}{differing[0]}.", "Give the two files of one model.")
+    description = GIVEN if {"orientation", "centre", "intensity_scale"} & given.keys() else ASSUMED
+    return _entries(config, networks, outlines, description, source), weights
+
+
+def initialise(given: Mapping[str, Any], source: str) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
+    """The same of networks with random weights: `autoencoder` and `denoiser` of the configuration say all of them."""
+    config = _config(given, source)
+    networks = {"autoencoder": dict(config.autoencoder), "denoiser": dict(config.denoiser)}
+    build_without_memory("autoencoder", build_autoencoder, networks["autoencoder"])
+    build_without_memory("denoiser", build_denoiser, networks["denoiser"])
+    autoencoder, denoiser = build_autoencoder(networks["autoencoder"]), build_denoiser(networks["denoiser"])
+    networks["autoencoder"].setdefault("downsample", autoencoder.downsample)
+    networks["denoiser"].setdefault("cond_classes", denoiser.cond_emb.num_embeddings)
+    made: dict[str, nn.Module] = {"autoencoder": autoencoder, "denoiser": denoiser}
+    if differing := _channels_differ(made):
+        raise _refused(source, f"its autoencoder makes latents of {differing[0]} channels, its denoiser {differing[1]}")
+    weights = {role: network.state_dict() for role, network in made.items()}
+    return _entries(config, networks, made, UNTRAINED, source), weights
+
+
+def _channels_differ(networks: Mapping[str, nn.Module]) -> tuple[int, int] | None:
+    """The channels of the latents of an autoencoder and a denoiser that do not belong together."""
+    made, taken = (int(networks[role].channels) for role in ("autoencoder", "denoiser"))  # type: ignore[arg-type]
+    return None if made == taken else (made, taken)
+
+
+def _entries(
+    config: Config,
+    networks: Mapping[str, Mapping[str, Any]],
+    outlines: Mapping[str, nn.Module],
+    description: str,
+    source: str,
+) -> dict[str, Any]:
     factor = int(networks["autoencoder"]["downsample"])
     step = factor * int(outlines["denoiser"].multiple)  # type: ignore[arg-type]
     grid = _grid(config, step, source)
     entries: dict[str, Any] = {
         "title": f"3D MedDiffusion, {factor} times smaller latents",
-        "description": GIVEN if {"orientation", "centre", "intensity_scale"} & given.keys() else ASSUMED,
+        "description": description,
         "grid": grid.as_dict(),
         "sizes": {"multiple": step, "most": MOST_EDGE, "spacing": list(SPACINGS)},
-        "latent": {"shape": [channels["autoencoder"], *(size // factor for size in grid.shape)], "scale_factor": 1.0},
+        "latent": {
+            "shape": [int(outlines["autoencoder"].channels), *(size // factor for size in grid.shape)],  # type: ignore[arg-type]
+            "scale_factor": 1.0,
+        },
         "schedule": {"kind": "cosine", "timesteps": 1000, "prediction": "epsilon", "bound": 1.0},
         "networks": {**networks, "autoencoder": {**networks["autoencoder"], INTENSITY_SCALE: config.intensity_scale}},
         "attributes": [_class(config, int(networks["denoiser"]["cond_classes"]), source)],
     }
     body_part = config.body_part if config.body_part is not None else ("" if config.classes else "BRAIN")
-    return {**entries, **({"body_part": body_part} if body_part else {})}, weights
+    return {**entries, **({"body_part": body_part} if body_part else {})}
 
 
 def _of_autoencoder(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
