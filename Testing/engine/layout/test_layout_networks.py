@@ -45,6 +45,23 @@ def test_codes_may_stand_for_sets_that_differ_from_item_to_item():
     assert torch.allclose(embedding(codes, meanings), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("sets", [False, True])
+def test_an_embeddings_gradient_is_that_of_the_convolution(sets):
+    torch.manual_seed(4)
+    embedding = BlockEmbedding(5, 7)
+    codes = torch.randint(0, 3, (2, 8, 12, 16))
+    meanings = (torch.rand(2, 3, 5) > 0.5).float() if sets else None
+    planes = functional.one_hot(codes, 5).float() if meanings is None else torch.stack(
+        [table[one] for table, one in zip(meanings, codes, strict=True)]
+    )  # fmt: skip
+    weights = torch.randn(2, 7, 2, 3, 4)
+    plain = functional.conv3d(planes.movedim(-1, 1), as_kernel(embedding), embedding.bias, stride=4)
+    expected = torch.autograd.grad((plain * weights).sum(), [embedding.weight, embedding.bias])
+    found = torch.autograd.grad((embedding(codes, meanings) * weights).sum(), [embedding.weight, embedding.bias])
+    for ours, theirs in zip(found, expected, strict=True):
+        assert float(theirs.abs().max()) > 1 and torch.allclose(ours, theirs, atol=1e-4)
+
+
 def test_latents_keep_the_order_of_axes(tmp_path):
     """A label changed in one corner moves the latent there, and the scores there again."""
     layout, _ = tiny_layout.load(tmp_path)
