@@ -70,6 +70,7 @@ set(MODULE_PYTHON_SCRIPTS
   VCMSlicerLib/results/formingImage.py
   VCMSlicerLib/results/measuredSegmentation.py
   VCMSlicerLib/results/overlay.py
+  VCMSlicerLib/results/ownCopy.py
   VCMSlicerLib/results/resultImport.py
   VCMSlicerLib/results/resultRemoval.py
   VCMSlicerLib/results/results.py

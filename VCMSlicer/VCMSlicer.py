@@ -21,6 +21,7 @@ from slicer.util import VTKObservationMixin
 from VCMSlicerLib.engine.workerClient import WorkerClient
 from VCMSlicerLib.install.environment import Environment
 from VCMSlicerLib.logicFacade import LogicFacade
+from VCMSlicerLib.results.comparison import registerArrangements
 from VCMSlicerLib.results.resultRemoval import removeLeftBehind
 from VCMSlicerLib.results.results import ROLE, Results
 from VCMSlicerLib.scene.parameters import VCMParameters
@@ -49,6 +50,7 @@ class VCMSlicer(ScriptedLoadableModule):
             "Models for 3D Medical Images, WACV 2025) over latent diffusion models of the brain (Pinaya et al., 2022)."
         )
         slicer.app.connect("startupCompleted()", registerSampleData)
+        slicer.app.connect("startupCompleted()", registerArrangements)
 
     def setup(self) -> None:
         """Slicer calls this when all modules are loaded."""

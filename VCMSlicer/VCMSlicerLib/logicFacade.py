@@ -74,6 +74,7 @@ class LogicFacade:
         *,
         pack: str | None = None,
         control: str | None = None,
+        controlMayGiveWay: bool = False,
         previewEvery: int = 0,
         **options: Any,
     ) -> Job:
@@ -81,14 +82,13 @@ class LogicFacade:
 
         `attributes` are in human units (`{"age": 72, "sex": "F"}`); `options` are fields of `vcm.protocol.Generate`,
         such as `seed`, `samples`, `steps`, `uncontrolled`, `device`, `layout`. Without `control` it is the simplest
-        that takes these conditions or, where a layout completes them, the one that shows most of a head.
+        that takes these conditions or, where a layout completes them, the one that shows most of a head; with
+        `controlMayGiveWay` that one may also take the place of the `control` named.
         """
         self._refuseWhileBusy()
         info = readyPack(pack)
         conditions = conditions if isinstance(conditions, Mapping) else list(conditions)
         steering = controlOf(control, conditions, info)
-        # Where the rest of the head is completed, a control that nobody named may give way to one that shows it.
-        named = control is not None or not info.hasLayout or options.get("layout") == "off"
         run = RunFolder.make(self._runs)
         try:
             usable = usableChoices(conditions, info, steering)
@@ -100,7 +100,8 @@ class LogicFacade:
                 out=str(run.out),
                 conditions=inputs,
                 pack=info.name,
-                control=steering.name if steering is not None and choices and named else None,
+                control=steering.name if steering is not None and choices else None,
+                control_may_give_way=control is None or controlMayGiveWay,
                 attributes=human,
                 raw_attributes={**raw, **options.pop("raw_attributes", {})},
                 preview_every=previewEvery,

@@ -26,8 +26,11 @@ def chosen(*names, strength=1.0, **options):
     """The layout's and the control's names, and what is said of it."""
     files = tuple(ConditionFile(name, Path("mask.nii.gz"), strength=strength) for name in names)
     job = GenerateJob(Path("out"), files, pack="tiny", **options)
-    layout, words = choose_layout(job, *choose_packs(job.pack, job.control, names))
-    return (layout.pack.name, layout.control.name) if layout else None, words
+    layout, finding = choose_layout(job, *choose_packs(job.pack, job.control, names))
+    if layout is not None:
+        assert finding is None
+        return (layout.pack.name, layout.control.name), layout.words
+    return None, f"{finding.level.value}: {finding.sentence}" if finding else ""
 
 
 def without(packs, *names):
@@ -48,7 +51,9 @@ def test_a_named_control_is_kept_and_takes_what_it_can():
     assert chosen("semantics", control="semantics")[0] == ("tiny-layout", "tiny-semantics")
     nothing, words = chosen("ventricles", control="ventricles")
     assert nothing is None
-    assert words == "The rest of the head is not completed: tiny-ventricles takes only what is given."
+    assert words == "note: The rest of the head is not completed: tiny-ventricles takes only what is given."
+    given_way = chosen("ventricles", control="ventricles", control_may_give_way=True)[0]
+    assert given_way == ("tiny-layout", "tiny-semantics")
 
 
 @pytest.mark.usefixtures("packs")
@@ -59,6 +64,10 @@ def test_a_control_that_takes_the_given_image_is_kept_for_it():
 @pytest.mark.usefixtures("packs")
 def test_what_acts_in_part_of_its_strength_keeps_its_control():
     assert chosen("brain", strength=0.5)[0] == ("tiny-layout", "tiny-anatomy")
+    for options in ({}, {"control": "ventricles", "control_may_give_way": True}):
+        found, words = chosen("ventricles", strength=0.8, **options)
+        assert found is None and words.startswith("warning: The rest of the head is not completed: a condition has")
+    assert "takes only what is given" in chosen("ventricles", strength=0.8, control="ventricles")[1]
 
 
 def test_lesions_are_no_part_of_a_label_map_that_does_not_show_them(packs):

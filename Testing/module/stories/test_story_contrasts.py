@@ -14,7 +14,7 @@ from slicerStandIn.testing.eventLoop import processEvents
 from vcm.conditions.attributes import AttributeSpec
 from VCMSlicerLib.panels.errands import givenAttributes
 from VCMSlicerLib.results import dicomExport
-from VCMSlicerLib.results.comparison import CONTRASTS_LAYOUT_ID, LAYOUT_ID, Comparison
+from VCMSlicerLib.results.comparison import CONTRASTS_LAYOUT_ID, LAYOUT_ID, Comparison, registerArrangements
 from VCMSlicerLib.results.resultRemoval import removeResult
 from VCMSlicerLib.results.results import Results, contrastsOf, sidecarOf
 from VCMSlicerLib.results.scoreNodes import exportScores
@@ -123,6 +123,37 @@ def test_contrasts_and_with_and_without_take_turns_in_the_views_and_both_go_back
     assert manager.layout == CONTRASTS_LAYOUT_ID + 3 and not opened.ui.compareButton.checked
     opened.press(opened.ui.contrastsButton)
     assert manager.layout == usual and not opened.ui.contrastsButton.checked
+
+
+def test_a_scene_that_was_saved_in_a_comparison_shows_its_images_in_the_usual_views(opened):  # noqa: F811
+    opened.press(opened.ui.startDemoButton)
+    opened.press(opened.ui.previewButton)
+    choose(opened, "All three")
+    opened.generate()
+    layouts = slicer.app.layoutManager().layoutLogic().GetLayoutNode()
+    assert layouts.GetViewArrangement() == CONTRASTS_LAYOUT_ID + 3
+    path = opened.home / "compared.mrb"
+    assert slicer.util.saveScene(str(path))
+    slicer.mrmlScene.Clear(0)
+    processEvents(0.2)
+    usual = layouts.GetViewArrangement()
+    assert usual == slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView
+    slicer.util.loadScene(str(path))
+    processEvents(0.3)
+    assert layouts.GetViewArrangement() == usual and not opened.panel.context.comparison.active
+    opened.panel.exit()
+    layouts.SetViewArrangement(CONTRASTS_LAYOUT_ID + 3)  # a scene that was read while another module was open
+    opened.panel.enter()
+    assert layouts.GetViewArrangement() == usual
+
+
+def test_every_arrangement_is_known_before_the_module_is_opened(mainWindow):
+    layouts = slicer.app.layoutManager().layoutLogic().GetLayoutNode()
+    registerArrangements()
+    contrasts = {2: 4, 3: 6, 4: 8, 5: 5, 6: 6, 7: 7, 8: 8}
+    for layout, views in {LAYOUT_ID: 6, **{CONTRASTS_LAYOUT_ID + n: views for n, views in contrasts.items()}}.items():
+        assert layouts.IsLayoutDescription(layout)
+        assert layouts.GetLayoutDescription(layout).count("<view ") == views, layout
 
 
 def test_one_contrast_is_an_image_like_any_other_by_its_own_name(opened):  # noqa: F811

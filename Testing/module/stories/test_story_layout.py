@@ -8,6 +8,9 @@ import slicer
 from opened import _open, home, tinyPacks  # noqa: F401
 from severalControls import writeSeveralControls
 from slicerStandIn.testing.eventLoop import processEvents
+from VCMSlicerLib.panels.results.scoreTables import measuredWords
+from VCMSlicerLib.results.resultRemoval import removeResult
+from VCMSlicerLib.results.results import row
 
 
 @pytest.fixture(scope="session")
@@ -79,8 +82,88 @@ def test_switched_off_it_is_not_completed_and_the_scene_remembers_that(completin
     assert layoutOf(sample) is None
     request = json.loads(sample.GetAttribute("VCMSlicer.Provenance"))["request"]
     assert (request["layout"], request["control"]) == ("off", "tiny-ventricles")
+    path = opened.home / "off.mrb"
+    assert slicer.util.saveScene(str(path))
+    slicer.mrmlScene.Clear(0)
+    processEvents(0.2)
+    assert opened.parameters.completeHead
+    slicer.util.loadScene(str(path))
+    processEvents(0.4)
+    assert opened.parameters.completeHead is False and not opened.ui.completeHeadBox.checked
+
+
+def test_a_strength_of_its_own_keeps_the_chosen_control_and_the_panel_says_what_is_not_done(completing):
+    opened = completing
+    drawVentricles(opened)
+    setting = opened.parameters.condition("ventricles")
+    setting.strength = 0.8
+    opened.parameters.setCondition("ventricles", setting)
     processEvents(0.1)
-    assert not opened.ui.completeHeadBox.checked
+    (sample,) = opened.generate()
+    assert layoutOf(sample) is None
+    report = json.loads(sample.GetAttribute("VCMSlicer.Provenance"))["report"]
+    assert report["packs"]["control"]["name"] == "tiny-ventricles"
+    assert opened.ui.problemFrame.visible and "not completed" in opened.ui.problemLabel.text
+
+
+def test_an_edited_copy_of_the_completed_head_outlives_its_image_and_leaves_the_record_alone(completing):
+    opened = completing
+    drawVentricles(opened)
+    (sample,) = opened.generate()
+    head, before = layoutOf(sample), voxelsOf(layoutOf(sample), "white matter").copy()
+    opened.parameters.controlName = "tiny-semantics"
+    processEvents(0.2)
+    opened.panel.conditions.useNode(head)
+    opened.settle()
+    copy = opened.parameters.condition("semantics").node
+    assert copy is not head and copy.GetAttribute("VCMSlicer.Synthetic") == "true"
+    assert copy.GetAttribute("VCMSlicer.Role") is None
+    assert np.array_equal(voxelsOf(copy, "white matter"), before)
+    segmentation = copy.GetSegmentation()
+    array = slicer.util.arrayFromSegmentInternalBinaryLabelmap(copy, segmentation.GetNthSegmentID(0))
+    array[:] = 0
+    assert np.array_equal(voxelsOf(head, "white matter"), before)
+    removeResult(sample)
+    processEvents(0.1)
+    assert head.GetScene() is None and copy.GetScene() is slicer.mrmlScene
+    assert opened.parameters.condition("semantics").node is copy
+
+
+def test_a_record_chosen_in_a_row_becomes_a_copy_too(completing):
+    opened = completing
+    drawVentricles(opened)
+    (sample,) = opened.generate()
+    asked = sample.GetNodeReference("VCMSlicer.asked")
+    opened.row("ventricles").sourceBox.setCurrentNode(asked)
+    opened.settle()
+    chosen = opened.parameters.condition("ventricles").node
+    assert chosen is not asked and chosen.GetName().startswith(asked.GetName())
+    assert np.array_equal(voxelsOf(chosen, "ventricles"), voxelsOf(asked, "ventricles"))
+
+
+def test_the_rows_say_what_will_be_completed(completing):
+    opened = completing
+    opened.parameters.controlName = "tiny-anatomy"
+    opened.press(opened.ui.startDemoButton)
+    opened.settle()
+    off = next(name for name in ("brain", "skull") if not opened.parameters.condition(name).enabled)
+    brain = opened.parameters.condition("brain")
+    brain.enabled = False
+    opened.parameters.setCondition("brain", brain)
+    opened.settle()
+    assert "completed around what is drawn" in opened.row("brain").stateLabel.text, off
+    opened.press(opened.ui.completeHeadBox)
+    opened.settle()
+    assert "the model is free here" in opened.row("brain").stateLabel.text
+
+
+def test_how_the_image_follows_the_whole_completed_head_stands_in_the_results(completing):
+    opened = completing
+    drawVentricles(opened)
+    (sample,) = opened.generate()
+    assert row(sample).alignmentWithLayout.classes
+    whole = "Against the completed head, all" in measuredWords(row(sample))
+    assert whole is any(score.dice is not None for score in row(sample).alignmentWithLayout.classes)
 
 
 def test_the_completed_head_is_used_again_as_a_map_of_tissues(completing):

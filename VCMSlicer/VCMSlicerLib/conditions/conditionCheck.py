@@ -16,6 +16,7 @@ from VCMSlicerLib.conditions.anatomy import segmentIds
 from VCMSlicerLib.conditions.conditionSource import ConditionChoice, conditionImage, readingOf
 from VCMSlicerLib.models.packInfo import ConditionInfo
 from VCMSlicerLib.scene.niftiFile import WorldImage
+from VCMSlicerLib.scene.worldImages import isEmpty
 
 NOTHING_LOST = 0
 # Up to this share outside is reported, and nothing to worry about.
@@ -37,8 +38,16 @@ class Check(NamedTuple):
     millilitres: Mapping[int, float] = {}
 
 
-def check(choice: ConditionChoice, condition: ConditionInfo, grid: Grid, image: WorldImage | None = None) -> Check:
-    """Look at a choice without writing anything; `image` are its voxels, where they are at hand."""
+def check(
+    choice: ConditionChoice,
+    condition: ConditionInfo,
+    grid: Grid,
+    image: WorldImage | None = None,
+    *,
+    completes: bool = False,
+) -> Check:
+    """Look at a choice without writing anything; `image` are its voxels, where they are at hand. Where a layout
+    `completes` the head, what is not drawn is nothing to look into."""
     try:
         image = image or conditionImage(choice, condition)
     except VcmError as error:
@@ -55,8 +64,11 @@ def check(choice: ConditionChoice, condition: ConditionInfo, grid: Grid, image: 
         # Of a head the neck always lies outside; that is nothing to look into.
         return Check(True, " ".join(filter(None, [_("Ready."), lostWords])), lost)
     millilitres = _millilitres(condition, image)
-    remarks = [*_missing(condition, millilitres), *_leftOut(choice, condition)] if condition.kind == "labels" else []
-    words = " ".join(filter(None, [_size(condition, millilitres), lostWords, *remarks]))
+    missing, leftOut = [], []
+    if condition.kind == "labels":
+        missing, leftOut = _missing(condition, millilitres, completes), _leftOut(choice, condition)
+    words = " ".join(filter(None, [_size(condition, millilitres), lostWords, *missing, *leftOut]))
+    remarks = leftOut if completes else [*missing, *leftOut]
     if lost > NEXT_TO_NOTHING * drawn:
         remarks.append(lostWords)
     return Check(True, words, lost, remarks=tuple(remarks), millilitres=millilitres)
@@ -90,9 +102,10 @@ def _size(condition: ConditionInfo, millilitres: Mapping[int, float]) -> str:
     return words.format(found=len(millilitres), count=len(condition.classes), ml=total)
 
 
-def _missing(condition: ConditionInfo, millilitres: Mapping[int, float]) -> list[str]:
+def _missing(condition: ConditionInfo, millilitres: Mapping[int, float], completes: bool) -> list[str]:
     names = [entry.name for entry in condition.classes if not millilitres.get(entry.value)]
-    words = _("Not drawn, so the model takes it as absent: {names}.")
+    absent = _("Not drawn, so the model takes it as absent: {names}.")
+    words = _("Not drawn, so it will be completed: {names}.") if completes else absent
     return [words.format(names=listed(names))] if names else []
 
 
@@ -102,7 +115,8 @@ def _leftOut(choice: ConditionChoice, condition: ConditionInfo) -> list[str]:
         values = [str(value) for value in readingOf(choice, condition).unknown]
         words = _("Values that the model does not know count as background: {names}.")
         return [words.format(names=listed(values))] if values else []
-    segmentation = choice.segmentationNode.GetSegmentation()
-    names = [segmentation.GetSegment(id).GetName() for id in segmentIds(segmentation) if id not in choice.segmentIds]
+    node, segmentation = choice.segmentationNode, choice.segmentationNode.GetSegmentation()
+    others = [id for id in segmentIds(segmentation) if id not in choice.segmentIds and not isEmpty(node, id)]
+    names = [segmentation.GetSegment(id).GetName() for id in others]
     words = _("Left out, as the model has no such structure: {names}.")
     return [words.format(names=listed(names))] if names else []

@@ -15,7 +15,7 @@ import vtk
 from slicer.i18n import tr as _
 from vcm.core.errors import Code, VcmError
 
-from VCMSlicerLib.results.belongings import belongings
+from VCMSlicerLib.results.belongings import SHARED, belongings
 from VCMSlicerLib.results.results import DIFFERENCE_REFERENCE, TWIN_REFERENCE, conditionNodes
 from VCMSlicerLib.scene.worldImages import hasCurvedTransform, worldMatrix
 
@@ -130,7 +130,8 @@ def placeResult(node: Any, inScanSpace: bool) -> None:
     transform = node.GetNodeReference(REGISTRATION_REFERENCE)
     if transform is None:
         return
-    others = [*map(node.GetNodeReference, (TWIN_REFERENCE, DIFFERENCE_REFERENCE)), *belongings(node)]
+    shared = (TWIN_REFERENCE, DIFFERENCE_REFERENCE, *SHARED)
+    others = [*map(node.GetNodeReference, shared), *belongings(node)]
     for each in (node, *others):
         if each is None or not each.IsA("vtkMRMLTransformableNode"):
             continue

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from slicer.i18n import tr as _
+from vcm.anatomy.structures import SEGMENTER_CLASSES, cohort_labels
 from vcm.conditions.attributes import AttributeSpec
 from vcm.conditions.condition import ClassSpec, ConditionSpec, Kind
 from vcm.core.grid import Grid
@@ -46,8 +47,10 @@ class ConditionInfo(ConditionSpec):
         return self.kind is Kind.IMAGE and (self.preparer == "head-latent" or named)
 
     def parts(self, entry: ClassSpec) -> tuple[str, ...]:
-        """The names of the segmenter's labels that one of its classes is made of."""
-        return tuple(self.labelNames[value] for value in entry.segmenter if value in self.labelNames)
+        """The names of the labels that one of its classes is made of: the segmenter's, else a cohort's by its name."""
+        if entry.segmenter:
+            return tuple(self.labelNames[value] for value in entry.segmenter if value in self.labelNames)
+        return tuple(SEGMENTER_CLASSES[value][0] for value in cohort_labels(entry.name))
 
     def inWords(self) -> str:
         """What it is and what it takes.
@@ -78,8 +81,13 @@ def usableValue(attribute: AttributeSpec, value: float | str | None) -> float | 
     >>> spec = AttributeSpec("class", "Class", choices={"T1w": 0.0, "T2w": 1.0}, default=1.0, role="contrast")
     >>> [usableValue(spec, value) for value in ("T1w", "SWI", "all", None)]
     ['T1w', 'T2w', 'all', 'T2w']
+    >>> usableValue(AttributeSpec("age", "Age", low=20.0, high=80.0), "T1w")
+    50.0
     """
-    known = value is not None and (not attribute.choices or value in attribute.choices or attribute.is_all(value))
+    if attribute.choices:
+        known = value is not None and (value in attribute.choices or attribute.is_all(value))
+    else:  # a model of before may have had choices for what is a number here
+        known = isinstance(value, (int, float))
     return value if known and value is not None else defaultValue(attribute)
 
 

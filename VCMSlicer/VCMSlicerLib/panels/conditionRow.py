@@ -64,12 +64,18 @@ class ConditionRow:
         finally:
             self._showing = False
 
-    def showState(self, enabled: bool, check: Check | None, leftOut: bool = False) -> None:
-        """Say whether the condition can be used; None while it is looked at. An empty one may be left out."""
-        if not enabled:
+    def showState(self, enabled: bool, check: Check | None, leftOut: bool = False, completes: bool = False) -> None:
+        """Say whether the condition can be used; None while it is looked at. An empty one may be left out, and a layout
+        may complete it."""
+        if not enabled and completes:
+            self.ui.stateLabel.text = dot(GREY, _("Off: it will be completed around what is drawn."))
+        elif not enabled:
             self.ui.stateLabel.text = dot(GREY, _("Off: the model is free here."))
         elif check is None:
             self.ui.stateLabel.text = dot(GREY, _("Looking…"))
+        elif leftOut and completes:
+            words = _("Nothing is drawn yet: until there is, it will be completed around what is drawn.")
+            self.ui.stateLabel.text = dot(GREY, words)
         elif leftOut:
             self.ui.stateLabel.text = dot(GREY, _("Nothing is drawn yet: it is left out until there is."))
         else:

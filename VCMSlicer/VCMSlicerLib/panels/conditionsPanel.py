@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import qt
@@ -27,6 +28,7 @@ from VCMSlicerLib.panels.dialogs.skullDialog import SkullDialog
 from VCMSlicerLib.panels.editorPanel import EditorPanel
 from VCMSlicerLib.panels.errands import Errands
 from VCMSlicerLib.panels.registrationPanel import RegistrationPanel
+from VCMSlicerLib.results.ownCopy import ownCopy
 from VCMSlicerLib.scene.parameters import ConditionSetting
 from VCMSlicerLib.scene.sliceViews import showInSlices
 
@@ -164,11 +166,13 @@ class ConditionsPanel:
         for info in self.conditions():
             choice = parameters.choice(info) if parameters is not None else None
             if choice is not None and choice.enabled and pack is not None and pack.grid is not None:
-                self.checks[info.name] = check(choice, info, pack.grid)
+                self.checks[info.name] = check(choice, info, pack.grid, completes=self.context.completes)
         leftOut = self.leftOut()
+        drawn = [i.name for i in self.conditions() if i.isDrawn and i.name in self.checks and i.name not in leftOut]
         for name, row in self.rows.items():
             enabled = parameters is not None and parameters.condition(name).enabled
-            row.showState(enabled, self.checks.get(name), name in leftOut)
+            completed = self.context.completes and bool(drawn) and row.info.isDrawn
+            row.showState(enabled, self.checks.get(name), name in leftOut, completed)
         usable = [name for name, found in self.checks.items() if found.usable]
         self.ui.seeButton.enabled = bool(usable) and not self.context.client.state.busy
         if self.checks != before:
@@ -247,7 +251,7 @@ class ConditionsPanel:
             taken = ", ".join(info.inWords() for info in self.conditions()) or _("nothing")
             slicer.util.infoDisplay(words.format(name=node.GetName(), conditions=taken), _("Use as condition"))
             return
-        parameters = self.context.parameters
+        parameters, node = self.context.parameters, ownCopy(node)
         with slicer.util.NodeModify(parameters.parameterNode):
             for info in fitting:
                 segment = bestSegment(node, info) if node.IsA("vtkMRMLSegmentationNode") else ""
@@ -328,7 +332,7 @@ class ConditionsPanel:
 
     def _onRowChanged(self, name: str, setting: ConditionSetting) -> None:
         if self.context.parameters is not None:
-            self.context.parameters.setCondition(name, setting)
+            self.context.parameters.setCondition(name, replace(setting, node=ownCopy(setting.node)))
             self.context.announce()
 
     def _watch(self) -> None:

@@ -66,6 +66,12 @@ class PanelContext:
         return pack.control(named) if named else pack.defaultControl
 
     @property
+    def completes(self) -> bool:
+        """Whether the rest of the head grows around what is drawn."""
+        pack = self.readyPack
+        return pack is not None and pack.hasLayout and self.parameters is not None and self.parameters.completeHead
+
+    @property
     def conditions(self) -> tuple[ConditionInfo, ...]:
         """What the control can be steered by."""
         control = self.control

@@ -53,7 +53,8 @@ class Errands:
         every = max(1, steps // PREVIEWS) if parameters.livePreview else 0
         options = {
             "pack": pack.name,
-            "control": self._steering(choices),
+            "control": self._control(),
+            "controlMayGiveWay": self._mayGiveWay(choices),
             "layout": "auto" if parameters.completeHead else "off",
             "attributes": givenAttributes(parameters, pack),
             "seed": parameters.seed,
@@ -112,12 +113,10 @@ class Errands:
         assert pack is not None
         return pack
 
-    def _steering(self, choices: list[ConditionChoice]) -> str | None:
-        """The control to name; None where the rest of the head is completed and the chosen one could take none of it:
-        then the worker finds one that can."""
-        control, names = self.context.control, [choice.name for choice in choices]
-        completes = self._pack.hasLayout and self.context.parameters.completeHead
-        return None if completes and control is not None and not control.takesMore(names) else self._control()
+    def _mayGiveWay(self, choices: list[ConditionChoice]) -> bool:
+        """Whether the chosen control could take nothing of a completed head: then the worker may find one that can."""
+        control = self.context.control
+        return control is not None and not control.takesMore([choice.name for choice in choices])
 
     def _control(self) -> str | None:
         control = self.context.control

@@ -23,7 +23,7 @@ from VCMSlicerLib.panels.results.resultsPanel import ResultsPanel
 from VCMSlicerLib.panels.samplingPanel import SamplingPanel
 from VCMSlicerLib.panels.subjectPanel import SubjectPanel
 from VCMSlicerLib.problems import Problem, Remedy, problem
-from VCMSlicerLib.results.comparison import Comparison, putLooksBack
+from VCMSlicerLib.results.comparison import Comparison, leaveArrangement, putLooksBack
 from VCMSlicerLib.results.results import contrastsOf
 from VCMSlicerLib.scene.parameters import Quality, VCMParameters
 
@@ -49,7 +49,7 @@ class Panel:
         self._later.setInterval(0)
         self._later.connect("timeout()", self.refresh)
         self.model = ModelPanel(self.ui, self.context)
-        self.errands = Errands(self.context, lambda: self.model.device, self._refuse, self._lookAtPose)
+        self.errands = Errands(self.context, lambda: self.model.device, self._refuse, self._lookAtFindings)
         self.conditions = ConditionsPanel(self.ui, self.context, self._loadUi, self.errands, self._refuse)
         self.subject = SubjectPanel(self.ui, self.context, self.conditions.measured)
         self.sampling = SamplingPanel(self.ui, self.context)
@@ -108,6 +108,7 @@ class Panel:
     def enter(self) -> None:
         """The module was opened."""
         self.conditions.editor.enter()
+        self._leaveSavedComparison()
         self._offerKeptRuns()
         self.refresh()
 
@@ -126,10 +127,15 @@ class Panel:
     def afterSceneChanged(self) -> None:
         """Take up the new scene."""
         self.conditions.editor.afterSceneChanged()
-        if not self.context.comparison.active:
-            putLooksBack()
+        self._leaveSavedComparison()
         self._offerKeptRuns()
         self.refresh()
+
+    def _leaveSavedComparison(self) -> None:
+        """A scene that was saved in a comparison is shown as usual: nothing in the panel says that it compares."""
+        if not self.context.comparison.active:
+            putLooksBack()
+            leaveArrangement()
 
     def cleanup(self) -> None:
         """The panel goes away."""
@@ -156,7 +162,7 @@ class Panel:
     def _onGenerated(self, job: Job) -> None:
         if self.context.parameters is None:  # the panel has been put away, or the scene is just being closed
             return
-        self._lookAtPose(job)
+        self._lookAtFindings(job)
         if job.state is JobState.DONE and job.nodes:
             self.conditions.registration.place(job.nodes)
             self.sampling.advanceSeed()
@@ -175,12 +181,15 @@ class Panel:
         else:
             self.context.comparison.show(node)
 
-    def _lookAtPose(self, job: Job) -> None:
-        """A scan that lies wrong is reported with a button that registers it."""
-        found = next((finding for finding in job.findings if finding.code == "POSE"), None)
-        if found is not None:
-            self._wrongPose = found.subject
-            self.generate.showProblem(Problem(found.sentence, found.remedy, Remedy.REGISTER))
+    def _lookAtFindings(self, job: Job) -> None:
+        """A scan that lies wrong is reported with a button that registers it, and so is a head that was to be completed
+        and was not."""
+        found = {finding.code: finding for finding in job.findings}
+        if (pose := found.get("POSE")) is not None:
+            self._wrongPose = pose.subject
+            self.generate.showProblem(Problem(pose.sentence, pose.remedy, Remedy.REGISTER))
+        elif (incomplete := found.get("NOT_COMPLETED")) is not None:
+            self.generate.showProblem(Problem(incomplete.sentence, incomplete.remedy, Remedy.SHOW_CONDITIONS))
 
     def _offerKeptRuns(self) -> None:
         """A result came after its scene was closed: offer to load it into the one that is open."""

@@ -38,6 +38,7 @@ class SubjectPanel:
             row.show(
                 parameters.attribute(row.info.name) if parameters is not None else AttributeSetting(),
                 self._measured(row.info),
+                self.context.completes,
             )
             row.setEnabled(not busy)
         self.ui.noSubjectLabel.visible = not attributes
@@ -78,7 +79,7 @@ class AttributeRow:
             layout.addWidget(self.setBox)
             column.addWidget(self.originLabel)
 
-    def show(self, setting: AttributeSetting, measured: float | None = None) -> None:
+    def show(self, setting: AttributeSetting, measured: float | None = None, completes: bool = False) -> None:
         """Show a setting without a signal; unless it is set, the volume measured on the conditions is shown."""
         self._showing = True
         try:
@@ -91,7 +92,7 @@ class AttributeRow:
             if self.setBox is not None:
                 self.setBox.checked = setting.given
                 self.editor.enabled = setting.given
-                self.originLabel.text = dot(*originWords(self.info, setting, measured))
+                self.originLabel.text = dot(*originWords(self.info, setting, measured, completes))
         finally:
             self._showing = False
 
@@ -162,13 +163,18 @@ def followed(info: AttributeSpec, measured: float | None) -> float:
     return min(max(measured, info.low), info.high)
 
 
-def originWords(info: AttributeSpec, setting: AttributeSetting, measured: float | None) -> tuple[str, str]:
-    """Where a volume's value comes from: a level of attention and words."""
+def originWords(
+    info: AttributeSpec, setting: AttributeSetting, measured: float | None, completes: bool = False
+) -> tuple[str, str]:
+    """Where a volume's value comes from: a level of attention and words. Where a layout `completes` the head, what is
+    not drawn is measured on that."""
     shown = "" if measured is None else _("{value:.1f} {unit}").format(value=measured, unit=info.unit)
     if setting.given:
         return GREY, _("Set by you; the drawn conditions measure {shown}.").format(shown=shown) if shown else _(
             "Set by you."
         )
+    if measured is None and completes:
+        return GREY, _("Follows the completed head, on which it will be measured.")
     if measured is None:
         return GREY, _("The model's average: what is drawn does not determine it.")
     if followed(info, measured) != measured:

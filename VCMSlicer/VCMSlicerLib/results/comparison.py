@@ -28,6 +28,7 @@ from VCMSlicerLib.scene.sliceViews import Look, lookAlike, looks, showInSlices
 LAYOUT_ID = 20417
 CONTRASTS_LAYOUT_ID = 20420
 """To which the number of contrasts is added: a layout that is in use does not change."""
+USUAL_LAYOUT = slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView
 ORIENTATIONS = ("Axial", "Coronal")
 MOST_COLUMNS = 4
 CONTRAST_COLORS = ("#3FB2A8", "#E5A33C", "#8C7BD8", "#9AA0A6")
@@ -38,6 +39,10 @@ LESS, MORE = np.array([0.25, 0.65, 1.0]), np.array([1.0, 0.62, 0.20])
 SHADES = 256
 
 
+MOST_CONTRASTS = 8
+"""Arrangements for so many contrasts are known from the start of Slicer on."""
+
+
 @dataclass(frozen=True)
 class Column:
     """One volume of a comparison: the name of its views, what stands on them, and their colour."""
@@ -45,6 +50,51 @@ class Column:
     name: str
     label: str
     color: str
+
+
+def registerArrangements() -> None:
+    """Make the arrangements known to Slicer: a scene keeps the number of its own, and not what that stands for."""
+    node = _layoutNode()
+    if node is not None:
+        known = {CONTRASTS_LAYOUT_ID + count: contrastColumns([""] * count) for count in range(2, MOST_CONTRASTS + 1)}
+        for layout, columns in {LAYOUT_ID: twinColumns(), **known}.items():
+            _register(node, layout, layoutDescription(rowsOf(columns)))
+
+
+def leaveArrangement() -> None:
+    """Turn from an arrangement that a scene was saved in to the usual views."""
+    manager = slicer.app.layoutManager()
+    if manager is not None and _isOurs(manager.layout):
+        manager.setLayout(USUAL_LAYOUT)
+
+
+def twinColumns() -> tuple[Column, ...]:
+    """With conditions, without, and the difference."""
+    return (
+        Column("Controlled", _("With"), "#3FB2A8"),
+        Column("Uncontrolled", _("Without"), "#9AA0A6"),
+        Column("Difference", _("Difference"), "#E5A33C"),
+    )
+
+
+def contrastColumns(names: Iterable[str]) -> tuple[Column, ...]:
+    """A column for each contrast."""
+    colored = zip(names, itertools.cycle(CONTRAST_COLORS))
+    return tuple(Column(f"Contrast{place}", name, color) for place, (name, color) in enumerate(colored, start=1))
+
+
+def _isOurs(layout: int) -> bool:
+    return layout == LAYOUT_ID or CONTRASTS_LAYOUT_ID < layout <= CONTRASTS_LAYOUT_ID + MOST_CONTRASTS
+
+
+def _layoutNode() -> Any:
+    manager = slicer.app.layoutManager()
+    return manager.layoutLogic().GetLayoutNode() if manager is not None else None
+
+
+def _register(node: Any, layout: int, description: str) -> None:
+    if not node.IsLayoutDescription(layout):
+        node.AddLayoutDescription(layout, description)
 
 
 class Comparison:
@@ -79,20 +129,12 @@ class Comparison:
             raise ValueError(
                 _("There is no image without conditions to compare with. Tick “Also without conditions” and generate.")
             )
-        columns = (
-            Column("Controlled", _("With"), "#3FB2A8"),
-            Column("Uncontrolled", _("Without"), "#9AA0A6"),
-            Column("Difference", _("Difference"), "#E5A33C"),
-        )
-        self._lookAt(LAYOUT_ID, columns, (node, twin, difference(node)))
+        self._lookAt(LAYOUT_ID, twinColumns(), (node, twin, difference(node)))
         outline(conditionNodes(node))
 
     def compareContrasts(self, nodes: Sequence[Any]) -> None:
         """Images of one layout in several contrasts, column by column; where they are many, axial slices alone."""
-        columns = [
-            Column(f"Contrast{place}", node.GetAttribute(CONTRAST) or "", color)
-            for place, (node, color) in enumerate(zip(nodes, itertools.cycle(CONTRAST_COLORS)), start=1)
-        ]
+        columns = contrastColumns(node.GetAttribute(CONTRAST) or "" for node in nodes)
         self._lookAt(CONTRASTS_LAYOUT_ID + len(columns), columns, nodes)
         outline(conditionNodes(nodes[0]))
 
@@ -123,11 +165,9 @@ class Comparison:
     def _arrange(self, layout: int, description: str) -> None:
         manager = slicer.app.layoutManager()
         if self._layoutBefore is None:
-            self._layoutBefore = manager.layout
+            self._layoutBefore = USUAL_LAYOUT if _isOurs(manager.layout) else manager.layout
         self._layout = layout
-        layoutNode = manager.layoutLogic().GetLayoutNode()
-        if not layoutNode.IsLayoutDescription(layout):
-            layoutNode.AddLayoutDescription(layout, description)
+        _register(_layoutNode(), layout, description)
         manager.setLayout(layout)
 
     def _turnTo(self, layout: int, looked: list[Look]) -> None:

@@ -31,7 +31,7 @@ SYNTHETIC = "VCMSlicer.Synthetic"
 ROLE = "VCMSlicer.Role"
 RUN = "VCMSlicer.Run"
 SEED = "VCMSlicer.Seed"
-ALIGNMENT = "VCMSlicer.Alignment"
+ALIGNMENT, LAYOUT_ALIGNMENT = "VCMSlicer.Alignment", "VCMSlicer.LayoutAlignment"
 PROVENANCE = "VCMSlicer.Provenance"
 CONTRAST, BODY_PART = "VCMSlicer.Contrast", "VCMSlicer.BodyPart"
 SAMPLE_ROLE, TWIN_ROLE, DIFFERENCE_ROLE, SLIDER_ROLE = "sample", "uncontrolled", "difference", "slider"
@@ -45,13 +45,15 @@ VOLUME_ENDINGS = (".nii.gz", ".nii", ".nrrd")
 class ResultRow:
     """One Sample: its node, its seed, and its adherence.
 
-    `alignment` holds all that was measured, `alignmentWithout` the same of its twin.
+    `alignment` holds all that was measured, `alignmentWithout` the same of its twin. Where the head was completed,
+    `alignmentWithLayout` says how well the Sample follows all of it.
     """
 
     node: Any
     seed: int | None
     alignment: AlignmentSummary | None = None
     alignmentWithout: AlignmentSummary | None = None
+    alignmentWithLayout: AlignmentSummary | None = None
 
     @property
     def summary(self) -> str:
@@ -145,6 +147,8 @@ class Results:
     def _addSample(self, sample: GeneratedSample, common: Mapping[str, str], title: str) -> Any:
         node = importVolume(sample.path, title, _attributes(sample, common, SAMPLE_ROLE, sample.alignment))
         _display(node)
+        if sample.layout_alignment is not None:
+            node.SetAttribute(LAYOUT_ALIGNMENT, json.dumps(asdict(sample.layout_alignment), allow_nan=False))
         if sample.uncontrolled_path is not None:
             name = _("{title}, without conditions").format(title=title)
             attributes = _attributes(sample, common, TWIN_ROLE, sample.uncontrolled_alignment)
@@ -212,12 +216,13 @@ def row(node: Any) -> ResultRow:
     """What a Sample's node says about itself."""
     seed, twin = node.GetAttribute(SEED), node.GetNodeReference(TWIN_REFERENCE)
     without = alignmentOf(twin) if twin is not None else None
-    return ResultRow(node, int(seed) if seed else None, alignmentOf(node), without)
+    whole = alignmentOf(node, LAYOUT_ALIGNMENT)
+    return ResultRow(node, int(seed) if seed else None, alignmentOf(node), without, whole)
 
 
-def alignmentOf(node: Any) -> AlignmentSummary | None:
+def alignmentOf(node: Any, attribute: str = ALIGNMENT) -> AlignmentSummary | None:
     """The measured adherence of a result; None where it was not."""
-    text = node.GetAttribute(ALIGNMENT)
+    text = node.GetAttribute(attribute)
     try:
         summary: AlignmentSummary | None = read_fields(AlignmentSummary, json.loads(text)) if text else None
         return summary

@@ -134,6 +134,11 @@ def _labelmaps(node: Any, segmentId: str) -> list[tuple[Any, int]]:
     return [(image, segment.GetLabelValue())]
 
 
+def isEmpty(node: Any, segmentId: str) -> bool:
+    """Whether a segment of a segmentation has no voxel."""
+    return not any((voxels(image) == value).any() for image, value in _labelmaps(node, segmentId))
+
+
 def _bent(image: WorldImage, node: Any, linear: bool) -> WorldImage:
     """Resampled to where a transform that bends space puts it, on voxels of the same size and direction."""
     transform = vtk.vtkGeneralTransform()

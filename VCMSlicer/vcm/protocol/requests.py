@@ -77,7 +77,10 @@ class GenerateOptions(Record):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Generate(GenerateOptions, Request):
-    """Make Samples into the folder `out`, previews into `preview_dir`. `noise_path` stands in for the seeds' noise."""
+    """Make Samples into the folder `out`, previews into `preview_dir`. `noise_path` stands in for the seeds' noise.
+
+    Where a layout completes the head and `control_may_give_way`, another control than the one named may show it.
+    """
 
     type: ClassVar[str] = "generate"
     out: str
@@ -85,6 +88,7 @@ class Generate(GenerateOptions, Request):
     _: KW_ONLY
     noise_path: str | None = None
     preview_dir: str | None = None
+    control_may_give_way: bool = False
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -22,14 +22,17 @@ from vcm.packs.store import Pack
 from vcm.runs.job import GenerateJob
 from vcm.runs.layout_choice import LayoutChoice, hidden_labels, is_drawable
 from vcm.sampling.completing import complete
-from vcm.sampling.generator import Generator, OnPreview
+from vcm.sampling.generator import Generator, OnPreview, stop_if
 from vcm.sampling.request import GenerateRequest, Sample
+from vcm.sampling.samplers import OnStep, SamplerStep
 
 if TYPE_CHECKING:
     import torch
 
 COMPLETING = "completing the head"
 """The stage in which a layout forms the rest of the head."""
+SHARE = 0.1
+"""About so much of a Sample's time it takes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,16 +52,6 @@ class Completer:
     job: GenerateJob
     layout: Layout
 
-    @classmethod
-    def load(cls, choice: LayoutChoice, backbone: Pack, job: GenerateJob, device: torch.device) -> Completer:
-        """One with the networks of the chosen layout."""
-        from vcm.models.onednn import use_onednn
-
-        layout = Layout.load(choice.pack).to(device)
-        if device.type == "cpu":
-            use_onednn(layout)
-        return cls(choice, backbone, job, layout)
-
     def samples(
         self,
         generator: Generator,
@@ -73,17 +66,17 @@ class Completer:
         variants = len(request.variants)
         for index in range(request.samples):
             told = progress_of(index)
-            if told:
-                told(Progress(COMPLETING, 0, 1, 0.0, None))
             started = time.perf_counter()
-            own, head = self.completed(request, index)
+            own, head = self.completed(request, index, _each_step(told, cancelled))
             seconds = {COMPLETING: time.perf_counter() - started}
             show = _numbered(on_preview, index * variants)
-            for sample in generator.generate(own, told, show, cancelled):
+            for sample in generator.generate(own, _after_completing(told), show, cancelled):
                 yield replace(sample, index=index, seconds={**seconds, **sample.seconds}), head
                 seconds = {}
 
-    def completed(self, request: GenerateRequest, index: int) -> tuple[GenerateRequest, CompletedHead]:
+    def completed(
+        self, request: GenerateRequest, index: int, on_step: OnStep | None = None
+    ) -> tuple[GenerateRequest, CompletedHead]:
         """The request of one Sample, with what its control takes of the completed head; and this."""
         manifest, control, layout = self.backbone.backbone, self.choice.control.control, self.choice.pack.layout
         head = complete(
@@ -94,6 +87,7 @@ class Completer:
             seed=request.seed + index,
             attributes=given_attributes(request.attributes, layout.attributes),
             absent=hidden_labels(control),
+            on_step=on_step,
         )
         conditions = taken_of(head, control.conditions, request.conditions)
         known = (*request.conditions, *conditions)
@@ -104,6 +98,16 @@ class Completer:
         )  # fmt: skip
         drawn = {value.spec.name: value for value in request.attributes}
         return own, CompletedHead(head, tuple(v for v in attributes if v.origin != drawn[v.spec.name].origin))
+
+
+def load_layout(pack: Pack, device: torch.device) -> Layout:
+    """The networks of a layout pack, where they compute."""
+    from vcm.models.onednn import use_onednn
+
+    layout = Layout.load(pack).to(device)
+    if device.type == "cpu":
+        use_onednn(layout)
+    return layout
 
 
 def taken_of(head: Volume, specs: Sequence[ConditionSpec], drawn: Sequence[Condition]) -> tuple[Condition, ...]:
@@ -161,6 +165,23 @@ def _shared_out(on_progress: OnProgress | None, samples: int) -> Callable[[int],
         return tell if on_progress else None
 
     return of_sample
+
+
+def _each_step(told: OnProgress | None, cancelled: Callable[[], bool]) -> OnStep:
+    """What hears each step of completing: it tells how far that is, and ends it where the run is cancelled."""
+    if told:
+        told(Progress(COMPLETING, 0, 1, 0.0, None))
+
+    def step(at: SamplerStep) -> None:
+        stop_if(cancelled)
+        if told:
+            told(Progress(COMPLETING, at.index, at.total, SHARE * at.index / at.total, None))
+
+    return step
+
+
+def _after_completing(told: OnProgress | None) -> OnProgress | None:
+    return (lambda at: told(replace(at, fraction=SHARE + (1 - SHARE) * at.fraction))) if told else None
 
 
 def _numbered(on_preview: OnPreview | None, first: int) -> OnPreview | None:

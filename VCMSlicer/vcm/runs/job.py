@@ -25,12 +25,16 @@ class ConditionFile:
 
 @dataclass(frozen=True)
 class GenerateJob(GenerateOptions):
-    """One `vcm generate`: results go into the folder `out`. `noise` is a file that stands in for the seeds' own."""
+    """One `vcm generate`: results go into the folder `out`. `noise` is a file that stands in for the seeds' own.
+
+    Where a layout completes the head and `control_may_give_way`, another control than the one named may show it.
+    """
 
     out: Path
     conditions: tuple[ConditionFile, ...] = ()
     noise: Path | None = None
     montage: bool = True
+    control_may_give_way: bool = False
 
     def __post_init__(self) -> None:
         if fault := out_of_bounds(self):

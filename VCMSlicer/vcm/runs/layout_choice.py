@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 from vcm.anatomy.structures import LESION, cohort_labels
 from vcm.conditions.condition import ClassSpec, ConditionSpec, Kind
+from vcm.core.findings import Finding, Level
 from vcm.packs.manifest import ControlManifest
 from vcm.packs.store import Pack, controls_for, find_pack, layouts_for
 from vcm.runs.job import ConditionFile, GenerateJob
 
 OFF, AUTO = "off", "auto"
+NOT_COMPLETED = "NOT_COMPLETED"
 
 
 @dataclass(frozen=True)
@@ -20,33 +22,54 @@ class LayoutChoice:
 
     pack: Pack
     control: Pack
+    backbone: Pack
+
+    @property
+    def words(self) -> str:
+        """What it does."""
+        named = self.backbone.name in self.pack.layout.backbones
+        stranger = "" if named else f" It was not made for {self.backbone.name}."
+        return f"The layout {self.pack.name} completes the head, which {self.control.name} follows.{stranger}"
 
 
-def choose_layout(job: GenerateJob, backbone: Pack, control: Pack | None) -> tuple[LayoutChoice | None, str]:
-    """The layout of a job whose conditions `control` takes, or None; and in words why there is none, or what it does.
+def choose_layout(job: GenerateJob, backbone: Pack, control: Pack | None) -> tuple[LayoutChoice | None, Finding | None]:
+    """The layout of a job whose conditions `control` takes, or None, with a finding where the user would expect one.
 
-    A control that the user has not named gives way to the one that shows most of a head, if that can show what was
-    drawn too: a mask of ventricles as a part of a label map.
+    A control that the user has not named, or that may give way, does so to the one that shows most of a head, if that
+    can show what was drawn too: a mask of ventricles as a part of a label map.
     """
     specs = {spec.name: spec for spec in control.control.conditions} if control is not None else {}
     drawn = [specs[file.name] for file in job.conditions if specs[file.name].kind is not Kind.IMAGE]
     if job.layout == OFF or (job.layout == AUTO and not any(map(is_drawable, drawn))):
-        return None, ""
+        return None, None
     pack = find_pack(job.layout) if job.layout != AUTO else next(iter(layouts_for(backbone)), None)
     if pack is None:
-        return None, ""
+        return None, None
     pack.layout  # noqa: B018 - refuses another pack in a sentence
     images = {file.name for file in job.conditions} - {spec.name for spec in drawn}
-    candidates = [control] if control is not None else []
-    if job.control is None and all(map(_is_plain, job.conditions)):
-        candidates += controls_for(backbone)
+    own = [control] if control is not None else []
+    free = job.control is None or job.control_may_give_way
+    candidates = [*own, *(controls_for(backbone) if free else ())]
     able = [c for c in candidates if _completes(c.control, drawn, images)]
+    plain = all(map(_is_plain, job.conditions))
+    if not plain:
+        able, others = [c for c in able if c in own], able
+        if others and not able:
+            return None, _not_completed(
+                free,
+                "a condition has a strength, a time window or a region of its own, which a completed head has not",
+                "Put them back, or give a label map.",
+            )
     if not able:
         takes = f"{control.name} takes only what is given" if control is not None else "no control takes label maps"
-        return None, f"The rest of the head is not completed: {takes}."
+        return None, _not_completed(free, takes, "Choose a control that takes more, or switch the layout off.")
     best = min(able, key=lambda c: (bool(c.manifest.untrained), -_breadth(c), c.name))
-    stranger = "" if backbone.name in pack.layout.backbones else f" It was not made for {backbone.name}."
-    return LayoutChoice(pack, best), f"The layout {pack.name} completes the head, which {best.name} follows.{stranger}"
+    return LayoutChoice(pack, best, backbone), None
+
+
+def _not_completed(unexpected: bool, why: str, remedy: str) -> Finding:
+    level = Level.WARNING if unexpected else Level.NOTE
+    return Finding(level, NOT_COMPLETED, "layout", f"The rest of the head is not completed: {why}.", remedy)
 
 
 def hidden_labels(control: ControlManifest) -> tuple[int, ...]:

@@ -29,14 +29,16 @@ if TYPE_CHECKING:
 
     from vcm.core.progress import OnProgress
     from vcm.judging.segmentation import Choice
+    from vcm.models.layout.layout import Layout
     from vcm.registration.reference import Reference
     from vcm.reporting.report import SampleRecord
-    from vcm.runs.completing import CompletedHead
+    from vcm.runs.completing import CompletedHead, Completer
     from vcm.sampling.generator import Generator, OnPreview
     from vcm.sampling.request import GenerateRequest, Sample
 
 Load = Callable[[Pack, "Pack | None", GenerateJob], "Generator"]
 Judge = Callable[[Pack, str, "torch.device"], "Choice"]
+LoadLayout = Callable[[Pack, "torch.device"], "Layout"]
 Examine = Callable[[Iterable[ConditionFile], Pack, "Pack | None"], tuple[Examination, ...]]
 
 
@@ -66,25 +68,29 @@ def run_generate(
     load: Load | None = None,
     judge: Judge | None = None,
     examine: Examine | None = None,
+    load_layout: LoadLayout | None = None,
 ) -> RunResult:
     """Do a `GenerateJob`. Inputs are examined before anything heavy is loaded; the first error stops the run.
 
     Each Sample is written as soon as it is finished, and `report.json` always lists what is in the folder; results of
     an earlier run stay until there is a Sample to take their place. Previews that no listener takes are written there
-    too. `load`, `judge` and `examine` take the place of `load_generator`, of the choice of a segmenter and of
-    `examine_conditions` where models, segmenters and examinations are kept from run to run.
+    too. `load`, `judge`, `examine` and `load_layout` take the place of `load_generator`, of the choice of a segmenter,
+    of `examine_conditions` and of `vcm.runs.completing.load_layout` where models, segmenters and examinations are kept
+    from run to run.
     """
     listeners = listeners or Listeners()
     started = time.perf_counter()
     backbone, control = choose_packs(job.pack, job.control, (c.name for c in job.conditions))
     backbone = on_grid(backbone, control, job.size, job.spacing)
-    layout, words = choose_layout(job, backbone, control)
+    layout, why = choose_layout(job, backbone, control)
     labels = file_labels(asked_contrasts(backbone.backbone.attributes, job.attributes))
     folder = ResultsFolder.claim(job.out, inputs=input_files(job), force=job.force, labels=labels)
     examinations = (examine or examine_conditions)(job.conditions, backbone, control)
     findings = [finding for examination in examinations for finding in examination.findings]
     if layout is not None:  # a class that was not drawn is completed
         findings = [finding for finding in findings if finding.code != "CLASS_ABSENT"]
+    elif why is not None:
+        findings.append(why)
     for finding in findings:
         listeners.finding(finding)
     raise_first_error(findings)
@@ -93,9 +99,8 @@ def run_generate(
         from vcm.runs.record import RunRecord
 
         asked_sha256 = hash_request(job, backbone, control, layout)
-        if words:
-            listeners.words(words)
         if layout is not None:
+            listeners.words(layout.words)
             control = layout.control
         _say_what_to_expect(request, backbone, control, layout is not None, listeners.words)
         listeners.words("loading the model")
@@ -121,7 +126,8 @@ def run_generate(
         )
         callbacks = listeners.progress, listeners.preview or record.add_preview, listeners.cancelled
         with folder.as_it_was_unless_replaced():
-            for sample, head in _samples(job, backbone, layout, generator, request, callbacks):
+            completer = _completer(job, backbone, layout, generator, load_layout) if layout else None
+            for sample, head in _samples(completer, generator, request, callbacks):
                 record.add(sample, head, last=len(record.samples) + 1 == request.count)
     return RunResult((*record.files, folder.path / REPORT), record.report, tuple(map(_summary, record.samples)))
 
@@ -197,22 +203,22 @@ def _request(job: GenerateJob, backbone: Pack, conditions: tuple[Condition, ...]
     )
 
 
+def _completer(
+    job: GenerateJob, backbone: Pack, choice: LayoutChoice, generator: Generator, load: LoadLayout | None
+) -> Completer:
+    from vcm.runs.completing import Completer, load_layout
+
+    return Completer(choice, backbone, job, (load or load_layout)(choice.pack, generator.runtime.device))
+
+
 def _samples(
-    job: GenerateJob,
-    backbone: Pack,
-    layout: LayoutChoice | None,
-    generator: Generator,
-    request: GenerateRequest,
-    callbacks: tuple[Any, ...],
+    completer: Completer | None, generator: Generator, request: GenerateRequest, callbacks: tuple[Any, ...]
 ) -> Iterator[tuple[Sample, CompletedHead | None]]:
     """The Samples, each with the head that a layout has completed, where there is one."""
-    if layout is None:
+    if completer is None:
         yield from ((sample, None) for sample in generator.generate(request, *callbacks))
-        return
-    from vcm.runs.completing import Completer
-
-    completer = Completer.load(layout, backbone, job, generator.runtime.device)
-    yield from completer.samples(generator, request, *callbacks)
+    else:
+        yield from completer.samples(generator, request, *callbacks)
 
 
 def _say_what_to_expect(

@@ -1,4 +1,4 @@
-"""The networks of the last request, and its segmenter, kept on their device for the next one."""
+"""The networks of the last request, its layout and its segmenter, kept on their device for the next one."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from vcm.machine.runtime import Runtime
     from vcm.models.backbones.backbone import Backbone
     from vcm.models.controls.control import Control
+    from vcm.models.layout.layout import Layout
     from vcm.sampling.generator import Generator
 
 Key = tuple[str, str, str, str]
@@ -35,6 +36,7 @@ class WarmModels:
         self._control: tuple[Key, Control] | None = None
         self._generator: tuple[tuple[Key, Key | None, str], Generator] | None = None
         self._judge: tuple[tuple[str, str, str], Choice] | None = None
+        self._layout: tuple[tuple[str, str], Layout] | None = None
 
     def generator(
         self, backbone: Pack, control: Pack | None, job: GenerateJob, on_loading: Callable[[str], None]
@@ -78,11 +80,21 @@ class WarmModels:
             self._judge = wanted, choice
         return self._judge[1]
 
+    def layout(self, pack: Pack, device: torch.device) -> Layout:
+        """The networks of a layout pack."""
+        from vcm.runs.completing import load_layout
+
+        wanted = hash_file(pack.folder / FILE_NAME), str(device)
+        if self._layout is None or self._layout[0] != wanted:
+            self._layout = None
+            self._layout = wanted, load_layout(pack, device)
+        return self._layout[1]
+
     def release(self) -> None:
         """Let go of the networks and of the memory they took."""
         import torch
 
-        self._backbone = self._control = self._generator = self._judge = None
+        self._backbone = self._control = self._generator = self._judge = self._layout = None
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

@@ -78,8 +78,7 @@ class _Batch:
 
     def stop_if_cancelled(self) -> None:
         """Raise where the user has had enough."""
-        if self.cancelled():
-            raise VcmError(Code.CANCELLED, "The generation was cancelled.")
+        stop_if(self.cancelled)
 
 
 class Generator:
@@ -316,3 +315,9 @@ class Generator:
 def seeded_noise(seed: int, shape: tuple[int, ...]) -> Tensor:
     """Unit Gaussian noise of a seed, made on the CPU so that it is the same for every device."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def stop_if(cancelled: Callable[[], bool]) -> None:
+    """End a generation that is no longer wanted."""
+    if cancelled():
+        raise VcmError(Code.CANCELLED, "The generation was cancelled.")

@@ -74,7 +74,7 @@ class LocalEngine:
                 claims.enter_context(_claimed_for_previews(folder, input_files(job)))
                 show = _preview_writer(folder, call)
             listeners = Listeners(_teller(call), show, call.found, call.say, call.cancelled)
-            done = run_generate(job, listeners, load, self._models.judge, self._examine)
+            done = run_generate(job, listeners, load, self._models.judge, self._examine, self._models.layout)
             return generated(request, done.report)
 
     def examine(self, request: Examine, call: Call) -> Examined:

@@ -37,7 +37,8 @@ def condition_file(entry: ConditionInput) -> ConditionFile:
 def generate_job(request: Generate) -> GenerateJob:
     """A Generate as the engine takes it."""
     noise = Path(request.noise_path) if request.noise_path is not None else None
-    return GenerateJob(Path(request.out), tuple(map(condition_file, request.conditions)), noise, **request.options)
+    conditions, yields = tuple(map(condition_file, request.conditions)), request.control_may_give_way
+    return GenerateJob(Path(request.out), conditions, noise, control_may_give_way=yields, **request.options)
 
 
 def generated(request: Generate, report: Mapping[str, Any]) -> Generated:

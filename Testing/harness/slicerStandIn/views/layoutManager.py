@@ -12,6 +12,8 @@ from .placeholder import PlaceholderView
 from .sliceWidget import qMRMLSliceWidget
 from .threeDWidget import qMRMLThreeDWidget
 
+NO_VIEWS = '<layout type="vertical"></layout>'
+
 
 class qSlicerLayoutManager(PythonQtObject, QtWidgets.QWidget, metaclass=PythonQtType):
     """All of Slicer's layouts, and those that a module adds to the layout node."""
@@ -42,7 +44,8 @@ class qSlicerLayoutManager(PythonQtObject, QtWidgets.QWidget, metaclass=PythonQt
     def _update(self) -> None:
         node = self._logic.GetLayoutNode()
         wanted = node.GetViewArrangement()
-        description = node.GetLayoutDescription(wanted) if node.IsLayoutDescription(wanted) else ""
+        # As in Slicer: an arrangement that nobody has described has no views.
+        description = node.GetLayoutDescription(wanted) if node.IsLayoutDescription(wanted) else NO_VIEWS
         if not description or wanted == self._shown:
             return
         self._shown = wanted

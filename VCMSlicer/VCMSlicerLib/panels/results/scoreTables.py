@@ -108,9 +108,14 @@ def measuredWords(row: ResultRow | None) -> str:
         return _("Made without any condition, so there is nothing to measure it by.")
     if not row.alignment.judge:
         return row.summary
-    return _("Measured on the image itself: {judge} found its structures again.").format(
-        judge=judgeWords(row.alignment.judge)
+    words = _("Measured on the image itself: {judge} found its structures again.")
+    whole = row.alignmentWithLayout
+    dice = mean(score.dice for score in whole.classes) if whole is not None else None
+    completed = (
+        _("Against the completed head, all {count} structures: mean Dice {dice:.2f}.") if dice is not None else ""
     )
+    count = sum(score.dice is not None for score in whole.classes) if whole is not None else 0
+    return f"{words.format(judge=judgeWords(row.alignment.judge))} {completed.format(count=count, dice=dice)}".strip()
 
 
 def judgeWords(judge: str) -> str:

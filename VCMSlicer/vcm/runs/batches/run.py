@@ -204,7 +204,8 @@ class _ShardRun:
             if case.job is None:
                 raise case.fault or VcmError(Code.INTERNAL, f"The row of {case.name} could not be understood.")
             listeners = self._listeners_of(case)
-            result = run_generate(case.job, listeners, self._load, self._models.judge, self._examine)
+            keeping = self._load, self._models.judge, self._examine, self._models.layout
+            result = run_generate(case.job, listeners, *keeping)
         except (BrokenPipeError, InUseError):
             # Whoever listened has gone, or somebody else makes it; the case is not to blame.
             raise
