@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -91,13 +91,26 @@ def main(
     for name, theirs, ours in table(made, real, brain):
         say(f"| {name} | {theirs:.2f} | {ours:.2f} |")
     if sheet:
+        nothing = np.zeros(grid.shape, np.float32)
         rows = []
         for start in range(0, min(len(made), len(real)), columns):
-            both = [*made[start : start + columns], *real[start : start + columns]]
-            rows.append(row_of([head.array for head in both], grid))
+            sides = [[head.array for head in heads[start : start + columns]] for heads in (made, real)]
+            rows.append(row_of([each for side in sides for each in _filled(side, columns, nothing)], grid))
         titles = ["synthetic"] + [""] * (columns - 1) + ["of the cohort"] + [""] * (columns - 1)
-        save_sheet(sheet, [row for row in rows if row.shape == rows[0].shape], titles, most=len(rows))
+        save_sheet(sheet, rows, titles, most=len(rows))
+
+
+def _filled(arrays: list[NDArray[Any]], count: int, nothing: NDArray[Any]) -> list[NDArray[Any]]:
+    return [*arrays, *[nothing] * (count - len(arrays))]
+
+
+def run() -> None:
+    """The command; what is wrong with its input ends it with a sentence."""
+    try:
+        typer.run(main)
+    except VcmError as error:
+        raise SystemExit(str(error)) from None
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run()

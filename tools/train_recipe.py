@@ -129,7 +129,7 @@ def _training_steps(recipe: Recipe, training: Training, settings: Path, work: Pa
     run: Path | None = None
     for name in training.settings:
         start = ["--start", run] if run else []
-        run = work / "runs" / name.removesuffix(".toml").replace("/", "-")
+        run = work / "runs" / f"{training.cases}-{name.removesuffix('.toml').replace('/', '-')}"
         arguments = ["train", training.kind, "--cases", work / training.cases, "--held-out", work / training.held_out]
         arguments += ["--out", run, "--config", settings / name, *backbone, *first, *start, *recipe.options]
         yield _step(f"train {run.name}", arguments, run, settings / name)

@@ -7,6 +7,7 @@ import pytest
 import tiny
 import torch
 from vcm.conditions.attributes import AttributeSpec
+from vcm.core.errors import VcmError
 from vcm.models.controls.folding import fold_typical
 from vcm.models.controls.vcm_config import _kinds
 
@@ -207,6 +208,9 @@ def test_each_kind_of_image_has_an_expected_latent_of_its_own():
         assert torch.allclose(both[item], one, atol=1e-5)
     turned = net.modulation(latent, eps, t, encoded, inputs.flip(0))[1]
     assert not torch.allclose(both, turned, atol=1e-3)
+    for unknown in (3.0, -1.0):
+        with pytest.raises(VcmError, match="has learned 3 kinds of image"):
+            net.expect(encoded, torch.tensor([[9.0, unknown]]))
 
 
 def test_a_backbone_of_several_contrasts_gets_a_control_that_knows_them():

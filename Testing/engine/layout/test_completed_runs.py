@@ -9,15 +9,20 @@ import numpy as np
 import pytest
 import tiny
 import tiny_layout
+import torch
 from command_line import vcm
 from small_cohort import SEGMENTER
 from vcm.anatomy.structures import SEMANTICS
+from vcm.core.errors import Code, VcmError
 from vcm.core.volume import Volume
+from vcm.models.layout.layout import Layout
 from vcm.packs.store import find_pack
 from vcm.protocol import Generate
 from vcm.runs import completing
+from vcm.runs.batches import summary
 from vcm.runs.job import ConditionFile, GenerateJob
 from vcm.runs.run import Listeners, run_generate
+from vcm.runs.warm_models import WarmModels
 from vcm.volumes.volume_files import read_volume, read_volume_file, write_volume
 from vcm.worker.translation import generated
 
@@ -115,8 +120,8 @@ def test_the_control_is_given_the_completed_map(run, monkeypatch):
     seen = []
     usual = completing.Completer.completed
 
-    def watched(self, request, index):
-        own, head = usual(self, request, index)
+    def watched(self, request, index, on_step):
+        own, head = usual(self, request, index, on_step)
         seen.append((own, head))
         return own, head
 
@@ -290,6 +295,75 @@ def test_the_worker_names_the_head_and_its_labels(run):
     assert (plain.layout_path, plain.layout_alignment, plain.layout_labels) == (None, None, ())
 
 
+def test_an_attribute_is_measured_on_the_completed_map_and_not_on_the_painted_part_of_it(run, mask, tmp_path):
+    painted = tmp_path / "painted.nii.gz"
+    write_volume(painted, Volume(4 * MASK, tiny.GRID))
+    _folder, report = run(files={"semantics": painted})
+    measured = {entry["name"]: entry for entry in report["samples"][0]["layout"]["attributes"]}
+    given = {entry["name"]: entry for entry in report["attributes"]}
+    for name, entry in measured.items():
+        assert entry["value"] != given[name]["value"], name
+    labels = voxels(run("again", files={"semantics": painted})[0] / "layout-0.nii.gz")
+    specs = {spec.name: spec for spec in find_pack("tiny").backbone.attributes}
+    spec = specs["ventricular_volume"]  # by the tiny pack's own numbers it is the volume of the label 2
+    whole = spec.to_raw((labels == 2).sum() * tiny.GRID.voxel_ml)
+    assert measured["ventricular_volume"]["raw"] == pytest.approx(whole, abs=1e-6)
+
+
+def test_a_map_of_another_control_is_shown_by_its_structures_and_not_by_its_numbers(packs, tmp_path, mask, monkeypatch):
+    from vcm.cohort.case_conditions import CONDITION_SPECS
+
+    other = tmp_path / "packs"
+    tiny_layout.write_packs(other)
+    two = [{"value": 1, "name": "grey matter", "segmenter": [2]}, {"value": 2, "name": "ventricles", "segmenter": [4]}]
+    tiny_layout.write_control(
+        other, "tiny-few", [{"name": "semantics", **CONDITION_SPECS["semantics"], "classes": two}]
+    )
+    monkeypatch.setenv("VCM_PACKS", str(other))
+    painted = tmp_path / "painted.nii.gz"
+    write_volume(painted, Volume(2 * MASK, tiny.GRID))
+    job = GenerateJob(
+        tmp_path / "out", (ConditionFile("semantics", painted),), pack="tiny", control="few", steps=2, seed=3,
+        montage=False, control_may_give_way=True,
+    )  # fmt: skip
+    seen = []
+    usual = completing.taken_of
+    monkeypatch.setattr(completing, "taken_of", lambda *given: seen.append(usual(*given)) or seen[-1])
+    report = run_generate(job).report
+    ((condition,),) = seen
+    assert report["packs"]["control"]["name"] == "tiny-semantics" and len(condition.spec.classes) == 8
+    ventricles = next(entry.value for entry in condition.spec.classes if "ventricles" in entry.name)
+    assert np.array_equal(voxels(tmp_path / "out" / "layout-0.nii.gz") == 4, MASK)
+    assert (condition.volume.array[MASK > 0] == ventricles).all()
+
+
+def test_it_stops_between_two_steps_of_completing(tmp_path, mask):
+    told = []
+    job = GenerateJob(tmp_path / "out", (ConditionFile("ventricles", mask),), pack="tiny", steps=2, samples=2, seed=1)
+    with pytest.raises(VcmError) as stopped:
+        run_generate(job, Listeners(progress=told.append, cancelled=lambda: bool(told) and told[-1].step == 2))
+    assert stopped.value.code is Code.CANCELLED
+    assert told[-1].stage == "completing the head" and (told[-1].step, told[-1].total > 2) == (2, True)
+    assert 0 < told[-1].fraction < 0.1
+
+
+def test_the_layout_stays_warm_between_two_runs(monkeypatch):
+    models, made = WarmModels(), []
+    usual = Layout.load
+    monkeypatch.setattr(Layout, "load", lambda pack: made.append(pack.name) or usual(pack))
+    first = models.layout(find_pack("tiny-layout"), torch.device("cpu"))
+    assert models.layout(find_pack("tiny-layout"), torch.device("cpu")) is first and made == ["tiny-layout"]
+    models.release()
+    assert models.layout(find_pack("tiny-layout"), torch.device("cpu")) is not first
+
+
+def test_a_run_that_is_not_completed_has_a_finding_that_says_why(run, mask):
+    _folder, report = run(files={"ventricles": mask}, control="ventricles")
+    (condition,) = report["conditions"]
+    assert "layout" not in report or report["layout"] is None
+    assert condition["findings"] == []
+
+
 def test_progress_rises_to_the_end_over_all_samples(tmp_path, mask):
     told = []
     job = GenerateJob(tmp_path / "out", (ConditionFile("ventricles", mask),), pack="tiny", steps=2, samples=2, seed=1)
@@ -321,3 +395,15 @@ def test_read_volume_gives_back_what_was_written(run):
     """By our own reader too, which evaluations use."""
     folder, _ = run()
     assert read_volume(folder / "layout-0.nii.gz").grid.same_as(tiny.GRID)
+
+
+def test_the_table_of_a_batch_gives_the_values_that_were_measured_on_each_head(run, tmp_path, mask):
+    _folder, report = run(samples=2)
+    rows = list(summary._sample_rows("a", report))
+    of_heads = [
+        {entry["name"]: entry["value"] for entry in sample["layout"]["attributes"]} for sample in report["samples"]
+    ]
+    assert of_heads[0]["ventricular_volume"] != of_heads[1]["ventricular_volume"]
+    for row, known in zip(rows, of_heads, strict=True):
+        assert row["ventricular_volume"] == known["ventricular_volume"]
+    assert rows[0]["age"] == report["attributes"][1]["value"]

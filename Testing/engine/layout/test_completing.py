@@ -74,6 +74,20 @@ def test_a_drawn_brain_holds_every_voxel_of_brain_and_nothing_else(layout, grid)
     assert np.array_equal(found == 4, ventricles)
 
 
+def test_between_a_whole_label_map_and_a_larger_brain_there_is_no_class_of_the_map(layout):
+    """Each class of the map lies where it was drawn alone, so no class fills what is left of the brain."""
+    painted = np.zeros(tiny.GRID.shape, np.uint8)
+    for value in range(1, 9):
+        painted[3 + value, 6:18, 6:24] = value
+    brain = block(tiny.GRID, slice(2, 14), slice(5, 20), slice(4, 26))
+    given = given_structures([drawn("semantics", painted), drawn("brain", brain)], SEGMENTER_CLASSES)
+    bits = planes(possible_labels(given, tiny.GRID.shape, SEGMENTER_CLASSES), 11)
+    for label in (1, 2, 3, 5, 6, 8):
+        assert np.array_equal(bits[label], painted == label), label
+    left = brain & (painted == 0)
+    assert left.sum() > 500 and bits[0][left].all() and not bits[1:, left].any()
+
+
 def test_ventricles_beyond_the_drawn_brain_stay_ventricles(layout):
     brain = block(tiny.GRID, slice(2, 6), slice(5, 20), slice(4, 26))
     found = head(layout, drawn("brain", brain), drawn("ventricles", one_sided())).array

@@ -198,9 +198,12 @@ def test_a_grid_that_cannot_be_divided_by_four_is_refused(train, tmp_path):
     assert "multiples of 4, not (20, 24, 34)" in " ".join(train(cases=tmp_path / "odd", expect=2).err.split())
 
 
-@pytest.mark.parametrize("change", ["channels = [16, 16]", "chanels = [16, 16, 16]", "halves = 8"])
+@pytest.mark.parametrize(
+    "change", ["channels = [16, 16]", "chanels = [16, 16, 16]", "blocks = [1]", "halves = 8", "width = -4"]
+)
 def test_options_that_no_network_can_have_are_refused_before_anything_is_trained(train, tmp_path, monkeypatch, change):
     name = change.split()[0].replace("chanels", "channels").replace("halves", "half")
+    assert name in SETTINGS
     odd = re.sub(rf"{name} = (\[.*?\]|\d+)", change, SETTINGS, count=1)
     assert odd != SETTINGS
     monkeypatch.setattr(sys.modules[__name__], "SETTINGS", odd)

@@ -49,7 +49,18 @@ def test_a_second_part_starts_from_the_first(tmp_path):
         s for s in steps(ROOT / "training" / "recipes" / "default.toml", tmp_path) if "--start" in s.arguments
     )
     start = second.arguments[second.arguments.index("--start") + 1]
-    assert (start, str(second.makes)) == (str(tmp_path / "runs" / "anatomy"), str(tmp_path / "runs" / "anatomy-second"))
+    assert (start, str(second.makes)) == tuple(
+        str(tmp_path / "runs" / f"cohort-{name}") for name in ("anatomy", "anatomy-second")
+    )
+
+
+def test_no_two_recipes_train_other_cases_in_one_folder(tmp_path):
+    cases = {}
+    for recipe in RECIPES:
+        for step in steps(recipe, tmp_path):
+            if "--cases" in step.arguments:
+                cases.setdefault(step.makes, set()).add(step.arguments[step.arguments.index("--cases") + 1])
+    assert len(cases) > 10 and all(len(one) == 1 for one in cases.values())
 
 
 def test_a_training_of_8_bits_is_exported_so_and_the_others_as_ever(tmp_path):

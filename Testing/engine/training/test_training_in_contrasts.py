@@ -81,6 +81,9 @@ def test_contrasts_go_by_the_names_and_numbers_of_the_backbone(named_packs):
     found = contrasts_of(chosen, attributes, "tiny")
     assert found == {"image": {"class": 1}, "t2": {"class": 0}, "flair": {"class": 0.75}}
     assert contrasts_of({}, attributes, "tiny") == {}
+    for part in ("labels", "skull"):
+        with pytest.raises(VcmError, match=f"The part {part} of a case shows no contrast"):
+            contrasts_of({part: "T1w"}, attributes, "tiny")
     with pytest.raises(VcmError, match="tiny has no attribute with the choices SWI, T1w"):
         contrasts_of({"image": "T1w", "t2": "SWI"}, attributes, "tiny")
 

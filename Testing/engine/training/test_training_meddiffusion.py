@@ -196,6 +196,44 @@ def test_a_whitened_denoiser_is_shown_each_contrast_without_its_own_mean(packs, 
     assert torch.allclose(seen[0], z - alpha * made.class_means[:2], atol=1e-6)
 
 
+def test_a_denoiser_from_a_whitened_pack_is_exported_as_it_was_trained(packs, cohort, tmp_path):
+    cases, latents = cohort_cases(cohort, GRID, 3), tmp_path / "latents"
+
+    def trained(name, backbone, **changes):
+        chosen = {**USUAL, "backbone": backbone, "steps": 2, "scratch": True, "sampling_steps": 2, **changes}
+        run = open_denoiser_run(
+            DenoiserSettings(**chosen), cases, tmp_path / name, latents=latents / backbone, team=Team("cpu")
+        )
+        run.trainer.train()
+        export_run(tmp_path / name, packs / name)
+        return run.task.backbone, load_backbone(find_pack(name))
+
+    image = noise((1, 1, *GRID.shape), 3).abs().clamp(max=1)
+    plain = load_backbone(find_pack("tiny-med"))
+    for name, options in {
+        "first": {"backbone": "tiny-med", "whiten": True},
+        "second": {"backbone": "first", "whiten": True},
+        "third": {"backbone": "first"},
+    }.items():
+        in_training, exported = trained(name, **options)
+        with torch.no_grad():
+            latent = exported.encode(image)
+            assert torch.allclose(in_training.encode(image), latent, atol=1e-4), name
+            assert torch.allclose(exported.decode(latent), plain.decode(plain.encode(image)), atol=1e-3), name
+        assert torch.allclose(in_training.class_means, exported.class_means, atol=1e-5), name
+
+
+def test_an_autoencoder_trained_after_a_whitened_pack_becomes_a_pack(packs, cohort, tmp_path):
+    settings = DenoiserSettings(**{**USUAL, "steps": 2, "scratch": True, "whiten": True, "sampling_steps": 2})
+    options = {"latents": tmp_path / "latents", "team": Team("cpu")}
+    open_denoiser_run(settings, cohort_cases(cohort, GRID, 3), tmp_path / "run", **options).trainer.train()
+    export_run(tmp_path / "run", packs / "white")
+    autoencoder(cohort, tmp_path / "new", backbone="white", steps=2).trainer.train()
+    export_run(tmp_path / "new", packs / "new")
+    made = find_pack("new").backbone
+    assert not made.latent.whitened and "whitening" not in made.files and made.process.bound == 1
+
+
 def test_packing_is_refused(packs, cohort, tmp_path):
     settings = DenoiserSettings(**{**USUAL, "scratch": True, "packing": 2})
     with pytest.raises(VcmError, match="no packing to choose"):

@@ -65,7 +65,7 @@ def evaluate(
     contrast: Annotated[
         list[str] | None,
         typer.Option(
-            help="Another contrast of the cases, as PART=NAME: t2=T2w. May be repeated.", rich_help_panel=ON_CASES
+            help="A contrast to evaluate, as PART=NAME: image=T1w, t2=T2w. May be repeated.", rich_help_panel=ON_CASES
         ),
     ] = None,
     keep_images: Annotated[

@@ -34,6 +34,10 @@ def contrasts_of(named: Mapping[str, str], attributes: Sequence[AttributeSpec], 
     """From what a backbone calls each part, such as `{"t2": "T2w"}`, what the part shows."""
     if not named:
         return {}
+    for part in ("labels", SKULL):
+        if part in named:
+            sentence = f"The part {part} of a case shows no contrast of its own."
+            raise VcmError(Code.BAD_REQUEST, sentence, "Name parts such as image, t2 and flair.")
     names = set(named.values())
     for spec in attributes:
         if names <= set(spec.choices):

@@ -49,11 +49,9 @@ def possible_labels(given: Sequence[GivenStructure], shape: Sequence[int], known
     """
     bits = np.full(tuple(shape), _bits([0, *known]), np.uint32)
     for structure in sorted(given, key=lambda structure: len(structure.labels)):
-        inside = bits & _bits(structure.labels)
-        bits = np.where(structure.mask & (inside != 0), inside, bits)
-    for structure in given:
-        outside = bits & ~_bits(structure.labels)
-        bits = np.where(~structure.mask & (outside != 0), outside, bits)
+        own = _bits(structure.labels)
+        left = np.where(structure.mask, bits & own, bits & ~own)
+        bits = np.where(left != 0, left, bits)
     return bits
 
 

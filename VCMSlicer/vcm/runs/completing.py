@@ -20,7 +20,7 @@ from vcm.core.volume import Volume
 from vcm.models.layout.layout import Layout
 from vcm.packs.store import Pack
 from vcm.runs.job import GenerateJob
-from vcm.runs.layout_choice import LayoutChoice, hidden_labels, is_drawable
+from vcm.runs.layout_choice import LayoutChoice, hidden_labels, is_drawable, means_the_same
 from vcm.sampling.completing import complete
 from vcm.sampling.generator import Generator, OnPreview, stop_if
 from vcm.sampling.request import GenerateRequest, Sample
@@ -90,7 +90,8 @@ class Completer:
             on_step=on_step,
         )
         conditions = taken_of(head, control.conditions, request.conditions)
-        known = (*request.conditions, *conditions)
+        whole = [condition for condition in request.conditions if condition.spec.kind is not Kind.LABELS]
+        known = (*whole, *conditions)  # a label map may be drawn in part; what it became is among those taken
         attributes, _ = resolve_contrasts(manifest.attributes, self.job.attributes, self.job.raw_attributes, known)
         noise = request.noise[index : index + 1] if request.noise is not None else None
         own = replace(
@@ -117,6 +118,8 @@ def taken_of(head: Volume, specs: Sequence[ConditionSpec], drawn: Sequence[Condi
     taken = []
     for spec in specs:
         own = by_name.get(spec.name)
+        if own is not None and not means_the_same(spec, own.spec):
+            own = None  # its values are another control's; the head holds what was drawn
         if own is not None and spec.kind is not Kind.LABELS:
             taken.append(own)
         elif is_drawable(spec):

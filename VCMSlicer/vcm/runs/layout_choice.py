@@ -84,6 +84,11 @@ def is_drawable(spec: ConditionSpec) -> bool:
     return spec.kind is not Kind.IMAGE and bool(spec.classes) and all(map(_labels, spec.classes))
 
 
+def means_the_same(own: ConditionSpec | None, drawn: ConditionSpec) -> bool:
+    """Whether a condition of a control is what was drawn for another one's, its values meaning the same."""
+    return own is not None and own.kind is drawn.kind and (own.kind is Kind.MASK or own.classes == drawn.classes)
+
+
 def _completes(manifest: ControlManifest, drawn: Sequence[ConditionSpec], images: Iterable[str]) -> bool:
     """Whether a control takes what is given, by name or as a part of what it shows, and something beside it."""
     own = {spec.name: spec for spec in manifest.conditions}
@@ -92,7 +97,7 @@ def _completes(manifest: ControlManifest, drawn: Sequence[ConditionSpec], images
     return (
         set(images) <= own.keys()
         and (manifest.subsets or not lacking)
-        and all(spec.name in own or _shows(manifest, spec) for spec in drawn)
+        and all(means_the_same(own.get(spec.name), spec) or _shows(manifest, spec) for spec in drawn)
         and any(is_drawable(s) and (s.kind is Kind.LABELS or s.name not in given) for s in manifest.conditions)
     )
 

@@ -133,15 +133,19 @@ class Backbone(nn.Module, ABC):
             "Begin with an installed pack: vcm packs list.",
         )
 
+    def own_whitening(self) -> tuple[Tensor, Tensor]:
+        """Mean and spread at each place that are taken out of latents, on the CPU: 0 and 1 where none are."""
+        return torch.zeros(()), torch.ones(())
+
     @classmethod
     def retrain(
         cls, source: Backbone, manifest: BackboneManifest, changes: Mapping[str, Any], whitening: Any
     ) -> tuple[Backbone, dict[str, Any]]:
         """A backbone whose denoiser is to be trained, and what changes in its manifest.
 
-        `whitening` holds the `mean` and the spread `std` `[*latent_shape]` of the source's latents where they are to be
-        taken out, and, where the source makes several `kinds` of image, how far the mean of each lies from it in units
-        of the spread (`means`, `[K, *latent_shape]`).
+        `whitening` holds the `mean` and the spread `std` `[*latent_shape]` that are to be taken out of what the
+        autoencoder makes, and, where the source makes several `kinds` of image, how far the mean of each lies from it
+        in units of the spread (`means`, `[K, *latent_shape]`).
         """
         raise _not_trained("Denoisers", manifest)
 

@@ -103,6 +103,10 @@ class LatentDiffusion(Backbone):
             atlas=manifest.latent.atlas,
         )
 
+    def own_whitening(self) -> tuple[Tensor, Tensor]:
+        """Mean and spread at each place."""
+        return self.latent_mean.cpu(), self.latent_std.cpu()
+
     @classmethod
     def retrain(
         cls, source: Backbone, manifest: BackboneManifest, changes: Mapping[str, Any], whitening: Any
@@ -125,7 +129,7 @@ class LatentDiffusion(Backbone):
         schedule |= {name: changes[name] for name in ("prediction", "last") if changes.get(name) is not None}
         mean, std = source.latent_mean, source.latent_std
         if whitening is not None:
-            mean, std = mean + std * whitening["mean"].to(mean), std * whitening["std"].to(std)
+            mean, std = whitening["mean"].to(mean), whitening["std"].to(std)
         whitened = whitening is not None or manifest.latent.whitened
         atlas = bool(changes.get("atlas")) and whitened
         width = manifest.latent.shape[0] * packing**3

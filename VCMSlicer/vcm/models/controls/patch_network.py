@@ -10,6 +10,7 @@ from monai.networks.blocks import Convolution
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vcm.core.errors import Code, VcmError
 from vcm.models.backbones.latents import pack, unpack
 from vcm.models.controls.patch_encoder import PatchEncoder
 from vcm.models.controls.vcm_networks import build_unet
@@ -150,6 +151,9 @@ class PatchNetwork(nn.Module):
         if self.kinds > 1:
             assert inputs is not None, "a control of several kinds of image needs to know which one is made"
             chosen = inputs[:, self.kind_input].round().long()
+            if not (int(chosen.min()) >= 0 and int(chosen.max()) < self.kinds):
+                sentence = f"The control has learned {self.kinds} kinds of image, from 0 on, and was asked for another."
+                raise VcmError(Code.BAD_REQUEST, sentence, "Choose one of the contrasts that the model names.")
             each = expected.unflatten(1, (self.kinds, self.seen)).expand(len(chosen), -1, -1, -1, -1, -1)
             expected = each[torch.arange(len(chosen), device=chosen.device), chosen]
         return features, expected

@@ -68,7 +68,7 @@ def latent_sizes(shape: Sequence[int]) -> list[int]:
 
 
 def _check_sizes(manifest: LayoutManifest) -> None:
-    if list(manifest.latent_shape[1:]) != latent_sizes(manifest.grid.shape):
+    if [SHRINKS * size for size in manifest.latent_shape[1:]] != list(manifest.grid.shape):
         raise VcmError(
             Code.PACK_INVALID,
             f"The pack {manifest.name} gives its latent the sizes {manifest.latent_shape[1:]}, which are not a quarter "

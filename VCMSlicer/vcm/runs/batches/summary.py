@@ -113,14 +113,19 @@ def _write(folder: BatchFolder, names: Sequence[str]) -> Summary:
     return summary
 
 
+def _value_of(attribute: Mapping[str, Any]) -> Row:
+    if attribute["value"] is None:
+        return {f"{attribute['name']}.raw": attribute["raw"]}
+    return {attribute["name"]: attribute["value"]}
+
+
 def _sample_rows(name: str, report: Mapping[str, Any]) -> Iterator[Row]:
-    attributes = {
-        **{a["name"]: a["value"] for a in report["attributes"] if a["value"] is not None},
-        **{f"{a['name']}.raw": a["raw"] for a in report["attributes"] if a["value"] is None},
-    }
     several = [a["name"] for a in report["attributes"] if a["value"] == ALL and a["raw"] is None]
     for sample in report["samples"]:
-        row: Row = {"case": name, "file": f"cases/{name}/{sample['file']}", "seed": sample["seed"], **attributes}
+        row: Row = {"case": name, "file": f"cases/{name}/{sample['file']}", "seed": sample["seed"]}
+        # What was measured on a completed head is that Sample's own.
+        for attribute in (*report["attributes"], *(sample.get("layout") or {}).get("attributes", ())):
+            row |= _value_of(attribute)
         row |= dict.fromkeys(several, sample.get("contrast"))
         row |= _measured(sample["alignment"], "")
         twin = sample["uncontrolled"]

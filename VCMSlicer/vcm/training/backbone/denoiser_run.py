@@ -67,7 +67,7 @@ def open_denoiser_run(
     }  # fmt: skip
     with network_refusals():
         backbone, changes = BACKBONES[pack.backbone.family].retrain(source, pack.backbone, wanted, whitening)
-    shift, stretch = (whitening["mean"], whitening["std"]) if whitening else (None, None)
+    shift, stretch = _beside(source, whitening) if whitening else (None, None)
     backbone.denoiser.requires_grad_(True)
     backbone.to(team.device)
     identity = {"autoencoder": latent_fingerprint(pack)}
@@ -82,8 +82,8 @@ def open_denoiser_run(
 
 
 def _whitening(source: Backbone, cache: LatentCache, folder: Path, team: Team) -> Mapping[str, Tensor]:
-    """Mean and spread at each place of the latents and their mirror images, and the mean of each kind of image where
-    there are several: computed once, then kept with the run."""
+    """Mean and spread at each place of the latents and their mirror images, as they are before a source's own are taken
+    out, and the mean of each kind of image where there are several: computed once, then kept with the run."""
     path = folder / WHITENING
     if not path.is_file() and team.first:
         latents = cache.latents.float()
@@ -91,9 +91,16 @@ def _whitening(source: Backbone, cache: LatentCache, folder: Path, team: Team) -
         std = std.clamp(min=LEAST_SPREAD * float(std.mean()) + 1e-3)
         kinds = source.kinds(cache.attributes)
         means = {} if kinds is None else {"means": _means(latents, kinds, mean, std)}
-        write_weights(path, {"mean": mean, "std": std, **means})
+        own, spread = source.own_whitening()
+        write_weights(path, {"mean": own + spread * mean, "std": spread * std, **means})
     team.wait()
     return read_checkpoint(path)
+
+
+def _beside(source: Backbone, whitening: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Mean and spread of the latents that the source gives, from which its own are taken out already."""
+    own, spread = source.own_whitening()
+    return (whitening["mean"] - own) / spread, whitening["std"] / spread
 
 
 def _means(latents: Tensor, kinds: Tensor, mean: Tensor, std: Tensor) -> Tensor:

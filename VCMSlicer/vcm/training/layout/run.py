@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from vcm.anatomy.structures import SEGMENTER_CLASSES
 from vcm.cohort.files import CaseEntry
 from vcm.cohort.learning_cases import CohortCase
+from vcm.core.errors import Code, VcmError
 from vcm.core.grid import Grid
 from vcm.core.hashing import hash_file
 from vcm.core.reading import read_json
@@ -57,7 +59,7 @@ def train_layout(
     """
     listeners, started = listeners or Listeners(), time.monotonic()
     pack = find_pack(settings.backbone)
-    grid = cases[0].read("labels").grid
+    grid = _grid_of(cases)
     attributes = [spec.name for spec in pack.backbone.attributes]
     latent_sizes(grid.shape)
 
@@ -93,6 +95,14 @@ def train_layout(
         write_run_info(folder, RunInfo(len(cache), changes=content))
     listeners.say("second part: the denoiser")
     return trainer.train(max(minutes - (time.monotonic() - started) / 60, 0.0))
+
+
+def _grid_of(cases: Sequence[CaseEntry]) -> Grid:
+    """That of the first case that can be read; the others that cannot are named when all are read."""
+    for case in cases:
+        with suppress(VcmError):
+            return case.read("labels").grid
+    raise VcmError(Code.BAD_REQUEST, f"None of the {len(cases)} cases has label maps that can be read.")
 
 
 def _trained(

@@ -43,7 +43,7 @@ class LayoutSettings(TrainingSettings):
     `backbones` are further packs whose heads lie in the same space. `autoencoder` has settings of its first part.
     Of the items a share `nothing` is shown no structure, a share `alone` one, a share `all` every class of a label map,
     and the others a random part of them. Each attribute is left out in a share `unknown`. `network` has options of
-    `LayoutDenoiser`, `schedule` is that of the pack.
+    `LayoutDenoiser`.
     """
 
     kind: ClassVar[str] = "layout"
@@ -66,10 +66,11 @@ class LayoutSettings(TrainingSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.require(self.nothing + self.alone + self.all <= 1, "alone", "such that the three shares are 1 at most")
+        self.require(not self.contrasts, "contrasts", "left out, as label maps have none")
         _ = self.of_autoencoder
 
     @property
     def of_autoencoder(self) -> LabelAutoencoderSettings:
-        """The settings of the first part; what it does not say is as in the second."""
+        """The settings of the first part, whose backbone, seed and precision are the second's unless it says others."""
         shared: Mapping[str, Any] = {"backbone": self.backbone, "seed": self.seed, "precision": self.precision}
         return LabelAutoencoderSettings.from_dict({**shared, **self.autoencoder}, "The table autoencoder")

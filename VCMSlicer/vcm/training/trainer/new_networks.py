@@ -13,7 +13,9 @@ def network_refusals() -> Iterator[None]:
     """Around the making of networks from settings: options that a network cannot have are refused in a sentence."""
     try:
         yield
-    except (TypeError, ValueError) as error:
+    except VcmError:
+        raise
+    except Exception as error:
         raise VcmError(
             Code.BAD_REQUEST, f"No network can be made so: {error}.", "Change what network = {…} says in the settings."
         ) from error

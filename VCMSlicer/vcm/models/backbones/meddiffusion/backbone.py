@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from vcm.core.grid import Grid
     from vcm.packs.tensors.checkpoints import Checkpoint
 
+SCHEDULE = {"kind": "cosine", "timesteps": 1000, "prediction": "epsilon", "bound": 1.0}
 CLASS = "class"
 """The attribute that says what is shown, or the one that names the contrast; raw, it is the network's class."""
 
@@ -124,6 +125,10 @@ class MedDiffusion(Backbone):
 
         return initialise(config, source)
 
+    def own_whitening(self) -> tuple[Tensor, Tensor]:
+        """Mean and spread at each place."""
+        return self.latent_mean.cpu(), self.latent_std.cpu()
+
     @classmethod
     def retrain(
         cls, source: Backbone, manifest: BackboneManifest, changes: Mapping[str, Any], whitening: Any
@@ -143,9 +148,9 @@ class MedDiffusion(Backbone):
         changed: dict[str, Any] = {"networks": {"denoiser": config}}
         if not changes.get("scratch"):
             denoiser.load_state_dict(source.denoiser.state_dict())
-            return cls(manifest, source.autoencoder, denoiser, source._own_whitening()).eval(), changed
+            return cls(manifest, source.autoencoder, denoiser, source._kept_whitening()).eval(), changed
         if whitening is None:
-            return cls(manifest, source.autoencoder, denoiser).eval(), changed
+            return cls(manifest, source.autoencoder, denoiser, source._kept_whitening()).eval(), changed
         # Whitened latents are not held between −1 and 1.
         schedule = {name: value for name, value in manifest.process.as_dict().items() if name != "bound"}
         latent = {"shape": list(manifest.latent.shape), "scale_factor": 1.0, "whitened": True}
@@ -177,7 +182,9 @@ class MedDiffusion(Backbone):
             "latent": {
                 "shape": [config["embedding_dim"], *(size // config["downsample"] for size in grid.shape)],
                 "scale_factor": 1.0,
+                "whitened": False,
             },
+            "schedule": SCHEDULE,
             "networks": {"autoencoder": {**config, INTENSITY_SCALE: 1.0}, "denoiser": denoiser},
         }
 
@@ -305,7 +312,7 @@ class MedDiffusion(Backbone):
             latent = latent.float() - self.process.levels(t)[0] * self.class_means[classes]
         return latent.to(dtype_of(self.denoiser))
 
-    def _own_whitening(self) -> Whitening:
+    def _kept_whitening(self) -> Whitening:
         if not self.latent_mean.ndim:
             return None
         means = {"means": self.class_means} if self.class_means.numel() else {}

@@ -21,6 +21,7 @@ from vcm.models.backbones.meddiffusion.backbone import (
     CLASS,
     INTENSITY_SCALE,
     MOST_EDGE,
+    SCHEDULE,
     SPACINGS,
     build_autoencoder,
     build_denoiser,
@@ -143,7 +144,7 @@ def _entries(
             "shape": [int(outlines["autoencoder"].channels), *(size // factor for size in grid.shape)],  # type: ignore[arg-type]
             "scale_factor": 1.0,
         },
-        "schedule": {"kind": "cosine", "timesteps": 1000, "prediction": "epsilon", "bound": 1.0},
+        "schedule": SCHEDULE,
         "networks": {**networks, "autoencoder": {**networks["autoencoder"], INTENSITY_SCALE: config.intensity_scale}},
         "attributes": [_class(config, int(networks["denoiser"]["cond_classes"]), source)],
     }
