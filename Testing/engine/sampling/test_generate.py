@@ -314,15 +314,23 @@ def test_an_image_that_is_not_made_of_numbers_is_an_error_and_not_a_result(share
 def test_a_controls_own_scale_factor_holds_for_the_steered_image_and_not_for_its_twin():
     maker = generator(scale_factor=1.7)
     maker.backbone.scale_factor = 0.6
-    (sample,) = maker.generate(request(condition(0, strength=0.0), uncontrolled=True))
+    (sample,) = maker.generate(request(condition(0, strength=1e-8), uncontrolled=True))
     latent = []
     original = maker.backbone.decode
     maker.backbone.decode = lambda z, scale=None: (latent.append((z, scale)), original(z, scale))[1]
-    list(maker.generate(request(condition(0, strength=0.0), uncontrolled=True)))
+    list(maker.generate(request(condition(0, strength=1e-8), uncontrolled=True)))
     (steered, own), (alone, none) = latent
     assert (own, none) == (1.7, None) and torch.allclose(steered, alone, atol=1e-5)
     assert np.array_equal(sample.volume.array, original(steered, 1.7)[0, 0].detach().numpy())
     assert np.array_equal(sample.uncontrolled.array, original(alone, 0.6)[0, 0].detach().numpy())
+
+
+def test_strength_zero_is_the_twin_bit_for_bit_whatever_scale_the_control_was_trained_with():
+    maker = generator(scale_factor=1.7)
+    (sample,) = maker.generate(request(condition(0, strength=0.0), uncontrolled=True))
+    assert np.array_equal(sample.volume.array, sample.uncontrolled.array)
+    (alone,) = maker.generate(request())
+    assert np.allclose(sample.volume.array, alone.volume.array, atol=1e-4)
 
 
 def test_bf16_on_a_processor_is_near_fp32_also_for_networks_that_pool():

@@ -7,7 +7,7 @@ import pytest
 import torch
 from vcm.core.errors import VcmError
 from vcm.models.process import PARAMETERISATIONS, Prediction, RectifiedFlow, VariancePreserving, process_from
-from vcm.sampling.samplers import ddim, dpm_solver_pp_2m, euler
+from vcm.sampling.samplers import ddim, ddim_linspace, dpm_solver_pp_2m, euler
 
 SCHEDULE = VariancePreserving()
 DIMENSIONS = 2000
@@ -293,3 +293,23 @@ def test_an_entry_that_describes_no_process_is_refused_in_a_sentence(entry, said
 def test_a_process_is_read_from_the_entry_it_writes():
     for process in (VariancePreserving(last=250, prediction="v"), RectifiedFlow(last=20)):
         assert process_from(process.as_dict()).as_dict() == process.as_dict()
+
+
+@pytest.mark.parametrize("sampler", [ddim, ddim_linspace])
+@pytest.mark.parametrize("steps", [1, 20, 200, 501, 600])
+@pytest.mark.parametrize("last", [0, 250])
+def test_however_many_steps_ddim_goes_from_pure_noise_to_the_clean_latent(sampler, steps, last):
+    """Of an image that is the same at every noise level nothing of the noise is left."""
+    process = VariancePreserving(last=last)
+    seen = []
+
+    def denoise(latent, t):
+        seen.append(t)
+        alpha, sigma = process.level(t)
+        return Prediction(latent, (latent - alpha * 0.7) / sigma, "epsilon", None)
+
+    found = sampler(denoise, noise(), process, steps)
+    assert seen[0] >= 0.9 * process.timesteps or (steps == 1 and seen == [process.first])
+    assert seen == sorted(set(seen), reverse=True)
+    level = process.level(0)[1] if sampler is ddim_linspace and last == 0 and steps > 1 else 0.0
+    assert float((found - 0.7).square().mean() ** 0.5) == pytest.approx(level, abs=0.01)

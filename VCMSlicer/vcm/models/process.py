@@ -279,9 +279,8 @@ class RectifiedFlow(Process):
 
     def time_at(self, share: float) -> float:
         """The time at a share of the way from `last` (0) to `first` (1), shifted."""
-        sigma = super().time_at(share) / self.timesteps
         # s·u / (1 + (s − 1)·u), written so that both ends are met exactly.
-        return (1 - (1 - sigma) / (1 + (self.shift - 1) * sigma)) * self.timesteps
+        return super().time_at(1 - (1 - share) / (1 + (self.shift - 1) * share))
 
     def log_snr_range(self) -> tuple[float, float]:
         """λ next to pure noise, and at the last time or next to the clean latent."""

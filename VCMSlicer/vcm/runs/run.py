@@ -200,7 +200,7 @@ def _request(job: GenerateJob, backbone: Pack, conditions: tuple[Condition, ...]
         uncontrolled=job.uncontrolled,
         preview_every=job.preview_every,
         batch=job.batch,
-    )
+    ).on(manifest.process)
 
 
 def _completer(

@@ -114,6 +114,7 @@ class Generator:
 
         Sample n starts from the noise of seed + n, in each contrast asked for. `cancelled` is asked after every step.
         """
+        request = request.on(self.backbone.process)
         if request.step_count > (known := self.backbone.process.timesteps - self.backbone.process.last):
             raise VcmError(Code.BAD_REQUEST, f"This model knows {known} steps; {request.step_count} were asked for.")
         self._place()
@@ -143,7 +144,8 @@ class Generator:
         `inputs` are the raw attributes of each Sample of a batch, or one row for all.
         """
         control = self.control if request.conditions else None
-        steered = _Run("", control.scale_factor if control else None, finish if control else ())
+        scale = control.decoding_scale(request.conditions) if control else None
+        steered = _Run("", scale, finish if control else ())
         alone = _Run("uncontrolled ", None, ())
         if self._twins_together(request):
             (both,) = self._kept.denoisers(inputs, [control], request.conditions, with_twins=True)

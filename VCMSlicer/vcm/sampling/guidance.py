@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from functools import reduce
 from itertools import combinations
@@ -80,7 +81,9 @@ class GuidedDenoiser:
 
     def acting(self, t: float) -> frozenset[str]:
         """The conditions whose time window holds time `t`."""
-        done = self.backbone.process.fraction_done(t)
+        return self._acting_when(self.backbone.process.fraction_done(t))
+
+    def _acting_when(self, done: float) -> frozenset[str]:
         return frozenset(
             c.spec.name for c in self.conditions if c.start - 1e-9 <= done <= c.end + 1e-9 and c.strength > 0
         )
@@ -111,8 +114,10 @@ class GuidedDenoiser:
         return self._plans[acting]
 
     def _subsets_that_will_act(self) -> set[frozenset[str]]:
-        every = range(self.backbone.process.last, int(self.backbone.process.first) + 1)
-        return {subset for acting in {self.acting(t) for t in every} for subset in self._plan(acting)}
+        """The sets of conditions that act at some time, whole or between two: at an end of a window or between two."""
+        ends = sorted({0.0, 1.0, *(end for c in self.conditions for end in (c.start, c.end))})
+        between = [(low + high) / 2 for low, high in itertools.pairwise(ends)]
+        return {subset for done in (*ends, *between) for subset in self._plan(self._acting_when(done))}
 
 
 class TwinDenoiser(GuidedDenoiser):

@@ -29,7 +29,7 @@ def sample_latents(
     with torch.no_grad():
         latent = run_sampler(GuidedDenoiser(backbone, inputs, control, conditions), backbone, noise, sampler, steps)
         for finish in finishing(control, conditions, backbone):
-            latent = finish(latent, control.scale_factor if control else None)
+            latent = finish(latent, control.decoding_scale(conditions) if control else None)
     return latent
 
 

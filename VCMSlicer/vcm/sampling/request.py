@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Annotated
 
@@ -15,6 +15,7 @@ from vcm.conditions.condition import Condition
 from vcm.core.errors import Code, VcmError
 from vcm.core.records import Bounds, out_of_bounds
 from vcm.core.volume import Volume
+from vcm.models.process import Process
 from vcm.protocol.requests import LARGEST_SEED
 from vcm.sampling.samplers import DEFAULT_STEPS, SAMPLERS
 
@@ -73,6 +74,11 @@ class GenerateRequest:
         """The raw attributes of some Samples, a row each, or one row where they are the same for all."""
         rows = [[value.raw for value in self.variants[self.place(number)[1]]] for number in members]
         return rows if any(row != rows[0] for row in rows) else rows[:1]
+
+    def on(self, process: Process) -> GenerateRequest:
+        """The same with its number of steps settled: of the sampler's usual one, as many as the process knows."""
+        known = process.timesteps - process.last
+        return self if self.steps is not None else replace(self, steps=min(self.step_count, known))
 
     @property
     def step_count(self) -> int:

@@ -37,13 +37,23 @@ class SamplerStep:
 
 OnStep = Callable[[SamplerStep], None]
 
+NEAR_NOISE = 0.9
+"""DDIM begins at least so far on the way from the last time to the first, unless its steps are few."""
+
 
 @torch.no_grad()
 def ddim(denoise: Denoise, latent: Tensor, process: Process, steps: int, on_step: OnStep | None = None) -> Tensor:
-    """DDIM with η = 0 (Song et al. 2021, Eq. 12; the paper's sampler), leading spacing, ending in the clean latent."""
-    stride = (process.timesteps - process.last) // steps
-    times = [process.last + (steps - 1 - index) * stride for index in range(steps)]
-    return _along(denoise, latent, process, times, on_step)
+    """DDIM with η = 0 (Song et al. 2021, Eq. 12; the paper's sampler), leading spacing, ending in the clean latent.
+
+    Leading spacing rounds the distance of two times down to a whole number. Where that would begin far from pure noise,
+    whole times lie as evenly as can be; one step starts at pure noise.
+    """
+    way = process.timesteps - process.last
+    stride: float = way // steps
+    if (steps - 1) * stride < NEAR_NOISE * way and way % steps:
+        stride = way / steps
+    times = [float(process.last + int((steps - 1 - index) * stride)) for index in range(steps)]
+    return _along(denoise, latent, process, times if steps > 1 else [process.first], on_step)
 
 
 @torch.no_grad()
@@ -52,10 +62,11 @@ def ddim_linspace(
 ) -> Tensor:
     """DDIM with η = 0 at whole times spread evenly from the first to the last, as Wang et al. (2025) sample.
 
-    It ends at the last time's own level of noise, of which next to nothing is left there.
+    It ends at the last time's own level of noise, where next to nothing of it is left there; else in the clean latent.
     """
     times = _whole_times(process, steps)
-    return _along(denoise, latent, process, times, on_step, end=process.level(times[-1]))
+    end = process.level(times[-1]) if times[-1] == 0 else (1.0, 0.0)
+    return _along(denoise, latent, process, times, on_step, end=end)
 
 
 @torch.no_grad()

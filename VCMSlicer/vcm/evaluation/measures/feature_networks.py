@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vcm.anatomy.brain_hole import FAINT
 from vcm.core.errors import Code, VcmError
 from vcm.core.hashing import hash_file
 from vcm.core.reading import missing_as, refuse_unordinary
@@ -100,9 +101,10 @@ class FeatureNetworks:
         return _pooled(network(given, **options))
 
     def _medicalnet(self, image: NDArray[Any]) -> Tensor:
-        array = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32))
-        inside = array[array > 0]
-        # As MedicalNet was trained: zero mean and unit variance over what is not background.
+        array = torch.from_numpy(np.ascontiguousarray(np.clip(image, 0, 1), dtype=np.float32))
+        inside = array[array > FAINT]
+        # As MedicalNet was trained: zero mean and unit variance over what is not background. Decoded images have faint
+        # noise of either sign there, scans have zeros.
         if inside.numel() > 1 and float(inside.std()) > 0:
             array = (array - inside.mean()) / inside.std()
         return _pooled(self.networks["medicalnet"](array[None, None].to(self.device)))

@@ -100,6 +100,8 @@ class Backbone(nn.Module, ABC):
     slab_bytes: int | None = None
     whitens = False
     """Whether a denoiser that begins anew always learns latents with mean and spread of its training's taken out."""
+    rescales = True
+    """Whether a control may have latents of another scale than the backbone's."""
     takes_residuals = False
     """Whether `predict` takes the residuals of a control such as ControlNet."""
 
@@ -132,6 +134,10 @@ class Backbone(nn.Module, ABC):
             "Models of this family are not begun from nothing.",
             "Begin with an installed pack: vcm packs list.",
         )
+
+    def given_back(self, image: Tensor) -> Tensor:
+        """What the autoencoder makes of images, or crops of them, `[B, 1, i, j, k]` in 0–1; as small as a crop is."""
+        return self.decode(self.encode(image))
 
     def own_whitening(self) -> tuple[Tensor, Tensor]:
         """Mean and spread at each place that are taken out of latents, on the CPU: 0 and 1 where none are."""

@@ -103,6 +103,11 @@ class LatentDiffusion(Backbone):
             atlas=manifest.latent.atlas,
         )
 
+    def given_back(self, image: Tensor) -> Tensor:
+        """What the autoencoder makes of images or crops."""
+        made: Tensor = self.autoencoder.decode(self.autoencoder.encode(image)[0])
+        return made
+
     def own_whitening(self) -> tuple[Tensor, Tensor]:
         """Mean and spread at each place."""
         return self.latent_mean.cpu(), self.latent_std.cpu()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from vcm.conditions.condition import ConditionSpec
+from vcm.conditions.condition import Condition, ConditionSpec
 from vcm.core.errors import Code, VcmError
 from vcm.models.backbones.backbone import Backbone, Residuals, Shown
 from vcm.models.preparers.preparer import PREPARERS
@@ -118,6 +118,11 @@ class Control(nn.Module, ABC):
     """Whether its corrections begin with `step.predict()`, which a twin without control needs too."""
     graphable = False
     """Whether a training step is many small kernels over tensors of fixed shapes, worth a CUDA graph."""
+
+    def decoding_scale(self, conditions: Iterable[Condition]) -> float | None:
+        """The scale by which latents are decoded that these conditions have steered; the backbone's own (None) where
+        none acts, as without control."""
+        return self.scale_factor if any(condition.strength > 0 for condition in conditions) else None
 
     @classmethod
     @abstractmethod

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import torch
 from monai.losses import DiceCELoss
@@ -89,9 +88,7 @@ class SegmenterTask(TrainingTask):
 
     @torch.no_grad()
     def _reconstructed(self, image: Tensor) -> Tensor:
-        autoencoder: Any = self.backbone.autoencoder
-        made: Tensor = autoencoder.decode(autoencoder.encode(image)[0])
-        return made.float().clamp(0, 1)
+        return self.backbone.given_back(image).float().clamp(0, 1)
 
     def _padded(self, image: Tensor) -> Tensor:
         """Zeros after the last voxel of each axis, as the judge of samples adds them."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from vcm.core.errors import Code, VcmError
+from vcm.training.trainer.noise_steps import LEAST_ALPHA
 
 EDGE = " edge"
 """Ends a focus's key that means a structure's edge alone."""
@@ -19,14 +20,15 @@ FAINT = 0.02
 
 WEIGHTINGS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "epsilon": lambda alpha, sigma: torch.ones_like(alpha),
-    "v": lambda alpha, sigma: 1 / alpha.square(),
+    "v": lambda alpha, sigma: 1 / alpha.clamp(min=LEAST_ALPHA).square(),
     "min_snr": lambda alpha, sigma: (5 * (sigma / alpha).square()).clamp(max=1),
 }
 """Weights of the squared error of ε, from α and σ `[B, 1, 1, 1, 1]`.
 
 `epsilon` is the paper's. Its high-noise steps hardly count: there ε is nearly the latent itself, whatever the layout.
 `v` measures the error of v, for which every noise level is about as hard; it is what a backbone that predicts v was
-taught with, and the layout, which forms at high noise, is learned. `min_snr` (Hang et al. 2023, γ = 5) is `epsilon`
+taught with, and the layout, which forms at high noise, is learned; where next to nothing of the image is left, its
+weight rises no further. `min_snr` (Hang et al. 2023, γ = 5) is `epsilon`
 with the nearly finished images counting less.
 """
 

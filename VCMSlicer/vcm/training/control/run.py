@@ -109,6 +109,12 @@ def new_control(settings: ControlSettings, manifest: BackboneManifest, specs: Se
             f"{manifest.name} takes nothing there.",
             'Choose architecture = "vcm".',
         )
+    if settings.scale_factor is not None and (manifest.latent.whitened or not BACKBONES[manifest.family].rescales):
+        raise VcmError(
+            Code.BAD_REQUEST,
+            f"The latents of {manifest.name} have no scale factor of which a control could have another.",
+            "Leave scale_factor out.",
+        )
     networks = family.configure(manifest, specs, settings.variant, settings.network)
     torch.manual_seed(settings.seed)
     with network_refusals():

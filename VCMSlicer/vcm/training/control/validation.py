@@ -113,7 +113,7 @@ class ControlValidator:
         with torch.autocast(self.device.type, torch.bfloat16):
             inputs, start = attributes.to(self.device), noise.to(self.device)
             latent = sample_latents(self.backbone, inputs, start, control, conditions, steps=self.steps)
-        return self._decode(latent, control.scale_factor if control else None)
+        return self._decode(latent, control.decoding_scale(conditions) if control else None)
 
     @torch.no_grad()
     def _encode(self, case: LearningCase) -> Tensor:

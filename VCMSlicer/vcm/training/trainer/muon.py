@@ -20,13 +20,13 @@ ROUNDS = 5
 
 
 class Muon(torch.optim.AdamW):
-    """Muon for the weights of two or more axes, AdamW for biases, norms and the like."""
+    """Muon for weights that are matrices, AdamW for biases, norms and the like."""
 
     def __init__(self, weights: Iterable[nn.Parameter], *, momentum: float = 0.95, **adamw: Any) -> None:
         weights = list(weights)
         groups: list[dict[str, Any]] = [
-            {"params": [weight for weight in weights if weight.ndim >= 2], "momentum": momentum},
-            {"params": [weight for weight in weights if weight.ndim < 2], "momentum": None},
+            {"params": [weight for weight in weights if _is_matrix(weight)], "momentum": momentum},
+            {"params": [weight for weight in weights if not _is_matrix(weight)], "momentum": None},
         ]
         super().__init__([group for group in groups if group["params"]], **adamw)
 
@@ -50,6 +50,11 @@ class Muon(torch.optim.AdamW):
                 weight.add_(orthogonal(ahead).view_as(weight), alpha=-group["lr"] * scale)
                 weight.grad = None  # AdamW leaves it alone
         return super().step(closure)
+
+
+def _is_matrix(weight: Tensor) -> bool:
+    """Whether it has several rows and several columns; gains of norms may have axes of size 1."""
+    return weight.ndim >= 2 and min(weight.flatten(1).shape) > 1
 
 
 def orthogonal(matrix: Tensor) -> Tensor:

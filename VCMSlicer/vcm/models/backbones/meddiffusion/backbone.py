@@ -71,6 +71,7 @@ class MedDiffusion(Backbone):
     latent_std: Tensor
     class_means: Tensor
     takes_residuals = True
+    rescales = False
 
     def __init__(
         self, manifest: BackboneManifest, autoencoder: Codec, denoiser: BiFlowNet, whitening: Whitening = None
@@ -124,6 +125,14 @@ class MedDiffusion(Backbone):
         from vcm.models.backbones.meddiffusion.published import initialise
 
         return initialise(config, source)
+
+    def given_back(self, image: Tensor) -> Tensor:
+        """What the autoencoder makes of images or crops, from their codes."""
+        shown = image * (2 * self.intensity_scale) - 1
+        latent = self.autoencoder.encode(shown.to(dtype_of(self.autoencoder.encoder))).float()
+        codes = self.autoencoder.codebook.quantise(latent)
+        made = self.autoencoder.decode(codes.to(dtype_of(self.autoencoder.encoder)))
+        return (made.float() + 1) / (2 * self.intensity_scale)
 
     def own_whitening(self) -> tuple[Tensor, Tensor]:
         """Mean and spread at each place."""
