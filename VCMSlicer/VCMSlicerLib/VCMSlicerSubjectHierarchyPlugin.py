@@ -43,7 +43,8 @@ class VCMSlicerSubjectHierarchyPlugin(AbstractScriptedSubjectHierarchyPlugin):
     def showContextMenuActionsForItem(self, itemID: int) -> None:
         """Offer it for segmentations and label maps, and for images where the chosen model takes one."""
         node = _nodeOf(itemID)
-        if node is None:
+        # Of several rows Slicer names no current one.
+        if node is None or not slicer.qSlicerSubjectHierarchyPluginHandler.instance().currentItem():
             return
         if any(node.IsA(kind) for kind in DRAWN) or (node.IsA("vtkMRMLScalarVolumeNode") and _takesImages()):
             self.useAction.visible = True

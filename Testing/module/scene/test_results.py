@@ -13,6 +13,7 @@ from finishedRun import LABELS, finishedRun, measured
 from logicSetup import letterF, scan, segmentation
 from vcm.protocol import AlignmentSummary, ClassScore, ConditionInput, Generate, Generated, GeneratedSample, ImageScore
 from VCMSlicerLib.conditions.conditionSource import ConditionChoice
+from VCMSlicerLib.conditions.startPoints import skullImage
 from VCMSlicerLib.results import dicomExport
 from VCMSlicerLib.results.comparison import LAYOUT_ID, Comparison, difference, differenceColors
 from VCMSlicerLib.results.resultRemoval import removeResult
@@ -184,6 +185,24 @@ def test_the_difference_is_the_sample_minus_its_twin_and_made_once(added):
     expected = slicer.util.arrayFromVolume(added[0]) - slicer.util.arrayFromVolume(Results().rows()[0].twin)
     assert np.allclose(slicer.util.arrayFromVolume(made), expected)
     assert difference(added[0]) is made
+    assert not [name for name in made.GetAttributeNames() if "Alignment" in name]
+    assert made.GetAttribute("VCMSlicer.Role") == "difference"
+    roles = []
+    made.GetNodeReferenceRoles(roles)
+    assert not [role for role in roles if role.startswith("VCMSlicer.") and made.GetNodeReference(role) is not None]
+
+
+def test_the_skull_of_a_result_is_no_result(added):
+    rows = len(Results().rows())
+    image = slicer.util.arrayFromVolume(added[0])
+    brain = np.zeros(image.shape, bool)
+    brain[2:5, 4:8, 3:6] = True
+    added[0].SetAttribute("VCMSlicer.AverageHead", "true")
+    skull = skullImage(added[0], brain)
+    assert len(Results().rows()) == rows
+    assert skull.GetAttribute("VCMSlicer.AverageHead") is None and skull.GetAttribute("VCMSlicer.Synthetic") == "true"
+    assert skull.GetNodeReference("VCMSlicer.uncontrolled") is None
+    assert added[0].GetNodeReference("VCMSlicer.uncontrolled") is not None
     assert len(Results().rows()) == 2, "it is no Sample itself"
 
 

@@ -8,6 +8,7 @@ import slicer
 from opened import _open, home, tinyPacks  # noqa: F401
 from severalControls import writeSeveralControls
 from slicerStandIn.testing.eventLoop import processEvents
+from VCMSlicerLib.panels.editorPanel import volumeUnder
 from VCMSlicerLib.panels.results.scoreTables import measuredWords
 from VCMSlicerLib.results.resultRemoval import removeResult
 from VCMSlicerLib.results.results import row
@@ -118,6 +119,7 @@ def test_an_edited_copy_of_the_completed_head_outlives_its_image_and_leaves_the_
     copy = opened.parameters.condition("semantics").node
     assert copy is not head and copy.GetAttribute("VCMSlicer.Synthetic") == "true"
     assert copy.GetAttribute("VCMSlicer.Role") is None
+    assert volumeUnder(copy) is sample, "else the Segment Editor stays grey"
     assert np.array_equal(voxelsOf(copy, "white matter"), before)
     segmentation = copy.GetSegmentation()
     array = slicer.util.arrayFromSegmentInternalBinaryLabelmap(copy, segmentation.GetNthSegmentID(0))

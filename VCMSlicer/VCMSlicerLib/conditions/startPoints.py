@@ -17,7 +17,7 @@ from vcm.core.plain_text import capital
 from VCMSlicerLib.conditions.anatomy import isStructure, segmentIds, setStructure
 from VCMSlicerLib.models.packInfo import ConditionInfo
 from VCMSlicerLib.scene.niftiFile import readNifti
-from VCMSlicerLib.scene.scene import addLabelVolume, addVolume
+from VCMSlicerLib.scene.scene import addLabelVolume, addVolume, cloneVolume
 from VCMSlicerLib.scene.worldImages import liesOn
 
 RESOURCES = Path(__file__).resolve().parents[2] / "Resources"
@@ -131,7 +131,7 @@ def skullImage(scan: Any, brain: np.ndarray) -> Any:
         raise ValueError(_("The brain mask is empty within {name}.").format(name=scan.GetName()))
     image = slicer.util.arrayFromVolume(scan)
     name = slicer.mrmlScene.GenerateUniqueName(_("{name}, skull only").format(name=scan.GetName()))
-    skull = slicer.modules.volumes.logic().CloneVolume(slicer.mrmlScene, scan, name)
+    skull = cloneVolume(scan, name)
     slicer.util.updateVolumeFromArray(skull, np.where(brain, image.min(), image))
     return skull
 

@@ -18,7 +18,7 @@ from VCMSlicerLib.scene.observers import Observers, Remove
 class Job:
     """One request to the worker. It goes on when nobody looks; `wait` blocks a script while Slicer stays alive.
 
-    >>> job = slicer.modules.vcmslicer.logic.start(...)          # doctest: +SKIP
+    >>> job = VCMSlicerLogic().start(...)                        # doctest: +SKIP
     >>> job.onProgress(lambda fraction, secondsLeft, stage: print(fraction))  # doctest: +SKIP
     >>> nodes = job.wait()                                       # doctest: +SKIP
     """

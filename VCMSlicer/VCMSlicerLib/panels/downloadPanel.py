@@ -43,6 +43,7 @@ class DownloadPanel:
         self._loadUi, self._refreshPacks, self._setUp, self._onFailed = loadUi, refreshPacks, setUp, onFailed
         self._dialog: GetModelDialog | None = None
         self._then: Callable[[], None] | None = None
+        self._shown = ui.downloadArea.visible = False
         self.download = ModelDownload(context.environment.workerCommand)
         ui.getModelButton.connect("clicked()", self.ask)
         ui.downloadCancelButton.connect("clicked()", self.download.client.cancel)
@@ -81,8 +82,9 @@ class DownloadPanel:
     def showProgress(self) -> None:
         """How far the download is."""
         ui, download = self.ui, self.download
-        if ui.downloadArea.visible != download.busy:
-            ui.downloadArea.visible = download.busy
+        # Not what the area itself says: in a module that is not open nothing is visible.
+        if self._shown != download.busy:
+            self._shown = ui.downloadArea.visible = download.busy
             self.context.announce()
         if not download.busy or download.offer is None:
             return

@@ -83,6 +83,9 @@ class EditorPanel:
             self._set(segmentation)
             if segmentation is not None and self.ui.editor.sourceVolumeNode() is None:
                 self.ui.editor.setSourceVolumeNode(volumeUnder(segmentation))
+        # Without a volume nothing can be painted: where the segmentation knows none, the user chooses one.
+        unknown = segmentation is not None and volumeUnder(segmentation) is None
+        self.ui.editor.setSourceVolumeNodeSelectorVisible(unknown)
         self.ui.editor.visible = segmentation is not None
         self.ui.editorHintLabel.visible = segmentation is None
         self.ui.editor.enabled = True

@@ -23,6 +23,7 @@ from VCMSlicerLib.results.results import (
     conditionNodes,
     keepWith,
 )
+from VCMSlicerLib.scene.scene import cloneVolume
 from VCMSlicerLib.scene.sliceViews import Look, lookAlike, looks, showInSlices
 
 LAYOUT_ID = 20417
@@ -226,11 +227,8 @@ def difference(node: Any) -> Any:
         raise ValueError(_("There is no image without conditions to differ from."))
     array = slicer.util.arrayFromVolume(node).astype(np.float32) - slicer.util.arrayFromVolume(twin)
     name = _("{name}, difference to without conditions").format(name=node.GetName())
-    made = slicer.modules.volumes.logic().CloneVolume(slicer.mrmlScene, node, name)
+    made = cloneVolume(node, name)
     slicer.util.updateVolumeFromArray(made, array)
-    for role in (TWIN_REFERENCE, DIFFERENCE_REFERENCE):
-        made.RemoveNodeReferenceIDs(role)
-    made.SetAttribute("VCMSlicer.Alignment", None)
     _displayAsDifference(made, array)
     keepWith(node, made, DIFFERENCE_REFERENCE, DIFFERENCE_ROLE)
     return made

@@ -7,8 +7,15 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from VCMSlicerLib.results.measuredSegmentation import ASKED_ROLE, LAYOUT_ROLE, MEASURED_ROLE
-from VCMSlicerLib.results.results import ROLE, SYNTHETIC
+from VCMSlicerLib.results.measuredSegmentation import (
+    ASKED_REFERENCE,
+    ASKED_ROLE,
+    LAYOUT_REFERENCE,
+    LAYOUT_ROLE,
+    MEASURED_REFERENCE,
+    MEASURED_ROLE,
+)
+from VCMSlicerLib.results.results import ROLE, SAMPLE_ROLE, SYNTHETIC, nodesWithRole
 
 
 def ownCopy(node: Any) -> Any:
@@ -22,4 +29,13 @@ def ownCopy(node: Any) -> Any:
     copy.SetAttribute(SYNTHETIC, node.GetAttribute(SYNTHETIC))
     if node.GetTransformNodeID():
         copy.SetAndObserveTransformNodeID(node.GetTransformNodeID())
+    if (image := _imageOf(node)) is not None:  # the Segment Editor paints on its voxels
+        copy.SetReferenceImageGeometryParameterFromVolumeNode(image)
     return copy
+
+
+def _imageOf(record: Any) -> Any:
+    """The first result that a record belongs to."""
+    roles = (MEASURED_REFERENCE, ASKED_REFERENCE, LAYOUT_REFERENCE)
+    results = nodesWithRole(SAMPLE_ROLE)
+    return next((node for node in results if any(node.GetNodeReference(role) is record for role in roles)), None)

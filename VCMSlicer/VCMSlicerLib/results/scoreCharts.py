@@ -89,7 +89,9 @@ def _diceChart(row: ResultRow, data: Any, measured: list[_Measured]) -> Any:
     series = [_series(row, data, _("With conditions (synthetic)"), WITH_COLOR, y="dice")]
     if all(entry.without is not None for entry in measured):
         series.append(_series(row, data, _("Without (synthetic)"), WITHOUT_COLOR, y="dice_without"))
-    chart = _chart(row, _("{name}: overlap with what was asked for"), "", _("Dice"), series)
+    # Slicer numbers the bars from 0 and shows a bar's name only under the pointer.
+    names = ", ".join(f"{place}: {entry.name}" for place, entry in enumerate(measured))
+    chart = _chart(row, _("{name}: overlap with what was asked for"), names, _("Dice"), series)
     chart.SetYAxisRangeAuto(False)
     chart.SetYAxisRange(0.0, 1.0)
     return chart

@@ -40,7 +40,7 @@ def register() -> None:
         sampleName="SyntheticHeadWithScores",
         uris=(DEMO_RESULT / "sample-0.nii.gz").as_uri(),
         fileNames="VCMSlicer-synthetic-head.nii.gz",
-        nodeNames="Synthetic head of the demo case",
+        nodeNames="Synthetic head of the demo case (image only)",
         thumbnailFileName=str(THUMBNAIL),
         loadFileTypes="VolumeFile",
         customDownloader=finishedDemo,

@@ -39,7 +39,22 @@ def forgetPreloaded() -> None:
     _preloaded.clear()
 
 
+OURS = "VCMSlicer."
 _preloaded: dict[str, WorldImage] = {}
+
+
+def cloneVolume(node: Any, name: str) -> Any:
+    """A volume like another one, without what that is to this module: a clone takes over attributes and references."""
+    made = slicer.modules.volumes.logic().CloneVolume(slicer.mrmlScene, node, name)
+    for attribute in made.GetAttributeNames():
+        if attribute.startswith(OURS) and attribute != f"{OURS}Synthetic":
+            made.RemoveAttribute(attribute)
+    roles: list[str] = []
+    made.GetNodeReferenceRoles(roles)
+    for role in roles:
+        if role.startswith(OURS):
+            made.RemoveNodeReferenceIDs(role)
+    return made
 
 
 def addVolume(image: WorldImage, name: str, attributes: Mapping[str, str] | None = None) -> Any:

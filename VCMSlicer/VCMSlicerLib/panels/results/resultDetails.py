@@ -92,6 +92,7 @@ class ResultDetails:
 
     def _chart(self, index: int) -> None:
         if (row := self._selected()) is not None:
+            self.context.comparison.close()  # a chart brings an arrangement of the views of its own
             self._guarded(lambda: showChart(scoreCharts(row)[index]))
 
     def _table(self) -> None:
