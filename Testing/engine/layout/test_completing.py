@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import tiny
 import tiny_layout
+import torch
 from vcm.anatomy.structures import BRAIN, SEGMENTER_CLASSES
 from vcm.cohort.case_conditions import condition_spec
 from vcm.conditions.condition import Condition, ConditionSpec
 from vcm.conditions.possible_labels import given_structures, planes, possible_labels
 from vcm.core.grid import Grid
 from vcm.core.volume import Volume
-from vcm.sampling.completing import complete
+from vcm.sampling.completing import _likeliest, _mended, complete
 
 OBLIQUE = Grid((31, 22, 27), [[1.9, 1.1, 0.2, -40.0], [-1.2, 2.3, 0.3, -28.0], [0.1, -0.4, 2.6, -27.0], [0, 0, 0, 1]])
 """Another orientation, spacing and extent, across the layout's own."""
@@ -184,3 +185,28 @@ def test_the_labels_a_voxel_may_have_are_never_none():
     conditions.append(drawn("semantics", rng.integers(0, 9, tiny.GRID.shape)))
     bits = possible_labels(given_structures(conditions, SEGMENTER_CLASSES), tiny.GRID.shape, SEGMENTER_CLASSES)
     assert planes(bits, 11).any(0).all()
+
+
+def test_what_was_formed_larger_than_it_was_drawn_becomes_the_tissue_around_it():
+    """Ventricles where none may be are the white matter that borders them, not the second best score (background)."""
+    scores = torch.zeros(3, 9, 10, 11)
+    scores[1] = 1.0  # tissue
+    scores[2, 3:7, 3:8, 4:9], scores[1, 3:7, 3:8, 4:9] = 2.0, -1.0  # ventricles; background is second
+    drawn_there = np.zeros((9, 10, 11), bool)
+    drawn_there[4:6, 4:6, 5:7] = True
+    bits = np.where(drawn_there, np.uint32(0b100), np.uint32(0b011))
+    labels, torn = _likeliest(scores, bits)
+    assert torn.sum() == 4 * 5 * 5 - drawn_there.sum() and (labels[torn] == 0).all()
+    mended = _mended(labels, torn, bits, (1.0, 1.0, 1.0))
+    assert np.array_equal(mended == 2, drawn_there) and (mended[~drawn_there] == 1).all()
+    assert np.array_equal(_mended(labels, np.zeros_like(torn), bits, (1.0, 1.0, 1.0)), labels)
+
+
+def test_the_nearest_tissue_is_found_in_millimetres():
+    labels = np.zeros((1, 7, 7), np.uint8)
+    labels[0, 3, 0], labels[0, 0, 3] = 1, 2
+    torn = np.zeros((1, 7, 7), bool)
+    torn[0, 3, 3] = True
+    bits = np.full((1, 7, 7), 0b110, np.uint32)
+    assert _mended(labels, torn, bits, (1.0, 1.0, 2.0))[0, 3, 3] == 2
+    assert _mended(labels, torn, bits, (1.0, 2.0, 1.0))[0, 3, 3] == 1

@@ -22,6 +22,8 @@ from vcm.volumes.resampling import resample_labels
 
 STREAM = 0x1A70
 """Tells a layout's noise from that of the image, which follows from the same seed."""
+MARGIN = 16
+"""Voxels around those that are mended, in which the nearest tissue is looked for."""
 SLAB = 16
 """Planes of a finer grid that are filled at a time, so that the scores of all labels stay small."""
 
@@ -52,9 +54,11 @@ def complete(
     latent = sample_layout(layout, manifest, noise[None], seen, torch.tensor([values]).to(device), on_step)
     scores = layout.autoencoder.decode(latent)[0]
     if grid.same_as(manifest.grid):
-        return Volume(_likeliest(scores, possible), grid)
-    finer = _possible(conditions, grid, known, absent)
-    return Volume(_refined(scores.softmax(0), manifest.grid, grid, finer), grid)
+        labels, torn = _likeliest(scores, possible)
+    else:
+        possible = _possible(conditions, grid, known, absent)
+        labels, torn = _refined(scores.softmax(0), manifest.grid, grid, possible)
+    return Volume(_mended(labels, torn, possible, grid.spacing), grid)
 
 
 def sample_layout(
@@ -97,18 +101,42 @@ def _coded(possible: Bits, labels: int) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(codes.reshape(1, *possible.shape)), torch.from_numpy(meanings)[None]
 
 
-def _likeliest(scores: Tensor, bits: Bits) -> NDArray[np.uint8]:
-    """The label of the highest score among those that each voxel may have."""
+def _likeliest(scores: Tensor, bits: Bits) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """The label of the highest score among those that each voxel may have, and where an impossible one has a higher."""
     possible = torch.from_numpy(planes(bits, len(scores))).to(scores.device)
-    return scores.masked_fill(~possible, -torch.inf).argmax(0).to("cpu", torch.uint8).numpy()
+    torn = ~possible.gather(0, scores.argmax(0, keepdim=True))[0]
+    labels = scores.masked_fill(~possible, -torch.inf).argmax(0)
+    return labels.to("cpu", torch.uint8).numpy(), torn.cpu().numpy()
 
 
-def _refined(shares: Tensor, own: Grid, grid: Grid, possible: Bits) -> NDArray[np.uint8]:
+def _mended(
+    labels: NDArray[np.uint8], torn: NDArray[np.bool_], possible: Bits, spacing: Sequence[float]
+) -> NDArray[np.uint8]:
+    """Labels in which voxels of an impossible one have the nearest that they may have: the tissue around a structure
+    that was formed larger than it was drawn. Second scores say little, such as background within a brain."""
+    from scipy import ndimage
+
+    if not torn.any():
+        return labels
+    (box,) = ndimage.find_objects(torn.astype(np.uint8))
+    around = tuple(slice(max(at.start - MARGIN, 0), at.stop + MARGIN) for at in box)
+    found, torn, possible = labels[around], torn[around], possible[around]
+    nearest, least = found[torn], np.full(np.count_nonzero(torn), np.inf, np.float32)
+    for label in np.unique(found[~torn]):
+        distance = ndimage.distance_transform_edt(torn | (found != label), spacing)[torn].astype(np.float32)
+        closer = (distance < least) & ((possible[torn] >> np.uint32(label)) & 1).astype(bool)
+        nearest[closer], least[closer] = label, distance[closer]
+    mended = labels.copy()
+    mended[around][torn] = nearest
+    return mended
+
+
+def _refined(shares: Tensor, own: Grid, grid: Grid, possible: Bits) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """The likeliest possible label at each voxel of another grid, with the probabilities between the own grid's voxels
     interpolated; beyond its field of view there is background."""
     step = torch.from_numpy(np.linalg.inv(own.affine) @ grid.affine)
     sizes = torch.tensor(own.shape, dtype=torch.float64)
-    result = np.empty(grid.shape, np.uint8)
+    labels, torn = np.empty(grid.shape, np.uint8), np.empty(grid.shape, bool)
     for low in range(0, grid.shape[0], SLAB):
         high = min(low + SLAB, grid.shape[0])
         axes = [torch.arange(low, high), torch.arange(grid.shape[1]), torch.arange(grid.shape[2])]
@@ -117,8 +145,8 @@ def _refined(shares: Tensor, own: Grid, grid: Grid, possible: Bits) -> NDArray[n
         # Both ends of an axis at ±1, and its last direction first, as grid_sample wants them.
         places = (2 * place / (sizes - 1) - 1).flip(-1).float().to(shares.device)
         found = functional.grid_sample(shares[None], places[None], align_corners=True)[0]
-        result[low:high] = _likeliest(found, possible[low:high])
-    return result
+        labels[low:high], torn[low:high] = _likeliest(found, possible[low:high])
+    return labels, torn
 
 
 def _generator(seed: int) -> torch.Generator:
