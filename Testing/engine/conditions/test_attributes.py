@@ -124,7 +124,10 @@ def test_what_is_given_counts_and_what_is_not_has_the_packs_default():
     assert list(values) == [spec.name for spec in ALL]
     assert (values["age"].raw, values["age"].origin) == (0.5, "given")
     assert (values["sex"].raw, values["sex"].origin) == (1.0, "given")
-    assert (values["brain_volume"].raw, values["brain_volume"].origin) == (1.7, "given raw")
+    assert (values["brain_volume"].raw, values["brain_volume"].origin) == (
+        1.7,
+        "given raw, beyond 0 to 1, where the model was trained",
+    )
     assert (values["ventricular_volume"].raw, values["ventricular_volume"].origin) == (0.5, "default")
 
 

@@ -300,11 +300,11 @@ def test_the_summary_counts_a_case_once_however_many_samples_it_has(batch, out):
     ended = batch("--summary")
     mean, low, high = mean_with_interval([0.3, 0.6, 0.9])
     assert ended.code == 0
-    assert ended.out == f"4 cases made, 0 refused; ventricles Dice {mean:.2f} (95 % interval {low:.2f}–{high:.2f})\n"
+    assert ended.out == f"4 cases made, 0 refused; ventricles Dice {mean:.2f} (range {low:.2f}–{high:.2f})\n"
     found = json.loads((out / "summary.json").read_text())
     assert found["cases"] == {"made": 4, "refused": 0, "missing": 0} and found["samples"] == 6
     assert found["measures"]["ventricles.dice"] == {
-        "cases": 3, "mean": pytest.approx(mean), "interval_95": pytest.approx([low, high], abs=1e-6)
+        "cases": 3, "mean": pytest.approx(mean), "interval_95": None
     }  # fmt: skip
     table = rows_of(out / "results.csv")
     assert [row["ventricles.dice"] for row in table] == ["0.2", "0.3", "0.4", "0.6", "0.9", ""]

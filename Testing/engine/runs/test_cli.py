@@ -169,8 +169,8 @@ def test_an_attribute_that_cannot_be_is_told(out, options, words):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--condition", "ventricles"], "--condition is written NAME=VALUE; 'ventricles' was given"),
-        (["--condition", "=mask.nii.gz"], "--condition is written NAME=VALUE"),
+        (["--condition", "ventricles"], "--condition is written NAME=FILE; 'ventricles' was given"),
+        (["--condition", "=mask.nii.gz"], "--condition is written NAME=FILE"),
         (["--strength", "ventricels=0.5"], "--strength speaks of ventricels, but no such condition was given"),
         (["--strength", "ventricles=strong"], "--strength ventricles=strong holds no number"),
         (["--strength", "ventricles=9"], "strength of ventricles must lie within 0 and 4, not 9"),

@@ -38,7 +38,9 @@ def cohort() -> None:
 
 
 @app.command(
-    "make", epilog="Example: vcm cohort make --labelmaps labelmaps --heads 1-16 --count 320 --seed 1 --out cohort"
+    "make",
+    epilog="Example: vcm cohort make --labelmaps labelmaps --heads 1-16 --count 320 --seed 1 --grid brainldm-mini "
+    "--out cohort",
 )
 def make_command(
     labelmaps: LabelMapFolder,

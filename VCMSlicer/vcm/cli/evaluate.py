@@ -163,7 +163,12 @@ def _on_cases(
 
     named = find_pack(name)
     own = backbone_name or named.control.backbone.name
-    backbone, control = choose_packs(own, name, ())
+    try:
+        backbone, control = choose_packs(own, name, ())
+    except VcmError as error:
+        if error.code is not Code.PACK_MISSING or backbone_name:
+            raise
+        raise VcmError(error.code, error.sentence, "Give its backbone: --backbone NAME or FOLDER.") from error
     assert control is not None
     refuse_early(control, options.subsets, cases)
     options = replace(options, contrasts=contrasts_of(contrasts, backbone.backbone.attributes, backbone.name))

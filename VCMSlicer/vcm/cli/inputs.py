@@ -108,7 +108,10 @@ def _by_name(option: str, entries: Iterable[str], read: Callable[[str], T]) -> d
 def _split(option: str, text: str) -> tuple[str, str]:
     name, separator, value = text.partition("=")
     if not separator or not name.strip() or not value.strip():
-        raise VcmError(Code.BAD_REQUEST, f"{option} is written NAME=VALUE; {text!r} was given.")
+        form, example = ("NAME=FILE", "ventricles=mask.nii.gz") if option == "--condition" else ("NAME=VALUE", "age=70")
+        raise VcmError(
+            Code.BAD_REQUEST, f"{option} is written {form}; {text!r} was given.", f"For example: {option} {example}"
+        )
     return name.strip(), value
 
 

@@ -106,7 +106,8 @@ class CohortCase:
                 Code.GEOMETRY,
                 f"Case {self.name} lies on a grid of {found.shape} voxels, the backbone's has {self.grid.shape} "
                 "or lies elsewhere.",
-                "Make the cohort from label maps on the backbone's grid at twice its resolution.",
+                "Make the cohort on the backbone's grid: vcm cohort make --grid PACK, or bring scans in with "
+                "vcm cohort from-folder.",
             )
         return factor
 

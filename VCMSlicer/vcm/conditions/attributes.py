@@ -9,6 +9,7 @@ from typing import Any
 
 from vcm.conditions.condition import ClassSpec, Condition, ConditionSpec
 from vcm.core.errors import Code, VcmError
+from vcm.core.typed_json import did_you_mean
 
 CONTRAST = "contrast"
 """The role of an attribute whose choices are what images show: T1w, T2w and so on."""
@@ -187,14 +188,17 @@ def resolve(
         if name not in known:
             raise VcmError(
                 Code.ATTRIBUTE,
-                f"This model has no attribute {name}; it has {', '.join(sorted(known)) or 'none'}.",
+                f"This model has no attribute {name}; it has {', '.join(sorted(known)) or 'none'}"
+                f"{did_you_mean(name, known)}.",
             )
     values = []
     for spec in specs:
         if spec.name in by_human and spec.name in by_raw:
             raise VcmError(Code.ATTRIBUTE, f"{spec.title} was given twice: in {spec.unit or 'words'} and raw.")
         if spec.name in by_raw:
-            values.append(AttributeValue(spec, _finite(spec.title, by_raw[spec.name]), "given raw"))
+            number = _finite(spec.title, by_raw[spec.name])
+            beyond = "" if spec.choices or 0 <= number <= 1 else ", beyond 0 to 1, where the model was trained"
+            values.append(AttributeValue(spec, number, f"given raw{beyond}"))
         elif spec.name in by_human:
             values.append(AttributeValue(spec, spec.to_raw(by_human[spec.name]), "given"))
         else:

@@ -134,7 +134,7 @@ class _Reader:
         if origin in (tuple, list):
             self._expect(isinstance(value, (list, tuple)), where, "a list", value)
             if origin is tuple and inner[-1] is not Ellipsis:
-                self._expect(len(value) == len(inner), where, f"a list of {len(inner)}", value)
+                self._expect(len(value) == len(inner), where, f"a list of {len(inner)} values", value)
             else:
                 inner = inner[:1] * len(value)
             pairs = enumerate(zip(inner, value, strict=True))

@@ -98,7 +98,7 @@ def _choose_device(name: str) -> torch.device:
         if torch.backends.mps.is_available():
             return torch.device("mps")
         if name == "gpu":
-            raise VcmError(Code.DEVICE, "No GPU that PyTorch can use was found.", "Use --device cpu.")
+            raise VcmError(Code.DEVICE, "No GPU that PyTorch can use was found.", "Use --device cpu or auto.")
         return torch.device("cpu")
     try:
         device = torch.device(name)

@@ -121,7 +121,7 @@ class Claim:
                 raise VcmError(
                     Code.BAD_REQUEST,
                     f"{given} was given as an input, but what is written to {file} would replace it.",
-                    self.remedy,
+                    "Write to another place: inputs are never replaced.",
                 )
             if os.path.lexists(place) and not place.is_dir() and not (self.force or self.owns(place)):
                 foreign.append(Path(file))

@@ -28,7 +28,8 @@ NOTICE = "Synthetic image made by VCMSlicer, not a scan of a person. For researc
 
 @dataclass(frozen=True)
 class SamplingRecord:
-    """How the Samples were drawn; `plan` says in words how the work was fitted into the machine."""
+    """How the Samples were drawn; `plan` says in words how the work was fitted into the machine. With `noise_given` the
+    initial noise came from a file, and the seeds say nothing."""
 
     sampler: str
     steps: int
@@ -37,6 +38,7 @@ class SamplingRecord:
     device: str
     plan: str = ""
     noise_sha256: str | None = None
+    noise_given: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -47,6 +49,7 @@ class SamplingRecord:
             "device": self.device,
             "plan": self.plan,
             "noise_sha256": self.noise_sha256,
+            "noise_given": self.noise_given,
         }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from vcm.core.errors import Code, VcmError
+from vcm.core.typed_json import did_you_mean
 from vcm.packs.store import Pack, controls_for, default_backbone, find_pack
 
 
@@ -62,7 +63,8 @@ def _named(control: str, backbone: Pack, names: list[str]) -> Pack:
     unknown = [name for name in names if name not in takes]
     missing = [name for name in takes if name not in names]
     if unknown:
-        raise VcmError(Code.CONDITION, f"The control {chosen.name} takes {_listed(takes)}, but not {_listed(unknown)}.")
+        sentence = f"The control {chosen.name} takes {_listed(takes)}, but not {_listed(unknown)}"
+        raise VcmError(Code.CONDITION, f"{sentence}{did_you_mean(unknown[0], takes)}.")
     if missing and names and not manifest.subsets:
         raise VcmError(
             Code.CONDITION,

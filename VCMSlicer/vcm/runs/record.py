@@ -98,6 +98,7 @@ class RunRecord:
                 device=runtime.words,
                 plan=plan.words,
                 noise_sha256=self.noise.hexdigest(),
+                noise_given=request.noise is not None,
             ),
             samples=self.samples,
             contrasts=request.contrasts,
@@ -249,7 +250,8 @@ class RunRecord:
             if sample.variant + 1 < len(self.request.contrasts):
                 return
         made_by = f"{self.backbone.name}" + (f" with {self.control.name}" if self.control else "")
-        how = f"{self.request.sampler}, {self.request.step_count} steps, seed {sample.seed}, {self.runtime.precision}"
+        origin = "noise from a file" if self.request.noise is not None else f"seed {sample.seed}"
+        how = f"{self.request.sampler}, {self.request.step_count} steps, {origin}, {self.runtime.precision}"
         file = self.folder.path / MONTAGE
         self.files.append(file)
         if self.request.contrasts:

@@ -129,7 +129,11 @@ def run_generate(
             completer = _completer(job, backbone, layout, generator, load_layout) if layout else None
             for sample, head in _samples(completer, generator, request, callbacks):
                 record.add(sample, head, last=len(record.samples) + 1 == request.count)
-    return RunResult((*record.files, folder.path / REPORT), record.report, tuple(map(_summary, record.samples)))
+    return RunResult(
+        (*record.files, folder.path / REPORT),
+        record.report,
+        tuple(_summary(sample, job.noise) for sample in record.samples),
+    )
 
 
 def examine_conditions(files: Iterable[ConditionFile], backbone: Pack, control: Pack | None) -> tuple[Examination, ...]:
@@ -227,6 +231,8 @@ def _say_what_to_expect(
     for pack in filter(None, (backbone, control)):
         for part in pack.manifest.untrained:
             words(f"The {part} of {pack.name} is untrained: expect noise, not anatomy.")
+    if control is not None and not (request.conditions or completed):
+        words(f"No condition was given, so the control {control.name} does nothing.")
     if request.uncontrolled and not (request.conditions or completed):
         words("No condition was given, so the images are uncontrolled themselves and have no twin.")
 
@@ -286,10 +292,11 @@ def _choose_judge(
     return (judge or choose_judge)(backbone, job.segmenter, generator.runtime.device)
 
 
-def _summary(sample: SampleRecord) -> str:
+def _summary(sample: SampleRecord, noise: Path | None) -> str:
+    origin = f"noise from {noise.name}" if noise is not None else f"seed {sample.seed}"
     if sample.alignment is None:
-        return f"{sample.file} (seed {sample.seed})"
-    words = f"{sample.file} (seed {sample.seed}): {sample.alignment.summary()}"
+        return f"{sample.file} ({origin})"
+    words = f"{sample.file} ({origin}): {sample.alignment.summary()}"
     if sample.uncontrolled and sample.uncontrolled.alignment:
         words += f"\n  without control: {sample.uncontrolled.alignment.summary()}"
     return words

@@ -71,7 +71,7 @@ def pick_mask(
         notes.error(
             "LABEL_MISSING",
             f"{notes.who} holds no label {' or '.join(missing)}; it holds {listed(counts, names)}.",
-            f"Give one of these: {spec.name}=FILE:{next(iter(counts))}.",
+            f"Name one of them: {spec.name}=FILE:LABEL.",
         )
         return None
     chosen = np.array(sorted({value for value in wanted.values() if value is not None}))

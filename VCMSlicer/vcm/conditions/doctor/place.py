@@ -57,7 +57,7 @@ def check_place(volume: Volume, grid: Grid, notes: Notebook, *, is_image: bool) 
         notes.error(
             "NO_OVERLAP",
             f"{notes.who} lies entirely outside the model's field of view: their centres are {far:.0f} mm apart.",
-            "Align it to MNI space, or in Slicer centre the volume or apply its transform, before it is used.",
+            "Register the scan that it was drawn on (vcm register), and apply the same transform to it.",
         )
         return
     if own.orientation != grid.orientation:

@@ -17,6 +17,9 @@ from vcm.runs.batches.folder import REFUSED, RESULTS, SUMMARY, BatchFolder
 CLASS_MEASURES = ("dice", "hd95_mm", "assd_mm", "requested_ml", "obtained_ml")
 IMAGE_MEASURES = ("mse", "mae")
 
+FEWEST = 5
+"""Of fewer cases an interval is no more than their range."""
+
 Row = dict[str, Any]
 
 
@@ -52,7 +55,7 @@ class Summary:
         parts += [f"{len(self.missing):,} not made yet"] if self.missing else []
         dice = [
             f"{m.name.removesuffix('.dice')} Dice {m.mean:.2f}"
-            + (f" (95 % interval {m.low:.2f}–{m.high:.2f})" if m.cases > 1 else "")
+            + (f" ({_span(m)} {m.low:.2f}–{m.high:.2f})" if m.cases > 1 else "")
             for m in self.measures
             if m.name.endswith(".dice")
         ]
@@ -66,10 +69,18 @@ class Summary:
             "cases": {"made": self.made, "refused": len(self.refused), "missing": len(self.missing)},
             "samples": self.samples,
             "measures": {
-                m.name: {"cases": m.cases, "mean": m.mean, "interval_95": [m.low, m.high] if m.cases > 1 else None}
+                m.name: {
+                    "cases": m.cases,
+                    "mean": m.mean,
+                    "interval_95": [m.low, m.high] if m.cases >= FEWEST else None,
+                }
                 for m in self.measures
             },
         }
+
+
+def _span(measure: Measure) -> str:
+    return "95 % interval" if measure.cases >= FEWEST else "range"
 
 
 def settled(folder: BatchFolder, names: Sequence[str]) -> bool:
