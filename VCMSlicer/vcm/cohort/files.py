@@ -123,6 +123,7 @@ def read_cases(folder: Path) -> list[CaseEntry]:
         raise VcmError(
             Code.FILE_UNREADABLE,
             f"{path} is not the table of a cohort: it needs the columns {', '.join(SINCE_FIRST)}.",
+            "Give a folder that vcm cohort make or vcm cohort from-folder has written.",
         ) from error
     further = [name for name in header if name and name not in (*FIRST, *LAST)]
     attributes = [name for name in further if any(_is_number(row[name]) for row in rows)]

@@ -54,6 +54,9 @@ def export_run(
 
 def write_run_pack(run: Path, out: Path, notes: ExportNotes) -> tuple[str, ...]:
     """Write the pack into the empty folder `out`, as `export_run` does; the roles of the files that are new."""
+    if not (run / SETTINGS).is_file():
+        sentence = f"{run} is not the folder of a training: it has no {SETTINGS}."
+        raise VcmError(Code.FILE_MISSING, sentence, "Give the folder that vcm train was given as --out.")
     settings = read_settings(run / SETTINGS)
     state = load_last(run, lambda words: None, _check_named)
     if state is None:
