@@ -374,3 +374,19 @@ def test_heads_are_given_sex_age_and_size_whatever_their_label_map_is(ready):
     for shape in drawn[1.0, 0.0][:3]:
         low, high = 0.85, 1.18
         assert low * 0.9 < np.prod(shape.scale_of(ready)) ** (1 / 3) <= high
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (["../../x,h,1,1.0,1000.0,image labels skull"], "names no case"),
+        (["00001,h,1,1.0,1000.0,../secret"], "names no case and no part"),
+        (["00001,h,1,1.0,1000.0,image", "00001,h,1,1.0,1000.0,image"], "stands there twice"),
+        ([",h,1,1.0,1000.0,image"], "names no case"),
+    ],
+)
+def test_a_table_that_leads_elsewhere_or_repeats_itself_is_refused(tmp_path, rows, words):
+    header = "case,head,seed,ventricles_ml,brain_ml,parts"
+    (tmp_path / "cases.csv").write_text("\n".join([header, *rows]) + "\n")
+    with pytest.raises(VcmError, match=words):
+        read_cases(tmp_path)

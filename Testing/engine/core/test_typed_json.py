@@ -83,7 +83,10 @@ def test_what_was_written_is_read_as_it_was(whole):
             {"parts": [{"name": "a", "side": []}]},
             "its field 'parts[0].side' must be one of left, right, not a list",
         ),
-        ({"parts": [{"name": "a", "centre": [1, 2]}]}, "its field 'parts[0].centre' must be a list of 3 values, not a list"),
+        (
+            {"parts": [{"name": "a", "centre": [1, 2]}]},
+            "its field 'parts[0].centre' must be a list of 3 values, not a list",
+        ),
         ({"parts": [{"name": "a", "centre": [1, 2, "3"]}]}, "its field 'parts[0].centre[2]' must be a number, not '3'"),
         ({"parts": [], "label": 4.5}, "its field label must be a whole number or a text, not 4.5"),
         ({"parts": [], "weights": "x"}, "its field weights must be an object or a number, not x"),

@@ -18,7 +18,7 @@ from vcm.outputs.claims import WORK
 from vcm.outputs.record import RECORD
 from vcm.outputs.swapped_folders import OLD
 
-HIDDEN = (WORK, ".new-", ".old-", ".gone-", ".lock-", ".vcm-")
+HIDDEN = (WORK, ".vcm-new-", ".vcm-old-", ".vcm-gone-", ".vcm-lock-", ".vcm-")
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree", "os.truncate"}
 
 

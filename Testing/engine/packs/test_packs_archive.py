@@ -127,3 +127,22 @@ def test_what_is_no_archive_is_refused_with_its_name(archive, damage):
     }
     archive.write_bytes(broken[damage])
     refused(archive, "cannot be installed as a pack|micro-0.1.0.zip")
+
+
+def test_a_signature_comes_along(archive):
+    pack = install_archive("micro", rewritten(archive, lambda members: {**members, "model.sig": b"{}"}))
+    assert (pack.folder / "model.sig").read_bytes() == b"{}"
+
+
+@pytest.mark.parametrize("way", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA, "encrypted"])
+def test_an_archive_packed_in_another_way_is_refused(archive, way):
+    with zipfile.ZipFile(archive) as file:
+        members = {name: file.read(name) for name in file.namelist()}
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED if way == "encrypted" else way) as file:
+        for name, content in members.items():
+            file.writestr(name, content)
+    if way == "encrypted":
+        data = bytearray(archive.read_bytes())
+        data[data.index(b"PK\x01\x02") + 8] |= 1
+        archive.write_bytes(data)
+    refused(archive, "encrypted or compressed in an uncommon way")

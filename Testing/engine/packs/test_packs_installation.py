@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from sample_packs import make_backbone
 from vcm.core.errors import Code, VcmError
+from vcm.outputs.atomic_files import write_text
+from vcm.outputs.swapped_folders import swapped_folder
 from vcm.packs.installation import check_name, install_folder, remove
 from vcm.packs.store import default_backbone, find_pack
 
@@ -74,7 +76,7 @@ def test_a_replacement_that_cannot_be_moved_puts_the_old_pack_back(home, monkeyp
     real = Path.rename
 
     def fail_once_the_old_is_aside(self, target):
-        if target == home / "tiny" and self.name != ".old-tiny":
+        if target == home / "tiny" and self.name != ".vcm-old-tiny":
             assert not target.exists()
             raise OSError(errno.ENOSPC, "No space left on device")
         return real(self, target)
@@ -88,10 +90,10 @@ def test_a_replacement_that_cannot_be_moved_puts_the_old_pack_back(home, monkeyp
 
 
 def test_what_a_killed_installation_left_is_cleared_and_its_old_pack_restored(home):
-    make_backbone(home, "rescued").rename(home / ".old-rescued")
-    make_backbone(home / ".new-rescued", "rescued")
-    make_backbone(home / ".gone-away", "away")
-    make_backbone(home / ".new-half", "half")
+    make_backbone(home, "rescued").rename(home / ".vcm-old-rescued")
+    make_backbone(home / ".vcm-new-rescued", "rescued")
+    make_backbone(home / ".vcm-gone-away", "away")
+    make_backbone(home / ".vcm-new-half", "half")
     install("tiny")
     assert find_pack("rescued").folder == home / "rescued"
     assert everything(home) == ["rescued", "tiny"]
@@ -156,3 +158,31 @@ def test_a_packs_folder_that_cannot_be_made_ends_in_a_sentence(tmp_path, monkeyp
     monkeypatch.setenv("VCM_PACKS", "/proc/packs")
     with pytest.raises(VcmError, match="/proc/packs"):
         install("tiny")
+
+
+def test_folders_of_the_user_that_only_look_like_leftovers_stay(home):
+    for name in (".new-mine", ".gone-mine", ".old-photos"):
+        (home / name).mkdir(parents=True)
+        (home / name / "thesis.txt").write_text("mine")
+    install("tiny")
+    assert everything(home) == [".gone-mine", ".new-mine", ".old-photos", "tiny"]
+
+
+def test_files_of_the_user_below_a_folder_that_is_exchanged_are_kept_or_refused(tmp_path):
+    pack = tmp_path / "pack"
+
+    def written(text, **options):
+        with swapped_folder(pack, **options) as folder:
+            write_text(folder / "weights" / "a.txt", text)
+
+    written("first")
+    note = pack / "weights" / "note.txt"
+    note.write_text("the user's")
+    written("second")
+    assert note.read_text() == "the user's" and (pack / "weights" / "a.txt").read_text() == "second"
+    (pack / "weights" / "a.txt").write_text("changed by the user")
+    with pytest.raises(VcmError):
+        written("third")
+    assert (pack / "weights" / "a.txt").read_text() == "changed by the user"
+    with pytest.raises(VcmError, match="was given as an input"):
+        written("third", force=True, inputs=[pack / "weights" / "a.txt"])

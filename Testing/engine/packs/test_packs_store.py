@@ -95,7 +95,7 @@ def test_a_pack_that_shadows_an_embedded_one_is_not_used_but_said(home):
 
 
 def test_installations_under_way_are_no_packs(home):
-    make_backbone(home / ".new-123")
+    make_backbone(home / ".vcm-new-123")
     assert {entry.name for entry in list_packs()} == {path.name for path in store.subfolders(store.EMBEDDED)}
 
 

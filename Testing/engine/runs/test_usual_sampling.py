@@ -15,7 +15,7 @@ from vcm.evaluation.case_sampler import CaseSampler
 from vcm.packs.manifest import UsualSampling
 from vcm.packs.store import find_pack
 from vcm.protocol import Generate, ListPacks, decode, encode
-from vcm.runs.job import GenerateJob
+from vcm.runs.job import ConditionFile, GenerateJob
 from vcm.runs.request_hash import hash_request
 from vcm.worker.contract import Call
 from vcm.worker.engine import LocalEngine
@@ -132,3 +132,18 @@ def test_a_sampler_that_nobody_has_is_refused_by_name(own, tmp_path):
     own(sampler="heun", steps=4)
     ended = vcm("generate", "--pack=tiny", f"--out={tmp_path / 'out'}")
     assert ended.code == 2 and "heun" in ended.err and "dpm++" in ended.err
+
+
+def test_what_a_manifest_says_of_the_same_weights_changes_what_results_are_known_by(own):
+    job, pack = GenerateJob(Path("out"), pack="tiny", seed=1), find_pack("tiny")
+    before = hash_request(job, pack, None)
+    path = pack.folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["latent"]["scale_factor"] = 3 * manifest["latent"]["scale_factor"]
+    path.write_text(json.dumps(manifest))
+    assert hash_request(job, find_pack("tiny"), None) != before
+
+
+def test_a_request_whose_input_is_gone_is_no_finished_one(own, tmp_path):
+    job = GenerateJob(Path("out"), (ConditionFile("ventricles", tmp_path / "gone.nii.gz"),), pack="tiny", seed=1)
+    assert hash_request(job, find_pack("tiny"), None) is None

@@ -1,8 +1,10 @@
 """Volumes to files and back: where their voxels lie, what is kept, what Slicer writes, what stands in the way."""
 
+import os
 import subprocess
 import sys
 
+import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -47,6 +49,37 @@ def test_a_qform_is_understood_as_simpleitk_understands_it(tmp_path, quaternion)
     for index in ((0, 0, 0), (3, 1, 2), (1, 4, 5)):
         theirs = np.array(image.TransformIndexToPhysicalPoint(index)) * (-1, -1, 1)
         assert np.allclose(mine.to_world(index), theirs, atol=1e-4)
+
+
+@pytest.mark.parametrize("form", ["sform", "qform", "none"])
+@pytest.mark.parametrize(("unit", "factor"), [("meter", 1e-3), ("micron", 1e3), ("mm", 1.0), ("unknown", 1.0)])
+def test_the_unit_of_a_nifti_counts_as_itk_counts_it(tmp_path, unit, factor, form):
+    image = nibabel.Nifti1Image(counted(), None)
+    image.header["pixdim"][1:4] = factor * np.array([2, 1.5, 3])
+    affine = np.diag([-2 * factor, 1.5 * factor, 3 * factor, 1])
+    affine[:3, 3] = factor * np.array([10, -20, 30])
+    if form == "sform":
+        image.header.set_sform(affine, 1)
+    if form == "qform":
+        image.header.set_qform(affine, 1)
+    image.header.set_xyzt_units(unit)
+    path = tmp_path / "unit.nii"
+    nibabel.save(image, path)
+    header = bytearray(path.read_bytes())
+    if form != "sform":
+        header[254:256] = b"\0\0"  # nibabel writes an sform wherever it can
+    if form == "none":
+        header[252:254] = b"\0\0"
+    path.write_bytes(header)
+    theirs = sitk.ReadImage(str(path))
+    assert np.allclose(read_volume(path).grid.spacing, theirs.GetSpacing(), rtol=1e-5)
+    assert np.allclose(read_volume(path).grid.spacing, (2, 1.5, 3), rtol=1e-5)
+
+
+def test_a_place_that_is_not_utf_8_is_refused_and_ends_no_program(tmp_path):
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/u\xff/a.nii.gz")
+    with pytest.raises(VcmError, match="not written in UTF-8"):
+        write_volume(path, Volume(counted(), Grid(SHAPE, SFORM)))
 
 
 def test_the_sform_counts_where_the_two_forms_disagree_and_that_is_told(tmp_path):

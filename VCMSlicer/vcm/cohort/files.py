@@ -10,7 +10,8 @@ cases/00000/t2.nii.gz      the same head in another contrast, where that was ask
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ from vcm.outputs.claims import Claim, Mode
 from vcm.volumes.volume_files import read_volume, write_volume
 
 TABLE = "cases.csv"
+NAME = re.compile(r"\w[\w.-]*")
+"""Of a case, or a part of one."""
 IMAGE, SKULL = "image", "skull"
 PARTS = (IMAGE, "labels", SKULL)
 FIRST, LAST = ("case", "head", "seed"), ("ventricles_ml", "brain_ml", "parts")
@@ -119,6 +122,7 @@ def read_cases(folder: Path) -> list[CaseEntry]:
         header, rows = read_records(stream)
         if missing := [column for column in SINCE_FIRST if column not in header]:
             raise KeyError(missing[0])
+        _check_names(path, [row["case"] for row in rows])
     except MALFORMED as error:
         raise VcmError(
             Code.FILE_UNREADABLE,
@@ -131,6 +135,8 @@ def read_cases(folder: Path) -> list[CaseEntry]:
 
 
 def _entry(row: Mapping[str, str], attributes: Iterable[str], folder: Path, path: Path) -> CaseEntry:
+    parts = tuple((row.get("parts") or " ".join(PARTS)).split())
+    _check_names(path, parts)
     try:
         return CaseEntry(
             folder=folder / "cases" / row["case"],
@@ -139,7 +145,7 @@ def _entry(row: Mapping[str, str], attributes: Iterable[str], folder: Path, path
             attributes={name: _finite(row[name]) for name in attributes if row[name].strip()},
             ventricles_ml=_finite(row["ventricles_ml"]),
             brain_ml=_finite(row["brain_ml"]),
-            parts=tuple((row.get("parts") or " ".join(PARTS)).split()),
+            parts=parts,
         )
     except ValueError as error:
         raise VcmError(
@@ -147,6 +153,18 @@ def _entry(row: Mapping[str, str], attributes: Iterable[str], folder: Path, path
             f"In {path}, the row of the case {row['case']} holds what is no number: {error}.",
             "Mend or remove that row.",
         ) from error
+
+
+def _check_names(path: Path, names: Sequence[str]) -> None:
+    """Refuse names that lead out of the cohort's folder, and two of the same."""
+    for place, name in enumerate(names):
+        if not NAME.fullmatch(name):
+            why = f"{name!r} names no case and no part of one"
+        elif name in names[:place]:
+            why = f"{name} stands there twice"
+        else:
+            continue
+        raise VcmError(Code.FILE_UNREADABLE, f"In {path}, {why}.", "Mend or remove that row.")
 
 
 def _is_number(text: str) -> bool:

@@ -308,6 +308,14 @@ def entries_of(folder: Path) -> list[Path]:
     return [entry for entry in folder.iterdir() if entry.name not in (WORK, RECORD)]
 
 
+def files_below(folder: Path) -> list[Path]:
+    """The files in a folder and in those within it, beside the program's own notes of it; links count as files."""
+    found = []
+    for entry in entries_of(folder):
+        found += files_below(entry) if entry.is_dir() and not entry.is_symlink() else [entry]
+    return found
+
+
 def _hold(claim: Claim) -> None:
     if claim.root in _held:
         _held[claim.root].count += 1

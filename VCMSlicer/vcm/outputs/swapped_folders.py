@@ -9,10 +9,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vcm.core.errors import VcmError
-from vcm.outputs.claims import SHORT_WAIT_S, Claim, Mode, entries_of
+from vcm.outputs.claims import SHORT_WAIT_S, Claim, Mode, files_below
 from vcm.outputs.folder_lock import FolderLock
 
-NEW, OLD, GONE, LOCK = ".new-", ".old-", ".gone-", ".lock-"
+NEW, OLD, GONE, LOCK = ".vcm-new-", ".vcm-old-", ".vcm-gone-", ".vcm-lock-"
+"""Names that nobody else gives: what lies there is moved and removed."""
 
 _held: dict[Path, FolderLock] = {}
 
@@ -91,7 +92,7 @@ def put_in_order(home: Path) -> None:
 
 
 def _refuse_a_loss(claim: Claim, fresh: Path) -> None:
-    claim.admit(*(claim.root / entry.name for entry in entries_of(fresh)))
+    claim.admit(*(claim.root / file.relative_to(fresh) for file in files_below(fresh)))
 
 
 def _exchange(place: Path, fresh: Path) -> None:
@@ -124,9 +125,11 @@ def _recover(place: Path) -> None:
 
 def _hand_over(old: Path, place: Path) -> None:
     claim = Claim(old)
-    for entry in entries_of(old):
-        if not os.path.lexists(place / entry.name) and not claim.owns(entry):
-            entry.rename(place / entry.name)
+    for file in files_below(old):
+        kept = place / file.relative_to(old)
+        if not os.path.lexists(kept) and not claim.owns(file):
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            file.rename(kept)
 
 
 def _place(target: Path) -> Path:

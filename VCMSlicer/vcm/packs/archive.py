@@ -16,7 +16,8 @@ from vcm.packs.manifest_reading import read_manifest
 from vcm.packs.store import Pack, find_pack, verify
 
 CHUNK = 1 << 20
-SMALL_FILES = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.(json|md)")
+SMALL_FILES = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.(json|md)|model\.sig")
+PLAIN_WAYS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 SMALL_FILE_LIMIT = 4_000_000
 """Bytes: manifest, card and training record have kilobytes."""
 
@@ -26,6 +27,8 @@ def install_archive(name: str, file: Path, *, force: bool = False) -> Pack:
     try:
         with zipfile.ZipFile(file) as archive, install_folder(name, force=force) as folder:
             members = {member.filename: member for member in archive.infolist()}
+            if any(m.flag_bits & 1 or m.compress_type not in PLAIN_WAYS for m in members.values()):
+                raise _not_a_pack(file, "it is encrypted or compressed in an uncommon way")
             if FILE_NAME not in members:
                 raise _not_a_pack(file, f"it holds no {FILE_NAME}")
             for member in members.values():

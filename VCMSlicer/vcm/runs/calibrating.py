@@ -16,7 +16,7 @@ from vcm.core.findings import raise_first_error
 from vcm.core.grid import Grid
 from vcm.core.volume import Volume
 from vcm.outputs.atomic_files import atomic_path
-from vcm.packs.installation import check_name, install_folder
+from vcm.packs.installation import PACK_FILES, check_name, install_folder
 from vcm.packs.manifest import FILE_NAME
 from vcm.packs.manifest_reading import write_manifest
 from vcm.packs.schema import read_document
@@ -72,7 +72,9 @@ def _write(pack: Pack, found: Calibration, count: int) -> None:
     content["networks"][found.network] = {**content["networks"][found.network], found.setting: found.best}
     content["description"] = f"{content.get('description', '')} Calibrated on {count} scan(s): {found.words}.".strip()
     with install_folder(pack.name, force=True) as folder:
-        paths = {file.path for file in pack.manifest.files.values()}
+        # A signature would no longer be one of it; records of its training go on being true.
+        beside = {path.name for path in pack.folder.iterdir() if PACK_FILES.fullmatch(path.name)} - {FILE_NAME}
+        paths = {file.path for file in pack.manifest.files.values()} | beside
         for path in paths | ({pack.manifest.card} if pack.manifest.card else set()):
             with atomic_path(folder / path) as half:
                 shutil.copyfile(pack.folder / path, half)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vcm.conditions.doctor import Examination
+from vcm.core.errors import VcmError
 from vcm.core.hashing import hash_file
 from vcm.packs.manifest import FILE_NAME
 from vcm.packs.store import Pack
@@ -61,7 +62,7 @@ def _key(file: ConditionFile, packs: Key) -> Key | None:
         return None
     try:
         content = hash_file(file.path)
-    except OSError:
+    except (OSError, VcmError):
         return None
     return (*packs, file.name, str(Path(file.path).resolve()), content, repr(file.label))
 

@@ -6,7 +6,9 @@ import hashlib
 import json
 from pathlib import Path
 
+from vcm.core.errors import VcmError
 from vcm.core.hashing import hash_file
+from vcm.packs.manifest import FILE_NAME
 from vcm.packs.store import Pack
 from vcm.runs.job import GenerateJob
 from vcm.runs.layout_choice import LayoutChoice
@@ -15,7 +17,7 @@ from vcm.runs.layout_choice import LayoutChoice
 def hash_request(
     job: GenerateJob, backbone: Pack, control: Pack | None, layout: LayoutChoice | None = None
 ) -> str | None:
-    """SHA-256 over a job's settings, the bytes of its input files and the weights of its packs, among them those of the
+    """SHA-256 over a job's settings, the bytes of its input files and its packs (manifests and weights), among them the
     layout that completes it.
 
     Where the inputs lie, where the results go and how the work is fitted into the machine do not count. None where an
@@ -27,7 +29,7 @@ def hash_request(
             for c in sorted(job.conditions, key=lambda c: c.name)
         ]
         noise = _optional(job.noise)
-    except OSError:
+    except (OSError, VcmError):
         return None
     sampler, steps = backbone.backbone.sampling.chosen(job.sampler, job.steps)
     asked = {
@@ -57,4 +59,5 @@ def _optional(path: Path | None) -> str | None:
 
 
 def _weights(pack: Pack) -> dict[str, str]:
-    return {role: file.sha256 for role, file in pack.manifest.files.items()}
+    weights = {role: file.sha256 for role, file in pack.manifest.files.items()}
+    return {**weights, FILE_NAME: hash_file(pack.folder / FILE_NAME)}

@@ -97,6 +97,10 @@ def _mgh_header(path: Path, raw: bytes) -> Any:
     return MGHHeader(raw[:DATA_OFFSET], check=False)
 
 
+MILLIMETRES_OF = {1: 1000.0, 3: 0.001}
+"""Of a NIfTI's units of length that are not millimetres: metres and micrometres."""
+
+
 def _nifti_place(header: Any) -> tuple[NDArray[np.float64], bool, NDArray[np.float64] | None]:
     """The affine, whether the file names one, and its qform where the affine is its sform; NaN where it is none."""
     from nibabel.spatialimages import HeaderDataError
@@ -112,9 +116,12 @@ def _nifti_place(header: Any) -> tuple[NDArray[np.float64], bool, NDArray[np.flo
         qform = header.get_qform() if header["qform_code"] > 0 else None
     except (ValueError, HeaderDataError):
         qform = np.full((4, 4), np.nan)
+    millimetres = np.diag([*[MILLIMETRES_OF.get(int(header["xyzt_units"]) & 7, 1.0)] * 3, 1.0])
     if header["sform_code"] > 0:
-        return header.get_sform(), True, qform
-    return (np.diag([*sizes[1:4], 1.0]), False, None) if qform is None else (qform, True, None)
+        return millimetres @ header.get_sform(), True, None if qform is None else millimetres @ qform
+    return (
+        (millimetres @ np.diag([*sizes[1:4], 1.0]), False, None) if qform is None else (millimetres @ qform, True, None)
+    )
 
 
 def _mgh_place(header: Any, raw: bytes) -> tuple[NDArray[np.float64], bool, None]:

@@ -133,7 +133,7 @@ class LocalEngine:
         from vcm.worker.translation import registered
 
         template = Path(request.template) if request.template is not None else None
-        job = RegisterJob(Path(request.image), Path(request.out), request.pack, template, force=True)
+        job = RegisterJob(Path(request.image), Path(request.out), request.pack, template)
         call.progress("loading")
         return registered(request, run_register(job, _teller(call), call.found, call.cancelled))
 

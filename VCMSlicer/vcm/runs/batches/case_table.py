@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +21,10 @@ from vcm.runs.job import ConditionFile, GenerateJob
 NAME = "case"
 OPTIONS = ("seed", "samples", "sampler", "steps", "noise", "uncontrolled")
 ACTING = ("strength", "window", "region")
-UNFIT = re.compile(r'[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069/\\:*?"<>|]|^[-.=+@(]|[. ]$')
+UNFIT = re.compile(
+    r'[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069/\\:*?"<>|]|^[-.=+@(]|[. ]$'
+    r"|(?i:^(con|prn|aux|nul|com\d|lpt\d)(\.|$))"
+)
 LONGEST_NAME = 100
 """In bytes: systems count so, and the files of a case have longer names."""
 YES_OR_NO = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
@@ -72,15 +76,15 @@ def read_case_table(
     cases: dict[str, Case] = {}
     for line, cells in lines:
         case = reader.read(line, cells)
-        if case.name.casefold() in cases:
+        own = unicodedata.normalize("NFC", case.name).casefold()  # as file systems compare names
+        if own in cases:
             fault = VcmError(
                 Code.BAD_REQUEST,
-                f"{path}, line {line}: there is a case {cases[case.name.casefold()].name} already, "
-                "and each has a folder by its name.",
+                f"{path}, line {line}: there is a case {cases[own].name} already, and each has a folder by its name.",
                 "Give every row a name of its own in the column case.",
             )
-            case = Case(_by_line(line), None, fault)
-        cases[case.name.casefold()] = case
+            case = Case(own := _by_line(line), None, fault)
+        cases[own] = case
     if not cases:
         raise _empty(path)
     return list(cases.values())

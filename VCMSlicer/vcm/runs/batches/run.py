@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -279,9 +280,13 @@ def _by_name(error: VcmError, case: Case, batch: Batch) -> VcmError:
     files = [batch.table, batch.defaults.out, *(c.path for c in conditions), *regions, *noise]
     sentence, remedy = error.sentence, error.remedy
     for path in sorted({form for file in files for form in (file, file.resolve())}, key=lambda p: -len(str(p))):
-        name = str(path.relative_to(home)) if path.is_relative_to(home) and path != home else path.name
+        below = path.resolve().is_relative_to(home.resolve()) and ".." not in path.parts and path != home
+        name = str(path.relative_to(home)) if below and path.is_relative_to(home) else path.name
         if str(path) not in (".", name):
             sentence, remedy = (text.replace(str(path), name) for text in (sentence, remedy))
+    # A file that a header names lies beside it.
+    for folder in {form.parent for file in files for form in (file, file.resolve())} - {home, home.resolve(), Path()}:
+        sentence, remedy = (text.replace(f"{folder}{os.sep}", "") for text in (sentence, remedy))
     return VcmError(error.code, sentence, remedy)
 
 
