@@ -22,9 +22,9 @@ from VCMSlicerLib.engine.workerClient import WorkerClient
 from VCMSlicerLib.install.environment import Environment
 from VCMSlicerLib.logicFacade import LogicFacade
 from VCMSlicerLib.results.comparison import registerArrangements
-from VCMSlicerLib.results.resultRemoval import removeLeftBehind
 from VCMSlicerLib.results.results import ROLE, Results
 from VCMSlicerLib.scene.parameters import VCMParameters
+from VCMSlicerLib.scene.scene import removeLeftBehind
 
 DOCUMENTATION = "https://github.com/ACCOUNT-TO-BE-SET/SlicerBrainMRISynthesis/blob/main/docs/slicer.md"
 MENU = Path(__file__).parent / "VCMSlicerLib" / "VCMSlicerSubjectHierarchyPlugin.py"

@@ -27,9 +27,9 @@ from VCMSlicerLib.conditions.givenInputs import (
 )
 from VCMSlicerLib.engine.job import Job
 from VCMSlicerLib.engine.jobState import IMPORT_FAILED, Failure
-from VCMSlicerLib.engine.runFolder import RunFolder, keptRuns
+from VCMSlicerLib.engine.runFolder import RunFolder, keptRuns, removeOld
 from VCMSlicerLib.engine.workerClient import WorkerClient
-from VCMSlicerLib.models.packCatalogue import listPacks
+from VCMSlicerLib.models.packCatalogue import listPacks, useChosenFolder
 from VCMSlicerLib.models.packInfo import PackInfo
 from VCMSlicerLib.results.resultImport import Preloading, imagePaths
 from VCMSlicerLib.results.results import Results
@@ -43,6 +43,8 @@ class LogicFacade:
         self.client = client
         self.results = results or Results()
         self._runs = runs
+        useChosenFolder()
+        removeOld(runs)
         self._run: RunFolder | None = None
         self._job: Job | None = None
         self._choices: list[ConditionChoice] = []

@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from label_map_folder import GRID, SHAPE, description, head, write_folder
+from label_map_folder import CLASS_OF_LABEL, GRID, SHAPE, description, head, write_folder
+from scipy.ndimage import binary_dilation
 from typer.testing import CliRunner
 from vcm.anatomy.structures import VENTRICLES
 from vcm.cli.cohort import app
@@ -390,3 +391,23 @@ def test_a_table_that_leads_elsewhere_or_repeats_itself_is_refused(tmp_path, row
     (tmp_path / "cases.csv").write_text("\n".join([header, *rows]) + "\n")
     with pytest.raises(VcmError, match=words):
         read_cases(tmp_path)
+
+
+def test_choroid_plexus_is_a_part_of_the_ventricles_and_grows_into_nothing(tmp_path):
+    (tmp_path / "labels.json").write_text(json.dumps(description({**CLASS_OF_LABEL, 136: 4, 25: 4})))
+    table = LabelTable.read(tmp_path / "labels.json")
+    plain = head()
+    left = np.argwhere(plain == 4)
+    marked = plain.copy()
+    marked[tuple(left[::3].T)] = 136
+    speck = np.argwhere(binary_dilation(plain == 4) & (plain != 4) & (plain != 43))
+    marked[tuple(speck[::7].T)] = 25
+    ready = [
+        Head.prepare(np.searchsorted(table.labels, labels).astype(np.uint8), table, torch.device("cpu"))
+        for labels in (plain, marked)
+    ]
+    assert torch.equal(ready[0].walls, ready[1].walls)
+    found = table.labels[ready[1].grown.numpy()]
+    assert not (found == 136).any()
+    within = np.isin(plain, (4, 43))
+    assert not np.isin(found[within], (25, 4, 43)).any()

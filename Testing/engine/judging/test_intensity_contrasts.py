@@ -7,11 +7,14 @@ from scipy.ndimage import binary_dilation
 from vcm.cohort.making.heads import CohortMaker
 from vcm.cohort.making.label_maps import LabelMaps
 from vcm.conditions.condition import ClassSpec, Condition, ConditionSpec, Kind
+from vcm.core.grid import Grid
 from vcm.core.volume import Volume
 from vcm.judging.alignment import align
+from vcm.judging.intensity import fluid_by_intensity
 
 VENTRICLES, WHITE, GREY = 4, 1, 2
 CONTRASTS = ("t1", "t2", "flair")
+GRID = Grid((24, 26, 22), np.diag([-2.0, 2.0, 2.0, 1.0]))
 
 
 @pytest.fixture(scope="module")
@@ -56,3 +59,18 @@ def test_the_contrasts_of_this_head_have_fluid_on_both_sides_of_the_tissue(head)
         for value in (VENTRICLES, WHITE)
     )
     assert fluid["t1"] < tissue["t1"] and fluid["t2"] > tissue["t2"] and fluid["flair"] < tissue["flair"]
+
+
+def test_a_darker_tissue_beside_the_ventricles_is_not_taken_for_fluid():
+    """The caudate nucleus is nearer to fluid than to white matter, and no fluid."""
+    rng = np.random.default_rng(1)
+    labels = np.full((24, 26, 22), WHITE, np.uint8)
+    labels[8:16, 8:18, 8:14] = VENTRICLES
+    labels[5:8, 8:18, 8:14] = 3
+    labels[0:2] = 7
+    level = np.zeros(256)
+    level[[WHITE, 3, VENTRICLES, 7]] = 160, 96, 44, 44
+    image = Volume((level[labels] + rng.normal(0, 4, labels.shape)).astype(np.float32) / 255, GRID)
+    asked = labels == VENTRICLES
+    found = fluid_by_intensity(image, asked, Volume(labels, GRID))
+    assert found.ml == pytest.approx(asked.sum() * GRID.voxel_ml, rel=0.03)

@@ -129,6 +129,33 @@ def test_removing_the_source_from_the_scene_is_noticed(opened):  # noqa: F811
     assert "Nothing is chosen" in opened.ui.generateButton.toolTip
 
 
+def test_a_condition_that_is_off_stays_off_when_its_source_goes(opened):  # noqa: F811
+    opened.press(opened.ui.startDemoButton)
+    setting = opened.parameters.condition("ventricles")
+    setting.enabled = False
+    opened.parameters.setCondition("ventricles", setting)
+    opened.settle()
+    slicer.mrmlScene.RemoveNode(setting.node)
+    opened.settle()
+    assert not opened.parameters.condition("ventricles").enabled
+
+
+def test_a_segment_that_is_gone_is_not_replaced_by_another(opened):  # noqa: F811
+    opened.press(opened.ui.startTemplateButton)
+    setting = opened.parameters.condition("ventricles")
+    segmentation = setting.node.GetSegmentation()
+    chosen = setting.segmentId or segmentation.GetNthSegmentID(0)
+    setting.segmentId = chosen
+    opened.parameters.setCondition("ventricles", setting)
+    segmentation.AddEmptySegment("another", "Another")
+    segmentation.RemoveSegment(chosen)
+    opened.settle()
+    opened.row("ventricles").strengthSlider.value = 0.9
+    opened.settle()
+    assert opened.parameters.condition("ventricles").segmentId == chosen
+    assert not opened.ui.generateButton.enabled
+
+
 def test_preferences_belong_to_the_user_and_not_to_the_scene(opened):  # noqa: F811
     from VCMSlicerLib.scene.parameters import preference
 

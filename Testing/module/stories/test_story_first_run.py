@@ -123,9 +123,18 @@ def test_without_a_graphics_card_the_preflight_says_that_the_processor_does_it(o
     assert not openedPlain.ui.setUpButton.isVisible()
 
 
-@pytest.mark.parametrize("program", ["/nowhere/python", "/bin/false"])
-def test_an_interpreter_that_is_none_fails_with_a_remedy(openedPlain, program):  # noqa: F811
-    openedPlain.logic.environment.interpreter = program
+def test_an_interpreter_that_is_gone_counts_as_none_and_can_be_left(openedPlain):  # noqa: F811
+    environment = openedPlain.logic.environment
+    environment.interpreter = "/nowhere/python"
+    processEvents(0.1)
+    assert not environment.ready and "/nowhere/python" in environment.stateWords()
+    assert openedPlain.ui.setUpButton.isVisible()
+    openedPlain.panel.model._useOwnPackages()
+    assert environment.interpreter == "" and "/nowhere" not in environment.stateWords()
+
+
+def test_an_interpreter_that_is_none_fails_with_a_remedy(openedPlain):  # noqa: F811
+    openedPlain.logic.environment.interpreter = "/bin/false"
     processEvents(0.1)
     openedPlain.press(openedPlain.ui.generateButton)
     waitUntil(lambda: not openedPlain.client.state.busy, 30, "the failure")

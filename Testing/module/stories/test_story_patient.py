@@ -148,7 +148,7 @@ def test_a_wrong_pose_offers_the_button_that_registers(patient, monkeypatch):
     class Looked:
         findings = (Finding(Level.WARNING, "POSE", "ventricles", "It is turned by 30°.", "Register it."),)
 
-    patient.panel._lookAtPose(Looked)
+    patient.panel._lookAtFindings(Looked)
     assert patient.ui.problemFrame.visible and "30°" in patient.ui.problemLabel.text
     assert patient.ui.remedyButton.text == "Register…"
     patient.press(patient.ui.remedyButton)

@@ -17,7 +17,7 @@ from vcm.core.plain_text import capital
 from VCMSlicerLib.conditions.anatomy import isStructure, segmentIds, setStructure
 from VCMSlicerLib.models.packInfo import ConditionInfo
 from VCMSlicerLib.scene.niftiFile import readNifti
-from VCMSlicerLib.scene.scene import addLabelVolume, addVolume, cloneVolume
+from VCMSlicerLib.scene.scene import addLabelVolume, addVolume, cloneVolume, removeNode
 from VCMSlicerLib.scene.worldImages import liesOn
 
 RESOURCES = Path(__file__).resolve().parents[2] / "Resources"
@@ -118,7 +118,7 @@ def fromSegmentedScan(
         wantsSkull = any(condition.isSkull for condition in conditions)
         images = _skulls(conditions, volume, _onVolume(array > 0, labels, volume)) if wantsSkull else {}
     finally:
-        slicer.mrmlScene.RemoveNode(labels)
+        removeNode(labels)
     return StartPoint(segmentation, volume, images)
 
 

@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 from vcm.protocol import Generate, Generated, decode, encode
@@ -14,6 +15,8 @@ from VCMSlicerLib.install.userFolders import runsFolder
 
 NOTE = "run.jsonl"
 IMPORTED = "imported"
+OLD_S = 86_400.0
+"""What a run left is no other session's any more after so many seconds."""
 
 
 class RunFolder:
@@ -69,6 +72,20 @@ class RunFolder:
     def remove(self) -> None:
         """Remove all of it."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def removeOld(parent: Path | None = None) -> None:
+    """Remove what sessions that were killed left: runs whose images are in a scene, and inputs of the others."""
+    with suppress(OSError):
+        for folder in list((parent or runsFolder()).iterdir()):
+            with suppress(OSError):
+                if not folder.is_dir() or time.time() - folder.stat().st_mtime < OLD_S:
+                    continue
+                run = RunFolder(folder)
+                if (folder / IMPORTED).exists() or not (folder / NOTE).is_file():
+                    run.remove()
+                else:
+                    run.tidy()
 
 
 def keptRuns(parent: Path | None = None) -> list[RunFolder]:

@@ -152,6 +152,8 @@ class WorkerClient:
         self.failure = outcome if isinstance(outcome, Failure) else None
         self._secondsLeft = None
         onEnd = self._open.pop(job.id, None) if job else None
+        if self.warmed and not self._open:
+            self._connection.rest()
         self._setState(state)
         callOnce(onEnd, outcome)
 

@@ -68,7 +68,9 @@ class Environment:
     @property
     def ready(self) -> bool:
         """Whether a worker can be started."""
-        return bool(self.interpreter) or (self.folder.ready and not self._sharedTorchGone)
+        if self.interpreter:
+            return shutil.which(self.interpreter) is not None
+        return self.folder.ready and not self._sharedTorchGone
 
     @property
     def sharedTorch(self) -> str:
@@ -108,7 +110,11 @@ class Environment:
         if self.busy:
             return self.words
         if self.interpreter:
-            return _("Uses the Python that you chose: {path}.").format(path=self.interpreter)
+            gone, used = (
+                _("The Python that was chosen is not there: {path}."),
+                _("Uses the Python that you chose: {path}."),
+            )
+            return (used if self.ready else gone).format(path=self.interpreter)
         if self.folder.ready:
             gone = _("The PyTorch that was in Slicer is gone. Set it up again.")
             return gone if self._sharedTorchGone else _("Ready.")
@@ -165,9 +171,15 @@ class Environment:
 
         def ended(failure: Failure | None, found: dict[str, Any]) -> None:
             self._found = found
+            if failure is None and self.interpreter:  # what was just installed is to be used
+                self.interpreter = ""
             self._answer(onEnd, failure)
 
-        Installation(plan, self.python(), START_SCRIPT, self._programs, ended).start()
+        try:
+            Installation(plan, self.python(), START_SCRIPT, self._programs, ended).start()
+        except OSError as error:
+            sentence = _("The packages cannot be put in place: {reason}.").format(reason=error.strerror or error)
+            ended(Failure(NO_ENVIRONMENT, sentence, _("Free some space, or see that the folder can be written.")), {})
 
     def verify(self, onEnd: Answer | None = None) -> None:
         """Load the packages in a process of their own and compute a little with them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from slicer.i18n import tr as _
@@ -13,8 +14,17 @@ from vcm.packs.store import DEFAULT_BACKBONE, InstalledPack, Pack, controls_for,
 from VCMSlicerLib.install.userFolders import packsFolder
 from VCMSlicerLib.models.packInfo import AVAILABLE, BROKEN, READY, USUAL_STEPS, ConditionInfo, ControlInfo, PackInfo
 from VCMSlicerLib.models.packOffers import CONTROL, gigabytes, offers
+from VCMSlicerLib.scene.parameters import preference
 
 DEFAULT_PACK = DEFAULT_BACKBONE
+PACKS_FOLDER = "packsFolder"
+"""The preference that names it."""
+
+
+def useChosenFolder() -> None:
+    """Have the models sought in the folder that the user has chosen for them, from the start of each session on."""
+    if (chosen := preference(PACKS_FOLDER)) and not os.environ.get("VCM_PACKS"):
+        os.environ["VCM_PACKS"] = chosen
 
 
 def listPacks(folder: Path | None = None) -> tuple[PackInfo, ...]:

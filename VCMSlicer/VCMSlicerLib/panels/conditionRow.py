@@ -97,6 +97,9 @@ class ConditionRow:
         box.clear()
         for words, id in entries:
             box.addItem(words, id)
+        if entries and setting.segmentId and box.findData(setting.segmentId) < 0:
+            # Not the first of the others in its place: that would be another structure.
+            box.addItem(_("(gone)"), setting.segmentId)
         box.visible = bool(entries)
         box.setCurrentIndex(max(0, box.findData(setting.segmentId)))
         if self.info.kind == "labels" and entries:
@@ -104,9 +107,9 @@ class ConditionRow:
 
     def _onSourceChanged(self, node: Any) -> None:
         if not self._showing:
-            self._tell(
-                self.info.name, ConditionSetting(True, self.ui.strengthSlider.value, bestSegment(node, self.info), node)
-            )
+            enabled = node is not None or bool(self.ui.enabledBox.checked)  # one that is off stays off without a source
+            setting = ConditionSetting(enabled, self.ui.strengthSlider.value, bestSegment(node, self.info), node)
+            self._tell(self.info.name, setting)
 
     def _onChanged(self, *_arguments: Any) -> None:
         if self._showing:

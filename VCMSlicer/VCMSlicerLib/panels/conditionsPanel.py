@@ -71,6 +71,7 @@ class ConditionsPanel:
         """Let go of the nodes that are about to go."""
         self._timer.stop()
         self._unwatch()
+        self.registration.beforeSceneCloses()
         self.editor.beforeSceneCloses()
 
     def cleanup(self) -> None:

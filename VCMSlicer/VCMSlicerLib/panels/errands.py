@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 from vcm.core.errors import Code, VcmError
-from vcm.protocol import Examined, Registered, Segmented
+from vcm.protocol import Examined, Segmented
 
 from VCMSlicerLib.conditions.conditionSource import ConditionChoice
 from VCMSlicerLib.conditions.startPoints import StartPoint, fromSegmentedScan
@@ -21,7 +22,7 @@ from VCMSlicerLib.panels.context import PanelContext
 from VCMSlicerLib.results.formingImage import FormingImage
 from VCMSlicerLib.scene.niftiFile import readNifti, writeNifti
 from VCMSlicerLib.scene.parameters import VCMParameters
-from VCMSlicerLib.scene.scene import addLabelVolume, addVolume
+from VCMSlicerLib.scene.scene import addLabelVolume, addVolume, removeNode
 from VCMSlicerLib.scene.sliceViews import showInSlices
 from VCMSlicerLib.scene.worldImages import volumeImage
 
@@ -70,6 +71,7 @@ class Errands:
             self.forming.putAway()
             onDone(job)
 
+        self.forming.begin()
         job = self._begin(lambda: self.context.logic.start(choices, **options), ended)
         if job is not None:
             job.onPreview(self.forming.show)
@@ -85,15 +87,11 @@ class Errands:
 
         return self._onFile(volume, lambda path: self.context.logic.segment(path, **options), ended)
 
-    def register(self, volume: Any, onDone: Callable[[Registered], None]) -> Job | None:
-        """Find where a loaded scan lies relative to the model's heads."""
+    def register(self, volume: Any, onEnd: Callable[[Any], None]) -> Job | None:
+        """Find where a loaded scan lies relative to the model's heads; `onEnd` hears of every end, None where it could
+        not be begun."""
         pack = self._pack.name
-
-        def ended(outcome: Any) -> None:
-            if isinstance(outcome, Registered):
-                onDone(outcome)
-
-        return self._onFile(volume, lambda path: self.context.logic.register(path, pack=pack), ended)
+        return self._onFile(volume, lambda path: self.context.logic.register(path, pack=pack), onEnd)
 
     def see(self, choices: list[ConditionChoice]) -> Job | None:
         """Load the conditions as the model gets them."""
@@ -125,8 +123,8 @@ class Errands:
     def _showSeen(self, outcome: Any, kinds: dict[str, str]) -> None:
         if not isinstance(outcome, Examined):
             return
-        for name in [n for n in slicer.util.getNodesByClass("vtkMRMLVolumeNode") if n.GetAttribute(SEEN)]:
-            slicer.mrmlScene.RemoveNode(name)
+        for node in [n for n in slicer.util.getNodesByClass("vtkMRMLVolumeNode") if n.GetAttribute(SEEN)]:
+            removeNode(node)
         for entry in outcome.prepared:
             title, isImage = _("What the model gets: {name}").format(name=entry.name), kinds.get(entry.name) == "image"
             image = readNifti(entry.path)
@@ -141,15 +139,25 @@ class Errands:
         if image is None:
             self._refuse(Failure(Code.CONDITION.value, _("{name} has no voxels.").format(name=volume.GetName())))
             return None
-        folder = Path(tempfile.mkdtemp(prefix="vcm-slicer-", dir=slicer.app.temporaryPath))
-        path = writeNifti(folder / "scan.nii", image)
+        folder: Path | None = None
+
+        def begin() -> Job:
+            nonlocal folder
+            folder = Path(tempfile.mkdtemp(prefix="vcm-slicer-", dir=slicer.app.temporaryPath))
+            return start(writeNifti(folder / "scan.nii", image))
+
+        def tidy() -> None:  # a patient's head should not stay on the disk
+            if folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)
 
         def ended(job: Job) -> None:
-            path.unlink(missing_ok=True)
-            folder.rmdir()
+            tidy()
             onDone(job.outcome)
 
-        return self._begin(lambda: start(path), ended)
+        job = self._begin(begin, ended)
+        if job is None:
+            tidy()
+        return job
 
     def _begin(self, start: Callable[[], Job], ended: Callable[[Job], None]) -> Job | None:
         try:

@@ -17,7 +17,7 @@ from VCMSlicerLib.engine.jobState import Failure
 from VCMSlicerLib.install.nvidiaCards import hasNvidiaDriver
 from VCMSlicerLib.install.torchBuild import CPU, InstalledTorch, installedTorch
 from VCMSlicerLib.install.userFolders import packsFolder
-from VCMSlicerLib.models.packCatalogue import listPacks
+from VCMSlicerLib.models.packCatalogue import PACKS_FOLDER, listPacks
 from VCMSlicerLib.models.packInfo import AVAILABLE, BROKEN, READY, ControlInfo, PackInfo
 from VCMSlicerLib.models.packOffers import controlOffers, findOffer, gigabytes
 from VCMSlicerLib.panels.context import AMBER, GREEN, GREY, LAST_PACK, RED, PanelContext, dot
@@ -25,7 +25,7 @@ from VCMSlicerLib.panels.dialogs.menus import Entry, makeMenu
 from VCMSlicerLib.preflight import Level, worst
 from VCMSlicerLib.scene.parameters import preference, setPreference
 
-DEVICE, PACKS_FOLDER = "device", "packsFolder"
+DEVICE = "device"
 PERCENT = 100
 
 
@@ -36,8 +36,6 @@ class ModelPanel:
         self.ui, self.context = ui, context
         self.machine: Machine | None = None
         self._wasReady: bool | None = None
-        if preference(PACKS_FOLDER) and not os.environ.get("VCM_PACKS"):
-            os.environ["VCM_PACKS"] = preference(PACKS_FOLDER)
         for name, words in (("auto", _("Automatic")), ("cuda", _("Graphics card")), ("cpu", _("Processor"))):
             ui.deviceBox.addItem(words, name)
         self.chooseDevice(preference(DEVICE, "auto"))
@@ -146,6 +144,7 @@ class ModelPanel:
         if failure is not None:
             self._tell(failure)
         elif slicer.util.confirmOkCancelDisplay(plan.words, title):
+            self.context.client.shutdown()  # it would go on with packages that are being replaced
             environment.install(plan, lambda failure: self._onInstalled(failure, then))
 
     def chooseModelFolder(self) -> None:
@@ -171,6 +170,11 @@ class ModelPanel:
             self.context.client.shutdown()
             self.context.announce()
 
+    def _useOwnPackages(self) -> None:
+        self.context.environment.interpreter = ""
+        self.context.client.shutdown()
+        self.context.announce()
+
     def _menuEntries(self) -> tuple[Entry, ...]:
         return (
             (_("Check the packages"), _("Load every computing package and compute a little with it."), self._verify),
@@ -186,6 +190,11 @@ class ModelPanel:
                 self._installFromFolder,
             ),
             (_("Use another Python…"), _("Use an interpreter that already has the packages."), self.choosePython),
+            (
+                _("Use the module's own packages"),
+                _("Leave the Python that was chosen, and use the packages that were installed here."),
+                self._useOwnPackages,
+            ),
             (_("Remove the packages…"), _("Delete the folder that the packages were installed into."), self._remove),
             (
                 _("Choose models’ folder…"),
@@ -228,6 +237,8 @@ class ModelPanel:
             self.context.environment.diagnosticBundle(path, self.context.client.log, self.machine, self.context.pack)
 
     def _onInstalled(self, failure: Failure | None, then: Callable[[], None] | None = None) -> None:
+        if not self.context.client.state.busy:
+            self.context.client.shutdown()
         problem = self.context.environment.deviceProblem
         slower = _("The processor will do it, slower. A newer driver may help.")
         self._tell(failure if failure is not None or not problem else Failure("DEVICE", problem, slower))

@@ -9,6 +9,7 @@ import qt
 import slicer
 import vtk
 from slicer.i18n import tr as _
+from vcm.core.errors import VcmError
 
 from VCMSlicerLib.engine.job import Job
 from VCMSlicerLib.engine.jobState import JobState
@@ -24,6 +25,7 @@ from VCMSlicerLib.panels.samplingPanel import SamplingPanel
 from VCMSlicerLib.panels.subjectPanel import SubjectPanel
 from VCMSlicerLib.problems import Problem, Remedy, problem
 from VCMSlicerLib.results.comparison import Comparison, leaveArrangement, putLooksBack
+from VCMSlicerLib.results.overlay import showHidden
 from VCMSlicerLib.results.results import contrastsOf
 from VCMSlicerLib.scene.parameters import Quality, VCMParameters
 
@@ -136,6 +138,8 @@ class Panel:
         if not self.context.comparison.active:
             putLooksBack()
             leaveArrangement()
+        if not self.context.overlay.active:
+            showHidden()
 
     def cleanup(self) -> None:
         """The panel goes away."""
@@ -199,7 +203,15 @@ class Panel:
             self.generate.showProblem(Problem(words, _("It is kept on the disk."), Remedy.LOAD_KEPT))
 
     def _loadKeptRuns(self) -> None:
-        nodes = [node for run in self.logic.keptRuns() for node in self.logic.openRun(run)]
+        nodes = []
+        for run in self.logic.keptRuns():
+            try:
+                nodes += self.logic.openRun(run)
+            except (VcmError, OSError, ValueError, RuntimeError) as error:
+                run.markImported()  # not offered again; its files stay
+                words = _("A kept image cannot be loaded: {reason}").format(reason=error)
+                advice = _("What is left of it lies in {folder}.").format(folder=run.folder)
+                self.generate.showProblem(Problem(words, advice, Remedy.SHOW_LOG))
         if nodes:
             self._present(nodes[-1])
         self.refreshLater()

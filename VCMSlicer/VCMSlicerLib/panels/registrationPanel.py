@@ -23,9 +23,11 @@ from VCMSlicerLib.conditions.scanRegistration import (
     registerNode,
     registrationOf,
     registrations,
+    release,
     rememberRegistration,
     scanOf,
     showOwnSlices,
+    under,
     undo,
 )
 from VCMSlicerLib.engine.jobState import Failure
@@ -70,11 +72,34 @@ class RegistrationPanel:
         """Stop looking at the scene."""
         self._keeper.close()
 
+    def beforeSceneCloses(self) -> None:
+        """Forget the pictures: another scene's transforms may have the same ids."""
+        self._pictures.clear()
+        self._next, self._shown = None, ""
+
     def begin(self, volume: Any, then: Callable[[], None] | None = None) -> None:
-        """Have a volume registered; `then` follows once the user has accepted it, or it lies right already."""
-        if (earlier := registrationOf(volume)) is not None:
-            undo(earlier)
-        self._errands.register(volume, lambda found: self._found(volume, found, then))
+        """Have a volume registered; `then` follows once the user has accepted it, or it lies right already.
+
+        A registration of before goes when there is a new one, and stays where none is found.
+        """
+        earlier = registrationOf(volume)
+        carried = under(earlier) if earlier is not None else []
+        if earlier is not None:
+            release(earlier)
+
+        def ended(outcome: Any) -> None:
+            found = outcome if isinstance(outcome, Registered) else None
+            if earlier is not None and earlier.GetScene() is not None:
+                if found is not None and found.scan_to_model:
+                    undo(earlier)
+                else:
+                    for node in (each for each in carried if each.GetScene() is not None):
+                        node.SetAndObserveTransformNodeID(earlier.GetID())
+            if found is not None:
+                self._found(volume, found, then)
+
+        if self._errands.register(volume, ended) is None:
+            ended(None)
 
     def accept(self) -> None:
         """The registration is right: go on."""

@@ -14,7 +14,7 @@ import vcm
 from slicer.i18n import tr as _
 
 from VCMSlicerLib.results.results import BODY_PART, CONTRAST, RUN, SEED, sidecarOf
-from VCMSlicerLib.scene.worldImages import ownMatrix, worldMatrix
+from VCMSlicerLib.scene.worldImages import ownMatrix
 
 FULL_SCALE = 4095
 MR_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.4"
@@ -55,7 +55,8 @@ class _Geometry:
     """Directions and positions of a volume's slices in DICOM's LPS millimetres."""
 
     def __init__(self, node: Any) -> None:
-        self.affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ worldMatrix(node) @ ownMatrix(node)
+        # Without the transforms above it, as in a NIfTI file: on a registered scan it lies where the scan's file does.
+        self.affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ ownMatrix(node)
         self.spacing = np.linalg.norm(self.affine[:3, :3], axis=0)
         self.directions = self.affine[:3, :3] / self.spacing
 

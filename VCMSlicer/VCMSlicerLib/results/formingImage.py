@@ -17,11 +17,18 @@ class FormingImage:
     """Shows previews; whatever was in the views before comes back when it is put away."""
 
     def __init__(self) -> None:
-        self._nodeId = ""
+        self._nodeId, self._wanted = "", False
         self._backgroundsBefore: dict[str, str] = {}
+
+    def begin(self) -> None:
+        """A job has begun: its previews are shown until `putAway`, so none comes into a scene that follows."""
+        self._wanted = True
 
     def show(self, path: str | Path, _sample: int = 0, step: int = 0) -> None:
         """Show the preview in that file, and remove the file. One that cannot be read is passed over."""
+        if not self._wanted:
+            Path(path).unlink(missing_ok=True)
+            return
         try:
             image = readNifti(path)
         except VcmError:
@@ -46,7 +53,7 @@ class FormingImage:
             composite = slicer.mrmlScene.GetNodeByID(compositeId)
             if composite is not None and composite.GetBackgroundVolumeID() == self._nodeId:
                 composite.SetBackgroundVolumeID(background or None)
-        self._nodeId = ""
+        self._nodeId, self._wanted = "", False
         self._backgroundsBefore.clear()
         _remove(node)
 

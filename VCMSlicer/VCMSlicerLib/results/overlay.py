@@ -17,12 +17,14 @@ from VCMSlicerLib.results.measuredSegmentation import (
     hiddenSegmentation,
     measuredSegments,
 )
-from VCMSlicerLib.results.results import keepWith
+from VCMSlicerLib.results.results import ROLE, keepWith
 from VCMSlicerLib.scene.niftiFile import WorldImage
 from VCMSlicerLib.scene.worldImages import LABELMAP, orientedImage, ownMatrix, segmentsImage, worldMatrix
 
 OVERLAY_REFERENCE = "VCMSlicer.overlay"
 OVERLAY_ROLE = "overlay"
+HIDDEN = "VCMSlicer.HiddenByOverlay"
+"""Kept with the node: a scene may be saved meanwhile, which Slicer tells nobody of."""
 AGREED, MISSED, EXTRA = "agreed", "missed", "extra"
 # Distinct with every kind of colour vision, and by their brightness alone.
 COLORS = {AGREED: (0.34, 0.71, 0.91), MISSED: (0.94, 0.89, 0.26), EXTRA: (0.84, 0.37, 0.0)}
@@ -35,7 +37,6 @@ class Overlay:
 
     def __init__(self) -> None:
         self._nodeId = ""
-        self._hidden: list[str] = []
 
     @property
     def active(self) -> bool:
@@ -60,10 +61,8 @@ class Overlay:
     def close(self) -> None:
         """Hide the overlay, which stays with its result, and show again what was shown before."""
         self._setVisible(self._nodeId, False)
-        for id in self._hidden:
-            self._setVisible(id, True)
         self._nodeId = ""
-        self._hidden.clear()
+        showHidden()
 
     def _hideOthers(self, overlay: Any) -> None:
         for other in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
@@ -71,13 +70,24 @@ class Overlay:
             if other is not overlay and display is not None and display.GetVisibility():
                 display.SetVisibility(False)
                 if other.GetID() != self._nodeId:
-                    self._hidden.append(other.GetID())
+                    display.SetAttribute(HIDDEN, "true")
 
     @staticmethod
     def _setVisible(nodeId: str, visible: bool) -> None:
         node = slicer.mrmlScene.GetNodeByID(nodeId) if nodeId else None
         if node is not None and node.GetDisplayNode() is not None:
             node.GetDisplayNode().SetVisibility(visible)
+
+
+def showHidden() -> None:
+    """Show again what an overlay hid, in this scene or when it was saved; overlays themselves are hidden."""
+    for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
+        display = node.GetDisplayNode()
+        if display is not None and display.GetAttribute(HIDDEN):
+            display.RemoveAttribute(HIDDEN)
+            display.SetVisibility(True)
+        elif display is not None and node.GetAttribute(ROLE) == OVERLAY_ROLE:
+            display.SetVisibility(False)
 
 
 def overlayOf(node: Any, structure: Comparable | None = None) -> Any:

@@ -9,8 +9,7 @@ import slicer
 
 from VCMSlicerLib.results.belongings import belongings
 from VCMSlicerLib.results.results import CONTRAST, DIFFERENCE_REFERENCE, RUN, SEED, TWIN_REFERENCE
-
-STORABLE, DISPLAYABLE = "vtkMRMLStorableNode", "vtkMRMLDisplayableNode"
+from VCMSlicerLib.scene.scene import removeNode
 
 
 def removeResult(node: Any) -> None:
@@ -23,7 +22,7 @@ def removeResult(node: Any) -> None:
         _leaveSequence(sequence, node)
     others = [node.GetNodeReference(role) for role in (TWIN_REFERENCE, DIFFERENCE_REFERENCE)]
     for each in (*(other for other in others if other is not None), *belongings(node), node):
-        _removeNode(each)
+        removeNode(each)
     if folder and folder != hierarchy.GetSceneItemID() and not hierarchy.GetNumberOfItemChildren(folder):
         hierarchy.RemoveItem(folder)
 
@@ -53,23 +52,5 @@ def _leaveSequence(sequence: Any, node: Any) -> None:
         proxy = browser.GetProxyNode(sequence)
         slicer.mrmlScene.RemoveNode(browser)
         if proxy is not None:
-            _removeNode(proxy)
+            removeNode(proxy)
     slicer.mrmlScene.RemoveNode(sequence)
-
-
-def removeLeftBehind(node: Any) -> None:
-    """Remove what said how a node that has left the scene was shown and stored; it would keep the voxels."""
-    identities = (
-        [node.GetNthStorageNodeID(n) for n in range(node.GetNumberOfStorageNodes())] if node.IsA(STORABLE) else []
-    )
-    if node.IsA(DISPLAYABLE):
-        identities += [node.GetNthDisplayNodeID(n) for n in range(node.GetNumberOfDisplayNodes())]
-    for identity in filter(None, identities):
-        other = slicer.mrmlScene.GetNodeByID(identity)
-        if other is not None:
-            slicer.mrmlScene.RemoveNode(other)
-
-
-def _removeNode(node: Any) -> None:
-    slicer.mrmlScene.RemoveNode(node)
-    removeLeftBehind(node)

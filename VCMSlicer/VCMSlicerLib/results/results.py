@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,7 +34,8 @@ RUN = "VCMSlicer.Run"
 SEED = "VCMSlicer.Seed"
 ALIGNMENT, LAYOUT_ALIGNMENT = "VCMSlicer.Alignment", "VCMSlicer.LayoutAlignment"
 PROVENANCE = "VCMSlicer.Provenance"
-CONTRAST, BODY_PART = "VCMSlicer.Contrast", "VCMSlicer.BodyPart"
+CONTRAST = "VCMSlicer.Contrast"
+BODY_PART = "VCMSlicer.BodyPart"
 SAMPLE_ROLE, TWIN_ROLE, DIFFERENCE_ROLE, SLIDER_ROLE = "sample", "uncontrolled", "difference", "slider"
 TWIN_REFERENCE = "VCMSlicer.uncontrolled"
 DIFFERENCE_REFERENCE = "VCMSlicer.difference"
@@ -94,7 +96,7 @@ class Results:
         report = _reportOf(run)
         common = {
             SYNTHETIC: "true",
-            RUN: run.id,
+            RUN: f"{run.id}-{secrets.token_hex(4)}",  # request ids begin anew in each session
             PROVENANCE: _provenance(report, request),
             CONTRAST: _saidOfBackbone(report, "contrast"),
             BODY_PART: _saidOfBackbone(report, "body_part"),

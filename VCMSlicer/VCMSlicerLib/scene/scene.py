@@ -40,6 +40,7 @@ def forgetPreloaded() -> None:
 
 
 OURS = "VCMSlicer."
+STORABLE, DISPLAYABLE = "vtkMRMLStorableNode", "vtkMRMLDisplayableNode"
 _preloaded: dict[str, WorldImage] = {}
 
 
@@ -96,3 +97,22 @@ def _importOther(path: Path, name: str, attributes: Mapping[str, str]) -> Any:
     for key, value in attributes.items():
         node.SetAttribute(key, value)
     return node
+
+
+def removeLeftBehind(node: Any) -> None:
+    """Remove what said how a node that has left the scene was shown and stored; it would keep the voxels."""
+    identities = (
+        [node.GetNthStorageNodeID(n) for n in range(node.GetNumberOfStorageNodes())] if node.IsA(STORABLE) else []
+    )
+    if node.IsA(DISPLAYABLE):
+        identities += [node.GetNthDisplayNodeID(n) for n in range(node.GetNumberOfDisplayNodes())]
+    for identity in filter(None, identities):
+        other = slicer.mrmlScene.GetNodeByID(identity)
+        if other is not None:
+            slicer.mrmlScene.RemoveNode(other)
+
+
+def removeNode(node: Any) -> None:
+    """Remove a node with what said how it was shown and stored."""
+    slicer.mrmlScene.RemoveNode(node)
+    removeLeftBehind(node)

@@ -210,8 +210,10 @@ def _follow(spec: AttributeSpec, conditions: tuple[Condition, ...]) -> Attribute
     for condition in conditions:
         inside = spec.measured_by(condition.spec)
         if inside and spec.low is not None and spec.high is not None:
-            voxels = sum(int(condition.structure(c.name).sum()) for c in inside)
-            ml = voxels * condition.volume.grid.voxel_ml
+            # As drawn, where that is known: a mask is a little thicker on a coarser grid.
+            voxel_ml = condition.volume.grid.voxel_ml
+            measured = {c.name: int(condition.structure(c.name).sum()) * voxel_ml for c in inside}
+            ml = sum(condition.drawn_ml.get(name, on_grid) for name, on_grid in measured.items())
             raw = (ml - spec.low) / (spec.high - spec.low)
             return AttributeValue(spec, min(max(raw, 0.0), 1.0), f"measured on {condition.spec.name}: {ml:.1f} ml")
     return AttributeValue(spec, spec.default, "default")

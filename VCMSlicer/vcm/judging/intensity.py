@@ -37,8 +37,9 @@ class ByIntensity:
 def fluid_by_intensity(sample: Volume, requested: NDArray[np.bool_], segmentation: Volume) -> ByIntensity | None:
     """The fluid in a sample at and around a structure that was asked for; None where its medians cannot be had.
 
-    Both medians come from the sample itself, over the labels of its segmentation: all fluid, and the tissue that the
-    structure borders on most. Fluid counts up to `REACH_MM` beyond the structure, where it hangs together with it.
+    The medians come from the sample itself, over the labels of its segmentation: all fluid, and the tissue that a voxel
+    is taken for, or else that the structure borders on most. Fluid counts up to `REACH_MM` beyond the structure, where
+    it hangs together with it.
     """
     from scipy import ndimage
 
@@ -56,7 +57,12 @@ def fluid_by_intensity(sample: Volume, requested: NDArray[np.bool_], segmentatio
     wet, dry = float(np.median(fluid)), float(np.median(tissue))
     if abs(wet - dry) <= CONTRAST * float(np.median(np.abs(tissue - dry))):
         return None
-    candidates, _ = ndimage.label(reach & (np.abs(image - wet) < np.abs(image - dry)))
+    # A voxel of a darker tissue, such as the caudate nucleus, is held against that tissue's own median.
+    own = np.full(image.shape, dry)
+    for value, count in zip(*np.unique(around, return_counts=True), strict=True):
+        if count >= FEWEST:
+            own[labels == value] = np.median(image[labels == value])
+    candidates, _ = ndimage.label(reach & (np.abs(image - wet) < np.abs(image - own)))
     touching = np.unique(candidates[requested])
     found: NDArray[np.bool_] = np.isin(candidates, touching[touching > 0])
     return ByIntensity(found, int(found.sum()) * sample.grid.voxel_ml)

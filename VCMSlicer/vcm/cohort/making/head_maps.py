@@ -14,9 +14,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from vcm.anatomy.structures import CEREBELLAR_CORTEX, CORTEX, SEGMENTER_CLASSES, VENTRICLES
-from vcm.cohort.making.label_maps import LabelTable
+from vcm.cohort.making.label_maps import CHOROID_PLEXUS, LabelTable
 
 CSF = 24
+NO_TISSUE = (25, 57, 30, 62, 72)
+"""Lesions, vessels and the fifth ventricle: what does not grow into the place of ventricles that become smaller."""
 MAURER_WALL = 0.5
 """Maurer's distance is 0 in the outermost voxels inside; their outer face lies half a millimetre further out."""
 
@@ -63,8 +65,9 @@ class Head:
         cls, positions: NDArray[np.uint8], table: LabelTable, device: torch.device, view: tuple[slice, ...] = ()
     ) -> Head:
         """Make label positions `[i, j, k]` ready; `view` is the part of them that volumes are counted in."""
-        ventricles = np.isin(table.labels[positions], SEGMENTER_CLASSES[VENTRICLES][1])
-        tissue = _filled(positions, ventricles, ~ventricles & ~table.outside[positions])
+        ventricles = np.isin(table.labels[positions], (*SEGMENTER_CLASSES[VENTRICLES][1], *CHOROID_PLEXUS))
+        whole = ~ventricles & ~table.outside[positions] & ~np.isin(table.labels[positions], NO_TISSUE)
+        tissue = _filled(positions, ventricles, whole)
         grown, shrunk, depth = _surfaces(tissue, table)
         walls, smooth = layered_distance(ventricles)
         coarse = functional.avg_pool3d(torch.from_numpy(smooth).to(device)[None, None], 2)[0, 0]

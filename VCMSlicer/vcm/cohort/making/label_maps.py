@@ -14,19 +14,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vcm.anatomy.structures import SEGMENTER_CLASSES
+from vcm.anatomy.structures import SEGMENTER_CLASSES, VENTRICLES
 from vcm.core.errors import MALFORMED, Code, VcmError
 from vcm.core.grid import Grid
 from vcm.core.reading import missing_as, read_json
 from vcm.volumes.image_refusals import READABLE
 
+CHOROID_PLEXUS = (136, 137, 163, 164)
+"""Labels of the maps without a name that lie within the lateral ventricles, as bright as choroid plexus."""
+
 
 def segmenter_class(label: int) -> int:
-    """The segmenter's class of one FreeSurfer label.
+    """The segmenter's class of one label of the maps.
 
-    >>> segmenter_class(43), segmenter_class(14), segmenter_class(507)
-    (4, 9, 0)
+    >>> segmenter_class(43), segmenter_class(136), segmenter_class(14), segmenter_class(507)
+    (4, 4, 9, 0)
     """
+    if label in CHOROID_PLEXUS:
+        return VENTRICLES
     return next((value for value, (_, labels) in SEGMENTER_CLASSES.items() if label in labels), 0)
 
 
