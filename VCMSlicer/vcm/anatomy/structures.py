@@ -86,7 +86,8 @@ SEGMENTED = {
 }
 """What the labels of our segmenters mean, and FreeSurfer's numbers for it."""
 
-WHITE_MATTER, GREY_MATTER, VENTRICLES, EXTRAVENTRICULAR_CSF, INNER_VENTRICLES = 1, 2, 4, 7, 9
+WHITE_MATTER, GREY_MATTER, DEEP_GREY_MATTER, VENTRICLES = 1, 2, 3, 4
+EXTRAVENTRICULAR_CSF, INNER_VENTRICLES = 7, 9
 FLUIDS = (VENTRICLES, EXTRAVENTRICULAR_CSF, INNER_VENTRICLES)
 LESION, OPTIC_CHIASM = 10, 85
 """A label of cohorts that FreeSurfer's mri_synthseg does not give, and a number of FreeSurfer's that no T1w image
@@ -107,14 +108,23 @@ BEYOND_ASEG = {
         77, 78, 79, 192, *range(250, 256), *range(3000, 5000), 5001, 5002, *range(13100, 13176), *range(14100, 14176)
     ),
     GREY_MATTER: (*range(1000, 3000), *range(11100, 11176), *range(12100, 12176)),
+    DEEP_GREY_MATTER: (30, 62, 80, 81, 82),
     VENTRICLES: (31, 63),
     EXTRAVENTRICULAR_CSF: (257,),
+    INNER_VENTRICLES: (72,),
 }  # fmt: skip
-"""FreeSurfer's parcels of cortex and white matter, its callosum and hypointensities, choroid plexus and outer CSF, by
-the label of a cohort; the numbers that its label maps have stand in `SEGMENTER_CLASSES`."""
+"""FreeSurfer's parcels of cortex and white matter, its callosum and hypointensities, vessels among the deep grey matter,
+choroid plexus, outer CSF and fifth ventricle, by the label of a cohort; the numbers that its label maps have stand in
+`SEGMENTER_CLASSES`."""
 
-LEFT = (2, 3, 4, 5, 7, 8, 10, 11, 12, 13, 17, 18, 26, 28, *range(1000, 2000), *range(3000, 4000))
-RIGHT = (41, 42, 43, 44, 46, 47, 49, 50, 51, 52, 53, 54, 58, 60, *range(2000, 3000), *range(4000, 5000))
+LEFT = (
+    2, 3, 4, 5, 7, 8, 10, 11, 12, 13, 17, 18, 25, 26, 28, 30, 31, 78, 81, *range(1000, 2000), *range(3000, 4000),
+    *range(11100, 11176), *range(13100, 13176),
+)  # fmt: skip
+RIGHT = (
+    41, 42, 43, 44, 46, 47, 49, 50, 51, 52, 53, 54, 57, 58, 60, 62, 63, 79, 82, *range(2000, 3000), *range(4000, 5000),
+    *range(12100, 12176), *range(14100, 14176),
+)  # fmt: skip
 """FreeSurfer's numbers of one side of the patient."""
 
 CORTEX, CEREBELLAR_CORTEX = (3, 42), (8, 47)

@@ -66,7 +66,8 @@ class Lesions:
         there, own, number = rng.random() < share, rng.random() < KEPT, int(rng.integers(1, 4))
         brightness = float(rng.uniform(DARKEST, BRIGHTEST))
         new = tuple(Lesion.draw(rng) for _ in range(number)) if there else ()
-        return cls(new, bool(own), brightness if there else None)
+        # Without new ones nothing would make those of the map as dark as their class says.
+        return cls(new, bool(own and there), brightness if there else None)
 
     def put_into(self, labels: Tensor, table: LabelTable) -> Tensor:
         """Label positions `[i, j, k]` at 1 mm with these lesions; the tensor that was given is changed."""
