@@ -113,7 +113,7 @@ BEYOND_ASEG = {
     EXTRAVENTRICULAR_CSF: (257,),
     INNER_VENTRICLES: (72,),
 }  # fmt: skip
-"""FreeSurfer's parcels of cortex and white matter, its callosum and hypointensities, vessels among the deep grey matter,
+"""FreeSurfer's parcels of cortex and white matter, its callosum and hypointensities, vessels of the deep grey matter,
 choroid plexus, outer CSF and fifth ventricle, by the label of a cohort; the numbers that its label maps have stand in
 `SEGMENTER_CLASSES`."""
 
