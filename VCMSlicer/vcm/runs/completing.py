@@ -127,7 +127,8 @@ def taken_of(head: Volume, specs: Sequence[ConditionSpec], drawn: Sequence[Condi
             if own is not None:
                 array = np.where(own.volume.array != 0, own.volume.array, array)
             volume = Volume(array, head.grid)
-            taken.append(replace(own, volume=volume) if own is not None else Condition(spec, volume))
+            # Its volumes are no longer those that were drawn.
+            taken.append(replace(own, volume=volume, drawn_ml={}) if own is not None else Condition(spec, volume))
     return tuple(taken)
 
 

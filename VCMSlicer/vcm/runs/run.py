@@ -105,6 +105,7 @@ def run_generate(
         _say_what_to_expect(request, backbone, control, layout is not None, listeners.words)
         listeners.words("loading the model")
         generator = (load or load_generator)(backbone, control, job)
+        request = request.on(generator.backbone.process)
         listeners.words(f"running on {generator.runtime.words}")
         plan = generator.plan(request.batch)
         listeners.words(plan.words)
@@ -204,7 +205,7 @@ def _request(job: GenerateJob, backbone: Pack, conditions: tuple[Condition, ...]
         uncontrolled=job.uncontrolled,
         preview_every=job.preview_every,
         batch=job.batch,
-    ).on(manifest.process)
+    )
 
 
 def _completer(
