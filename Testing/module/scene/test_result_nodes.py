@@ -2,19 +2,24 @@
 
 import csv
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import slicer
 from finishedRun import AFFINE, asked, finishedRun, measured, scores, ventriclesOverlap
 from logicSetup import letterF, scan, segmentation, transformNode, turned, vtkMatrix, worldPoints
+from slicerStandIn.testing.eventLoop import processEvents
 from vcm.core.errors import VcmError
 from VCMSlicerLib.results.belongings import belongings
+from VCMSlicerLib.results.formingImage import FormingImage
 from VCMSlicerLib.results.measuredSegmentation import ASKED_REFERENCE, MEASURED_REFERENCE, comparables
 from VCMSlicerLib.results.overlay import COLORS, OVERLAY_REFERENCE, Overlay, overlayOf
 from VCMSlicerLib.results.results import Results, row
 from VCMSlicerLib.results.scoreCharts import scoreCharts, showChart
 from VCMSlicerLib.results.scoreNodes import exportScores, scoreTable
+from VCMSlicerLib.scene.niftiFile import WorldImage, writeNifti
+from VCMSlicerLib.scene.sliceViews import sliceLogics
 from VCMSlicerLib.scene.worldImages import segmentsImage
 
 
@@ -272,3 +277,23 @@ def test_what_belongs_to_a_result_goes_with_it_and_what_the_run_asked_with_the_l
     assert wanted not in belongings(first)
     slicer.mrmlScene.RemoveNode(first)
     assert wanted in belongings(second)
+
+
+def test_of_previews_that_come_at_once_the_newest_is_shown_and_none_after_the_end(mainWindow, tmp_path):
+    forming = FormingImage()
+    images = [WorldImage(np.full((4, 5, 6), n, np.float32), np.eye(4)) for n in (1, 2, 3)]
+    paths = [writeNifti(tmp_path / f"{n}.nii.gz", image) for n, image in enumerate(images)]
+    forming.begin()
+    for step, path in enumerate(paths, start=1):
+        forming.showSoon(path, 0, step)
+    processEvents(0.1)
+    (node,) = [each for each in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if "Forming" in each.GetName()]
+    assert "step 3" in node.GetName() and not any(Path(path).exists() for path in paths)
+    shown = [logic for logic in sliceLogics() if logic.GetSliceCompositeNode().GetBackgroundVolumeID() == node.GetID()]
+    assert shown and all(logic.GetSliceNode().IsMappedInLayout() for logic in shown)
+    late = writeNifti(tmp_path / "late.nii.gz", WorldImage(np.ones((4, 5, 6), np.float32), np.eye(4)))
+    forming.putAway()
+    forming.showSoon(late, 0, 4)
+    processEvents(0.1)
+    assert not [each for each in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if "Forming" in each.GetName()]
+    assert not Path(late).exists()

@@ -74,7 +74,7 @@ class Errands:
         self.forming.begin()
         job = self._begin(lambda: self.context.logic.start(choices, **options), ended)
         if job is not None:
-            job.onPreview(self.forming.show)
+            job.onPreview(self.forming.showSoon)
         return job
 
     def segment(self, volume: Any, onDone: Callable[[StartPoint], None]) -> Job | None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import qt
 import slicer
 from slicer.i18n import tr as _
 from vcm.core.errors import VcmError
 
 from VCMSlicerLib.scene.niftiFile import readNifti
 from VCMSlicerLib.scene.scene import addVolume
+from VCMSlicerLib.scene.sliceViews import sliceLogics
 
 
 class FormingImage:
@@ -18,13 +20,30 @@ class FormingImage:
 
     def __init__(self) -> None:
         self._nodeId, self._wanted = "", False
+        self._waiting: tuple[Path, int] | None = None
         self._backgroundsBefore: dict[str, str] = {}
 
     def begin(self) -> None:
         """A job has begun: its previews are shown until `putAway`, so none comes into a scene that follows."""
         self._wanted = True
 
-    def show(self, path: str | Path, _sample: int = 0, step: int = 0) -> None:
+    def showSoon(self, path: str | Path, _sample: int = 0, step: int = 0) -> None:
+        """Show the preview in that file at the next turn of the event loop, unless a newer one has come by then.
+
+        Several at once would hold the window up.
+        """
+        if self._waiting is not None:
+            self._waiting[0].unlink(missing_ok=True)
+        else:
+            qt.QTimer.singleShot(0, self._showWaiting)
+        self._waiting = Path(path), step
+
+    def _showWaiting(self) -> None:
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            self.show(*waiting)
+
+    def show(self, path: str | Path, step: int = 0) -> None:
         """Show the preview in that file, and remove the file. One that cannot be read is passed over."""
         if not self._wanted:
             Path(path).unlink(missing_ok=True)
@@ -59,7 +78,8 @@ class FormingImage:
 
 
 def _composites() -> list[Any]:
-    return list(slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"))
+    """Those of the slice views that can be seen; those of other arrangements show results."""
+    return [logic.GetSliceCompositeNode() for logic in sliceLogics() if logic.GetSliceNode().IsMappedInLayout()]
 
 
 def _remove(node: Any) -> None:
