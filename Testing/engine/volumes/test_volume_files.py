@@ -13,6 +13,8 @@ from test_atomic_files import names_in, room_for
 from vcm.core.errors import VcmError
 from vcm.core.grid import Grid
 from vcm.core.volume import Volume
+from vcm.registration.pose import Pose
+from vcm.registration.transform_file import write_transform
 from vcm.volumes.volume_files import read_volume, read_volume_file, write_volume
 from volume_cases import ENDINGS, SFORM, SHAPE, counted, nrrd_text, refusal, write_nrrd
 
@@ -283,3 +285,9 @@ def test_reading_bad_files_prints_nothing(tmp_path):
     command = [sys.executable, "-c", program, str(tmp_path / "a.nii"), str(tmp_path / "b.nrrd")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_a_transform_is_not_written_to_such_a_place_either(tmp_path):
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/u\xff/a.tfm")
+    with pytest.raises(VcmError, match="not written in UTF-8"):
+        write_transform(path, Pose(np.eye(4)))

@@ -152,8 +152,7 @@ class WorkerClient:
         self.failure = outcome if isinstance(outcome, Failure) else None
         self._secondsLeft = None
         onEnd = self._open.pop(job.id, None) if job else None
-        if self.warmed and not self._open:
-            self._connection.rest()
+        self._restIfIdle()
         self._setState(state)
         callOnce(onEnd, outcome)
 
@@ -179,6 +178,9 @@ class WorkerClient:
         self._messages.notify(message)
         if isinstance(message, Ending):
             self._hearEnding(message)
+        self._restIfIdle()
+
+    def _restIfIdle(self) -> None:
         if self.warmed and not self._open:
             self._connection.rest()
 

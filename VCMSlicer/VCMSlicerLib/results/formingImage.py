@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 from vcm.core.errors import VcmError
 
 from VCMSlicerLib.scene.niftiFile import readNifti
-from VCMSlicerLib.scene.scene import addVolume
+from VCMSlicerLib.scene.scene import addVolume, removeNode
 from VCMSlicerLib.scene.sliceViews import sliceLogics
 
 
@@ -63,7 +63,8 @@ class FormingImage:
         for composite in _composites():
             self._backgroundsBefore.setdefault(composite.GetID(), composite.GetBackgroundVolumeID() or "")
             composite.SetBackgroundVolumeID(node.GetID())
-        _remove(before)
+        if before is not None:
+            removeNode(before)
 
     def putAway(self) -> None:
         """Remove the preview and put the former backgrounds back."""
@@ -74,17 +75,10 @@ class FormingImage:
                 composite.SetBackgroundVolumeID(background or None)
         self._nodeId, self._wanted = "", False
         self._backgroundsBefore.clear()
-        _remove(node)
+        if node is not None:
+            removeNode(node)
 
 
 def _composites() -> list[Any]:
     """Those of the slice views that can be seen; those of other arrangements show results."""
     return [logic.GetSliceCompositeNode() for logic in sliceLogics() if logic.GetSliceNode().IsMappedInLayout()]
-
-
-def _remove(node: Any) -> None:
-    if node is not None:
-        display = node.GetDisplayNode()
-        slicer.mrmlScene.RemoveNode(node)
-        if display is not None:
-            slicer.mrmlScene.RemoveNode(display)

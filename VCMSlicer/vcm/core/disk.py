@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from vcm.core.errors import Code, VcmError
+from vcm.core.plain_text import is_readable, plain
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -43,3 +44,10 @@ def disk_error(error: OSError, path: Path) -> VcmError:
             "Ask for permission, or move the packs' folder with the environment variable VCM_PACKS.",
         )
     return VcmError(Code.FILE_UNREADABLE, f"{path} cannot be written: {error.strerror or error}.")
+
+
+def require_utf8(path: Path) -> None:
+    """Refuse a place whose name is no UTF-8: what writes images and transforms would end the program."""
+    if not is_readable(str(path)):
+        sentence = f"{plain(str(path))} is not written in UTF-8, which images need."
+        raise VcmError(Code.BAD_REQUEST, sentence, "Choose another folder.")

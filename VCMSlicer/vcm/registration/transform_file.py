@@ -12,6 +12,7 @@ from pathlib import Path
 
 import SimpleITK as sitk  # noqa: N813
 
+from vcm.core.disk import require_utf8
 from vcm.outputs.atomic_files import atomic_path
 from vcm.registration.optimising import itk_affine
 from vcm.registration.pose import Pose
@@ -19,5 +20,6 @@ from vcm.registration.pose import Pose
 
 def write_transform(path: str | Path, pose: Pose) -> None:
     """Write the pose of a scan as `.tfm` (text) or `.h5`, whole or not at all."""
+    require_utf8(Path(path))
     with atomic_path(path) as temporary:
         sitk.WriteTransform(itk_affine(pose.inverse), str(temporary))

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
+from vcm.core.disk import require_utf8
 from vcm.core.errors import MALFORMED, Code, VcmError
-from vcm.core.plain_text import is_readable, plain
 from vcm.core.reading import read_json
 from vcm.outputs.atomic_files import NO_ROOM
 from vcm.outputs.claims import Claim
@@ -50,9 +50,7 @@ class ResultsFolder:
         refused unless `force` is set; `inputs` of the run are refused in any case.
         """
         with in_words(path):
-            if not is_readable(str(path)):
-                sentence = f"The folder {plain(str(path))} is not written in UTF-8, which images need."
-                raise VcmError(Code.BAD_REQUEST, sentence, "Choose another folder with --out.")
+            require_utf8(path)
             if path.exists() and not path.is_dir():
                 sentence = f"The results should go into the folder {path}, but that is a file."
                 raise VcmError(Code.BAD_REQUEST, sentence, "Choose a folder with --out.")

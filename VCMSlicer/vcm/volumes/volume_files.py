@@ -13,9 +13,9 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
+from vcm.core.disk import require_utf8
 from vcm.core.errors import Code, VcmError
 from vcm.core.grid import Grid
-from vcm.core.plain_text import is_readable, plain
 from vcm.core.volume import Volume
 from vcm.outputs.atomic_files import atomic_path
 from vcm.volumes.image_refusals import NIFTI, NRRD, image_format, three_sizes
@@ -87,12 +87,7 @@ def write_volume(
         raise VcmError(
             Code.BAD_REQUEST, f"{path} has no ending that can be written.", "Name it .nii.gz, .nii or .nrrd."
         )
-    if not is_readable(str(path)):
-        raise VcmError(
-            Code.BAD_REQUEST,
-            f"{plain(str(path))} is not written in UTF-8, which images need.",
-            "Choose another folder.",
-        )
+    require_utf8(path)
     words = description or "research only"
     if synthetic and "synthetic" not in words.lower():
         words = f"synthetic, {words}"
