@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 
 import numpy as np
@@ -191,6 +192,56 @@ def test_another_autoencoder_is_refused_under_a_denoiser_that_has_begun(train, t
     train("other", first=6)
     path.write_bytes((tmp_path / "other" / "autoencoder.safetensors").read_bytes())
     assert "started with another autoencoder" in train(expect=2).err
+
+
+START = """
+backbone = "tiny"
+start = "tiny-layout"
+steps = {steps}
+batch = 2
+warmup = 1
+ema = 0.5
+save_every = 2
+learning_rate = {rate}
+precision = "fp32"
+"""
+
+
+def go_on(learned, folder, steps=1, rate=1e-9, rest="", cohort=None, expect=0):
+    """`vcm train layout` from the pack that has been trained before."""
+    (folder / "start.toml").write_text(START.format(steps=steps, rate=rate) + rest)
+    words = [f"--cases={cohort or learned / 'cohort'}", f"--config={folder / 'start.toml'}", "--device=cpu"]
+    done = vcm("train", "layout", *words, f"--out={folder / 'further'}")
+    assert done.code == expect, done.err
+    return done
+
+
+def test_a_training_goes_on_from_a_pack(with_learned, tmp_path):
+    go_on(with_learned, tmp_path)
+    former = find_pack("tiny-layout")
+    out = with_learned / "packs" / "further"
+    assert vcm("train", "export", f"--run={tmp_path / 'further'}", f"--out={out}", "--licence=Apache-2.0").code == 0
+    pack = find_pack("further")
+    assert (pack.layout.latent_shape, pack.layout.networks) == (former.layout.latent_shape, former.layout.networks)
+    new, old = Layout.load(pack).state_dict(), Layout.load(former).state_dict()
+    assert all(torch.allclose(new[name], old[name], atol=1e-3) for name in old)
+    shutil.rmtree(out)
+
+
+def test_what_goes_on_learns_and_is_resumed(with_learned, tmp_path):
+    go_on(with_learned, tmp_path, steps=2, rate=1e-2)
+    begun = load_checkpoint(tmp_path / "further" / "checkpoint.pt")["average"]
+    assert "resuming from step 2" in go_on(with_learned, tmp_path, steps=4, rate=1e-2).out
+    further = load_checkpoint(tmp_path / "further" / "checkpoint.pt")["average"]
+    assert not all(torch.equal(begun[name], further[name]) for name in begun)
+
+
+def test_what_cannot_go_on_from_a_pack_is_refused(with_learned, tmp_path):
+    refused = go_on(with_learned, tmp_path, rest="network = {shown = 16}\n", expect=2)
+    assert "network must be left out where start names a pack" in " ".join(refused.err.split())
+    write_cohort(tmp_path / "moved", grid=Grid(tiny.GRID.shape, tiny.GRID.affine + np.eye(4)[3] * [[1], [0], [0], [0]]))
+    refused = go_on(with_learned, tmp_path, cohort=tmp_path / "moved", expect=2)
+    assert "another grid than the layout tiny-layout" in " ".join(refused.err.split())
 
 
 def test_a_grid_that_cannot_be_divided_by_four_is_refused(train, tmp_path):

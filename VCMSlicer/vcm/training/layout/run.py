@@ -28,7 +28,7 @@ from vcm.packs.tensors.checkpoints import read_checkpoint, write_weights
 from vcm.training.layout.label_autoencoder_task import LabelAutoencoderTask, moments
 from vcm.training.layout.label_cache import LabelCache
 from vcm.training.layout.layout_task import LayoutTask
-from vcm.training.layout.settings import LayoutSettings
+from vcm.training.layout.settings import LabelAutoencoderSettings, LayoutSettings
 from vcm.training.trainer.checkpoint import best_weights, claim_run, load_last
 from vcm.training.trainer.new_networks import network_refusals
 from vcm.training.trainer.run_info import RunInfo, write_run_info
@@ -71,23 +71,18 @@ def train_layout(
     if team.first and not (folder / SETTINGS).is_file():
         with claim_run(folder):
             write_sealed(folder / SETTINGS, settings.as_dict())
-    first = settings.of_autoencoder
-    manifest = _manifest(content := _content(settings, pack, grid))
-    torch.manual_seed(first.seed)
-    with network_refusals():
-        autoencoder = new_autoencoder(LABELS, first.network)
-    torch.manual_seed(settings.seed)
-    with network_refusals():
-        denoiser = new_denoiser(LABELS, manifest.latent_shape, len(attributes), settings.network)
-    task = LabelAutoencoderTask(first, autoencoder, cache, team.device, held)
-    listeners.say("first part: the autoencoder of label maps")
-    trainer = Trainer(first, task, folder / AUTOENCODER, team, listeners)
-    begun_at = trainer.step
-    how = trainer.train(minutes)
-    if how == "paused":
-        return how
-    autoencoder = _trained(folder, first.network, cache, team, anew=trainer.step != begun_at)
-    layout = Layout(autoencoder, denoiser, manifest.process).to(team.device)
+    content = _content(settings, pack, grid)
+    if settings.start:
+        layout = _started(find_pack(settings.start), content, grid, folder, team)
+    else:
+        torch.manual_seed(settings.seed)
+        with network_refusals():
+            denoiser = new_denoiser(LABELS, _manifest(content).latent_shape, len(attributes), settings.network)
+        how, autoencoder = _first_part(settings.of_autoencoder, cache, held, folder, team, minutes, listeners)
+        if autoencoder is None:
+            return how
+        layout = Layout(autoencoder, denoiser, _manifest(content).process)
+    layout, manifest = layout.to(team.device), _manifest(content)
     identity = {AUTOENCODER: hash_file(folder / f"{AUTOENCODER}.safetensors")}
     second = LayoutTask(settings, layout, manifest, cache, team.device, identity=identity, unseen=held)
     trainer = Trainer(settings, second, folder, team, listeners)
@@ -95,6 +90,55 @@ def train_layout(
         write_run_info(folder, RunInfo(len(cache), changes=content))
     listeners.say("second part: the denoiser")
     return trainer.train(max(minutes - (time.monotonic() - started) / 60, 0.0))
+
+
+def _first_part(
+    settings: LabelAutoencoderSettings,
+    cache: LabelCache,
+    unseen: LabelCache | None,
+    folder: Path,
+    team: Team,
+    minutes: float,
+    listeners: Listeners,
+) -> tuple[str, LabelAutoencoder | None]:
+    """How the training of the autoencoder ended, and the best one; none while it is not finished."""
+    torch.manual_seed(settings.seed)
+    with network_refusals():
+        autoencoder = new_autoencoder(LABELS, settings.network)
+    task = LabelAutoencoderTask(settings, autoencoder, cache, team.device, unseen)
+    listeners.say("first part: the autoencoder of label maps")
+    trainer = Trainer(settings, task, folder / AUTOENCODER, team, listeners)
+    begun_at = trainer.step
+    how = trainer.train(minutes)
+    if how == "paused":
+        return how, None
+    return how, _trained(folder, settings.network, cache, team, anew=trainer.step != begun_at)
+
+
+def _started(pack: Pack, content: dict[str, Any], grid: Grid, folder: Path, team: Team) -> Layout:
+    """The networks of a layout pack, whose options `content` takes over; the run's folder keeps the autoencoder."""
+    theirs = pack.layout
+    if [spec.name for spec in theirs.attributes] != [spec["name"] for spec in content["attributes"]]:
+        raise VcmError(
+            Code.BAD_REQUEST,
+            f"The layout {pack.name} knows other attributes than the backbone.",
+            "Name a layout that was trained for this backbone, or train one from nothing.",
+        )
+    if not theirs.grid.same_as(grid):
+        raise VcmError(
+            Code.BAD_REQUEST,
+            f"The cases lie on another grid than the layout {pack.name}.",
+            "Make the cohort on the grid of that layout, or train one from nothing.",
+        )
+    content["networks"] = {role: dict(options) for role, options in theirs.networks.items()}
+    content["latent"] = {"shape": list(theirs.latent_shape)}
+    content["schedule"] = dict(theirs.schedule)
+    layout = Layout.load(pack)
+    if team.first:
+        with claim_run(folder):
+            write_weights(folder / f"{AUTOENCODER}.safetensors", layout.autoencoder.state_dict())
+    team.wait()
+    return layout
 
 
 def _grid_of(cases: Sequence[CaseEntry]) -> Grid:

@@ -44,11 +44,15 @@ class LayoutSettings(TrainingSettings):
     Of the items a share `nothing` is shown no structure, a share `alone` one, a share `all` every class of a label map,
     and the others a random part of them. Each attribute is left out in a share `unknown`. `network` has options of
     `LayoutDenoiser`.
+
+    `start` names a layout pack to go on with: its autoencoder is kept and its denoiser learns further, so that
+    `autoencoder` and `network` are its own.
     """
 
     kind: ClassVar[str] = "layout"
 
     backbones: tuple[str, ...] = ()
+    start: str = ""
     autoencoder: dict[str, Any] = field(default_factory=dict)
     network: dict[str, Any] = field(default_factory=dict)
     nothing: Share = 0.1
@@ -67,6 +71,8 @@ class LayoutSettings(TrainingSettings):
         super().__post_init__()
         self.require(self.nothing + self.alone + self.all <= 1, "alone", "such that the three shares are 1 at most")
         self.require(not self.contrasts, "contrasts", "left out, as label maps have none")
+        for name in ("autoencoder", "network"):
+            self.require(not (self.start and getattr(self, name)), name, "left out where start names a pack")
         _ = self.of_autoencoder
 
     @property
