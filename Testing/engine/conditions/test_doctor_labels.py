@@ -75,8 +75,32 @@ def test_segments_are_matched_to_classes_by_name_before_number():
 def test_the_segmenters_own_numbers_are_understood_and_told():
     labels = np.array([0, 41, 3, 43])[head_labels(MODEL).array]
     examination = examine(LABELS, Volume(labels, MODEL), MODEL)
-    assert finding(examination, "SEGMENTER_LABELS").level is Level.WARNING
+    assert finding(examination, "OTHER_NUMBERS").level is Level.WARNING
     assert np.array_equal(examination.condition.volume.array, head_labels(MODEL).array)
+
+
+@pytest.mark.parametrize("with_segmenter", [True, False])
+def test_freesurfers_numbers_are_understood_and_told(with_segmenter):
+    """aparc+aseg as FreeSurfer's colour table names it; 2 to 8 are classes of the model too, and mean others there."""
+    meant = {
+        2: "white matter", 41: "white matter", 7: "white matter", 3: "grey matter", 1035: "grey matter",
+        2002: "grey matter", 8: "grey matter", 4: "ventricles", 44: "ventricles", 14: "ventricles", 31: "ventricles",
+        10: "deep grey matter", 52: "deep grey matter", 17: "hippocampus", 54: "amygdala", 16: "brain stem",
+        24: "extra-ventricular CSF", 251: "white matter",
+    }  # fmt: skip
+    classes = [
+        {"name": name, "value": number} | ({"segmenter": list(parts)} if with_segmenter else {})
+        for number, (name, parts) in SEMANTICS.items()
+    ]
+    spec = ConditionSpec.from_dict({"name": "semantics", "kind": "labels", "classes": classes})
+    numbers = np.array([*meant, 258])[np.arange(np.prod(MODEL.shape)).reshape(MODEL.shape) % (len(meant) + 1)]
+    examination = examine(spec, Volume(numbers.astype(np.int32), MODEL), MODEL)
+    assert "labels of FreeSurfer" in finding(examination, "OTHER_NUMBERS").sentence
+    assert "258" in finding(examination, "UNKNOWN_LABELS").sentence
+    value = {name: number for number, (name, _) in SEMANTICS.items()}
+    table = {number: value[name] for number, name in meant.items()} | {258: 0}
+    expected = np.vectorize(table.__getitem__)(numbers)
+    assert np.array_equal(examination.condition.volume.array, expected)
 
 
 @pytest.mark.parametrize("spec", [LABELS, IMAGE])

@@ -10,7 +10,7 @@ import numpy as np
 from slicer.i18n import tr as _
 from vcm.anatomy.structures import is_named
 from vcm.conditions.condition import ClassSpec
-from vcm.conditions.label_readings import explained, number_readings
+from vcm.conditions.label_readings import best_reading
 from vcm.volumes.label_values import label_counts, replaced
 
 from VCMSlicerLib.models.packInfo import ConditionInfo
@@ -31,7 +31,7 @@ class LabelReading:
 
 
 def readLabels(condition: ConditionInfo, array: np.ndarray, names: Mapping[int, str]) -> LabelReading:
-    """How a label map is to be understood: the numbers of the classes, those of the model's segmenter, or names.
+    """How a label map is to be understood: by numbers of the classes, the model's segmenter or FreeSurfer, or by names.
 
     That reading is taken which explains the most voxels.
     """
@@ -41,7 +41,9 @@ def readLabels(condition: ConditionInfo, array: np.ndarray, names: Mapping[int, 
         for value, name in names.items()
         if value in counts and (entry := _classNamed(name, condition))
     }
-    table = max((*number_readings(condition, counts), byName), key=lambda reading: explained(reading, counts))
+    byNumber = best_reading(condition, counts)
+    named = sum(counts[value] for value in byName)
+    table = byName if named > byNumber.explained(counts) else byNumber.table
     return LabelReading(table, tuple(value for value in counts if value not in table))
 
 

@@ -3,16 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
+from vcm.anatomy.structures import BEYOND_ASEG, SEGMENTER_CLASSES, cohort_labels
 from vcm.conditions.condition import ConditionSpec
 
 
-def number_readings(spec: ConditionSpec, counts: Mapping[int, int]) -> tuple[dict[int, int], dict[int, int]]:
-    """The class of each value that occurs: read as the classes' numbers, and as labels of the model's segmenter."""
-    by_number = {c.value: c.value for c in spec.classes if c.value in counts}
-    return by_number, {value: c.value for c in spec.classes for value in c.segmenter if value in counts}
+@dataclass(frozen=True)
+class LabelReading:
+    """The class of each value that occurs. `numbers` says whose numbers the values were taken for."""
+
+    numbers: str
+    table: Mapping[int, int]
+
+    def explained(self, counts: Mapping[int, int]) -> int:
+        """How many voxels it gives a class."""
+        return sum(counts[value] for value in self.table)
 
 
-def explained(table: Mapping[int, int], counts: Mapping[int, int]) -> int:
-    """How many voxels a reading gives a class."""
-    return sum(counts[value] for value in table)
+CLASS_NUMBERS, SEGMENTER_NUMBERS, FREESURFER_NUMBERS = "the model's classes", "the model's segmenter", "FreeSurfer"
+
+
+def number_readings(spec: ConditionSpec, counts: Mapping[int, int]) -> list[LabelReading]:
+    """The values read as each numbering that is known, the classes' own first."""
+    readings: dict[str, dict[int, int]] = {CLASS_NUMBERS: {}, SEGMENTER_NUMBERS: {}, FREESURFER_NUMBERS: {}}
+    for entry in spec.classes:
+        readings[CLASS_NUMBERS][entry.value] = entry.value
+        for value in entry.segmenter:
+            readings[SEGMENTER_NUMBERS][value] = entry.value
+        for label in cohort_labels(entry.name, entry.segmenter):
+            _, numbers = SEGMENTER_CLASSES.get(label, ("", ()))
+            for value in (*numbers, *BEYOND_ASEG.get(label, ())):
+                readings[FREESURFER_NUMBERS].setdefault(value, entry.value)
+    return [
+        LabelReading(numbers, {value: target for value, target in table.items() if value in counts})
+        for numbers, table in readings.items()
+    ]
+
+
+def best_reading(spec: ConditionSpec, counts: Mapping[int, int]) -> LabelReading:
+    """That which explains the most voxels; of several, the first."""
+    return max(number_readings(spec, counts), key=lambda reading: reading.explained(counts))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from vcm.anatomy.structures import SEGMENTER_CLASSES, cohort_labels
 from vcm.conditions.condition import ConditionSpec
 from vcm.conditions.doctor.notebook import Notebook
-from vcm.conditions.label_readings import explained, number_readings
+from vcm.conditions.label_readings import CLASS_NUMBERS, best_reading
 from vcm.volumes.label_values import label_counts, replaced
 
 MOST_LISTED = 12
@@ -153,8 +153,8 @@ def _numbers(label: int | str, names: Mapping[int, str]) -> dict[str, int | None
 
 def _reading(
     spec: ConditionSpec, counts: Mapping[int, int], names: Mapping[int, str], notes: Notebook
-) -> dict[int, int]:
-    """The file's label values and the model's: by segment names, by number, or by the segmenter's numbers."""
+) -> Mapping[int, int]:
+    """The file's label values and the model's: by segment names, else by the numbering that explains most of it."""
     by_title = _parts_of(spec) | {_plain(c.name): c.value for c in spec.classes}
     by_name = {v: by_title[_plain(n)] for v, n in names.items() if v in counts and _plain(n) in by_title}
     if by_name:
@@ -165,16 +165,15 @@ def _reading(
                 "Nothing needs to be done; look at what the model sees.",
             )
         return by_name
-    by_number, by_segmenter = number_readings(spec, counts)
-    if explained(by_segmenter, counts) > explained(by_number, counts):
+    best = best_reading(spec, counts)
+    if best.numbers != CLASS_NUMBERS:
         notes.warning(
-            "SEGMENTER_LABELS",
-            f"{notes.who} was read as labels of the model's segmenter rather than as its classes, as that explains "
+            "OTHER_NUMBERS",
+            f"{notes.who} was read as labels of {best.numbers} rather than as the model's classes, as that explains "
             "more of it.",
             "Look at what the model sees; give class values if that was meant.",
         )
-        return by_segmenter
-    return by_number
+    return best.table
 
 
 def _parts_of(spec: ConditionSpec) -> dict[str, int]:
