@@ -111,6 +111,20 @@ def test_a_new_condition_is_added_to_an_old_cache(backbone, cases, tmp_path):
     )
 
 
+def test_for_another_condition_the_image_is_not_encoded_again_and_the_first_is_kept(
+    backbone, cases, tmp_path, monkeypatch
+):
+    first = write_latents(backbone, cases, tmp_path)
+    monkeypatch.setattr(backbone.autoencoder, "encode", None)
+    both = write_latents(backbone, cases, tmp_path, ("brain",))
+    assert torch.equal(both.latents, first.latents)
+    before = times(tmp_path)
+    again = write_latents(backbone, cases, tmp_path)
+    assert times(tmp_path) == before
+    mask = first.batch([1], [True]).conditions["ventricles"]
+    assert torch.equal(again.batch([1], [True]).conditions["ventricles"], mask)
+
+
 def test_a_corrupt_case_is_told_and_left_out(backbone, own_cases, tmp_path):
     image = own_cases[1].folder / "image.nii.gz"
     image.write_bytes(image.read_bytes()[: image.stat().st_size // 2])

@@ -1,7 +1,8 @@
 """What is learned from, computed once: latents as the backbone sees them, mirrored ones, conditions, attributes.
 
 One file a case, with a hash of its content: an interrupted run goes on where it stopped, a damaged file is made again,
-and so is one whose case, autoencoder or conditions have changed. A case that cannot be read is reported and left out.
+and so is one whose case or autoencoder has changed. Conditions that a file lacks are added to it. A case that cannot be
+read is reported and left out.
 """
 
 from __future__ import annotations
@@ -85,7 +86,8 @@ def cache_cases(
             for done, number in enumerate(lacking, 1):
                 case = cases[number]
                 try:
-                    write_case(folder, case, fingerprint, encode_case(backbone, case, specs, ways))
+                    there = read_case(folder, case, fingerprint, set()) or {}
+                    write_case(folder, case, fingerprint, encode_case(backbone, case, specs, ways, there))
                 except VcmError as error:
                     if error.code not in CASE_FAULTS:
                         raise
@@ -107,28 +109,34 @@ def encode_case(
     case: LearningCase,
     specs: Sequence[ConditionSpec],
     ways: Mapping[str, str] = MappingProxyType({}),
+    there: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> dict[str, Tensor]:
-    """The tensors of one case: means and spreads `[2, *latent_shape]` (as it is, mirrored), conditions, attributes."""
+    """The tensors of one case: means and spreads `[2, *latent_shape]` (as it is, mirrored), conditions, attributes.
+
+    What is `there` is kept: another control on the same cases need not encode the images again.
+    """
     missing = [spec.name for spec in backbone.attributes if spec.name not in case.attributes]
     if missing:
         raise VcmError(Code.ATTRIBUTE, f"It lacks the attribute {', '.join(missing)}.")
-    means, spreads = _both_sides(backbone, case.image())
-    arrays = case.conditions(specs)
-    return {
-        "latents": means,
-        "spreads": spreads,
-        "attributes": torch.tensor([case.attributes[spec.name] for spec in backbone.attributes]),
-        **{f"condition.{spec.name}": _stored(spec, arrays[spec.name]) for spec in specs},
-        **{
-            _latent_of(name): _both_sides(backbone, PREPARERS[way]().image_to_encode(arrays[name], backbone))[0]
-            for name, way in ways.items()
-        },
-    }
+    tensors = dict(there)
+    if "latents" not in tensors:
+        tensors["latents"], tensors["spreads"] = _both_sides(backbone, case.image())
+    tensors["attributes"] = torch.tensor([case.attributes[spec.name] for spec in backbone.attributes])
+    arrays = case.conditions([spec for spec in specs if not needed_tensors([spec], ways) <= set(there)])
+    for spec in specs:
+        if spec.name in arrays:
+            tensors[_condition_of(spec.name)] = _stored(spec, arrays[spec.name])
+    for name, way in ways.items():
+        if name in arrays:
+            image = PREPARERS[way]().image_to_encode(arrays[name], backbone)
+            tensors[_latent_of(name)] = _both_sides(backbone, image)[0]
+    return tensors
 
 
 def needed_tensors(specs: Iterable[ConditionSpec], ways: Iterable[str]) -> set[str]:
-    """What a case's file must hold for these conditions."""
-    return {*(f"condition.{spec.name}" for spec in specs), *map(_latent_of, ways)}
+    """What a case's file must hold for these conditions, and the latents of those in `ways`."""
+    names = [spec.name for spec in specs]
+    return {*map(_condition_of, names), *(_latent_of(name) for name in ways if name in names)}
 
 
 def write_case(folder: Path, case: LearningCase, fingerprint: str, tensors: Mapping[str, Tensor]) -> None:
@@ -199,7 +207,7 @@ class LatentCache:
         self.latents, self.spreads, self.attributes = (tensors[name] for name in ("latents", "spreads", "attributes"))
         self._given = {name: tensors[_latent_of(name)] for name in ways}
         self._bits = _BITS.to(self.home)
-        self._conditions = {spec.name: tensors[f"condition.{spec.name}"] for spec in self.specs}
+        self._conditions = {spec.name: tensors[_condition_of(spec.name)] for spec in self.specs}
 
     def __len__(self) -> int:
         return len(self.latents)
@@ -274,6 +282,10 @@ def _stored(spec: ConditionSpec, array: NDArray[Any]) -> Tensor:
     if spec.kind is Kind.LABELS:
         return torch.from_numpy(np.asarray(array, np.uint8).copy())
     return torch.from_numpy(np.rint(np.clip(array, 0, 1) * 255).astype(np.uint8))
+
+
+def _condition_of(name: str) -> str:
+    return f"condition.{name}"
 
 
 def _latent_of(name: str) -> str:
