@@ -206,6 +206,19 @@ def test_the_skull_of_a_result_is_no_result(added):
     assert len(Results().rows()) == 2, "it is no Sample itself"
 
 
+@pytest.mark.parametrize("unit", [1.0, 1700.0])
+def test_a_skull_is_as_bright_as_in_the_whole_scan_whatever_the_unit(added, unit):
+    """The brain is half of the bright end here; what is left is not to be scaled by itself."""
+    image = np.linspace(0, 1, slicer.util.arrayFromVolume(added[0]).size, dtype=np.float32)
+    image = image.reshape(slicer.util.arrayFromVolume(added[0]).shape)
+    brain = (image > 0.6) & (image < 0.999)
+    slicer.util.updateVolumeFromArray(added[0], image * unit - (unit > 1) * 3)
+    seen = slicer.util.arrayFromVolume(skullImage(added[0], brain))
+    assert not seen[brain].any() and seen.min() >= 0 and seen.max() <= 1
+    kept = ~brain & (image > 0.01) & (image < 0.9)
+    assert np.abs(seen[kept] - image[kept]).max() < 0.01
+
+
 def test_comparing_arranges_linked_views_under_the_outline_and_closing_puts_all_back(mainWindow, added):
     manager = slicer.app.layoutManager()
     before = manager.layout

@@ -45,6 +45,7 @@ COLORS = {
 DEFAULT_COLOR = (0.90, 0.45, 0.40)
 FILL_OPACITY, SEVERAL = 0.2, 3
 AVERAGE_HEAD = "VCMSlicer.AverageHead"
+BRIGHT_PERCENTILE, LARGEST_IN_UNITS = 99.5, 1.05
 
 
 @dataclass(frozen=True)
@@ -123,17 +124,27 @@ def fromSegmentedScan(
 
 
 def skullImage(scan: Any, brain: np.ndarray) -> Any:
-    """The scan with the brain taken out: what an image condition of the skull wants.
+    """The scan in 0–1 with the brain taken out: what an image condition of the skull wants.
 
-    `brain` is true where the brain and the fluid around it are, as `array[k, j, i]` on the image's own voxels.
+    `brain` is true where the brain and the fluid around it are, as `array[k, j, i]` on the image's own voxels. The
+    whole scan sets the scale, as it did for the models' heads: without the brain, fat would, and all be too bright.
     """
     if not brain.any():
         raise ValueError(_("The brain mask is empty within {name}.").format(name=scan.GetName()))
     image = slicer.util.arrayFromVolume(scan)
     name = slicer.mrmlScene.GenerateUniqueName(_("{name}, skull only").format(name=scan.GetName()))
     skull = cloneVolume(scan, name)
-    slicer.util.updateVolumeFromArray(skull, np.where(brain, image.min(), image))
+    slicer.util.updateVolumeFromArray(skull, np.where(brain, 0, _inUnits(image)).astype(np.float32))
     return skull
+
+
+def _inUnits(image: np.ndarray) -> np.ndarray:
+    """A scan in 0–1, its 99.5th percentile 1; one that is in 0–1 is kept."""
+    if image.min() >= 0 and image.max() <= LARGEST_IN_UNITS:
+        return image
+    positive = image.astype(np.float32).clip(min=0)
+    bright = float(np.percentile(positive, BRIGHT_PERCENTILE)) or float(positive.max())
+    return (positive / bright).clip(0, 1) if bright > 0 else positive
 
 
 def hasVentricles(conditions: Iterable[ConditionInfo]) -> bool:
