@@ -28,6 +28,8 @@ Examples:
 
   vcm evaluate brainldm-mini-ventricles --cases unseen --count 40 --out evaluated
 
+  vcm evaluate brainldm-mini-semantics --cases unseen --layout NAME --subsets ventricles --out completed
+
   vcm evaluate --images samples --references scans --out compared
 
   vcm evaluate brainldm-mini --attribute ventricular_volume --values 5:85:9 --samples 4 --out response
@@ -59,6 +61,13 @@ def evaluate(
         str,
         typer.Option(help="all (all conditions, then each alone), full, or a+b,c.", rich_help_panel=ON_CASES),
     ] = "all",
+    layout: Annotated[
+        str | None,
+        typer.Option(
+            help="A layout that completes what --subsets names, which need not be the control's.",
+            rich_help_panel=ON_CASES,
+        ),
+    ] = None,
     backbone: Annotated[
         str | None, typer.Option(help="The backbone, where it is not the control's own.", rich_help_panel=ON_CASES)
     ] = None,
@@ -127,7 +136,7 @@ def evaluate(
         elif pack is None:
             raise VcmError(Code.BAD_REQUEST, "Name the pack to evaluate.", "See what there is with: vcm packs list")
         elif cases:
-            options = CaseOptions(count, subsets, seed, steps, segmenter, files, keep_images)
+            options = CaseOptions(count, subsets, seed, steps, segmenter, files, keep_images, layout=layout or "")
             named = _named(contrast or [], "--contrast", "PART=NAME")
             data = _on_cases(pack, backbone, named, cases, out, options, (device, precision), listeners)
         else:
@@ -170,7 +179,7 @@ def _on_cases(
             raise
         raise VcmError(error.code, error.sentence, "Give its backbone: --backbone NAME or FOLDER.") from error
     assert control is not None
-    refuse_early(control, options.subsets, cases)
+    refuse_early(control, options, cases)
     options = replace(options, contrasts=contrasts_of(contrasts, backbone.backbone.attributes, backbone.name))
     run = ControlEvaluation(backbone, control, _generator(backbone, control, where, listeners), options, listeners)
     return write_outcome(run.run(cases, out), run, cases)

@@ -109,7 +109,7 @@ def _sheet_rows(evaluation: Evaluation, run: ControlEvaluation, cohort: Path) ->
     for entry in run.options.cases(cohort)[: run.options.pictured]:
         if entry.name not in results or not evaluation.store.has_images(entry.name, list(shown.values())):
             continue
-        case = read_case(entry, run.manifest.conditions, run.generator.backbone.grid)
+        case = read_case(entry, run.specs, run.generator.backbone.grid)
         images = {name: evaluation.store.image(entry.name, made) for name, made in shown.items()}
         caption = f"case {entry.name}, {entry.head}" + _dice_words(
             results[entry.name].measurements, evaluation.every[0]

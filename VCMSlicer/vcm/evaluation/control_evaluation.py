@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vcm.cohort.case_conditions import CONDITION_SPECS, condition_spec
 from vcm.cohort.contrasts import Contrasts, in_contrasts
 from vcm.cohort.files import CaseEntry, read_cases
+from vcm.conditions.condition import Condition, ConditionSpec, Kind
 from vcm.core.errors import Code, VcmError
 from vcm.core.progress import OnProgress, ProgressMeter
 from vcm.core.typed_json import as_json
@@ -23,8 +25,11 @@ from vcm.evaluation.result_store import CaseResult, ResultStore
 from vcm.evaluation.summary import REFERENCE, SummaryRow, summarise
 from vcm.judging.segmentation import PackSegmenter, Segmenter, choose_segmenter
 from vcm.packs.manifest import ControlManifest
-from vcm.packs.store import Pack
+from vcm.packs.store import Pack, find_pack
 from vcm.reporting.charts import need_matplotlib
+from vcm.runs.completing import load_layout, taken_of
+from vcm.runs.layout_choice import completes, hidden_labels
+from vcm.sampling.completing import complete
 
 if TYPE_CHECKING:
     from vcm.sampling.generator import Generator
@@ -35,7 +40,10 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class CaseOptions:
-    """How a control is evaluated. Head n of a cohort starts from the noise of `seed` + n, in all contrasts."""
+    """How a control is evaluated. Head n of a cohort starts from the noise of `seed` + n, in all contrasts.
+
+    With a `layout` the control is given what that makes of each set of conditions, which need not be its own.
+    """
 
     count: int | None = None
     subsets: str = "all"
@@ -46,6 +54,7 @@ class CaseOptions:
     keep_images: bool = False
     pictured: int = 4
     contrasts: Contrasts = field(default_factory=dict)
+    layout: str = ""
 
     def cases(self, cohort: Path) -> list[CaseEntry]:
         """The cases of a cohort that are evaluated."""
@@ -91,7 +100,10 @@ class ControlEvaluation:
     ) -> None:
         self.manifest = control.control
         self.options, self.listeners, self.generator = options, listeners or EvaluationListeners(), generator
-        self.sets = condition_sets(self.manifest, options.subsets)
+        self.sets = condition_sets(self.manifest, options.subsets, completed=bool(options.layout))
+        self.specs = specs_of(self.manifest, self.sets)
+        self.layout = find_pack(options.layout) if options.layout else None
+        self._networks = load_layout(self.layout, generator.runtime.device) if self.layout else None
         self.every = (
             *(Made(CONTROLLED, "+".join(names)) for names in self.sets),
             Made(UNCONTROLLED),
@@ -115,9 +127,9 @@ class ControlEvaluation:
         meter = ProgressMeter([("image", 1.0, len(self.every) * len(waiting))], self.listeners.progress)
         left_out = {}
         for number, entry in waiting:
-            inputs = fingerprint(entry, self.manifest.conditions)
+            inputs = fingerprint(entry, self.specs)
             try:
-                case = read_case(entry, self.manifest.conditions, self.generator.backbone.grid)
+                case = read_case(entry, self.specs, self.generator.backbone.grid)
             except VcmError as error:
                 left_out[entry.name] = str(error)
                 self.listeners.words(f"case {entry.name} is left out: {error}")
@@ -131,7 +143,7 @@ class ControlEvaluation:
         return Evaluation(store, self.every, results, tuple(summarise(results, self.every)), left_out, self.settings)
 
     def _finished(self, store: ResultStore, number: int, entry: CaseEntry) -> CaseResult | None:
-        result = store.load(entry.name, fingerprint(entry, self.manifest.conditions))
+        result = store.load(entry.name, fingerprint(entry, self.specs))
         kept = [made for made in self.every if self._kept(number, made)]
         return result if result and store.has_images(entry.name, kept) else None
 
@@ -151,9 +163,18 @@ class ControlEvaluation:
         seed = self.options.seed + number // self.options.heads_apart
         for made, names in zip(self.every, self.sets, strict=False):
             given = [condition for condition in case.conditions if condition.spec.name in names]
-            yield made, self.sampler.sample(case.attributes, seed, given)
+            yield made, self.sampler.sample(case.attributes, seed, self._completed(given, case.attributes, seed))
         yield Made(UNCONTROLLED), self.sampler.sample(case.attributes, seed)
         yield Made(RECONSTRUCTION), self.sampler.reconstruct(case.image)
+
+    def _completed(self, given: Sequence[Condition], attributes: Mapping[str, float], seed: int) -> Sequence[Condition]:
+        """What the control takes of the head that the layout forms around the conditions; without one, these."""
+        if self.layout is None or self._networks is None:
+            return given
+        manifest, grid = self.layout.layout, self.generator.backbone.grid
+        hidden = hidden_labels(self.manifest)
+        head = complete(self._networks, manifest, given, grid, seed=seed, attributes=attributes, absent=hidden)
+        return taken_of(head, self.manifest.conditions, given)
 
     def _kept(self, number: int, made: Made) -> bool:
         shown = made.images != CONTROLLED or made == self.every[0]
@@ -166,7 +187,7 @@ class ControlEvaluation:
             "control": control.name,
             "files": {
                 f"{pack.name}/{role}": file.sha256
-                for pack in (backbone, control)
+                for pack in (backbone, control, *([self.layout] if self.layout else []))
                 for role, file in pack.manifest.files.items()
             },
             "conditions": [made.conditions for made in self.every if made.conditions],
@@ -176,25 +197,54 @@ class ControlEvaluation:
             "precision": self.generator.runtime.precision,
             "segmenter": self.measurer.segmenter.name if self.measurer.segmenter else "none",
             "features": dict(networks.hashes),
+            **({"layout": self.layout.name} if self.layout else {}),
             **({"contrasts": as_json(self.options.contrasts)} if self.options.contrasts else {}),
         }
 
 
-def refuse_early(control: Pack, subsets: str, cohort: Path) -> None:
+def refuse_early(control: Pack, options: CaseOptions, cohort: Path) -> None:
     """Refuse impossible requests before any weights are loaded."""
     need_matplotlib()
     entries = read_cases(cohort)
-    require_known(control.control.conditions, control.name, entries)
-    condition_sets(control.control, subsets)
+    sets = condition_sets(control.control, options.subsets, completed=bool(options.layout))
+    require_known(specs_of(control.control, sets), control.name, entries)
+    if options.layout:
+        find_pack(options.layout).layout  # noqa: B018 - refuses another pack in a sentence
+        _refuse_what_is_not_completed(control, sets)
     if not entries:
         raise VcmError(Code.BAD_REQUEST, f"{cohort} lists no cases.", "Make some with: vcm cohort make --help")
 
 
-def condition_sets(manifest: ControlManifest, subsets: str) -> list[tuple[str, ...]]:
-    """The sets of conditions that are given: `full`, `all` (full, then each alone), or those named: `a+b,c`."""
+def specs_of(manifest: ControlManifest, sets: Sequence[Sequence[str]]) -> tuple[ConditionSpec, ...]:
+    """The conditions of a control, and those that a layout completes to them."""
+    own = {spec.name: spec for spec in manifest.conditions}
+    others = dict.fromkeys(name for names in sets for name in names if name not in own)
+    return (*own.values(), *map(condition_spec, others))
+
+
+def _refuse_what_is_not_completed(control: Pack, sets: Sequence[Sequence[str]]) -> None:
+    specs = {spec.name: spec for spec in specs_of(control.control, sets)}
+    for names in sets:
+        drawn = [specs[name] for name in names if specs[name].kind is not Kind.IMAGE]
+        images = [name for name in names if specs[name].kind is Kind.IMAGE]
+        if not completes(control.control, drawn, images):
+            raise VcmError(
+                Code.BAD_REQUEST,
+                f"A layout has nothing to add to {'+'.join(names)} that {control.name} takes.",
+                "Give structures that a control by a label map shows, such as --subsets ventricles.",
+            )
+
+
+def condition_sets(manifest: ControlManifest, subsets: str, *, completed: bool = False) -> list[tuple[str, ...]]:
+    """The sets of conditions that are given: `full`, `all` (full, then each alone), or those named: `a+b,c`.
+
+    Where a layout has them `completed`, they may be any of a cohort's.
+    """
     names = tuple(spec.name for spec in manifest.conditions)
+    if completed:
+        names = tuple(dict.fromkeys((*names, *CONDITION_SPECS)))
     singles = [(name,) for name in names] if manifest.subsets and len(names) > 1 else []
-    if subsets in ("all", "full"):
+    if subsets in ("all", "full") and not completed:
         return [names, *singles] if subsets == "all" else [names]
     chosen = [tuple(part.strip() for part in text.split("+")) for text in subsets.split(",")]
     for given in chosen:
@@ -202,10 +252,11 @@ def condition_sets(manifest: ControlManifest, subsets: str) -> list[tuple[str, .
         if unknown:
             raise VcmError(
                 Code.BAD_REQUEST,
-                f"{manifest.name} takes {', '.join(names)}; --subsets names {', '.join(unknown)}.",
+                f"{'With a layout' if completed else manifest.name} {'there are' if completed else 'takes'} "
+                f"{', '.join(names)}; --subsets names {', '.join(unknown)}.",
                 "Write all, full, or sets such as ventricles+brain,ventricles.",
             )
-        if set(given) != set(names) and not manifest.subsets:
+        if set(given) != set(names) and not manifest.subsets and not completed:
             raise VcmError(Code.BAD_REQUEST, f"{manifest.name} needs all of its conditions: {', '.join(names)}.")
     return list(dict.fromkeys(tuple(name for name in names if name in given) for given in chosen))
 

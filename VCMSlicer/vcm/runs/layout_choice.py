@@ -50,7 +50,7 @@ def choose_layout(job: GenerateJob, backbone: Pack, control: Pack | None) -> tup
     own = [control] if control is not None else []
     free = job.control is None or job.control_may_give_way
     candidates = [*own, *(controls_for(backbone) if free else ())]
-    able = [c for c in candidates if _completes(c.control, drawn, images)]
+    able = [c for c in candidates if completes(c.control, drawn, images)]
     plain = all(map(_is_plain, job.conditions))
     if not plain:
         able, others = [c for c in able if c in own], able
@@ -89,7 +89,7 @@ def means_the_same(own: ConditionSpec | None, drawn: ConditionSpec) -> bool:
     return own is not None and own.kind is drawn.kind and (own.kind is Kind.MASK or own.classes == drawn.classes)
 
 
-def _completes(manifest: ControlManifest, drawn: Sequence[ConditionSpec], images: Iterable[str]) -> bool:
+def completes(manifest: ControlManifest, drawn: Sequence[ConditionSpec], images: Iterable[str]) -> bool:
     """Whether a control takes what is given, by name or as a part of what it shows, and something beside it."""
     own = {spec.name: spec for spec in manifest.conditions}
     given = {*images, *(spec.name for spec in drawn)}
