@@ -1,13 +1,16 @@
-"""Make the demo's mask: the ventricles of the model's average head, painted larger on the left than on the right.
+"""Make the module's template, the model's average head and its structures, and the demo's mask: the ventricles of that
+head, painted larger on the left than on the right.
 
-    python tools/demo_case.py VCMSlicer/Resources/DemoCase/ventricles.nii.gz
+    python tools/demo_case.py VCMSlicer/Resources
 
-No person's image or segmentation is in it: the head is the small model's own average, decoded from the latent zero.
+No person's image or segmentation is in them: the head is the small model's own average, decoded from the latent zero.
 """
 
 from __future__ import annotations
 
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -55,15 +58,26 @@ def paint_larger(ventricles: NDArray[np.bool_], within: NDArray[np.bool_], grid:
     return largest(ndimage.binary_fill_holes(smooth))
 
 
-def main(target: Path) -> None:
-    """Write the mask as a NIfTI file."""
+def main(resources: Path) -> None:
+    """Put `Template/` and `DemoCase/` in place."""
     from vcm.volumes.volume_files import write_volume
 
-    _, labels = average_head()
+    head, labels = average_head()
     within = np.isin(labels.array, INSIDE_THE_BRAIN)
     mask = paint_larger(np.asarray(labels.array == LATERAL_VENTRICLES), within, labels.grid)
-    write_volume(target, Volume(mask.astype(np.uint8), labels.grid), description="synthetic ventricles, painted larger")
-    print(f"{target}: {mask.sum() * labels.grid.voxel_ml:.1f} ml")
+    made = {
+        "Template/head": (head.array.clip(0, 1) * 255).round(),
+        "Template/labels": labels.array,
+        "DemoCase/ventricles": mask,
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        for name, array in made.items():
+            new = Path(folder) / name.replace("/", "-") / "new.nii.gz"
+            new.parent.mkdir()
+            words = "synthetic: " + ("ventricles, painted larger" if array is mask else "the average head of a model")
+            write_volume(new, Volume(array.astype(np.uint8), head.grid), description=words)
+            shutil.copyfile(new, resources / f"{name}.nii.gz")
+    print(f"ventricles of {mask.sum() * labels.grid.voxel_ml:.1f} ml")
 
 
 if __name__ == "__main__":
