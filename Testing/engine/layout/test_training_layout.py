@@ -225,6 +225,7 @@ def test_a_training_goes_on_from_a_pack(with_learned, tmp_path):
     assert (pack.layout.latent_shape, pack.layout.networks) == (former.layout.latent_shape, former.layout.networks)
     new, old = Layout.load(pack).state_dict(), Layout.load(former).state_dict()
     assert all(torch.allclose(new[name], old[name], atol=1e-3) for name in old)
+    assert "Went on with the weights of the pack `tiny-layout`. 1 of 1 steps" in (out / "README.md").read_text("utf-8")
     shutil.rmtree(out)
 
 

@@ -224,7 +224,8 @@ def _condition_row(entry: Mapping[str, Any]) -> str:
 def _training(settings: TrainingSettings, provenance: Provenance) -> str:
     hours = provenance.minutes / 60
     took = f"{hours:.1f} hours" if hours >= 2 else f"{provenance.minutes:.0f} minutes"
-    return f"""{provenance.steps} of {settings.steps} steps of batch {settings.batch}, {took} on {provenance.hardware}:
+    steps = f"{provenance.steps} of {settings.steps} steps of batch {settings.batch}, {took} on {provenance.hardware}"
+    return f"""{_begun_with(settings)}{steps}:
 
     {provenance.command}
 
@@ -232,3 +233,10 @@ def _training(settings: TrainingSettings, provenance: Provenance) -> str:
 `{settings.course}`, gradients clipped at {settings.clip:g}, averaged weights (EMA {settings.ema:g}),
 {settings.precision}. All settings are in the pack.
 """
+
+
+def _begun_with(settings: TrainingSettings) -> str:
+    """The pack whose weights a training went on with, whose own card tells of what was before."""
+    values = settings.as_dict()
+    former = values["backbone"] if values.get("scratch") is False else values.get("start")
+    return f"Went on with the weights of the pack `{former}`. " if former else ""
