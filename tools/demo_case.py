@@ -1,9 +1,9 @@
-"""Make the module's template, the model's average head and its structures, and the demo's mask: the ventricles of that
-head, painted larger on the left than on the right.
+"""Make the module's template, a typical head and its structures, and the demo's mask: the ventricles of that head,
+painted larger on the left than on the right.
 
     python tools/demo_case.py VCMSlicer/Resources
 
-No person's image or segmentation is in them: the head is the small model's own average, decoded from the latent zero.
+No person's image or segmentation is in them: the head is formed from noise by the models that ship.
 """
 
 from __future__ import annotations
@@ -20,22 +20,29 @@ from vcm.core.volume import Volume
 
 LEFT_MM, RIGHT_MM, SEPTUM_MM = 6.0, 2.5, 2.5
 LATERAL_VENTRICLES = 4
+SEED = 1
+SUBJECT: dict[str, float | str] = {"age": 60, "sex": "F", "ventricular_volume": 25, "brain_volume": 1150}
 INSIDE_THE_BRAIN = (1, 2, 3, 4, 5, 9)
 
 
-def average_head() -> tuple[Volume, Volume]:
-    """The embedded model's average head, and the labels its segmenter finds in it."""
-    import torch
-    from vcm.judging.segmentation import PackSegmenter
-    from vcm.models.loading import load_backbone
-    from vcm.packs.store import default_backbone, find_pack
+def typical_head(folder: Path) -> tuple[Volume, Volume]:
+    """A head formed by the layout that ships and drawn by the control of all tissues: image and labels."""
+    from vcm.runs.job import GenerateJob
+    from vcm.runs.run import run_generate
+    from vcm.volumes.volume_files import read_volume
 
-    pack = find_pack(default_backbone())
-    backbone = load_backbone(pack)
-    with torch.no_grad():
-        image = backbone.decode(torch.zeros(1, *backbone.latent_shape))[0, 0].numpy()
-    head = Volume(image, backbone.grid)
-    return head, PackSegmenter.from_pack(pack).segment(head)
+    run_generate(
+        GenerateJob(
+            out=folder,
+            pack="brainldm-mini",
+            control="brainldm-mini-semantics",
+            layout="brainldm-mini-layout",
+            attributes=SUBJECT,
+            seed=SEED,
+            device="cpu",
+        )
+    )
+    return read_volume(folder / "sample-0.nii.gz"), read_volume(folder / "layout-0.nii.gz")
 
 
 def paint_larger(ventricles: NDArray[np.bool_], within: NDArray[np.bool_], grid: Grid) -> NDArray[np.bool_]:
@@ -62,19 +69,19 @@ def main(resources: Path) -> None:
     """Put `Template/` and `DemoCase/` in place."""
     from vcm.volumes.volume_files import write_volume
 
-    head, labels = average_head()
-    within = np.isin(labels.array, INSIDE_THE_BRAIN)
-    mask = paint_larger(np.asarray(labels.array == LATERAL_VENTRICLES), within, labels.grid)
-    made = {
-        "Template/head": (head.array.clip(0, 1) * 255).round(),
-        "Template/labels": labels.array,
-        "DemoCase/ventricles": mask,
-    }
     with tempfile.TemporaryDirectory() as folder:
+        head, labels = typical_head(Path(folder) / "typical")
+        within = np.isin(labels.array, INSIDE_THE_BRAIN)
+        mask = paint_larger(np.asarray(labels.array == LATERAL_VENTRICLES), within, labels.grid)
+        made = {
+            "Template/head": (head.array.clip(0, 1) * 255).round(),
+            "Template/labels": labels.array,
+            "DemoCase/ventricles": mask,
+        }
         for name, array in made.items():
             new = Path(folder) / name.replace("/", "-") / "new.nii.gz"
             new.parent.mkdir()
-            words = "synthetic: " + ("ventricles, painted larger" if array is mask else "the average head of a model")
+            words = "synthetic: " + ("ventricles, painted larger" if array is mask else "a typical head")
             write_volume(new, Volume(array.astype(np.uint8), head.grid), description=words)
             shutil.copyfile(new, resources / f"{name}.nii.gz")
     print(f"ventricles of {mask.sum() * labels.grid.voxel_ml:.1f} ml")

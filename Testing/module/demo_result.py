@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def demo_labels() -> sitk.Image:
-    """The average head's structures with the demo's ventricles in place of its own."""
+    """The typical head's structures with the demo's ventricles in place of its own."""
     labels = sitk.ReadImage(str(RESOURCES / "Template" / "labels.nii.gz"))
     array = sitk.GetArrayFromImage(labels)
     array[array == VENTRICLES] = AROUND

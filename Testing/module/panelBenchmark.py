@@ -116,7 +116,7 @@ def runCases(draw: bool = False) -> list[Measured]:
 
 
 def fineTemplate(opened: object) -> object:
-    """The average head's structures on voxels of 1 mm, as one would draw them on a scan."""
+    """The typical head's structures on voxels of 1 mm, as one would draw them on a scan."""
     import numpy as np
     import slicer
     from VCMSlicerLib.conditions.startPoints import StartPoint, newSegmentation, template

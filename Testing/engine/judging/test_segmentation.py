@@ -95,6 +95,19 @@ def test_a_grid_that_does_not_divide_by_the_strides_is_padded_and_cropped_again(
     assert PackSegmenter(network, CLASSES, grid).segment(image).array.shape == grid.shape
 
 
+@pytest.mark.parametrize("one_piece", [False, True])
+def test_of_a_head_in_one_piece_what_lies_beside_it_is_left_out(one_piece):
+    """Scalp seen as brain, joined to it by a thread."""
+    image = head()
+    image.array[16:20, 2:6, 13:17] = 0.9
+    image.array[13:17, 5, 9:14] = 0.5
+    found = PackSegmenter(Thresholds(), CLASSES, LAS, one_piece=one_piece).segment(image).array
+    expected = labels_of(head()) if one_piece else labels_of(image)
+    beside = np.s_[17:20, 2:6, 13:17]
+    assert found[beside].any() == (not one_piece)
+    assert np.array_equal(found[3:13, 5:22, 2:11], expected[3:13, 5:22, 2:11])
+
+
 @pytest.fixture
 def no_freesurfer(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))

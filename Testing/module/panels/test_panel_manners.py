@@ -86,7 +86,7 @@ def test_start_points_are_no_files_of_the_users(opened):  # noqa: F811
         opened.press(button)
     assert manager.recentlyLoaded == before
     volumes = [node for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if "skull" not in node.GetName()]
-    assert [node.GetName() for node in volumes] == ["Average head (synthetic)"], "one head is enough for all"
+    assert [node.GetName() for node in volumes] == ["Typical head (synthetic)"], "one head is enough for all"
     assert volumes[0].GetStorageNode() is None
     for node in slicer.util.getNodesByClass("vtkMRMLStorageNode"):
         assert "Resources" not in (node.GetFileName() or "")

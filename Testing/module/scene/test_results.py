@@ -197,10 +197,10 @@ def test_the_skull_of_a_result_is_no_result(added):
     image = slicer.util.arrayFromVolume(added[0])
     brain = np.zeros(image.shape, bool)
     brain[2:5, 4:8, 3:6] = True
-    added[0].SetAttribute("VCMSlicer.AverageHead", "true")
+    added[0].SetAttribute("VCMSlicer.TypicalHead", "true")
     skull = skullImage(added[0], brain)
     assert len(Results().rows()) == rows
-    assert skull.GetAttribute("VCMSlicer.AverageHead") is None and skull.GetAttribute("VCMSlicer.Synthetic") == "true"
+    assert skull.GetAttribute("VCMSlicer.TypicalHead") is None and skull.GetAttribute("VCMSlicer.Synthetic") == "true"
     assert skull.GetNodeReference("VCMSlicer.uncontrolled") is None
     assert added[0].GetNodeReference("VCMSlicer.uncontrolled") is not None
     assert len(Results().rows()) == 2, "it is no Sample itself"

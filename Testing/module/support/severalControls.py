@@ -54,7 +54,7 @@ def writeSeveralControls(tiny: Path, folder: Path) -> Path:
     manifest["files"]["segmenter"] = {"path": "segmenter.safetensors"}
     manifest["networks"]["segmenter"] = SEGMENTER
     manifest["segmenter_classes"] = [{"value": v, "name": n} for v, n in enumerate(STRUCTURES, start=1)]
-    # Large enough for a head, so that all of the average head's structures lie within.
+    # Large enough for a head, so that all of the typical head's structures lie within.
     manifest["grid"]["affine"] = [[-10, 0, 0, 74], [0, 8, 0, -113], [0, 0, 5, -61], [0, 0, 0, 1]]
     for attribute in manifest["attributes"]:
         if attribute["name"] == "ventricular_volume":

@@ -44,7 +44,7 @@ COLORS = {
 }
 DEFAULT_COLOR = (0.90, 0.45, 0.40)
 FILL_OPACITY, SEVERAL = 0.2, 3
-AVERAGE_HEAD = "VCMSlicer.AverageHead"
+TYPICAL_HEAD = "VCMSlicer.TypicalHead"
 BRIGHT_PERCENTILE, LARGEST_IN_UNITS = 99.5, 1.05
 
 
@@ -58,10 +58,10 @@ class StartPoint:
 
 
 def demoCase(conditions: Sequence[ConditionInfo] = (), whole: bool = False) -> StartPoint:
-    """Enlarged ventricles over the model's average head: a mask that is worth a first Generate.
+    """Enlarged ventricles over a typical head: a mask that is worth a first Generate.
 
     With `whole`, and for a label map, which would be nothing without the rest, all other structures of `conditions`
-    come along from the average head.
+    come along from the typical head.
     """
     volume = _loadHead()
     segmentation = newSegmentation(_("Demo case"), volume)
@@ -75,9 +75,9 @@ def demoCase(conditions: Sequence[ConditionInfo] = (), whole: bool = False) -> S
 
 
 def template(conditions: Sequence[ConditionInfo] = ()) -> StartPoint:
-    """The model's average head with the structures of these conditions, to be painted larger or smaller.
+    """A typical head with the structures of these conditions, to be painted larger or smaller.
 
-    None given means all structures that the average head has.
+    None given means all structures that this head has.
     """
     volume = _loadHead()
     segmentation = newSegmentation(_("Template"), volume)
@@ -179,22 +179,22 @@ def addSegment(segmentation: Any, name: str) -> str:
 
 
 def _loadHead() -> Any:
-    """The average head; the one that a start point before has brought, where it still lies where it was.
+    """The typical head; the one that a start point before has brought, where it still lies where it was.
 
     It is no file of the user's: it is read here and not by Slicer, which would list it among those loaded recently, and
     whose storage node would point into the extension's folder.
     """
     for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
-        if node.GetAttribute(AVERAGE_HEAD) and node.GetParentTransformNode() is None:
+        if node.GetAttribute(TYPICAL_HEAD) and node.GetParentTransformNode() is None:
             return node
-    attributes = {"VCMSlicer.Synthetic": "true", AVERAGE_HEAD: "true"}
-    volume = addVolume(readNifti(TEMPLATE_HEAD), _("Average head (synthetic)"), attributes)
+    attributes = {"VCMSlicer.Synthetic": "true", TYPICAL_HEAD: "true"}
+    volume = addVolume(readNifti(TEMPLATE_HEAD), _("Typical head (synthetic)"), attributes)
     volume.GetDisplayNode().SetWindowLevelMinMax(0, 255)
     return volume
 
 
 def _labelArray(path: Path) -> np.ndarray:
-    """The values of a label map that comes with the program, as `array[k, j, i]` on the average head's voxels."""
+    """The values of a label map that comes with the program, as `array[k, j, i]` on the typical head's voxels."""
     return np.array(readNifti(path).array)
 
 

@@ -180,7 +180,7 @@ class ConditionsPanel:
             self.context.announce()
 
     def startDemo(self) -> None:
-        """Enlarged ventricles over an average head, with all else that the control cannot do without.
+        """Enlarged ventricles over a typical head, with all else that the control cannot do without.
 
         Where the user has chosen nothing that the image should follow, it is the map of all tissues: of the controls
         that ship, its images look most like a head.
@@ -193,7 +193,7 @@ class ConditionsPanel:
         self.use(startPoints.demoCase(self.conditions(), whole))
 
     def startTemplate(self) -> None:
-        """The structures of the average head that the model takes."""
+        """The structures of the typical head that the model takes."""
         self.use(startPoints.template(self.conditions()))
 
     def startBlank(self) -> None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from vcm.anatomy.structures import SEGMENTED
+from vcm.anatomy.one_piece import largest_piece
+from vcm.anatomy.structures import SEGMENTER_CLASSES
 from vcm.conditions.condition import ClassSpec
 from vcm.core.errors import Code, VcmError
 from vcm.core.grid import Grid
@@ -43,8 +44,8 @@ class Segmenter(Protocol):
 class PackSegmenter:
     """A segmentation network with one output channel a label, background first, that works on one Grid.
 
-    `classes` names the labels; `device` says where it runs. An image on another Grid is brought onto this one and its
-    labels back.
+    `classes` names the labels; `device` says where it runs; with `one_piece` only the largest piece of what it finds is
+    kept. An image on another Grid is brought onto this one and its labels back.
     """
 
     def __init__(
@@ -54,11 +55,13 @@ class PackSegmenter:
         grid: Grid,
         *,
         name: str = "the pack's own segmenter",
+        one_piece: bool = False,
         device: torch.device | str = "cpu",
     ) -> None:
         self.name = name
         self.classes = tuple(classes)
         self.grid = grid
+        self.one_piece = one_piece
         self.network = network.to(device).eval()
         self.device = device
 
@@ -71,7 +74,8 @@ class PackSegmenter:
         manifest, network = pack.backbone, load_segmenter(pack)
         use_onednn(network)
         name = f"the own segmenter of {manifest.name}"
-        return cls(network, manifest.segmenter_classes, manifest.grid, name=name, device=device)
+        one_piece = manifest.segmenter_one_piece
+        return cls(network, manifest.segmenter_classes, manifest.grid, name=name, one_piece=one_piece, device=device)
 
     def segment(self, image: Volume) -> Volume:
         """The labels of an image in 0–1 (values beyond are clipped), as uint8 on the image's own Grid."""
@@ -83,7 +87,7 @@ class PackSegmenter:
             scores = self.network(_padded(array, self._multiple())[None, None])[0]
         i, j, k = self.grid.shape
         labels = scores[:, :i, :j, :k].argmax(0).to("cpu", torch.uint8).numpy()
-        found = Volume(labels, self.grid)
+        found = Volume(largest_piece(labels) if self.one_piece else labels, self.grid)
         return found if seen is image else resample_labels(found, image.grid)
 
     def _multiple(self) -> int:
@@ -132,7 +136,7 @@ def choose_segmenter(
 def _numbered_otherwise(classes: Sequence[ClassSpec]) -> str:
     """Why FreeSurfer's labels cannot stand in for a pack's own, or nothing."""
     for spec in classes:
-        ours = SEGMENTED.get(spec.value, ("unknown", ()))[0]
+        ours = SEGMENTER_CLASSES.get(spec.value, ("unknown", ()))[0]
         if spec.name != ours:
             return f"mri_synthseg cannot judge this pack: its label {spec.value} is {spec.name}, not {ours}."
     return ""

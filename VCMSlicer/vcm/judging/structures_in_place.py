@@ -15,6 +15,8 @@ from vcm.judging.reference_head import Template
 
 REACH_MM = 10.0
 """A piece of a structure belongs to it that comes as near to the typical head's."""
+SEEN_ML = 0.5
+"""With less of a structure a typical head, which is a mean and blurred, does not tell its place."""
 INSIDE = 0.5
 """Of a lesion, which has no place of its own, so much must lie in the typical head's brain."""
 
@@ -33,7 +35,7 @@ def in_place(labels: Volume, template: Template) -> Volume:
             kept = 1 + np.flatnonzero(np.asarray(shares) >= INSIDE)
         else:
             usual = template.labels.array == value
-            if not usual.any():
+            if usual.sum() * labels.grid.voxel_ml < SEEN_ML:
                 continue
             near = ndimage.distance_transform_edt(~usual, sampling=spacing) <= REACH_MM
             kept = np.unique(pieces[near])

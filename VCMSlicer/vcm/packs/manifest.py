@@ -145,6 +145,7 @@ class BackboneManifest(Manifest):
     schedule: Mapping[str, Any]
     attributes: tuple[AttributeSpec, ...]
     segmenter_classes: tuple[ClassSpec, ...] = ()
+    segmenter_one_piece: bool = False
     sizes: SizeRule | None = None
     sampling: UsualSampling = UsualSampling()
     intensity: IntensityScale | None = None

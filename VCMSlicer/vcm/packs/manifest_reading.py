@@ -111,6 +111,7 @@ def _backbone(content: Mapping[str, Any]) -> BackboneManifest:
         family=content.get("family", FAMILY),
         attributes=tuple(AttributeSpec.from_dict(entry) for entry in content["attributes"]),
         segmenter_classes=_segmenter_classes(content.get("segmenter_classes", [])),
+        segmenter_one_piece=content.get("segmenter_one_piece", False),
         sizes=_sizes(content.get("sizes")),
         sampling=UsualSampling(**content.get("sampling", {})),
         intensity=IntensityScale(**content["intensity"]) if "intensity" in content else None,

@@ -105,7 +105,11 @@ def open_segmenter_run(
     trainer = Trainer(settings, task, folder, team, listeners)
     classes = [{"value": value, "name": name} for value, (name, _) in SEGMENTER_CLASSES.items()]
     if team.first:
-        changes = {"networks": {"segmenter": config}, "segmenter_classes": classes}
+        changes = {
+            "networks": {"segmenter": config},
+            "segmenter_classes": classes,
+            "segmenter_one_piece": settings.crop > 0,
+        }
         write_run_info(folder, RunInfo(len(cache), changes=changes))
     return ImageRun(pack, trainer)
 
