@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 MODULE_RUN := VCM_MODULE_TESTS=required OMP_NUM_THREADS=1 QT_QPA_PLATFORM=offscreen $(BIN)/python
 
 .PHONY: demo test engine-test module-test module-test-slicer module-bench module-pictures lint bench train-default \
-    train-heads train-meddiffusion train-micro kill-points release-tree fuzz clean help
+    train-meddiffusion train-micro kill-points release-tree fuzz clean help
 
 help: ## Show the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,11 +59,8 @@ $(BIN)/python tools/train_recipe.py training/recipes/$(1).toml \
     --labelmaps "$(LABELMAPS)" --work "$(WORK)" --hardware "$(HARDWARE)"
 endef
 
-train-default: train-heads ## Train the packs that ship, and those of whole heads, from label maps: LABELMAPS=folder
+train-default: $(VENV)/.development ## Train the packs that ship from label maps: LABELMAPS=folder
 	$(call RECIPE,default)
-
-train-heads: $(VENV)/.development ## Train the model of whole heads and its controls: LABELMAPS=folder
-	$(call RECIPE,heads)
 
 train-meddiffusion: $(VENV)/.development ## Train the small model of three contrasts and its control: LABELMAPS=folder
 	$(call RECIPE,meddiffusion-mini)

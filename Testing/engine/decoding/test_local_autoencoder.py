@@ -158,7 +158,7 @@ def test_a_grid_that_cannot_be_quartered_is_refused(packs, tmp_path):
 
 
 def test_the_local_autoencoder_of_the_recipe_is_small():
-    recipe = AutoencoderSettings.read(tiny_root() / "training/heads/autoencoder.toml")
+    recipe = AutoencoderSettings.read(tiny_root() / "training/default/autoencoder.toml")
     net = build_autoencoder(recipe.network)
     assert isinstance(net, LocalAutoencoder)
     assert 2 * sum(p.numel() for p in net.parameters()) < 6e6

@@ -50,7 +50,7 @@ def test_a_second_part_starts_from_the_first(tmp_path):
     )
     start = second.arguments[second.arguments.index("--start") + 1]
     assert (start, str(second.makes)) == tuple(
-        str(tmp_path / "runs" / f"cohort-{name}") for name in ("anatomy", "anatomy-second")
+        str(tmp_path / "runs" / f"whole-heads-default-{name}") for name in ("autoencoder", "autoencoder-second")
     )
 
 
@@ -65,7 +65,7 @@ def test_no_two_recipes_train_other_cases_in_one_folder(tmp_path):
 
 def test_a_training_of_8_bits_is_exported_so_and_the_others_as_ever(tmp_path):
     recipe = read_recipe(ROOT / "training" / "recipes" / "default.toml")
-    first, *rest = recipe.trainings
+    first, *rest = (replace(training, bits=16) for training in recipe.trainings)
     chosen = replace(recipe, trainings=(replace(first, bits=8), *rest))
     exports = [s.arguments for s in steps_of(chosen, ROOT, Path("maps"), tmp_path, "a CPU") if "--run" in s.arguments]
     assert exports[0][-2:] == ("--bits", "8") and not any("--bits" in export for export in exports[1:])
