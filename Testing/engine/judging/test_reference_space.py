@@ -14,7 +14,7 @@ from vcm.core.errors import VcmError
 from vcm.core.grid import Grid
 from vcm.core.volume import Volume
 from vcm.judging.reference_head import template_of
-from vcm.judging.reference_space import REFERENCE_MM, TOLERANCE_DEGREES, TOLERANCE_MM, check_space
+from vcm.judging.reference_space import REFERENCE_MM, TOLERANCE_DEGREES, TOLERANCE_MM, SpaceCheck, check_space
 from vcm.packs.published_config import read_config
 from vcm.packs.store import find_pack
 from vcm.registration.scan import register_scan
@@ -54,6 +54,11 @@ def head(move: np.ndarray, leave_out: int = 0) -> tuple[Volume, tuple[ClassSpec,
     return Volume(labels, grid), classes
 
 
+def checked(move: np.ndarray, leave_out: int = 0) -> SpaceCheck:
+    volume, classes = head(move, leave_out)
+    return check_space([volume], classes)
+
+
 def moved(degrees: float, axis: tuple[float, ...], shift: tuple[float, ...]) -> np.ndarray:
     """Turned about the middle of the structures, where their mean does not move, then shifted."""
     there, turn = np.eye(4), rotation(degrees, axis)
@@ -65,14 +70,14 @@ def moved(degrees: float, axis: tuple[float, ...], shift: tuple[float, ...]) -> 
 
 @pytest.mark.parametrize("shift", [(0, 0, 0), (4, -10, 16), (-20, 2, 0)])
 def test_a_shift_is_found_again_with_its_sign_and_axis(shift):
-    check = check_space(*head(moved(0, (1, 0, 0), shift)))
+    check = checked(moved(0, (1, 0, 0), shift))
     assert np.abs(np.asarray(check.shift_mm) - shift).max() <= 1.0
     assert check.passed == (np.linalg.norm(shift) < TOLERANCE_MM)
 
 
 @pytest.mark.parametrize("axis", [(1, 0, 0), (-1, 0, 0), (0.2, 1, -0.3)])
 def test_a_turn_about_the_middle_is_seen_though_no_mean_moves(axis):
-    check = check_space(*head(moved(35, axis, (0, 0, 0))))
+    check = checked(moved(35, axis, (0, 0, 0)))
     assert check.distance_mm < 1.5
     assert check.degrees == pytest.approx(35, abs=3) and not check.passed
     found, expected = (np.asarray(each) / np.linalg.norm(each) for each in (check.turn_axis, axis))
@@ -80,14 +85,21 @@ def test_a_turn_about_the_middle_is_seen_though_no_mean_moves(axis):
 
 
 def test_where_a_turn_cannot_be_told_the_space_is_not_confirmed():
-    check = check_space(*head(np.eye(4), leave_out=3))
+    check = checked(np.eye(4), leave_out=3)
     assert check.degrees is None and not check.passed and check.distance_mm < 1
 
 
 def test_an_image_without_any_known_structure_is_refused():
     volume, _ = head(np.eye(4))
     with pytest.raises(VcmError, match="white matter"):
-        check_space(volume, (ClassSpec(1, "left ear"),))
+        check_space([volume], (ClassSpec(1, "left ear"),))
+
+
+def test_of_several_heads_one_that_lies_askew_or_lacks_a_structure_does_not_count():
+    (first, classes), (askew, _), (third, _) = head(np.eye(4)), head(moved(60, (0, 1, 0), (30, 0, 0))), head(np.eye(4))
+    third.array[third.array == classes[2].value] = 0
+    check = check_space([first, askew, third], classes)
+    assert check.passed and check.distance_mm < 3 and check.degrees < 5
 
 
 @pytest.fixture(scope="module")

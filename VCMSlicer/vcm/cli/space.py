@@ -24,12 +24,13 @@ def _turn(found: SpaceCheck) -> str:
 
 def check_space_command(
     name: Annotated[str, typer.Argument(help="A backbone pack.", show_default=False)],
-    seed: Annotated[int, typer.Option(help="The seed of the image it is measured on.")] = 0,
+    seed: Annotated[int, typer.Option(help="The seed of the first image it is measured on.")] = 0,
+    samples: Annotated[int, typer.Option(min=1, help="On so many images it is measured.")] = 8,
     steps: Annotated[int, typer.Option(help="Sampling steps.")] = 20,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the measurement as JSON.")] = False,
 ) -> int:
-    """Generate an image and measure how far it lies from MNI space and how it is turned. Exits with 1 beyond 6 mm or
+    """Generate images and measure how far they lie from MNI space and how they are turned. Exits with 1 beyond 6 mm or
     10°."""
     from dataclasses import asdict
 
@@ -46,10 +47,12 @@ def check_space_command(
     judge = pack if "segmenter" in pack.backbone.files else find_pack(default_backbone())
     backbone = load_backbone(pack)
     sampler, count = pack.backbone.sampling.chosen(None, steps)
-    request = GenerateRequest(resolve(backbone.attributes), seed=seed, sampler=sampler, steps=count)
-    sample = next(iter(Generator(backbone, None, choose_runtime(device)).generate(request)))
-    segmenter = PackSegmenter.from_pack(judge)
-    found = check_space(segmenter.segment(sample.volume), segmenter.classes)
+    request = GenerateRequest(
+        resolve(backbone.attributes), seed=seed, samples=samples, sampler=sampler, steps=count
+    )  # fmt: skip
+    generator, segmenter = Generator(backbone, None, choose_runtime(device)), PackSegmenter.from_pack(judge)
+    segmented = [segmenter.segment(sample.volume) for sample in generator.generate(request)]
+    found = check_space(segmented, segmenter.classes)
     if as_json:
         say_json({**asdict(found), "distance_mm": found.distance_mm, "passed": found.passed})
     else:
