@@ -87,6 +87,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/__init__.py
   vcm/anatomy/__init__.py
   vcm/anatomy/brain_hole.py
+  vcm/anatomy/one_piece.py
   vcm/anatomy/structures.py
   vcm/conditions/__init__.py
   vcm/conditions/attributes.py
@@ -330,6 +331,15 @@ set(MODULE_PYTHON_RESOURCES
   vcm/packs/embedded/brainldm-mini-anatomy/control.safetensors
   vcm/packs/embedded/brainldm-mini-anatomy/manifest.json
   vcm/packs/embedded/brainldm-mini-anatomy/training.json
+  vcm/packs/embedded/brainldm-mini-layout/README.md
+  vcm/packs/embedded/brainldm-mini-layout/autoencoder.safetensors
+  vcm/packs/embedded/brainldm-mini-layout/denoiser.safetensors
+  vcm/packs/embedded/brainldm-mini-layout/manifest.json
+  vcm/packs/embedded/brainldm-mini-layout/training.json
+  vcm/packs/embedded/brainldm-mini-lesions/README.md
+  vcm/packs/embedded/brainldm-mini-lesions/control.safetensors
+  vcm/packs/embedded/brainldm-mini-lesions/manifest.json
+  vcm/packs/embedded/brainldm-mini-lesions/training.json
   vcm/packs/embedded/brainldm-mini-semantics/README.md
   vcm/packs/embedded/brainldm-mini-semantics/control.safetensors
   vcm/packs/embedded/brainldm-mini-semantics/manifest.json
@@ -343,6 +353,7 @@ set(MODULE_PYTHON_RESOURCES
   vcm/packs/embedded/brainldm-mini/denoiser.safetensors
   vcm/packs/embedded/brainldm-mini/manifest.json
   vcm/packs/embedded/brainldm-mini/segmenter.safetensors
+  vcm/packs/embedded/brainldm-mini/training-segmenter.json
   vcm/packs/embedded/brainldm-mini/whitening.safetensors
   vcm/packs/licences/Apache-2.0.txt
   vcm/packs/manifest.schema.json

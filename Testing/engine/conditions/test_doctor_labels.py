@@ -103,6 +103,17 @@ def test_freesurfers_numbers_are_understood_and_told(with_segmenter):
     assert np.array_equal(examination.condition.volume.array, expected)
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_structure_of_its_own_goes_before_the_one_that_it_is_a_part_of(order):
+    """FreeSurfer's ventricles are brain, too; its white matter is nothing else here."""
+    classes = [{"value": 1, "name": "brain"}, {"value": 2, "name": "ventricles"}]
+    spec = ConditionSpec.from_dict({"name": "parts", "kind": "labels", "classes": [classes[n] for n in order]})
+    numbers = np.where(head_labels(MODEL).array == 3, 43, np.where(head_labels(MODEL).array > 0, 41, 0))
+    examination = examine(spec, Volume(numbers, MODEL), MODEL)
+    assert np.array_equal(examination.condition.volume.array == 2, numbers == 43)
+    assert np.array_equal(examination.condition.volume.array == 1, numbers == 41)
+
+
 @pytest.mark.parametrize("spec", [LABELS, IMAGE])
 def test_a_label_is_refused_where_the_whole_file_is_taken(spec):
     volume = head_labels(MODEL) if spec is LABELS else ramp(MODEL)

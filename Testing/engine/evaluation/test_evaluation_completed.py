@@ -69,11 +69,11 @@ def test_the_layout_is_part_of_what_was_evaluated(cohort, tmp_path):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ({"subsets": "tumours"}, "there are semantics, ventricles"),
+        ({"subsets": "tumours"}, "Cases have semantics, ventricles"),
         ({"subsets": "skull"}, "nothing to add to skull"),
         ({"layout": "tiny"}, "tiny is"),
         ({"layout": "none-such"}, "no pack none-such"),
-        ({"subsets": "all"}, "--subsets names all"),
+        ({"subsets": "all"}, "it must be said what is given"),
     ],
 )
 def test_what_a_layout_cannot_complete_is_refused_before_anything_is_loaded(cohort, tmp_path, words, told):

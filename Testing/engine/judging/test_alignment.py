@@ -243,3 +243,13 @@ def test_asked_for_is_what_was_drawn_and_the_resampled_mask_stands_beside_it():
 def _with_condition(head, condition):
     sample, labels = head
     return sample, [condition], labels
+
+
+def test_a_structure_that_the_judge_does_not_know_is_not_called_missing():
+    asked = box((2, 2, 2), (12, 14, 9))
+    lesions, brain = mask_condition(asked, (10,), "lesions"), mask_condition(asked, (1, 10), "brain")
+    found = align(volume(blank(float)), [lesions, brain], volume(box((2, 2, 2), (12, 14, 9))), known=(1, 2, 3)).classes
+    assert (found[0].dice, found[0].obtained_ml) == (None, None)
+    assert found[0].remark == "not measurable with this segmenter"
+    assert found[1].dice == 1.0
+    assert align(volume(blank(float)), [lesions], volume(blank()), known=(1, 10)).classes[0].dice == 0.0

@@ -49,7 +49,8 @@ def test_a_mask_of_ventricles_becomes_a_part_of_the_label_map():
 def test_a_named_control_is_kept_and_takes_what_it_can():
     assert chosen("ventricles", control="anatomy")[0] == ("tiny-layout", "tiny-anatomy")
     assert chosen("semantics", control="semantics")[0] == ("tiny-layout", "tiny-semantics")
-    nothing, words = chosen("ventricles", control="ventricles")
+    assert chosen("ventricles", control="ventricles") == (None, ""), "nobody asked, and no other choice is open"
+    nothing, words = chosen("ventricles", control="ventricles", layout="tiny-layout")
     assert nothing is None
     assert words == "note: The rest of the head is not completed: tiny-ventricles takes only what is given."
     given_way = chosen("ventricles", control="ventricles", control_may_give_way=True)[0]
@@ -57,8 +58,10 @@ def test_a_named_control_is_kept_and_takes_what_it_can():
 
 
 @pytest.mark.usefixtures("packs")
-def test_a_control_that_takes_the_given_image_is_kept_for_it():
-    assert chosen("ventricles", "skull")[0] == ("tiny-layout", "tiny-anatomy")
+def test_beside_an_image_a_head_is_completed_only_where_that_is_asked_for():
+    """A layout does not look at the skull, and a brain of chance would not fit it."""
+    assert chosen("ventricles", "skull") == (None, "")
+    assert chosen("ventricles", "skull", layout="tiny-layout")[0] == ("tiny-layout", "tiny-anatomy")
 
 
 @pytest.mark.usefixtures("packs")
@@ -67,14 +70,13 @@ def test_what_acts_in_part_of_its_strength_keeps_its_control():
     for options in ({}, {"control": "ventricles", "control_may_give_way": True}):
         found, words = chosen("ventricles", strength=0.8, **options)
         assert found is None and words.startswith("warning: The rest of the head is not completed: a condition has")
-    assert "takes only what is given" in chosen("ventricles", strength=0.8, control="ventricles")[1]
+    assert chosen("ventricles", strength=0.8, control="ventricles") == (None, "")
 
 
 def test_lesions_are_no_part_of_a_label_map_that_does_not_show_them(packs):
     tiny_layout.write_control(packs, "tiny-lesions", [{"name": "lesions", **CONDITION_SPECS["lesions"]}])
-    found, words = chosen("lesions")
-    assert found is None
-    assert "tiny-lesions takes only what is given" in words
+    assert chosen("lesions") == (None, ""), "there is no other control to choose"
+    assert "tiny-lesions takes only what is given" in chosen("lesions", layout="tiny-layout")[1]
     assert hidden_labels(find_pack("tiny-semantics").control) == (10,)
     assert hidden_labels(find_pack("tiny-lesions").control) == ()
 

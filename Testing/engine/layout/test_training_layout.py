@@ -12,13 +12,16 @@ import pytest
 import tiny
 import torch
 from command_line import vcm
+from safetensors.torch import save_file
 from small_cohort import write_cohort
 from vcm.cohort.case_conditions import condition_spec
 from vcm.conditions.condition import Condition
 from vcm.core.grid import Grid
 from vcm.core.volume import Volume
 from vcm.models.layout.layout import Layout
+from vcm.packs.manifest_reading import write_manifest
 from vcm.packs.store import find_pack, layouts_for
+from vcm.packs.tensors.checkpoints import read_checkpoint
 from vcm.sampling.completing import complete
 from vcm.training.layout.settings import LayoutSettings
 from vcm.training.layout.shown_structures import CLASSES, MASKS, draw_structures, possible_labels
@@ -237,12 +240,32 @@ def test_what_goes_on_learns_and_is_resumed(with_learned, tmp_path):
     assert not all(torch.equal(begun[name], further[name]) for name in begun)
 
 
+def test_it_goes_on_with_the_autoencoder_that_it_began_with(with_learned, tmp_path):
+    """Whatever becomes of the pack, and whatever is asked of a folder in which another training lies."""
+    go_on(with_learned, tmp_path, steps=2, rate=1e-2)
+    own = (tmp_path / "further" / "autoencoder.safetensors").read_bytes()
+    former = with_learned / "packs" / "tiny-layout"
+    shutil.copytree(former, tmp_path / "kept")
+    try:
+        weights = read_checkpoint(former / "autoencoder.safetensors")
+        write_file = {name: tensor + 0.5 for name, tensor in weights.items()}
+        (former / "autoencoder.safetensors").unlink()
+        save_file(write_file, former / "autoencoder.safetensors")
+        write_manifest(former, json.loads((former / "manifest.json").read_text("utf-8")))
+        assert "resuming from step 2" in go_on(with_learned, tmp_path, steps=3, rate=1e-2).out
+        assert (tmp_path / "further" / "autoencoder.safetensors").read_bytes() == own
+    finally:
+        shutil.rmtree(former)
+        shutil.move(tmp_path / "kept", former)
+
+
 def test_what_cannot_go_on_from_a_pack_is_refused(with_learned, tmp_path):
     refused = go_on(with_learned, tmp_path, rest="network = {shown = 16}\n", expect=2)
     assert "network must be left out where start names a pack" in " ".join(refused.err.split())
     write_cohort(tmp_path / "moved", grid=Grid(tiny.GRID.shape, tiny.GRID.affine + np.eye(4)[3] * [[1], [0], [0], [0]]))
     refused = go_on(with_learned, tmp_path, cohort=tmp_path / "moved", expect=2)
     assert "another grid than the layout tiny-layout" in " ".join(refused.err.split())
+    assert not (tmp_path / "further" / "settings.json").exists(), "what is refused begins nothing"
 
 
 def test_a_grid_that_cannot_be_divided_by_four_is_refused(train, tmp_path):

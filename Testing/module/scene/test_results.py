@@ -212,8 +212,12 @@ def test_a_skull_is_as_bright_as_in_the_whole_scan_whatever_the_unit(added, unit
     image = np.linspace(0, 1, slicer.util.arrayFromVolume(added[0]).size, dtype=np.float32)
     image = image.reshape(slicer.util.arrayFromVolume(added[0]).shape)
     brain = (image > 0.6) & (image < 0.999)
-    slicer.util.updateVolumeFromArray(added[0], image * unit - (unit > 1) * 3)
-    seen = slicer.util.arrayFromVolume(skullImage(added[0], brain))
+    slicer.util.updateVolumeFromArray(added[0], image * unit - 0.003 * unit)
+    added[0].GetScalarVolumeDisplayNode().SetWindowLevelMinMax(0, 900)
+    skull = skullImage(added[0], brain)
+    display = skull.GetScalarVolumeDisplayNode()
+    assert (display.GetWindow(), display.GetLevel()) == (1, 0.5)
+    seen = slicer.util.arrayFromVolume(skull)
     assert not seen[brain].any() and seen.min() >= 0 and seen.max() <= 1
     kept = ~brain & (image > 0.01) & (image < 0.9)
     assert np.abs(seen[kept] - image[kept]).max() < 0.01

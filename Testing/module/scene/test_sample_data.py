@@ -50,7 +50,7 @@ def test_its_label_maps_are_those_that_its_figures_came_from(finished):
 
 def test_its_images_are_a_head_and_its_twin_and_not_the_same(finished):
     one, twin = (slicer.util.arrayFromVolume(node) for node in (finished, Results().rows()[0].twin))
-    assert one.dtype == np.uint8 and one.shape == twin.shape == (80, 112, 80)
+    assert one.dtype == np.uint8 and one.shape == twin.shape == (88, 112, 88)
     assert one.max() > 200 and not np.array_equal(one, twin)
 
 

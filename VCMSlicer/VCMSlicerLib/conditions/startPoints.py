@@ -135,13 +135,17 @@ def skullImage(scan: Any, brain: np.ndarray) -> Any:
     name = slicer.mrmlScene.GenerateUniqueName(_("{name}, skull only").format(name=scan.GetName()))
     skull = cloneVolume(scan, name)
     slicer.util.updateVolumeFromArray(skull, np.where(brain, 0, _inUnits(image)).astype(np.float32))
+    display = skull.GetScalarVolumeDisplayNode()
+    if display is not None:  # the scan's window is of the scan's unit
+        display.SetAutoWindowLevel(False)
+        display.SetWindowLevelMinMax(0, 1)
     return skull
 
 
 def _inUnits(image: np.ndarray) -> np.ndarray:
-    """A scan in 0–1, its 99.5th percentile 1; one that is in 0–1 is kept."""
-    if image.min() >= 0 and image.max() <= LARGEST_IN_UNITS:
-        return image
+    """A scan in 0–1, its 99.5th percentile 1; one that is in 0–1, but for what interpolation overshoots, is kept."""
+    if image.max() <= LARGEST_IN_UNITS:
+        return image.clip(0, 1)
     positive = image.astype(np.float32).clip(min=0)
     bright = float(np.percentile(positive, BRIGHT_PERCENTILE)) or float(positive.max())
     return (positive / bright).clip(0, 1) if bright > 0 else positive

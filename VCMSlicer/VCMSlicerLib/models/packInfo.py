@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from slicer.i18n import tr as _
-from vcm.anatomy.structures import SEGMENTER_CLASSES, cohort_labels
+from vcm.anatomy.structures import LESION, SEGMENTER_CLASSES, cohort_labels, show
 from vcm.conditions.attributes import AttributeSpec
 from vcm.conditions.condition import ClassSpec, ConditionSpec, Kind
 from vcm.core.grid import Grid
@@ -123,14 +123,28 @@ class ControlInfo:
 
     @property
     def simplicity(self) -> tuple[bool, int, bool, str]:
-        """What sorts controls: trained ones first, then those of few conditions, then those of masks alone."""
+        """What sorts controls: trained ones first, then those of few conditions, then those of masks alone; lesions,
+        which no head has of itself, come last among those."""
         kinds = {condition.kind for condition in self.conditions}
-        return (not self.trained, len(self.conditions), kinds != {Kind.MASK}, self.name)
+        drawn = any(self.labelsOf(condition) - {LESION} for condition in self.conditions if condition.isDrawn)
+        return (not self.trained, len(self.conditions), kinds != {Kind.MASK} or not drawn, self.name)
 
     def takesMore(self, names: Iterable[str]) -> bool:
         """Whether there are structures that it takes beside these conditions: others, or the rest of a label map."""
         given = set(names)
         return any(c.kind is Kind.LABELS or (c.isDrawn and c.name not in given) for c in self.conditions)
+
+    def shows(self, condition: ConditionInfo) -> bool:
+        """Whether its label map has what is drawn for another control's condition."""
+        maps = [own for own in self.conditions if own.kind is Kind.LABELS]
+        classes = [cohort_labels(entry.name, entry.segmenter) for own in maps for entry in own.classes]
+        wanted = self.labelsOf(condition)
+        return bool(wanted) and show(classes, wanted)
+
+    @staticmethod
+    def labelsOf(condition: ConditionInfo) -> set[int]:
+        """The labels of a cohort's heads that a condition is made of."""
+        return {label for entry in condition.classes for label in cohort_labels(entry.name, entry.segmenter)}
 
     @property
     def free(self) -> bool:
@@ -200,7 +214,10 @@ class PackInfo:
 
     @property
     def defaultControl(self) -> ControlInfo | None:
-        """The control to begin with: trained, with the fewest conditions, by a mask rather than by more."""
+        """The control to begin with: where a layout completes what is drawn, that by a map of tissues, in which any of
+        them can be drawn; else a trained one with the fewest conditions, by a mask rather than by more."""
+        if self.hasLayout and self.tissueControl is not None:
+            return self.tissueControl
         return min(self.controls, key=lambda control: control.simplicity, default=None)
 
     @property

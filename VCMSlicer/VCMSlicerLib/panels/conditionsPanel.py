@@ -28,7 +28,9 @@ from VCMSlicerLib.panels.dialogs.skullDialog import SkullDialog
 from VCMSlicerLib.panels.editorPanel import EditorPanel
 from VCMSlicerLib.panels.errands import Errands
 from VCMSlicerLib.panels.registrationPanel import RegistrationPanel
+from VCMSlicerLib.results.measuredSegmentation import LAYOUT_ROLE
 from VCMSlicerLib.results.ownCopy import ownCopy
+from VCMSlicerLib.results.results import ROLE
 from VCMSlicerLib.scene.parameters import ConditionSetting
 from VCMSlicerLib.scene.sliceViews import showInSlices
 
@@ -245,7 +247,13 @@ class ConditionsPanel:
         self.context.announce()
 
     def useNode(self, node: Any) -> None:
-        """Choose a node of the scene for all conditions that it fits; a message says where it fits none."""
+        """Choose a node of the scene for all conditions that it fits; a message says where it fits none.
+
+        The label map of a whole head is followed as a whole, by the control of the tissues.
+        """
+        tissues = self._pack.tissueControl
+        if node.GetAttribute(ROLE) == LAYOUT_ROLE and tissues is not None:
+            self.context.parameters.controlName = tissues.name
         fitting = [info for info in self.conditions() if self._fits(node, info)]
         if not fitting:
             words = _("{name} does not fit what the chosen model follows: {conditions}.")

@@ -67,9 +67,17 @@ class PanelContext:
 
     @property
     def completes(self) -> bool:
-        """Whether the rest of the head grows around what is drawn."""
-        pack = self.readyPack
-        return pack is not None and pack.hasLayout and self.parameters is not None and self.parameters.completeHead
+        """Whether the rest of the head grows around what is drawn: by the chosen control, or by that of the tissues in
+        its place. Beside an image nothing is completed, as a layout does not look at it."""
+        pack, control, parameters = self.readyPack, self.control, self.parameters
+        if pack is None or control is None or parameters is None or not (pack.hasLayout and parameters.completeHead):
+            return False
+        used = [info for info in control.conditions if parameters.condition(info.name).enabled]
+        if not used or not all(info.isDrawn for info in used):
+            return False
+        tissues = pack.tissueControl
+        stands_in = tissues is not None and all(map(tissues.shows, used))
+        return stands_in or control.takesMore([info.name for info in used])
 
     @property
     def conditions(self) -> tuple[ConditionInfo, ...]:

@@ -171,6 +171,17 @@ def cohort_labels(name: str, segmenter: Iterable[int] = ()) -> tuple[int, ...]:
     return tuple(segmenter) or _LABELS_OF.get(plain_name(name), ())
 
 
+def show(classes: Iterable[tuple[int, ...]], wanted: Iterable[int]) -> bool:
+    """Whether structures of a cohort can be seen in a label map with these classes: those that have their name from one
+    of them hold all of them, though a class may hold others too.
+
+    >>> show([(1, 10), (4, 9)], [4]), show([(1, 10), (4, 9)], [1, 4]), show([(1, 10), (4, 9)], [10])
+    (True, True, False)
+    """
+    wanted = set(wanted)
+    return wanted <= {label for labels in classes if labels and labels[0] in wanted for label in labels}
+
+
 def structure_named(name: str) -> Structure:
     """The structure of that name, however it is written; one of which nothing more is known where there is none."""
     return STRUCTURES.get(plain_name(name), Structure(name))

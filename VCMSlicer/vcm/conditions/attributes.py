@@ -7,6 +7,7 @@ from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from vcm.anatomy.structures import LESION
 from vcm.conditions.condition import ClassSpec, Condition, ConditionSpec
 from vcm.core.errors import Code, VcmError
 from vcm.core.typed_json import did_you_mean
@@ -83,8 +84,16 @@ class AttributeSpec:
     def measured_by(self, condition: ConditionSpec) -> tuple[ClassSpec, ...]:
         """The classes of a condition that together are its structures; none where they are not all of them."""
         wanted = set(self.structures) if self.low is not None and self.high is not None else set()
-        inside = tuple(c for c in condition.classes if c.segmenter and set(c.segmenter) <= wanted)
-        return inside if wanted and {label for c in inside for label in c.segmenter} == wanted else ()
+        # A lesion counts as the white matter that it lies in, as it does in cohorts.
+        inside = tuple(c for c in condition.classes if c.segmenter and set(c.segmenter) - {LESION} <= wanted)
+        found = {label for c in inside for label in c.segmenter}
+        return inside if wanted and found - {LESION} == wanted - {LESION} and found != {LESION} else ()
+
+    def following(self, ml: float, source: str) -> AttributeValue:
+        """Its value where the structures have this volume, within what the network was trained with."""
+        assert self.low is not None and self.high is not None
+        raw = (ml - self.low) / (self.high - self.low)
+        return AttributeValue(self, min(max(raw, 0.0), 1.0), f"measured on {source}: {ml:.1f} ml")
 
     @property
     def scale(self) -> str:
@@ -209,13 +218,12 @@ def resolve(
 def _follow(spec: AttributeSpec, conditions: tuple[Condition, ...]) -> AttributeValue:
     for condition in conditions:
         inside = spec.measured_by(condition.spec)
-        if inside and spec.low is not None and spec.high is not None:
+        if inside:
             # As drawn, where that is known: a mask is a little thicker on a coarser grid.
             voxel_ml = condition.volume.grid.voxel_ml
             measured = {c.name: int(condition.structure(c.name).sum()) * voxel_ml for c in inside}
             ml = sum(condition.drawn_ml.get(name, on_grid) for name, on_grid in measured.items())
-            raw = (ml - spec.low) / (spec.high - spec.low)
-            return AttributeValue(spec, min(max(raw, 0.0), 1.0), f"measured on {condition.spec.name}: {ml:.1f} ml")
+            return spec.following(ml, condition.spec.name)
     return AttributeValue(spec, spec.default, "default")
 
 

@@ -27,11 +27,13 @@ CLASS_NUMBERS, SEGMENTER_NUMBERS, FREESURFER_NUMBERS = "the model's classes", "t
 def number_readings(spec: ConditionSpec, counts: Mapping[int, int]) -> list[LabelReading]:
     """The values read as each numbering that is known, the classes' own first."""
     readings: dict[str, dict[int, int]] = {CLASS_NUMBERS: {}, SEGMENTER_NUMBERS: {}, FREESURFER_NUMBERS: {}}
-    for entry in spec.classes:
+    # A structure that is a class of its own goes before one that it is a part of.
+    parts = {entry.value: cohort_labels(entry.name, entry.segmenter) for entry in spec.classes}
+    for entry in sorted(spec.classes, key=lambda entry: len(parts[entry.value])):
         readings[CLASS_NUMBERS][entry.value] = entry.value
         for value in entry.segmenter:
-            readings[SEGMENTER_NUMBERS][value] = entry.value
-        for label in cohort_labels(entry.name, entry.segmenter):
+            readings[SEGMENTER_NUMBERS].setdefault(value, entry.value)
+        for label in parts[entry.value]:
             _, numbers = SEGMENTER_CLASSES.get(label, ("", ()))
             for value in (*numbers, *BEYOND_ASEG.get(label, ())):
                 readings[FREESURFER_NUMBERS].setdefault(value, entry.value)

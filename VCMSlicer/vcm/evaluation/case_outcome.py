@@ -34,6 +34,8 @@ def write_outcome(evaluation: Evaluation, run: ControlEvaluation, cohort: Path) 
         f"case n starts from the noise of seed {settings['seed']} + n, and its uncontrolled twin from the same noise "
         f"with the same attributes. Measured by {settings['segmenter']}. Everything here is synthetic: research only."
     ]
+    if "layout" in settings:
+        facts.append(f"What was given was completed to whole heads by the layout {settings['layout']}.")
     write_text(folder / SUMMARY_WORDS, summary_words(title, facts, evaluation.rows, evaluation.left_out))
     about = {**settings, "cohort": name, "cases": count, "left_out": dict(evaluation.left_out)}
     return write_data(folder, about, evaluation.rows)

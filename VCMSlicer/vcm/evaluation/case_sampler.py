@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from vcm.conditions.attributes import resolve
+from vcm.conditions.attributes import AttributeValue, resolve
 from vcm.conditions.condition import Condition
 from vcm.core.volume import Volume
 from vcm.packs.manifest import UsualSampling
@@ -38,10 +38,8 @@ class CaseSampler:
 
     def sample(self, attributes: Mapping[str, float], seed: int, conditions: Sequence[Condition] = ()) -> Volume:
         """One sample; `attributes` are raw, and those the backbone does not have are left out."""
-        specs = self.generator.backbone.attributes
-        known = {spec.name: attributes[spec.name] for spec in specs if spec.name in attributes}
         request = GenerateRequest(
-            attributes=resolve(specs, raw=known),
+            attributes=self.resolved(attributes),
             conditions=tuple(conditions),
             seed=seed,
             sampler=self._sampler,
@@ -49,6 +47,11 @@ class CaseSampler:
         )
         (sample,) = self.generator.generate(request, cancelled=self.cancelled)
         return sample.volume
+
+    def resolved(self, attributes: Mapping[str, float]) -> tuple[AttributeValue, ...]:
+        """The backbone's attributes, raw as given or its defaults."""
+        specs = self.generator.backbone.attributes
+        return resolve(specs, raw={spec.name: attributes[spec.name] for spec in specs if spec.name in attributes})
 
     @torch.no_grad()
     def reconstruct(self, image: Volume) -> Volume:

@@ -27,7 +27,7 @@ from vcm.judging.segmentation import PackSegmenter, Segmenter, choose_segmenter
 from vcm.packs.manifest import ControlManifest
 from vcm.packs.store import Pack, find_pack
 from vcm.reporting.charts import need_matplotlib
-from vcm.runs.completing import load_layout, taken_of
+from vcm.runs.completing import given_attributes, load_layout, measured_on, taken_of
 from vcm.runs.layout_choice import completes, hidden_labels
 from vcm.sampling.completing import complete
 
@@ -101,7 +101,7 @@ class ControlEvaluation:
         self.manifest = control.control
         self.options, self.listeners, self.generator = options, listeners or EvaluationListeners(), generator
         self.sets = condition_sets(self.manifest, options.subsets, completed=bool(options.layout))
-        self.specs = specs_of(self.manifest, self.sets)
+        self.specs = specs_of(self.manifest, self.sets, completed=bool(options.layout))
         self.layout = find_pack(options.layout) if options.layout else None
         self._networks = load_layout(self.layout, generator.runtime.device) if self.layout else None
         self.every = (
@@ -163,18 +163,31 @@ class ControlEvaluation:
         seed = self.options.seed + number // self.options.heads_apart
         for made, names in zip(self.every, self.sets, strict=False):
             given = [condition for condition in case.conditions if condition.spec.name in names]
-            yield made, self.sampler.sample(case.attributes, seed, self._completed(given, case.attributes, seed))
+            taken, attributes = self._completed(given, case.attributes, seed)
+            yield made, self.sampler.sample(attributes, seed, taken)
         yield Made(UNCONTROLLED), self.sampler.sample(case.attributes, seed)
         yield Made(RECONSTRUCTION), self.sampler.reconstruct(case.image)
 
-    def _completed(self, given: Sequence[Condition], attributes: Mapping[str, float], seed: int) -> Sequence[Condition]:
-        """What the control takes of the head that the layout forms around the conditions; without one, these."""
+    def _completed(
+        self, given: Sequence[Condition], attributes: Mapping[str, float], seed: int
+    ) -> tuple[Sequence[Condition], Mapping[str, float]]:
+        """What the control takes of the head that the layout forms around the conditions, and the attributes, those
+        that the case does not say measured on that head; without a layout, these."""
         if self.layout is None or self._networks is None:
-            return given
+            return given, attributes
         manifest, grid = self.layout.layout, self.generator.backbone.grid
-        hidden = hidden_labels(self.manifest)
-        head = complete(self._networks, manifest, given, grid, seed=seed, attributes=attributes, absent=hidden)
-        return taken_of(head, self.manifest.conditions, given)
+        values = self.sampler.resolved(attributes)
+        head = complete(
+            self._networks,
+            manifest,
+            given,
+            grid,
+            seed=seed,
+            attributes=given_attributes(values, manifest.attributes),
+            absent=hidden_labels(self.manifest),
+        )
+        measured = {value.spec.name: value.raw for value in measured_on(head, values)}
+        return taken_of(head, self.manifest.conditions, given), measured
 
     def _kept(self, number: int, made: Made) -> bool:
         shown = made.images != CONTROLLED or made == self.every[0]
@@ -206,24 +219,27 @@ def refuse_early(control: Pack, options: CaseOptions, cohort: Path) -> None:
     """Refuse impossible requests before any weights are loaded."""
     need_matplotlib()
     entries = read_cases(cohort)
-    sets = condition_sets(control.control, options.subsets, completed=bool(options.layout))
-    require_known(specs_of(control.control, sets), control.name, entries)
-    if options.layout:
+    completed = bool(options.layout)
+    sets = condition_sets(control.control, options.subsets, completed=completed)
+    specs = specs_of(control.control, sets, completed=completed)
+    require_known(specs, control.name, entries)
+    if completed:
         find_pack(options.layout).layout  # noqa: B018 - refuses another pack in a sentence
-        _refuse_what_is_not_completed(control, sets)
+        _refuse_what_is_not_completed(control, sets, specs)
     if not entries:
         raise VcmError(Code.BAD_REQUEST, f"{cohort} lists no cases.", "Make some with: vcm cohort make --help")
 
 
-def specs_of(manifest: ControlManifest, sets: Sequence[Sequence[str]]) -> tuple[ConditionSpec, ...]:
-    """The conditions of a control, and those that a layout completes to them."""
+def specs_of(manifest: ControlManifest, sets: Sequence[Sequence[str]], *, completed: bool) -> tuple[ConditionSpec, ...]:
+    """What is read of a case and measured: the conditions of the control, or those that are `completed` to them."""
     own = {spec.name: spec for spec in manifest.conditions}
-    others = dict.fromkeys(name for names in sets for name in names if name not in own)
-    return (*own.values(), *map(condition_spec, others))
+    if not completed:
+        return tuple(own.values())
+    return tuple(own.get(name) or condition_spec(name) for name in dict.fromkeys(n for names in sets for n in names))
 
 
-def _refuse_what_is_not_completed(control: Pack, sets: Sequence[Sequence[str]]) -> None:
-    specs = {spec.name: spec for spec in specs_of(control.control, sets)}
+def _refuse_what_is_not_completed(control: Pack, sets: Sequence[Sequence[str]], known: Sequence[ConditionSpec]) -> None:
+    specs = {spec.name: spec for spec in known}
     for names in sets:
         drawn = [specs[name] for name in names if specs[name].kind is not Kind.IMAGE]
         images = [name for name in names if specs[name].kind is Kind.IMAGE]
@@ -244,7 +260,13 @@ def condition_sets(manifest: ControlManifest, subsets: str, *, completed: bool =
     if completed:
         names = tuple(dict.fromkeys((*names, *CONDITION_SPECS)))
     singles = [(name,) for name in names] if manifest.subsets and len(names) > 1 else []
-    if subsets in ("all", "full") and not completed:
+    if subsets in ("all", "full") and completed:
+        raise VcmError(
+            Code.BAD_REQUEST,
+            "With a layout it must be said what is given, for the rest is completed.",
+            f"Name some of {', '.join(names)}: --subsets ventricles, or sets such as ventricles+brain,ventricles.",
+        )
+    if subsets in ("all", "full"):
         return [names, *singles] if subsets == "all" else [names]
     chosen = [tuple(part.strip() for part in text.split("+")) for text in subsets.split(",")]
     for given in chosen:
@@ -252,8 +274,8 @@ def condition_sets(manifest: ControlManifest, subsets: str, *, completed: bool =
         if unknown:
             raise VcmError(
                 Code.BAD_REQUEST,
-                f"{'With a layout' if completed else manifest.name} {'there are' if completed else 'takes'} "
-                f"{', '.join(names)}; --subsets names {', '.join(unknown)}.",
+                f"{'Cases have' if completed else f'{manifest.name} takes'} {', '.join(names)}; --subsets names "
+                f"{', '.join(unknown)}.",
                 "Write all, full, or sets such as ventricles+brain,ventricles.",
             )
         if set(given) != set(names) and not manifest.subsets and not completed:

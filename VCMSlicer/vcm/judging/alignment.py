@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -128,12 +128,14 @@ def align(
     segmentation: Volume | None,
     judge: str = "",
     *,
+    known: Iterable[int] = (),
     distances: bool = True,
 ) -> Alignment:
     """Compare a Sample, and a segmentation of it, with the Conditions that were given.
 
     All volumes lie on one Grid; `segmentation` holds the labels that `ClassSpec.segmenter` speaks of, or is None where
-    there is no segmenter. The same call judges the uncontrolled twin. Surface distances and the measure by intensity
+    there is no segmenter; `known` are all the labels that this knows, where not every structure is among them. The same
+    call judges the uncontrolled twin. Surface distances and the measure by intensity
     take the most time, and are left out without `distances`.
     """
     _require_one_grid(sample, conditions, segmentation)
@@ -149,7 +151,7 @@ def align(
         if condition.spec.kind is Kind.IMAGE:
             images.append(_align_image(sample, condition))
         else:
-            classes.extend(_align_classes(sample, condition, segmentation, distances))
+            classes.extend(_align_classes(sample, condition, segmentation, set(known), distances))
     return Alignment(tuple(classes), tuple(images), judge)
 
 
@@ -164,7 +166,7 @@ def dice(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float | None:
 
 
 def _align_classes(
-    sample: Volume, condition: Condition, segmentation: Volume | None, distances: bool
+    sample: Volume, condition: Condition, segmentation: Volume | None, known: set[int], distances: bool
 ) -> Iterator[ClassAlignment]:
     for spec in condition.spec.classes:
         requested = condition.structure(spec.name)
@@ -176,7 +178,7 @@ def _align_classes(
             continue
         if distances and _is_lesion(spec):
             asked = replace(asked, local_contrast=local_contrast(sample, requested, segmentation))
-        if not spec.segmenter:
+        if not spec.segmenter or (known and not known & set(spec.segmenter)):
             yield _unmeasured(asked, "not measurable with this segmenter")
         else:
             measured = _compare(asked, spec, requested, segmentation, distances)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vcm.anatomy.structures import cohort_labels
+from vcm.anatomy.structures import cohort_labels, joint_ml
 from vcm.conditions.attributes import AttributeSpec, AttributeValue
 from vcm.conditions.condition import Condition, ConditionSpec, Kind
 from vcm.conditions.contrasts import resolve_contrasts
@@ -93,6 +93,7 @@ class Completer:
         whole = [condition for condition in request.conditions if condition.spec.kind is not Kind.LABELS]
         known = (*whole, *conditions)  # a label map may be drawn in part; what it became is among those taken
         attributes, _ = resolve_contrasts(manifest.attributes, self.job.attributes, self.job.raw_attributes, known)
+        attributes = measured_on(head, attributes)
         noise = request.noise[index : index + 1] if request.noise is not None else None
         own = replace(
             request, conditions=conditions, attributes=attributes, seed=request.seed + index, samples=1, noise=noise
@@ -130,6 +131,19 @@ def taken_of(head: Volume, specs: Sequence[ConditionSpec], drawn: Sequence[Condi
             # Its volumes are no longer those that were drawn.
             taken.append(replace(own, volume=volume, drawn_ml={}) if own is not None else Condition(spec, volume))
     return tuple(taken)
+
+
+def measured_on(head: Volume, values: Iterable[AttributeValue]) -> tuple[AttributeValue, ...]:
+    """The values, those that nothing determines yet measured on a completed head where that has their structures."""
+    voxel_ml = head.grid.voxel_ml
+    ml = {label: int(count) * voxel_ml for label, count in enumerate(np.bincount(head.array.ravel()))}
+    return tuple(
+        value.spec.following(joint_ml(value.spec.structures, ml), "the completed head")
+        if value.origin == "default" and value.spec.structures and value.spec.low is not None
+        and value.spec.high is not None
+        else value
+        for value in values
+    )  # fmt: skip
 
 
 def given_attributes(values: Sequence[AttributeValue], specs: Sequence[AttributeSpec]) -> dict[str, float]:

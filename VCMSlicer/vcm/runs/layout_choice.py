@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from vcm.anatomy.structures import LESION, cohort_labels
-from vcm.conditions.condition import ClassSpec, ConditionSpec, Kind
+import numpy as np
+
+from vcm.anatomy.structures import LESION, cohort_labels, show
+from vcm.conditions.condition import ClassSpec, Condition, ConditionSpec, Kind
 from vcm.core.findings import Finding, Level
 from vcm.packs.manifest import ControlManifest
 from vcm.packs.store import Pack, controls_for, find_pack, layouts_for
@@ -36,17 +38,18 @@ def choose_layout(job: GenerateJob, backbone: Pack, control: Pack | None) -> tup
     """The layout of a job whose conditions `control` takes, or None, with a finding where the user would expect one.
 
     A control that the user has not named, or that may give way, does so to the one that shows most of a head, if that
-    can show what was drawn too: a mask of ventricles as a part of a label map.
+    can show what was drawn too: a mask of ventricles as a part of a label map. Unasked (`auto`) nothing is completed
+    beside an image, which the layout does not look at, nor is it said where no control could take more.
     """
     specs = {spec.name: spec for spec in control.control.conditions} if control is not None else {}
     drawn = [specs[file.name] for file in job.conditions if specs[file.name].kind is not Kind.IMAGE]
-    if job.layout == OFF or (job.layout == AUTO and not any(map(is_drawable, drawn))):
+    images = {file.name for file in job.conditions} - {spec.name for spec in drawn}
+    if job.layout == OFF or (job.layout == AUTO and (images or not any(map(is_drawable, drawn)))):
         return None, None
     pack = find_pack(job.layout) if job.layout != AUTO else next(iter(layouts_for(backbone)), None)
     if pack is None:
         return None, None
     pack.layout  # noqa: B018 - refuses another pack in a sentence
-    images = {file.name for file in job.conditions} - {spec.name for spec in drawn}
     own = [control] if control is not None else []
     free = job.control is None or job.control_may_give_way
     candidates = [*own, *(controls_for(backbone) if free else ())]
@@ -58,13 +61,27 @@ def choose_layout(job: GenerateJob, backbone: Pack, control: Pack | None) -> tup
             return None, _not_completed(
                 free,
                 "a condition has a strength, a time window or a region of its own, which a completed head has not",
-                "Put them back, or give a label map.",
+                "Leave them out, or switch the layout off for all images that are to be compared.",
             )
+    if not able and job.layout == AUTO:
+        return None, None
     if not able:
         takes = f"{control.name} takes only what is given" if control is not None else "no control takes label maps"
         return None, _not_completed(free, takes, "Choose a control that takes more, or switch the layout off.")
     best = min(able, key=lambda c: (bool(c.manifest.untrained), -_breadth(c), c.name))
     return LayoutChoice(pack, best, backbone), None
+
+
+def is_whole(choice: LayoutChoice, drawn: Sequence[Condition]) -> bool:
+    """Whether what was drawn leaves nothing to complete: all that the control shows, each class of a label map."""
+    by_name = {condition.spec.name: condition for condition in drawn}
+    specs = [spec for spec in choice.control.control.conditions if is_drawable(spec)]
+    return all(
+        (own := by_name.get(spec.name)) is not None
+        and means_the_same(spec, own.spec)
+        and (spec.kind is Kind.MASK or {c.value for c in spec.classes} <= set(np.unique(own.volume.array).tolist()))
+        for spec in specs
+    )
 
 
 def _not_completed(unexpected: bool, why: str, remedy: str) -> Finding:
@@ -107,7 +124,7 @@ def _shows(manifest: ControlManifest, drawn: ConditionSpec) -> bool:
     from labels of it, as ventricles have, though the third and fourth may count among them."""
     wanted = {label for entry in drawn.classes for label in _labels(entry)}
     classes = [_labels(c) for spec in manifest.conditions if spec.kind is Kind.LABELS for c in spec.classes]
-    return wanted <= {label for labels in classes if labels and labels[0] in wanted for label in labels}
+    return show(classes, wanted)
 
 
 def _breadth(pack: Pack) -> int:

@@ -211,7 +211,9 @@ class RunRecord:
         labels = segmenter.segment(image) if segmenter else None
         if not self.request.conditions:
             return None, labels
-        return align(image, self.request.conditions, labels, segmenter.name if segmenter else ""), labels
+        known = [entry.value for entry in segmenter.classes] if segmenter else []
+        name = segmenter.name if segmenter else ""
+        return align(image, self.request.conditions, labels, name, known=known), labels
 
     def _measured_by_head(self, image: Volume, head: Volume, labels: Volume) -> Alignment:
         """Alignment with the whole of a completed head, as far as the segmenter knows its structures."""
@@ -220,7 +222,7 @@ class RunRecord:
         classes = tuple(
             replace(entry, segmenter=(entry.value,))
             for entry in self.layout.pack.layout.classes
-            if entry.value in judged
+            if entry.value in judged and (head.array == entry.value).any()
         )
         truth = head.array if LESION in judged else np.where(head.array == LESION, WHITE_MATTER, head.array)
         whole = Condition(ConditionSpec("layout", Kind.LABELS, classes), Volume(truth, head.grid))
@@ -250,6 +252,7 @@ class RunRecord:
             if sample.variant + 1 < len(self.request.contrasts):
                 return
         made_by = f"{self.backbone.name}" + (f" with {self.control.name}" if self.control else "")
+        made_by += f", completed by {self.layout.pack.name}" if self.layout else ""
         origin = "noise from a file" if self.request.noise is not None else f"seed {sample.seed}"
         how = f"{self.request.sampler}, {self.request.step_count} steps, {origin}, {self.runtime.precision}"
         file = self.folder.path / MONTAGE

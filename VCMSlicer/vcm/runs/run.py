@@ -18,7 +18,7 @@ from vcm.outputs.claims import SHORT_WAIT_S, Claim
 from vcm.packs.store import Pack
 from vcm.runs.choice import choose_packs, on_grid
 from vcm.runs.job import ConditionFile, GenerateJob
-from vcm.runs.layout_choice import LayoutChoice, choose_layout
+from vcm.runs.layout_choice import LayoutChoice, choose_layout, is_whole
 from vcm.runs.request_hash import hash_request
 from vcm.runs.results_folder import REPORT, ResultsFolder
 from vcm.sampling.noise_file import read_noise
@@ -99,6 +99,8 @@ def run_generate(
         from vcm.runs.record import RunRecord
 
         asked_sha256 = hash_request(job, backbone, control, layout)
+        if layout is not None and is_whole(layout, request.conditions):
+            layout = None
         if layout is not None:
             listeners.words(layout.words)
             control = layout.control
@@ -107,7 +109,7 @@ def run_generate(
         generator = (load or load_generator)(backbone, control, job)
         request = request.on(generator.backbone.process)
         listeners.words(f"running on {generator.runtime.words}")
-        plan = generator.plan(request.batch)
+        plan = generator.plan(1 if layout is not None else request.batch)  # each Sample has a head of its own
         listeners.words(plan.words)
         choice = _choose_judge(job, backbone, generator, bool(request.conditions or layout), judge)
         listeners.words(choice.sentence)
@@ -300,4 +302,6 @@ def _summary(sample: SampleRecord, noise: Path | None) -> str:
     words = f"{sample.file} ({origin}): {sample.alignment.summary()}"
     if sample.uncontrolled and sample.uncontrolled.alignment:
         words += f"\n  without control: {sample.uncontrolled.alignment.summary()}"
+    if sample.layout and sample.layout.alignment:
+        words += f"\n  all of the completed head: {sample.layout.alignment.summary()}"
     return words

@@ -71,7 +71,8 @@ class CaseMeasurer:
 
     def _structures(self, image: Volume, case: EvaluatedCase, labels: Volume | None) -> Iterator[Any]:
         wanted = [c for c in case.conditions if c.spec.kind is not Kind.IMAGE]
-        alignment = align(image, wanted, labels)
+        known = [entry.value for entry in self.segmenter.classes] if self.segmenter else []
+        alignment = align(image, wanted, labels, known=known)
         for condition in wanted:
             found = [entry for entry in alignment.classes if entry.condition == condition.spec.name]
             for entry in found:

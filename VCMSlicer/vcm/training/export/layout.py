@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from vcm.outputs.atomic_files import write_json, write_text
 from vcm.packs.manifest_reading import write_manifest
+from vcm.packs.store import find_pack
 from vcm.packs.tensors.checkpoints import read_checkpoint, write_weights
 from vcm.training.export.model_card import Provenance, layout_card
 from vcm.training.layout.run import AUTOENCODER
@@ -30,6 +32,9 @@ def write_layout_pack(
     networks = {AUTOENCODER: read_checkpoint(run / f"{AUTOENCODER}.safetensors"), "denoiser": weights}
     for role, tensors in networks.items():
         write_weights(folder / f"{role}.safetensors", {name: t.detach().cpu().half() for name, t in tensors.items()})
+    # Paths of this machine have no place in a pack.
+    names: dict[str, Any] = {"backbone": find_pack(settings.backbone).name, "start": Path(settings.start).name}
+    settings = replace(settings, **names)
     write_json(folder / "training.json", settings.as_dict())
     write_text(folder / "README.md", layout_card(folder.name, content, settings, provenance, figures))
     served = " and ".join(content["backbones"])

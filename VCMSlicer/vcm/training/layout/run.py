@@ -67,13 +67,16 @@ def train_layout(
         highest = max(SEGMENTER_CLASSES)
         return LabelCache([CohortCase(case, grid) for case in entries], attributes, highest, listeners.say)
 
+    content = _content(settings, pack, grid)
+    start = find_pack(settings.start) if settings.start else None
+    if start is not None:
+        _refuse_another(start.layout, content, grid)
     cache, held = cached(cases), cached(unseen) if unseen else None
     if team.first and not (folder / SETTINGS).is_file():
         with claim_run(folder):
             write_sealed(folder / SETTINGS, settings.as_dict())
-    content = _content(settings, pack, grid)
-    if settings.start:
-        layout = _started(find_pack(settings.start), content, grid, folder, team)
+    if start is not None:
+        layout = _started(start, content, folder, team)
     else:
         torch.manual_seed(settings.seed)
         with network_refusals():
@@ -115,29 +118,39 @@ def _first_part(
     return how, _trained(folder, settings.network, cache, team, anew=trainer.step != begun_at)
 
 
-def _started(pack: Pack, content: dict[str, Any], grid: Grid, folder: Path, team: Team) -> Layout:
-    """The networks of a layout pack, whose options `content` takes over; the run's folder keeps the autoencoder."""
-    theirs = pack.layout
-    if [spec.name for spec in theirs.attributes] != [spec["name"] for spec in content["attributes"]]:
+def _refuse_another(start: LayoutManifest, content: Mapping[str, Any], grid: Grid) -> None:
+    """Refuse a layout that is not of these attributes, classes and grid."""
+    for words, theirs, ours in (
+        ("attributes", [spec.name for spec in start.attributes], [spec["name"] for spec in content["attributes"]]),
+        ("classes", [c.value for c in start.classes], [c["value"] for c in content["classes"]]),
+    ):
+        if theirs != ours:
+            raise VcmError(
+                Code.BAD_REQUEST,
+                f"The layout {start.name} knows other {words} than this training teaches.",
+                "Name a layout that was trained for this backbone, or train one from nothing.",
+            )
+    if not start.grid.same_as(grid):
         raise VcmError(
             Code.BAD_REQUEST,
-            f"The layout {pack.name} knows other attributes than the backbone.",
-            "Name a layout that was trained for this backbone, or train one from nothing.",
-        )
-    if not theirs.grid.same_as(grid):
-        raise VcmError(
-            Code.BAD_REQUEST,
-            f"The cases lie on another grid than the layout {pack.name}.",
+            f"The cases lie on another grid than the layout {start.name}.",
             "Make the cohort on the grid of that layout, or train one from nothing.",
         )
+
+
+def _started(pack: Pack, content: dict[str, Any], folder: Path, team: Team) -> Layout:
+    """The networks of a layout pack, whose options `content` takes over. The run's folder keeps the autoencoder, and a
+    training that goes on in it has that one, whatever the pack holds by now."""
+    theirs = pack.layout
     content["networks"] = {role: dict(options) for role, options in theirs.networks.items()}
     content["latent"] = {"shape": list(theirs.latent_shape)}
     content["schedule"] = dict(theirs.schedule)
-    layout = Layout.load(pack)
-    if team.first:
+    layout, path = Layout.load(pack), folder / f"{AUTOENCODER}.safetensors"
+    if team.first and not path.is_file():
         with claim_run(folder):
-            write_weights(folder / f"{AUTOENCODER}.safetensors", layout.autoencoder.state_dict())
+            write_weights(path, layout.autoencoder.state_dict())
     team.wait()
+    layout.autoencoder.load_state_dict(read_checkpoint(path))
     return layout
 
 
