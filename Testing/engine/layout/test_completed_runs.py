@@ -109,7 +109,7 @@ def test_the_report_measures_against_what_was_drawn_and_beside_it_against_the_wh
     assert [entry["name"] for entry in sample["alignment"]["classes"]] == ["ventricles"]
     found, truth = voxels(folder / "segmentation-0.nii.gz"), voxels(folder / "layout-0.nii.gz")
     whole = {entry["name"]: entry for entry in sample["layout"]["alignment"]["classes"]}
-    assert len(whole) == 10
+    assert len(whole) == 9, "there is no lesion in it"
     for value, name in ((1, "white matter"), (4, "lateral ventricles")):
         both = np.sum((found == value) & (truth == value)) * 2
         expected = both / (np.sum(found == value) + np.sum(truth == value))
@@ -247,7 +247,7 @@ def test_a_layout_that_is_named_forms_a_head_from_nothing_and_the_sample_is_meas
     assert report["packs"]["control"]["name"] == "tiny-semantics"
     assert report["conditions"] == []
     assert sample["alignment"] is None
-    assert len(sample["layout"]["alignment"]["classes"]) == 10
+    assert len(sample["layout"]["alignment"]["classes"]) in (9, 10)
     assert (tmp_path / "out" / "uncontrolled-0.nii.gz").exists()
     plain = run_generate(GenerateJob(tmp_path / "plain", pack="tiny", steps=2, seed=3)).report
     assert "layout" not in plain
@@ -287,7 +287,7 @@ def test_the_worker_names_the_head_and_its_labels(run):
     (sample,) = generated(Generate("a", str(folder)), report).samples
     assert sample.layout_path == str(folder / "layout-0.nii.gz")
     assert sample.layout_labels[3].name == "lateral ventricles"
-    assert len(sample.layout_alignment.classes) == 10
+    assert len(sample.layout_alignment.classes) == 9
     (plain,) = generated(Generate("a", str(folder)), run("off", layout="off")[1]).samples
     assert (plain.layout_path, plain.layout_alignment, plain.layout_labels) == (None, None, ())
 
