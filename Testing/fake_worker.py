@@ -57,8 +57,8 @@ from vcm.worker.contract import Call
 from vcm.worker.process import serve
 from vcm.worker.streams import write_whole
 
-SHAPE = (80, 112, 80)
-AFFINE = ((-2.0, 0.0, 0.0, 79.0), (0.0, 2.0, 0.0, -122.5), (0.0, 0.0, 2.0, -63.5))
+SHAPE = (88, 112, 88)
+AFFINE = ((-2.0, 0.0, 0.0, 87.0), (0.0, 2.0, 0.0, -125.5), (0.0, 0.0, 2.0, -75.5))
 STARTS = ("broken-engine", "never-ready", "no-start", "silent")
 
 
@@ -222,7 +222,9 @@ def image_planes(seed: int) -> Iterator[bytes]:
 
 def mask_planes() -> Iterator[bytes]:
     """Planes of a mask with one block of 8 × 12 × 5 voxels, left of the middle, in front and low."""
-    block = b"".join(bytes(45) + b"\1" * 8 + bytes(27) if 70 <= j < 82 else bytes(80) for j in range(SHAPE[1]))
+    width = SHAPE[0]
+    drawn = bytes(45) + b"\1" * 8 + bytes(width - 53)
+    block = b"".join(drawn if 70 <= j < 82 else bytes(width) for j in range(SHAPE[1]))
     for k in range(SHAPE[2]):
         yield block if 20 <= k < 25 else bytes(SHAPE[0] * SHAPE[1])
 

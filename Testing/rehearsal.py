@@ -223,7 +223,8 @@ class Rehearsal:
         return {"volumes": f"{nodes} → {left}"}
 
     def tiltedScan(self) -> dict[str, Any]:
-        """Lay the average head by 30 degrees and 40 mm, as a patient may lie; its registration takes that back."""
+        """Lay the typical head by 30 degrees and 40 mm, as a patient may lie; its registration takes that back, but for
+        the 1 degree and 4 mm by which it lies off the mean of heads."""
         from VCMSlicerLib.conditions.scanRegistration import registrationOf
 
         self.panel.context.parameters.packName = DEFAULT_PACK
@@ -242,7 +243,7 @@ class Rehearsal:
         left = slicer.util.arrayFromTransformMatrix(transform) @ tilt
         degrees = float(np.degrees(np.arccos(np.clip((np.trace(left[:3, :3]) - 1) / 2, -1, 1))))
         millimetres = float(np.linalg.norm((left @ [*HEAD_CENTRE, 1])[:3] - HEAD_CENTRE))
-        assert degrees < 2 and millimetres < 2, f"{degrees:.2f} degrees and {millimetres:.2f} mm are left of the tilt"
+        assert degrees < 3 and millimetres < 6, f"{degrees:.2f} degrees and {millimetres:.2f} mm are left of the tilt"
         picture = self.screenshot("registration-offered")
         before = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode")
         self.panel.conditions.registration.accept()

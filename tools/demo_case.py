@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from vcm.core.grid import Grid
 from vcm.core.volume import Volume
 
-LEFT_MM, RIGHT_MM, SEPTUM_MM = 3.0, 1.0, 2.5
+LEFT_MM, RIGHT_MM, SEPTUM_MM = 6.0, 3.0, 2.5
 LATERAL_VENTRICLES = 4
-SEED = 3
+SEED = 2
 SUBJECT: dict[str, float | str] = {"age": 60, "sex": "F", "ventricular_volume": 25, "brain_volume": 1150}
 INSIDE_THE_BRAIN = (1, 2, 3, 4, 5, 9)
 

@@ -87,9 +87,9 @@ def test_a_mask_drawn_on_the_tilted_scan_is_given_as_if_it_were_drawn_on_the_sca
     )
     one = resample_labels(own.pose.applied(drawn), grid).array > 0
     other = resample_labels(found.pose.applied(Volume(drawn.array, moved.grid)), grid).array > 0
-    assert dice(one, other) > 0.98
+    assert dice(one, other) > 0.96
     given = Volume(other.astype(np.uint8), found.pose.inverse.applied(template.image).grid)
-    assert dice(resample_labels(given, moved.grid).array > 0, drawn.array > 0) > 0.98
+    assert dice(resample_labels(given, moved.grid).array > 0, drawn.array > 0) > 0.96
 
 
 def dice(one, other):

@@ -183,7 +183,7 @@ def case(asked, skull=True):
 
 
 class Labels:
-    name = "given labels"
+    name, classes = "given labels", ()
 
     def __init__(self, array):
         self.array = array

@@ -321,7 +321,7 @@ def test_a_run_that_is_cancelled_later_keeps_its_finished_samples_and_a_true_rep
 
 
 def test_a_sample_is_on_disk_before_it_is_measured(job, mask, monkeypatch):
-    def fail(*_):
+    def fail(*_, **__):
         report = json.loads((job().out / "report.json").read_text())
         assert report["samples"][0]["file"] == "sample-0.nii.gz" and report["samples"][0]["alignment"] is None
         raise VcmError(Code.INTERNAL, "The segmenter broke.")

@@ -258,7 +258,9 @@ def test_what_lies_where_no_head_has_it_is_left_out_of_a_scans_segmentation(engi
     scan = 300 * np.random.default_rng(0).random(grid.shape, np.float32)
     write_volume(tmp_path / "t1.nii.gz", Volume(scan, grid))
     ending = engine.segment(Segment("s", str(tmp_path / "t1.nii.gz"), str(tmp_path / "labels.nii.gz")), Listener())
-    assert np.array_equal(read_volume(ending.path).array == 4, (found == 4) & (np.arange(grid.shape[0])[:, None, None] < 60))
+    assert np.array_equal(
+        read_volume(ending.path).array == 4, (found == 4) & (np.arange(grid.shape[0])[:, None, None] < 60)
+    )
     (ventricles,) = (structure for structure in ending.structures if structure.value == 4)
     assert ventricles.ml == pytest.approx(6 * 10 * 4 * 0.008)
     assert read_volume_file(ending.path).segment_names == {each.value: each.name for each in ending.structures}

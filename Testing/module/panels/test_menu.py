@@ -24,6 +24,7 @@ def menuOf(node):
 def test_a_segmentation_becomes_the_source_of_the_condition_that_it_fits(openedPlain, reference):  # noqa: F811
     drawn = segmentation(reference, Tumour=letterF(reference), Ventricles=letterF(reference, (3, 4, 5)))
     slicer.util.selectModule("VCMSlicer")
+    openedPlain.parameters.controlName = "brainldm-mini-ventricles"
     menuOf(drawn)[ENTRY].trigger()
     processEvents(0.1)
     setting = openedPlain.parameters.condition("ventricles")

@@ -131,7 +131,7 @@ def test_untrained_weights_are_told(packs):
 
 def test_a_pack_under_the_name_of_an_embedded_one_does_not_hide_it(packs):
     shutil.copytree(packs / "tiny", packs / DEFAULT_PACK)
-    assert findPack(DEFAULT_PACK).state == READY and findPack(DEFAULT_PACK).grid.shape == (80, 112, 80)
+    assert findPack(DEFAULT_PACK).state == READY and findPack(DEFAULT_PACK).grid.shape == (88, 112, 88)
 
 
 def test_a_folder_that_is_not_there_holds_no_packs(tmp_path):

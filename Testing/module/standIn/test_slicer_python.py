@@ -42,5 +42,5 @@ def test_every_module_is_imported_and_the_packs_are_listed_without_the_workers_p
     )
     assert run.returncode == 0, run.stderr
     packs = json.loads(run.stdout.splitlines()[-1])
-    assert packs["brainldm-mini"][0] == "ready" and len(packs["brainldm-mini"][1]) == 3
+    assert packs["brainldm-mini"][0] == "ready" and len(packs["brainldm-mini"][1]) == 4
     assert packs["brainldm"][0] == "available"

@@ -150,7 +150,7 @@ def test_the_model_sees_each_structure_of_the_template_where_it_was_drawn(severa
     for value, name in enumerate(CLASSES, start=1):
         segment = node.GetSegmentation().GetSegmentIdBySegmentName(name[:1].upper() + name[1:])
         drawn = slicer.util.arrayFromSegmentBinaryLabelmap(node, segment, head)
-        assert np.linalg.norm(middle(values == value, seen) - middle(drawn, head)) < 5, name
+        assert np.linalg.norm(middle(values == value, seen) - middle(drawn, head)) < 6, name
 
 
 def test_the_demo_case_completes_a_label_map_from_the_average_head(several):
@@ -158,7 +158,7 @@ def test_the_demo_case_completes_a_label_map_from_the_average_head(several):
     several.press(several.ui.startDemoButton)
     several.settle()
     assert len(segments(several.parameters.condition("semantics").node)) == 8
-    assert several.panel.subject.rows["ventricular_volume"].editor.value == pytest.approx(52.0, abs=0.5)
+    assert several.panel.subject.rows["ventricular_volume"].editor.value == pytest.approx(52.4, abs=0.5)
 
 
 def test_a_t1w_is_segmented_into_what_the_control_takes(several):

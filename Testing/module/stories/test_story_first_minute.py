@@ -72,7 +72,7 @@ def test_the_model_folds_when_all_is_ready_and_unfolds_when_something_is_missing
     assert not section.collapsed and section.text == "Model"
     environment.interpreter = sys.executable
     processEvents(0.1)
-    assert section.collapsed and section.text == "Model: BrainLDM mini (2 mm) · Ventricles"
+    assert section.collapsed and section.text == "Model: BrainLDM mini (2 mm) · Tissue map"
     openedPlain.press(openedPlain.ui.advancedSection)
     openedPlain.parameters.seed = 5
     processEvents(0.1)

@@ -27,6 +27,7 @@ def test_the_model_that_ships_makes_a_head_in_the_place_of_the_average_head(open
 
 def test_a_loaded_t1w_is_segmented_and_becomes_the_start(openedPlain):  # noqa: F811
     openedPlain.logic.environment.interpreter = sys.executable
+    openedPlain.parameters.controlName = "brainldm-mini-ventricles"
     processEvents(0.1)
     head = slicer.util.loadVolume(str(TEMPLATE_HEAD))
     openedPlain.panel.conditions.startFromScan(head)

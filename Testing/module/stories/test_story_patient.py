@@ -19,6 +19,7 @@ from VCMSlicerLib.scene.worldImages import volumeImage
 def patient(openedPlain):  # noqa: F811
     """The module over a worker that finds a turn of 30° and a shift of 40 mm in whatever it is given."""
     openedPlain.logic.environment.interpreter = sys.executable
+    openedPlain.parameters.controlName = "brainldm-mini-ventricles"
     openedPlain.client._connection._command = lambda: WorkerCommand(sys.executable, (str(FAKE_WORKER),))
     processEvents(0.1)
     return openedPlain

@@ -15,7 +15,7 @@ from VCMSlicerLib.results.results import Results
 from VCMSlicerLib.scene.sliceViews import showInSlices
 
 CATEGORY = "VCMSlicer"
-DEMO_MASK_SHA256 = "52383937de7c73e10354ed21c45427086d1bd586a87348a4fb4a0776303df6ad"
+DEMO_MASK_SHA256 = "36baf2a8897e2ff130f96d8d2d97a20b0b151f216798e2f61d0ad95e77249474"
 DEMO_RESULT = RESOURCES / "DemoResult"
 THUMBNAIL = RESOURCES / "Icons" / "VCMSlicer.png"
 

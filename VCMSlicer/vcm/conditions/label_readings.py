@@ -44,5 +44,15 @@ def number_readings(spec: ConditionSpec, counts: Mapping[int, int]) -> list[Labe
 
 
 def best_reading(spec: ConditionSpec, counts: Mapping[int, int]) -> LabelReading:
-    """That which explains the most voxels; of several, the first."""
-    return max(number_readings(spec, counts), key=lambda reading: reading.explained(counts))
+    """That which explains the most voxels; of several, the first.
+
+    FreeSurfer's numbers count only where they explain two labels more than the classes' own do, or these none: one
+    label that happens to be among its hundreds, such as a background of 50, tells nothing.
+    """
+    own, *others = number_readings(spec, counts)
+    able = [
+        reading
+        for reading in others
+        if reading.numbers != FREESURFER_NUMBERS or not own.table or len(reading.table) >= len(own.table) + 2
+    ]
+    return max((own, *able), key=lambda reading: reading.explained(counts))
