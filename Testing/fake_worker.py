@@ -238,7 +238,7 @@ def label_planes() -> Iterator[bytes]:
 def _labels(plane: bytes) -> bytes:
     """Ventricles where the mask is, one voxel further in i; white matter in the two rows in front of them."""
     moved = bytes(1) + plane[:-1].replace(b"\1", b"\4")
-    front = bytes(45) + b"\1" * 8 + bytes(27)
+    front = bytes(45) + b"\1" * 8 + bytes(SHAPE[0] - 53)
     return moved[: 82 * SHAPE[0]] + front * 2 + moved[84 * SHAPE[0] :]
 
 

@@ -20,9 +20,9 @@ def test_the_model_that_ships_makes_a_head_in_the_place_of_the_average_head(open
     average = slicer.util.loadVolume(str(TEMPLATE_HEAD))
     made, expected = inWorldOrder(sample), inWorldOrder(average)
     assert made.shape == expected.shape
-    assert np.corrcoef(made.ravel(), expected.ravel())[0, 1] > 0.8
+    assert np.corrcoef(made.ravel(), expected.ravel())[0, 1] > 0.75
     turned = expected[:, ::-1]
-    assert np.corrcoef(made.ravel(), turned.ravel())[0, 1] < 0.8, "front and back are not exchanged"
+    assert np.corrcoef(made.ravel(), turned.ravel())[0, 1] < 0.75, "front and back are not exchanged"
 
 
 def test_a_loaded_t1w_is_segmented_and_becomes_the_start(openedPlain):  # noqa: F811
@@ -31,8 +31,11 @@ def test_a_loaded_t1w_is_segmented_and_becomes_the_start(openedPlain):  # noqa: 
     processEvents(0.1)
     head = slicer.util.loadVolume(str(TEMPLATE_HEAD))
     openedPlain.panel.conditions.startFromScan(head)
-    # It is registered first, as any scan is, and lies right.
-    waitUntil(lambda: not openedPlain.client.state.busy, 240, "the registration and the segmentation")
+    # It is registered first, as any scan is: a head of its own lies a few millimetres off the mean one.
+    waitUntil(lambda: not openedPlain.client.state.busy, 240, "the registration")
+    processEvents(0.2)
+    openedPlain.press(openedPlain.panel.conditions.registration.ui.acceptRegistrationButton)
+    waitUntil(lambda: not openedPlain.client.state.busy, 240, "the segmentation")
     processEvents(0.2)
     assert openedPlain.client.failure is None, openedPlain.client.failure
     (segmentation,) = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
