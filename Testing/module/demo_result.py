@@ -1,6 +1,7 @@
 """Make the finished demo case that Sample Data offers: `python Testing/module/demo_result.py`.
 
-What the module's demo case asks of the control by eight classes, at seed 1, with the usual steps; images are kept in 8 bits.
+What the module's demo case asks of the control by eight classes, at seed 1, with the usual steps; images are kept in 8
+bits.
 """
 
 from __future__ import annotations
