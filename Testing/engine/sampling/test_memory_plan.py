@@ -215,7 +215,7 @@ backbone.latent_shape = (3, 24, 32, 40)
 backbone.grid = Grid((96, 128, 160), tiny.GRID.affine)
 generator = Generator(backbone, None, choose_runtime("cpu"), memory="whole")
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (used + (96 << 20), -1))
+resource.setrlimit(resource.RLIMIT_AS, (used + (int(sys.argv[1]) << 20), -1))
 try:
     list(generator.generate(request))
 except VcmError as error:
@@ -224,12 +224,13 @@ except VcmError as error:
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the address space can only be limited on Linux")
-def test_memory_that_really_runs_out_ends_in_the_same_sentence():
+@pytest.mark.parametrize("mebibytes", [4, 32, 96])
+def test_memory_that_really_runs_out_ends_in_the_same_sentence(mebibytes):
+    """How much is left decides whether the allocator or oneDNN fails, and each says it in other words."""
     support = Path(__file__).parents[1] / "support"
     environment = {**os.environ, "PYTHONPATH": str(support), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", STARVED], env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
+    command = [sys.executable, "-c", STARVED, str(mebibytes)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert "“whole” needs about" in done.stdout and "Try --memory slabs" in done.stdout, done.stderr
     assert "Traceback" not in done.stderr
 

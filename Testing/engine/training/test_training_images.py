@@ -7,6 +7,7 @@ from small_cohort import write_cohort
 from vcm.core.errors import VcmError
 from vcm.judging.segmentation import PackSegmenter
 from vcm.models.loading import load_backbone
+from vcm.models.segmenter import load_segmenter
 from vcm.packs.store import find_pack
 from vcm.training.backbone.autoencoder_settings import AutoencoderSettings
 from vcm.training.backbone.image_runs import open_autoencoder_run, open_segmenter_run
@@ -36,10 +37,10 @@ def column(run, name):
     return [float(row[log.columns.index(name)]) for row in log.rows]
 
 
-def autoencoder(cases, folder, listeners=None, start=None, **settings):
+def autoencoder(cases, folder, listeners=None, after=None, **settings):
     chosen = AutoencoderSettings(**{**USUAL, "steps": 30, "learning_rate": 5e-3, "adversary_channels": 4, **settings})
     return open_autoencoder_run(
-        chosen, cases, folder, team=Team("cpu"), unseen=cases[:1], listeners=listeners, start=start
+        chosen, cases, folder, team=Team("cpu"), unseen=cases[:1], listeners=listeners, start=after
     )
 
 
@@ -115,11 +116,42 @@ def test_a_segmenter_learns_on_crops_with_their_labels(cases, packs, tmp_path):
 def test_an_autoencoder_begins_with_what_another_one_learned(cases, packs, tmp_path):
     first = autoencoder(cases, tmp_path / "first", steps=4)
     first.trainer.train()
-    second = autoencoder(cases, tmp_path / "second", steps=4, learning_rate=1e-9, start=tmp_path / "first")
+    second = autoencoder(cases, tmp_path / "second", steps=4, learning_rate=1e-9, after=tmp_path / "first")
     for mine, theirs in zip(
         second.trainer.network.parameters(), first.trainer.average.network.parameters(), strict=True
     ):
         assert torch.equal(mine, theirs)
+
+
+def test_both_begin_with_the_networks_of_a_pack_and_go_on_with_their_own(cases, packs, tmp_path):
+    shipped = find_pack("tiny")
+    options = {**shipped.backbone.networks["autoencoder"]}
+    run = autoencoder(cases, tmp_path / "run", steps=4, start="tiny", network=options)
+    theirs = load_backbone(shipped).autoencoder.state_dict()
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in run.trainer.network.state_dict().items())
+    run.trainer.train()
+    learned = {name: tensor.clone() for name, tensor in run.trainer.network.state_dict().items()}
+    again = autoencoder(cases, tmp_path / "run", steps=4, start="tiny", network=options).trainer.network.state_dict()
+    assert all(torch.equal(tensor, learned[name]) for name, tensor in again.items())
+    assert not all(torch.equal(tensor, theirs[name]) for name, tensor in again.items())
+
+    known = SegmenterSettings(**{**USUAL, "steps": 3, "network": SMALL})
+    open_segmenter_run(known, cases, tmp_path / "known", team=Team("cpu")).trainer.train()
+    export_run(tmp_path / "known", packs / "judged")
+    chosen = SegmenterSettings(**{**USUAL, "steps": 1, "network": SMALL, "start": "judged", "seed": 5})
+    segmenter = open_segmenter_run(chosen, cases, tmp_path / "segmenter", team=Team("cpu")).trainer.network
+    theirs = load_segmenter(find_pack("judged")).state_dict()
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in segmenter.state_dict().items())
+
+
+def test_a_pack_with_another_network_is_no_start(cases, packs, tmp_path):
+    with pytest.raises(VcmError, match="The autoencoder of the pack tiny is of a different network"):
+        autoencoder(cases, tmp_path / "run", start="tiny", network={"channels": [4, 8, 16]})
+    with pytest.raises(VcmError, match="tiny has no segmenter of its own"):
+        chosen = SegmenterSettings(**{**USUAL, "steps": 1, "network": SMALL, "start": "tiny"})
+        open_segmenter_run(chosen, cases, tmp_path / "segmenter", team=Team("cpu"))
+    with pytest.raises(VcmError, match="second stage"):
+        AutoencoderSettings(start="tiny", stage=2)
 
 
 def test_an_autoencoder_is_taught_by_what_a_segmenter_sees(cases, packs, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from enum import Enum
 from typing import Any
 
@@ -31,6 +32,17 @@ class Code(str, Enum):
 
 MALFORMED = (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError)
 """What reading a file raises that is not there, or does not hold what it should."""
+
+
+OUT_OF_MEMORY_WORDS = (
+    "out of memory",
+    "allocate memory",
+    "not enough memory",
+    "unable to allocate",
+    "failed to map segment",
+    "bad_alloc",
+    "could not create a primitive",  # oneDNN says no more where it finds no room for a kernel or its scratchpad
+)
 
 
 class VcmError(Exception):
@@ -63,3 +75,18 @@ class VcmError(Exception):
             "remedy": self.remedy,
             "details": self.details,
         }
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the error itself, not what led to it, says that memory ran out: Python's, the system's or PyTorch's.
+
+    >>> is_out_of_memory(MemoryError()), is_out_of_memory(RuntimeError("std::bad_alloc")), is_out_of_memory(KeyError())
+    (True, True, False)
+    """
+    # torch has its own class for this on a GPU and a bare RuntimeError elsewhere; torch may not be loaded here.
+    if isinstance(error, MemoryError) or any(cls.__name__ == "OutOfMemoryError" for cls in type(error).__mro__):
+        return True
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return True
+    kinds = (RuntimeError, ImportError)  # a library may not find room to be loaded
+    return isinstance(error, kinds) and any(words in str(error).lower() for words in OUT_OF_MEMORY_WORDS)

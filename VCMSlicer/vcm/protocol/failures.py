@@ -8,18 +8,9 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-from vcm.core.errors import Code, VcmError
+from vcm.core.errors import Code, VcmError, is_out_of_memory
 from vcm.core.plain_text import capital
 from vcm.protocol import Failed
-
-OUT_OF_MEMORY_WORDS = (
-    "out of memory",
-    "allocate memory",
-    "not enough memory",
-    "unable to allocate",
-    "failed to map segment",
-    "bad_alloc",
-)
 
 
 def in_words(error: BaseException, debug: bool = False) -> VcmError:
@@ -28,7 +19,7 @@ def in_words(error: BaseException, debug: bool = False) -> VcmError:
     >>> in_words(MemoryError()).code.value
     'OUT_OF_MEMORY'
     """
-    if any(_is_out_of_memory(cause) for cause in _causes(error)):
+    if any(is_out_of_memory(cause) for cause in _causes(error)):
         return VcmError(
             Code.OUT_OF_MEMORY,
             "The computer or its graphics card ran out of memory.",
@@ -56,16 +47,6 @@ def failed(id: str, error: VcmError) -> Failed:
     except (TypeError, ValueError, RecursionError):
         details = {str(name): str(value) for name, value in error.details.items()}
     return Failed(id, error.code, error.sentence, error.remedy, details)
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    # torch has its own class for this on a GPU and a bare RuntimeError elsewhere; torch may not be loaded here.
-    if isinstance(error, MemoryError) or any(cls.__name__ == "OutOfMemoryError" for cls in type(error).__mro__):
-        return True
-    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
-        return True
-    kinds = (RuntimeError, ImportError)  # a library may not find room to be loaded
-    return isinstance(error, kinds) and any(words in str(error).lower() for words in OUT_OF_MEMORY_WORDS)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vcm.core.errors import Code, VcmError
+from vcm.core.errors import Code, VcmError, is_out_of_memory
 from vcm.core.progress import OnProgress, ProgressMeter
 from vcm.core.volume import Volume
 from vcm.machine.runtime import Runtime, fix_results, free_memory
@@ -303,15 +303,13 @@ class Generator:
     def _memory_errors(self, plan: MemoryPlan, batch: int) -> Iterator[None]:
         try:
             yield
-        except (torch.OutOfMemoryError, MemoryError) as error:
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
             self._kept.clear()
             if self.runtime.device.type == "cuda":
                 torch.cuda.empty_cache()
             raise out_of_memory(plan, batch) from error
-        except RuntimeError as error:
-            if "alloc" in str(error) and "memory" in str(error):
-                raise out_of_memory(plan, batch) from error
-            raise
 
 
 def seeded_noise(seed: int, shape: tuple[int, ...]) -> Tensor:

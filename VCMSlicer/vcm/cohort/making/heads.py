@@ -22,6 +22,7 @@ from vcm.cohort.making.lesions import Lesions, require_lesion_labels
 from vcm.conditions.attributes import AttributeSpec
 from vcm.core.grid import Grid
 from vcm.core.volume import Volume
+from vcm.volumes.orientation import grid_along, volume_along
 
 WHOLE_HEAD = Grid(
     (88, 112, 88),
@@ -70,7 +71,8 @@ class CohortMaker:
     """Makes cases from label maps. The same seed and number make the same case, bit for bit, on the same device.
 
     `contrasts` names what is made beside T1. Each has its own randomness: a case is the same with and without them.
-    `grid` is where the heads lie, twice as coarse as the label maps; without it, on all of these. A share `lesions` of
+    `grid` is where the heads lie, twice as coarse as the label maps, whichever way its axes run; without it, on all of
+    these. A share `lesions` of
     the heads is given lesions that its label map does not have. `attributes` are those of the backbone that is to learn
     from them.
     """
@@ -123,7 +125,8 @@ class CohortMaker:
         for name in self.contrasts:
             own = np.random.default_rng([self.seed, number, 1 + FURTHER_CONTRASTS.index(name)])
             made[name] = paint(Look.draw(own, self._looks[name]), blocks)
-        volumes = {name: Volume(volume.cpu().numpy(), grid) for name, volume in made.items()}
+        made_on = {name: Volume(volume.cpu().numpy(), grid) for name, volume in made.items()}
+        volumes = {name: volume_along(volume, self.grid or grid) for name, volume in made_on.items()}
         ml = millilitres(counts.cpu())
         ventricles = ml[VENTRICLES]
         brain = joint_ml(BRAIN, ml)
@@ -143,6 +146,7 @@ class CohortMaker:
         if number not in self._heads:
             positions, whole = self.maps.read(number)
             grid = self.grid or whole.downsampled([n // 2 for n in whole.shape])
+            grid = grid_along(grid, whole)
             view = View.on(grid, whole)
             self._heads[number] = Head.prepare(positions, self.maps.table, self.device, view.slices), view, grid
         return self._heads[number]

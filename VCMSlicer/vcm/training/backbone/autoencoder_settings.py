@@ -24,6 +24,7 @@ class AutoencoderSettings(TrainingSettings):
     codes. It is trained in two stages: in the first from crops (of the size of its patches, where `crop` is 0), in the
     second, which begins with the pack's own, the decoder alone on whole images.
 
+    `start` names a pack whose autoencoder's weights a first stage begins with; a codebook, which it may lack, is new.
     `features` weighs the difference that the segmenter of the pack `judge` sees between image and reconstruction.
     """
 
@@ -40,6 +41,7 @@ class AutoencoderSettings(TrainingSettings):
     standard: NotNegativeNumber = 0.0
     commitment: NotNegativeNumber = 0.25
     stage: Annotated[int, Bounds(1, 2)] = 1
+    start: str = ""
     features: NotNegativeNumber = 0.0
     judge: str = ""
     adversary: NotNegativeNumber = 0.01
@@ -56,4 +58,7 @@ class AutoencoderSettings(TrainingSettings):
         super().__post_init__()
         self.require(
             not self.features or bool(self.judge), "judge", "a pack with a segmenter where features are weighed"
+        )
+        self.require(
+            not self.start or self.stage == 1, "start", "left out in the second stage, which begins with its own"
         )

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from monai.networks.nets import UNet
+from torch import nn
 
 from vcm.anatomy.structures import SEGMENTER_CLASSES
 from vcm.cohort.files import CaseEntry
@@ -16,6 +17,7 @@ from vcm.cohort.learning_cases import CohortCase
 from vcm.core.errors import Code, VcmError
 from vcm.core.grid import Grid
 from vcm.models.loading import BACKBONES, load_backbone
+from vcm.models.segmenter import load_segmenter
 from vcm.packs.store import Pack, default_backbone, find_pack
 from vcm.training.backbone.autoencoder_settings import AutoencoderSettings
 from vcm.training.backbone.autoencoder_task import AutoencoderTask
@@ -30,7 +32,7 @@ from vcm.training.trainer.new_networks import network_refusals
 from vcm.training.trainer.run_info import RunInfo, write_run_info
 from vcm.training.trainer.team import Team
 from vcm.training.trainer.trainer import Listeners, Trainer
-from vcm.training.trainer.warm_start import say_storage, start_from
+from vcm.training.trainer.warm_start import begin_with, say_storage, start_from
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,8 +71,11 @@ def open_autoencoder_run(
         # Other latents: the new pack waits for a denoiser of its own, and has no segmenter yet.
         trained = {"autoencoder": True, "denoiser": False}
         changes = {**family.around(pack.backbone, config, grid), "trained": trained, "without": ["segmenter"]}
-    if start is not None and not (folder / CHECKPOINT).is_file():
-        start_from(start, network, listeners)
+    if not (folder / CHECKPOINT).is_file():
+        if start is not None:
+            start_from(start, network, listeners)
+        elif settings.start:
+            _start_from_pack(find_pack(settings.start), "autoencoder", network, listeners)
     kind = CodebookTask if hasattr(network, "codebook") else AutoencoderTask
     if kind is CodebookTask and team.size > 1:
         raise VcmError(Code.BAD_REQUEST, "An autoencoder with a codebook is trained by one process.", "Start only one.")
@@ -100,6 +105,8 @@ def open_segmenter_run(
     config["out_channels"] = len(SEGMENTER_CLASSES) + 1
     torch.manual_seed(settings.seed)
     network = UNet(**config)
+    if settings.start and not (folder / CHECKPOINT).is_file():
+        _start_from_pack(find_pack(settings.start), "segmenter", network, listeners)
     identity = {"autoencoder": latent_fingerprint(pack)}
     task = SegmenterTask(settings, network, backbone, cache, identity=identity, unseen=held)
     trainer = Trainer(settings, task, folder, team, listeners)
@@ -112,6 +119,13 @@ def open_segmenter_run(
         }
         write_run_info(folder, RunInfo(len(cache), changes=changes))
     return ImageRun(pack, trainer)
+
+
+def _start_from_pack(pack: Pack, role: str, network: nn.Module, listeners: Listeners) -> None:
+    """Initialise `network` with a pack's network of that role, `autoencoder` or `segmenter`."""
+    theirs = load_segmenter(pack) if role == "segmenter" else load_backbone(pack).autoencoder
+    say_storage(pack, (role,), listeners)
+    begin_with(theirs.state_dict(), network, f"The {role} of the pack {pack.name}")
 
 
 def _images(

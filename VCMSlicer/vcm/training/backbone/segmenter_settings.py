@@ -14,7 +14,8 @@ class SegmenterSettings(TrainingSettings):
 
     A share `reconstructed` of the items is first sent through the pack's autoencoder, whose images are what it will
     judge. An item shows a cube of `crop` voxels along each edge (0: the whole image). `network` overrides single
-    parts of the pack's network, or of brainldm-mini's where the pack has none.
+    parts of the pack's network, or of brainldm-mini's where the pack has none. `start` names a pack whose segmenter's
+    weights it begins with.
     """
 
     kind: ClassVar[str] = "segmenter"
@@ -23,6 +24,7 @@ class SegmenterSettings(TrainingSettings):
     reconstructed: Share = 0.5
     flip: Share = 0.5
     crop: NotNegative = 0
+    start: str = ""
 
     steps: int = 2000
     batch: int = 4

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 import torch
 
-from vcm.core.errors import Code, VcmError
+from vcm.core.errors import Code, VcmError, is_out_of_memory
 from vcm.core.reading import open_ordinary
 from vcm.outputs.atomic_files import atomic_path
 from vcm.outputs.claims import Claim, move
@@ -142,9 +142,9 @@ def unusable(path: Path, how: str) -> VcmError:
 def _taken(path: Path, state: dict[str, Any], take: Callable[[dict[str, Any]], object]) -> None:
     try:
         take(state)
-    except torch.cuda.OutOfMemoryError:
-        raise
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
         raise unusable(path, "what it holds does not fit this training") from error
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from vcm.core.errors import Code, VcmError
 from vcm.packs.store import Pack
@@ -15,22 +15,24 @@ from vcm.training.trainer.trainer import Listeners
 
 
 def start_from(start: Path, network: nn.Module, listeners: Listeners) -> None:
-    """Initialise `network` with the averaged weights of the run in the folder `start`.
-
-    A codebook, which is no weight, may be new.
-    """
+    """Initialise `network` with the averaged weights of the run in the folder `start`."""
     state = load_last(start, listeners.say, lambda state: _shapes(state["average"]))
     if state is None:
         raise VcmError(Code.FILE_MISSING, f"There is no checkpoint in {start}.", "Give the folder of a training.")
-    own, theirs = network.state_dict(), state["average"]
-    new = {name for name, _ in network.named_buffers() if name.startswith("codebook.")} - set(theirs)
-    if _shapes({name: tensor for name, tensor in own.items() if name not in new}) != _shapes(theirs):
+    begin_with(state["average"], network, f"The checkpoint in {start}")
+
+
+def begin_with(weights: Mapping[str, Tensor], network: nn.Module, whose: str) -> None:
+    """Initialise `network` with `weights`; a codebook, which is no weight, may be new."""
+    own = network.state_dict()
+    new = {name for name, _ in network.named_buffers() if name.startswith("codebook.")} - set(weights)
+    if _shapes({name: tensor for name, tensor in own.items() if name not in new}) != _shapes(weights):
         raise VcmError(
             Code.BAD_REQUEST,
-            f"The checkpoint in {start} is of a different network.",
+            f"{whose} is of a different network.",
             "Give both the same conditions, variant and network.",
         )
-    network.load_state_dict({**own, **theirs})
+    network.load_state_dict({**own, **weights})
 
 
 def say_storage(pack: Pack, roles: Collection[str], listeners: Listeners) -> None:
