@@ -8,7 +8,7 @@ import tiny
 import torch
 from vcm.conditions.attributes import AttributeSpec
 from vcm.core.errors import VcmError
-from vcm.models.controls.folding import fold_typical
+from vcm.models.controls.folding import fold_typical, unfold_typical
 from vcm.models.controls.vcm_config import _kinds
 
 LATENT, GRID = (2, 4, 6, 8, 4), (16, 24, 32)
@@ -188,6 +188,11 @@ def test_folding_the_typical_condition_into_the_places_changes_no_output(gain):
     folded.load_state_dict(weights)
     before, after = (one.encode({"ventricles": masks()})["ventricles"] for one in (net, folded))
     assert torch.allclose(before, after, atol=1e-4) and before.std() > 0.01
+    again = network(("ventricles", "skull"), **options)
+    again.typical_ventricles.copy_(torch.rand(1, 6, 8, 4, generator=torch.Generator().manual_seed(6)))
+    again.load_state_dict(unfold_typical(again, weights))
+    assert not torch.equal(again.encoders["ventricles"].place, net.encoders["ventricles"].place)
+    assert torch.allclose(before, again.encode({"ventricles": masks()})["ventricles"], atol=1e-4)
 
 
 @torch.no_grad()

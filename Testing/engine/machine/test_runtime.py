@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import platform
+
 import psutil
 import pytest
 import torch
 from vcm.core.errors import Code, VcmError
 from vcm.machine import runtime
-from vcm.machine.runtime import Runtime, choose_runtime, fix_results, free_memory
+from vcm.machine.runtime import Runtime, autocast_bf16, choose_runtime, fix_results, free_memory, has_bf16
 
 
 @pytest.fixture
@@ -46,13 +48,28 @@ def test_the_processor_is_the_last_and_computes_in_fp32(no_gpu):
     assert chosen.words.startswith("CPU (") and chosen.words.endswith("fp32")
 
 
+@pytest.mark.parametrize("fast", [True, False])
+def test_bf16_is_the_usual_one_in_training_only_where_the_processor_has_it(no_gpu, monkeypatch, fast):
+    monkeypatch.setattr(runtime, "has_bf16", lambda _: fast)
+    cpu = torch.device("cpu")
+    for precision, expected in (("auto", fast), ("bf16", True), ("fp32", False)):
+        with autocast_bf16(cpu, precision):
+            assert torch.is_autocast_enabled("cpu") is expected, precision
+    assert choose_runtime("cpu", "bf16").words.endswith("slowly") is not fast
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="names of x86's instruction sets")
+def test_a_processor_without_avx512_does_not_compute_in_bf16():
+    assert has_bf16(torch.device("cpu")) is torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+
+
 def test_the_processor_can_be_asked_for_beside_a_gpu(gpu):
     assert choose_runtime("cpu").device.type == "cpu"
 
 
 def test_bf16_on_a_processor_is_a_matter_of_each_operation_over_fp32_weights(no_gpu):
     chosen = choose_runtime("cpu", "bf16")
-    assert chosen.dtype is torch.float32 and chosen.words.endswith("bf16")
+    assert chosen.dtype is torch.float32 and ", bf16" in chosen.words
     with chosen.autocast():
         assert torch.get_autocast_dtype("cpu") is torch.bfloat16 and torch.is_autocast_enabled("cpu")
     with choose_runtime("cpu").autocast():

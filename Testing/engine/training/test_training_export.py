@@ -265,6 +265,42 @@ def test_a_training_can_begin_with_what_another_one_learned(cases, packs, tmp_pa
     assert "resuming from step 1" in told
 
 
+def test_a_training_can_begin_with_the_control_of_a_pack(cases, packs, tmp_path):
+    """The pack's weights are folded and rounded; the network that learns from them has a mean mask again."""
+    cohort = cases[0].folder.parents[1]
+    usual = 'backbone = "tiny"\nprecision = "fp32"\n'
+    (tmp_path / "first.toml").write_text(usual + "seed = 1\nlearning_rate = 1e-2\nsteps = 5\n")
+    (tmp_path / "second.toml").write_text(usual + 'seed = 7\nlearning_rate = 1e-9\nsteps = 1\nstart = "learned"\n')
+
+    def trained(name, *options):
+        out = tmp_path / name
+        run(
+            "control",
+            "--config",
+            tmp_path / f"{name}.toml",
+            "--cases",
+            cohort,
+            "--device",
+            "cpu",
+            "--out",
+            out,
+            *options,
+        )
+        return torch.load(out / "checkpoint.pt", weights_only=True)["average"]
+
+    learned = trained("first")
+    run("export", "--run", tmp_path / "first", "--out", packs / "learned")
+    taken = trained("second")
+    assert taken.keys() == learned.keys() and any(name.startswith("typical_") for name in taken)
+    for name, tensor in taken.items():
+        assert torch.allclose(tensor, learned[name], rtol=2e-3, atol=2e-3), name
+    with pytest.raises(VcmError, match="The control learned is of a different network"):
+        run(
+            "control", "--config", tmp_path / "second.toml", "--cases", cohort, "--conditions", "brain",
+            "--out", tmp_path / "third",
+        )  # fmt: skip
+
+
 def test_it_cannot_begin_with_another_network_s_weights_or_with_none(cases, packs, tmp_path):
     config, cohort = tmp_path / "settings.toml", cases[0].folder.parents[1]
     config.write_text('backbone = "tiny"\nprecision = "fp32"\nsteps = 1\n')

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from vcm.conditions.condition import ConditionSpec
+from vcm.machine.runtime import autocast_bf16
 from vcm.teach.conditions import TaughtCase
 from vcm.training.control.run import open_control_run
 from vcm.training.control.settings import ControlSettings
@@ -65,7 +66,7 @@ def measure_pace(
         @torch.no_grad()
         def encode() -> None:
             image = torch.from_numpy(held_out.image())[None, None].to(team.device)
-            with torch.autocast(team.device.type, torch.bfloat16):
+            with autocast_bf16(team.device):
                 float(task.backbone.encode(image).sum())
 
         encode()
@@ -74,7 +75,7 @@ def measure_pace(
         slots = slots_of(settings.seed, 0, settings.batch, len(task), range(min(mine, settings.micro_batch or mine)))
 
         def learn() -> None:
-            with torch.autocast(team.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
+            with autocast_bf16(team.device, settings.precision):
                 outcome = task.outcome(network, slots, 0)
             outcome.loss.backward()
             float(outcome.loss.detach())  # waits for the device

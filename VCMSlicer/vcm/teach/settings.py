@@ -67,7 +67,7 @@ def choose_settings(
         warmup=min(40, wanted // 10),
         focus=next(iter(focus.values())) if len(focus) == 1 else focus,
         dropout="paper" if len(specs) > 1 else "none",
-        precision="fp32" if places < FEW_PLACES else "bf16",
+        precision="fp32" if places < FEW_PLACES else "auto",
         log_every=max(1, min(20, wanted // 40)),
         validate_every=max(1, wanted // 8),
         patience=3,
@@ -116,7 +116,7 @@ def _reasons(
         f"It stops earlier when {settings.patience} tries in a row on held-out cases bring nothing better; there is "
         f"one every {settings.validate_every} steps.",
         f"The network is the {'full-size one of the paper' if settings.variant == 'paper' else 'small one'} of "
-        f"the kind {settings.architecture}, at a learning rate of {settings.learning_rate:g}, in {settings.precision}.",
+        f"the kind {settings.architecture}, at a learning rate of {settings.learning_rate:g}.",
     ]
     for name, weight in focus.items():
         if weight:

@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vcm.cohort.learning_cases import condition_specs
 from vcm.conditions.condition import ConditionSpec, Kind
-from vcm.machine.runtime import choose_runtime, free_memory
+from vcm.machine.runtime import autocast_bf16, choose_runtime, free_memory
 from vcm.models.controls.control import Step
 from vcm.models.loading import BACKBONES
 from vcm.packs.manifest import BackboneManifest
@@ -110,7 +110,7 @@ def estimate(manifest: BackboneManifest, settings: ControlSettings, specs: tuple
     each = [after - before for (before, _), (after, _) in pairwise(marks)]
     with FlopCounterMode(display=False) as frozen, torch.no_grad():
         backbone.predict(latent, t, inputs)
-    bf16 = 2 if settings.precision == "bf16" else 0
+    bf16 = 0 if settings.precision == "fp32" else 2
     trained, still = _count(control), _count(backbone)
     rest = keeping.total - encoders
     voxels = math.prod(manifest.grid.shape)
@@ -165,7 +165,7 @@ def _speed(device: torch.device, precision: str) -> float:
     image = torch.randn(4, channels, *sizes, device=device)
     operations = 2 * 4 * channels * channels * 27 * math.prod(sizes)
     best = 0.0
-    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+    with torch.no_grad(), autocast_bf16(device, precision):
         for _ in range(4):
             started = time.perf_counter()
             float(convolution(image).sum())  # waits for the device

@@ -165,6 +165,10 @@ class Control(nn.Module, ABC):
         """What a pack holds of a trained control: its `networks` and its weights, less what only training needs."""
         return dict(networks), dict(weights)
 
+    def learnable(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What a pack holds of a control of these networks, as the network of a training takes it."""
+        return dict(weights)
+
     @property
     def preparers(self) -> dict[str, str]:
         """How each condition is prepared, by name."""

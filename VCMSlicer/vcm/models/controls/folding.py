@@ -10,6 +10,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from vcm.models.backbones.latents import pack
+from vcm.models.controls.patch_network import PatchNetwork
+
+TYPICAL = "typical_"
 
 
 def fold_typical(
@@ -21,14 +24,33 @@ def fold_typical(
     from a patch can be taken from its place's embedding instead. Networks without typical conditions stay as they are.
     """
     folded = {name: tensor.detach().float().clone() for name, tensor in weights.items()}
-    typical = {name.removeprefix("typical_"): t for name, t in folded.items() if name.startswith("typical_")}
-    if not typical:
+    if not any(name.startswith(TYPICAL) for name in folded):
         return dict(networks), folded
-    packing = int(networks["condition_packing"])
-    size = [n * packing for n in networks["places"]]
-    for name, condition in typical.items():
-        patches = pack(functional.interpolate(condition[None], size), packing)[0] * networks["condition_gain"]
-        embed = folded[f"encoders.{name}.embed.conv.weight"][:, :, 0, 0, 0]
-        folded[f"encoders.{name}.place"] -= torch.einsum("oc,cijk->oijk", embed, patches)
-        del folded[f"typical_{name}"]
+    taken = _taken(folded, folded, int(networks["condition_packing"]), networks["condition_gain"])
+    for name, tensor in taken.items():
+        folded[f"encoders.{name}.place"] -= tensor
+        del folded[TYPICAL + name]
     return {name: value for name, value in networks.items() if name != "typical_shape"}, folded
+
+
+def unfold_typical(network: PatchNetwork, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Folded `weights` for a network that has typical conditions: with those it has now, the outputs are the same."""
+    own = dict(network.named_buffers())
+    unfolded = {name: tensor.detach().float().clone() for name, tensor in weights.items()}
+    for name, tensor in _taken(own, unfolded, network.condition_packing, network.condition_gain).items():
+        unfolded[f"encoders.{name}.place"] += tensor
+        unfolded[TYPICAL + name] = own[TYPICAL + name].clone()
+    return unfolded
+
+
+def _taken(
+    typical: Mapping[str, Tensor], weights: Mapping[str, Tensor], packing: int, gain: float
+) -> dict[str, Tensor]:
+    """What each typical condition takes from the embedding of every place, by the condition's name."""
+    taken = {}
+    for name in [key.removeprefix(TYPICAL) for key in typical if key.startswith(TYPICAL)]:
+        size = [n * packing for n in weights[f"encoders.{name}.place"].shape[1:]]
+        patches = pack(functional.interpolate(typical[TYPICAL + name].float()[None], size), packing)[0] * gain
+        embed = weights[f"encoders.{name}.embed.conv.weight"][:, :, 0, 0, 0]
+        taken[name] = torch.einsum("oc,cijk->oijk", embed, patches)
+    return taken

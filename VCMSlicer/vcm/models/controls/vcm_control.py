@@ -78,6 +78,12 @@ class VcmControl(Control):
 
         return fold_typical(networks, weights)
 
+    def learnable(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A small network sees its typical conditions again."""
+        from vcm.models.controls.folding import unfold_typical
+
+        return unfold_typical(self.network, weights) if isinstance(self.network, PatchNetwork) else dict(weights)
+
     @property
     def preparers(self) -> dict[str, str]:
         """Images that the network takes as latents are heads without their brain, unless the manifest says else."""

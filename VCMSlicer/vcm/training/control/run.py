@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from vcm.conditions.condition import ConditionSpec, Kind
 from vcm.core.errors import Code, VcmError
 from vcm.judging.segmentation import choose_segmenter
 from vcm.models.controls.control import Control
-from vcm.models.loading import BACKBONES, CONTROLS, load_backbone
+from vcm.models.loading import BACKBONES, CONTROLS, load_backbone, load_control
 from vcm.packs.manifest import BackboneManifest
 from vcm.packs.store import Pack, find_pack
 from vcm.training.control.settings import ControlSettings
@@ -30,7 +31,7 @@ from vcm.training.trainer.new_networks import network_refusals
 from vcm.training.trainer.run_info import RunInfo, write_run_info
 from vcm.training.trainer.team import Team
 from vcm.training.trainer.trainer import Listeners, Trainer
-from vcm.training.trainer.warm_start import say_storage, start_from
+from vcm.training.trainer.warm_start import begin_with, say_storage, start_from
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,8 +75,11 @@ def open_control_run(
     ways = {name: way for name, way in control.preparers.items() if name in control.latent_conditions}
     cache = open_latents(pack, backbone, cases, specs, latents, team, listeners, ways)
     _show_typical(control, cache)
-    if start is not None and not (folder / CHECKPOINT).is_file():
-        start_from(start, control.network, listeners)
+    if not (folder / CHECKPOINT).is_file():
+        if start is not None:
+            start_from(start, control.network, listeners)
+        elif settings.start:
+            _start_from_pack(find_pack(settings.start), control, listeners)
     validator = None
     if unseen:
         judge = choose_segmenter(pack, device=team.device).segmenter
@@ -97,6 +101,14 @@ def open_control_run(
     if team.first:
         write_run_info(folder, RunInfo(len(cache), entries))
     return ControlRun(settings, pack, trainer, task, entries)
+
+
+def _start_from_pack(pack: Pack, control: Control, listeners: Listeners) -> None:
+    weights = theirs = load_control(pack).network.state_dict()
+    with suppress(KeyError, RuntimeError):  # of a network of other sizes, which is refused below
+        weights = control.learnable(theirs)
+    begin_with(weights, control.network, f"The control {pack.name}")
+    say_storage(pack, tuple(pack.control.files), listeners)
 
 
 def new_control(settings: ControlSettings, manifest: BackboneManifest, specs: Sequence[ConditionSpec]) -> Control:

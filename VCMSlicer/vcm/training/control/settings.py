@@ -39,6 +39,7 @@ class ControlSettings(TrainingSettings):
     scale_factor  stands in for the backbone's own (the released control was trained with 0.8963).
     recompute   compute the encoders a second time for the backward pass instead of keeping what they made: less memory,
                 more time, the same weights.
+    start       names a control pack whose weights a new training begins with.
     regression_steps  so many steps at the start teach encoders and heads alone: the clean latent from the conditions,
                 as at full noise, where nothing else is known.
     """
@@ -59,6 +60,7 @@ class ControlSettings(TrainingSettings):
     noise_epochs: AtLeastOne = 1
     regression_steps: int = 0
     recompute: bool = False
+    start: str = ""
     sampling_steps: AtLeastOne = 20
 
     steps: int = 3000

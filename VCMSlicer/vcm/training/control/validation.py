@@ -16,6 +16,7 @@ from vcm.conditions.condition import Condition, ConditionSpec, Kind
 from vcm.core.volume import Volume
 from vcm.judging.alignment import Alignment, align
 from vcm.judging.segmentation import Segmenter
+from vcm.machine.runtime import autocast_bf16
 from vcm.models.backbones.backbone import Backbone
 from vcm.models.controls.control import Control
 from vcm.sampling.loop import sample_latents
@@ -110,7 +111,7 @@ class ControlValidator:
     def _sample(self, case: LearningCase, place: int, control: Control | None, conditions: list[Condition]) -> Volume:
         attributes = torch.tensor([[case.attributes[spec.name] for spec in self.backbone.attributes]])
         noise = torch.randn((1, *self.backbone.latent_shape), generator=torch.Generator().manual_seed(place))
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with autocast_bf16(self.device):
             inputs, start = attributes.to(self.device), noise.to(self.device)
             latent = sample_latents(self.backbone, inputs, start, control, conditions, steps=self.steps)
         return self._decode(latent, control.decoding_scale(conditions) if control else None)
@@ -118,12 +119,12 @@ class ControlValidator:
     @torch.no_grad()
     def _encode(self, case: LearningCase) -> Tensor:
         image = torch.from_numpy(case.image())[None, None].to(self.device)
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with autocast_bf16(self.device):
             return self.backbone.encode(image)
 
     @torch.no_grad()
     def _decode(self, latent: Tensor, scale_factor: float | None) -> Volume:
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with autocast_bf16(self.device):
             image = self.backbone.decode(latent, scale_factor)
         return Volume(image[0, 0].float().cpu().numpy(), self.backbone.grid)
 

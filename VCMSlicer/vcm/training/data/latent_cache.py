@@ -31,7 +31,7 @@ from vcm.conditions.condition import ConditionSpec, Kind
 from vcm.core.errors import Code, VcmError
 from vcm.core.grid import Grid
 from vcm.core.reading import refuse_unordinary
-from vcm.machine.runtime import free_memory
+from vcm.machine.runtime import autocast_bf16, free_memory
 from vcm.models.backbones.backbone import Backbone
 from vcm.models.preparers.preparer import PREPARERS
 from vcm.outputs.atomic_files import atomic_path
@@ -268,7 +268,7 @@ def _both_sides(backbone: Backbone, array: NDArray[np.float32]) -> tuple[Tensor,
     plain = torch.from_numpy(array).to(device)[None, None]
     means, spreads = [], []
     for image in (plain, plain.flip(2 + backbone.grid.left_right)):
-        with torch.autocast(device.type, torch.bfloat16):
+        with autocast_bf16(device):
             mean, spread = backbone.posterior(image)
         means.append(mean)
         spreads.append(spread)

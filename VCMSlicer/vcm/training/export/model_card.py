@@ -221,6 +221,9 @@ def _condition_row(entry: Mapping[str, Any]) -> str:
     return f"| `{entry['name']}` | {KINDS[entry['kind']]} | {entry['description']} | {volumes or '–'} |"
 
 
+PRECISIONS = {"auto": "in bf16 where the device is fast at it", "bf16": "bf16", "fp32": "fp32"}
+
+
 def _training(settings: TrainingSettings, provenance: Provenance) -> str:
     hours = provenance.minutes / 60
     took = f"{hours:.1f} hours" if hours >= 2 else f"{provenance.minutes:.0f} minutes"
@@ -231,7 +234,7 @@ def _training(settings: TrainingSettings, provenance: Provenance) -> str:
 
 {OPTIMISERS[settings.optimiser]} at {settings.learning_rate:g} with a warm-up and the learning-rate schedule
 `{settings.course}`, gradients clipped at {settings.clip:g}, averaged weights (EMA {settings.ema:g}),
-{settings.precision}. All settings are in the pack.
+{PRECISIONS[settings.precision]}. All settings are in the pack.
 """
 
 

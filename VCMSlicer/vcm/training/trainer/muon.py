@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vcm.machine.runtime import has_bf16
+
 COEFFICIENTS = 3.4445, -4.7750, 2.0315
 """Of Newton and Schulz's iteration, as Jordan et al. chose them: steep at 0, so that five rounds suffice."""
 
@@ -60,7 +62,7 @@ def _is_matrix(weight: Tensor) -> bool:
 def orthogonal(matrix: Tensor) -> Tensor:
     """The matrix with all its singular values near 1."""
     tall = matrix.shape[0] > matrix.shape[1]
-    wide = (matrix.T if tall else matrix).bfloat16()
+    wide = (matrix.T if tall else matrix).to(torch.bfloat16 if has_bf16(matrix.device) else torch.float32)
     wide = wide / (wide.norm() + 1e-7)
     first, second, third = COEFFICIENTS
     for _ in range(ROUNDS):

@@ -63,7 +63,7 @@ class TrainingSettings:
     beta2: Decay = 0.99
     clip: Positive = 1.0
     ema: Decay = 0.998
-    precision: Annotated[str, OneOf(("fp32", "bf16"))] = "bf16"
+    precision: Annotated[str, OneOf(("auto", "fp32", "bf16"))] = "auto"
     seed: NotNegative = 1
     contrasts: Mapping[str, str] = field(default_factory=dict)
     log_every: AtLeastOne = 20

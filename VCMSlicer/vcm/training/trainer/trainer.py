@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from vcm.core.errors import Code, VcmError
+from vcm.machine.runtime import autocast_bf16
 from vcm.outputs.atomic_files import write_json
 from vcm.outputs.sealed_json import write_sealed
 from vcm.training.trainer.checkpoint import BEST, claim_run, load_checkpoint, load_last, save_checkpoint, save_in_turn
@@ -304,13 +305,13 @@ class Trainer:
             self.log.show(self.step, "samples", save_sheet(self.folder / f"{name}.png", pictures, self.task.pictured))
 
     def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.team.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16")
+        return autocast_bf16(self.team.device, self.settings.precision)
 
     def _diverged(self) -> VcmError:
         return VcmError(
             Code.INTERNAL,
             f"The training diverged at step {self.step}: the loss or its gradient is not finite.",
-            f"The last checkpoint is intact. Use a lower learning_rate, or fp32 (now {self.settings.precision}).",
+            'The last checkpoint is intact. Use a lower learning_rate, or precision = "fp32".',
         )
 
 
