@@ -11,7 +11,7 @@ from vcm.core.volume import Volume
 from vcm.judging.alignment import Alignment, ClassAlignment
 from vcm.reporting.lettering import PLAIN, write
 from vcm.reporting.montage import CELL, GUTTER, MARGIN, contact_sheet, montage, save_montage
-from vcm.reporting.montage_columns import STRUCTURE_COLOURS
+from vcm.reporting.montage_columns import COMPLETED_COLOURS, STRUCTURE_COLOURS
 from vcm.reporting.planes import AXIAL, CORONAL, PLANES, SAGITTAL, facing_viewer, telling_slice
 from vcm.volumes.resampling import resample_image, resample_labels
 
@@ -196,6 +196,21 @@ def test_an_image_condition_is_shown_undimmed_under_the_structures():
     skull = Condition(ConditionSpec("skull", Kind.IMAGE), blob(LAS, 0.8))
     picture = montage(conditions=[skull], controlled=blob(LAS, 0.8), title="Skull")
     assert np.array_equal(panel(picture, CORONAL_ROW, CONDITION)[60:], panel(picture, CORONAL_ROW, CONTROLLED)[60:])
+
+
+@pytest.mark.parametrize("grid", [LAS, RAS, PSR], ids=lambda grid: grid.orientation)
+@pytest.mark.parametrize("row", [AXIAL_ROW, CORONAL_ROW, SAGITTAL_ROW])
+def test_the_completed_head_stands_between_condition_and_sample_and_on_its_side(grid, row):
+    head = Volume(inside(grid, *BLOB).astype(np.uint8) * 3, grid)
+    drawn = mask_condition(grid, [9, 15, 8], [15, 25, 16])
+    picture = montage(conditions=[drawn], controlled=blob(grid, 0.0), completed=head, title="T")
+    assert picture.width == 2 * MARGIN + 3 * CELL + 2 * GUTTER
+    cell = panel(picture, row, 1)
+    top, bottom, left, right = bright_box(cell)
+    assert (top, bottom, left, right) == pytest.approx(expected_box(row, cell), abs=6)
+    inner = cell[top + 8, left + 8]
+    assert np.abs(inner - 0.9 * np.array(COMPLETED_COLOURS[2])).max() < 4
+    assert not panel(picture, row, 2)[top + 8, left + 8].any(), "the third column is the sample, which is black"
 
 
 def test_without_a_twin_there_are_two_columns():

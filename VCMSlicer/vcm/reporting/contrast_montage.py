@@ -28,12 +28,22 @@ class ContrastMontage:
         self._lines: list[Line] = []
         self._judge = ""
 
-    def add(self, name: str, sample: Volume, alignment: Alignment | None = None, twin: Alignment | None = None) -> None:
-        """Take up the Sample of a contrast, its Alignment and that of its twin without control."""
-        columns = Columns(self._conditions, sample)
+    def add(
+        self,
+        name: str,
+        sample: Volume,
+        alignment: Alignment | None = None,
+        twin: Alignment | None = None,
+        completed: Volume | None = None,
+    ) -> None:
+        """Take up the Sample of a contrast, its Alignment and that of its twin without control; the head that a layout
+        completed is the same for all."""
+        columns = Columns(self._conditions, sample, completed=completed)
         if self._first is None:
             self._first = columns
             self._headed = [("Condition", "", columns.condition)] if self._conditions else []
+            if columns.was_completed:
+                self._headed.append(("Completed", "by the layout", columns.completed))
         sizes = sizes_of(columns.grid, CELL)
         drawn = {plane: columns.beside(plane, index, sizes[plane]) for plane, index in columns.slices().items()}
         self._headed.append((name, "", _Drawn(drawn)))

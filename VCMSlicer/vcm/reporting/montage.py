@@ -37,17 +37,19 @@ def montage(
     conditions: Sequence[Condition],
     controlled: Volume,
     uncontrolled: Volume | None = None,
+    completed: Volume | None = None,
     alignment: Alignment | None = None,
     uncontrolled_alignment: Alignment | None = None,
     title: str,
     subtitle: str = "",
 ) -> Image.Image:
-    """Draw a Sample beside its conditions and, where there is one, its uncontrolled twin.
+    """Draw a Sample beside its conditions and, where there are such, the label map to which a layout completed them and
+    the Sample's uncontrolled twin.
 
     All volumes lie on one Grid of any orientation; pictures are true to the millimetre and in radiological convention.
     Both images share one grey window. `subtitle` is for the pack, the seed and the like.
     """
-    columns = Columns(conditions, controlled, uncontrolled)
+    columns = Columns(conditions, controlled, uncontrolled, completed)
     scores = scores_of(columns, conditions, alignment, uncontrolled_alignment)
     said = [f"greys from 0 to {columns.window.white:.2f}", SIDES]
     said += [f"measured by {alignment.judge}"] if alignment and alignment.judge else []
@@ -142,7 +144,10 @@ def contact_sheet(volumes: Sequence[Volume], captions: Sequence[str], *, title: 
 
 
 def _headed(columns: Columns) -> list[Headed]:
-    headed: list[Headed] = [("Condition", "", columns.condition), ("Controlled", "", columns.controlled)]
+    headed: list[Headed] = [("Condition", "", columns.condition)]
+    if columns.was_completed:
+        headed.append(("Completed", "by the layout", columns.completed))
+    headed.append(("Controlled", "", columns.controlled))
     if columns.compared:
         headed.append(("Uncontrolled", "same noise", columns.uncontrolled))
         headed.append(("Difference", "controlled minus uncontrolled", columns.difference))

@@ -21,6 +21,12 @@ STRUCTURE_COLOURS: tuple[Colour, ...] = (
     (255, 150, 84), (178, 228, 74), (70, 220, 214), (255, 118, 118), (222, 196, 160),
 )  # fmt: skip
 
+COMPLETED_COLOURS: tuple[Colour, ...] = (
+    (226, 222, 208), (168, 138, 128), (116, 92, 140), (64, 150, 200), (204, 168, 84),
+    (188, 106, 92), (96, 158, 118), (52, 70, 96), (150, 150, 158), (214, 96, 150),
+)  # fmt: skip
+"""Of the labels 1, 2, …, quieter than what was drawn, whose outlines lie over them."""
+
 Size = tuple[int, int]
 """Width and height in pixels."""
 
@@ -38,12 +44,19 @@ class Structure:
 class Columns:
     """Draws any slice of a Sample's montage; all its Volumes lie on one Grid, of any orientation."""
 
-    def __init__(self, conditions: Sequence[Condition], controlled: Volume, uncontrolled: Volume | None = None) -> None:
+    def __init__(
+        self,
+        conditions: Sequence[Condition],
+        controlled: Volume,
+        uncontrolled: Volume | None = None,
+        completed: Volume | None = None,
+    ) -> None:
         facing = facing_viewer(controlled)
         self.grid: Grid = facing.grid
         self.structures = structures_of(conditions)
         self._controlled = facing.array
         self._uncontrolled = facing_viewer(uncontrolled).array if uncontrolled else None
+        self._completed = facing_viewer(completed).array if completed else None
         images = [c.volume for c in conditions if c.spec.kind is Kind.IMAGE]
         self._image_condition: NDArray[Any] | None = facing_viewer(images[0]).array if images else None
         shown = [self._controlled] if self._uncontrolled is None else [self._controlled, self._uncontrolled]
@@ -73,6 +86,16 @@ class Columns:
             picture = tint(picture, plane.cut(structure.mask, index), structure.colour, 0.45)
         return self._outlined(picture, plane, index)
 
+    def completed(self, plane: Plane, index: int, size: Size) -> Picture:
+        """The head that a layout completed, each label in a colour, with the outlines of what was drawn."""
+        assert self._completed is not None
+        labels = plane.cut(self._completed, index)
+        picture = np.zeros((size[1], size[0], 3), np.float32)
+        for value in np.unique(labels[labels > 0]):
+            colour = COMPLETED_COLOURS[(int(value) - 1) % len(COMPLETED_COLOURS)]
+            picture = tint(picture, labels == value, colour, 0.9)
+        return self._outlined(picture, plane, index)
+
     def controlled(self, plane: Plane, index: int, size: Size) -> Picture:
         """The Sample with the outlines it was asked to follow."""
         return self._outlined(grey(plane.cut(self._controlled, index), self.window, size), plane, index)
@@ -96,6 +119,11 @@ class Columns:
     @property
     def _few(self) -> bool:
         return len(self.structures) <= 3
+
+    @property
+    def was_completed(self) -> bool:
+        """Whether a layout completed what was drawn to a whole head."""
+        return self._completed is not None
 
     @property
     def compared(self) -> bool:

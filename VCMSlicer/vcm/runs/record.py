@@ -19,7 +19,7 @@ from vcm.core.errors import VcmError
 from vcm.core.findings import Finding
 from vcm.core.volume import Volume
 from vcm.judging.alignment import Alignment, align
-from vcm.judging.segmentation import Choice
+from vcm.judging.segmentation import Choice, known_labels
 from vcm.machine.runtime import Runtime
 from vcm.outputs.claims import remove
 from vcm.packs.store import Pack
@@ -201,7 +201,7 @@ class RunRecord:
         self.samples[-1] = replace(entry, alignment=alignment, uncontrolled=twin)
         self._count({**sample.seconds, "measuring": time.perf_counter() - started})
         if self.montage and sample.index == 0:
-            self._draw(sample, alignment, twin_alignment)
+            self._draw(sample, head, alignment, twin_alignment)
 
     def _measure(self, image: Volume) -> tuple[Alignment | None, Volume | None]:
         """Alignment of an image, and the label map by which that was measured."""
@@ -211,14 +211,13 @@ class RunRecord:
         labels = segmenter.segment(image) if segmenter else None
         if not self.request.conditions:
             return None, labels
-        known = [entry.value for entry in segmenter.classes] if segmenter else []
         name = segmenter.name if segmenter else ""
-        return align(image, self.request.conditions, labels, name, known=known), labels
+        return align(image, self.request.conditions, labels, name, known=known_labels(segmenter)), labels
 
     def _measured_by_head(self, image: Volume, head: Volume, labels: Volume) -> Alignment:
         """Alignment with the whole of a completed head, as far as the segmenter knows its structures."""
         assert self.layout is not None and self.judge.segmenter is not None
-        judged = {entry.value for entry in self.judge.segmenter.classes}
+        judged = known_labels(self.judge.segmenter)
         classes = tuple(
             replace(entry, segmenter=(entry.value,))
             for entry in self.layout.pack.layout.classes
@@ -244,11 +243,13 @@ class RunRecord:
         write_volume(file, volume, description=description, names={entry.value: entry.name for entry in classes})
         return file
 
-    def _draw(self, sample: Sample, alignment: Alignment | None, twin: Alignment | None) -> None:
+    def _draw(
+        self, sample: Sample, head: CompletedHead | None, alignment: Alignment | None, twin: Alignment | None
+    ) -> None:
         """Of several contrasts the picture is drawn when the last of them is there, and shows them all."""
-        contrast = self._contrast(sample)
+        contrast, completed = self._contrast(sample), head.volume if head else None
         if self.request.contrasts:
-            self._contrasts.add(contrast, sample.volume, alignment, twin)
+            self._contrasts.add(contrast, sample.volume, alignment, twin, completed)
             if sample.variant + 1 < len(self.request.contrasts):
                 return
         made_by = f"{self.backbone.name}" + (f" with {self.control.name}" if self.control else "")
@@ -267,6 +268,7 @@ class RunRecord:
             conditions=self.request.conditions,
             controlled=sample.volume,
             uncontrolled=sample.uncontrolled,
+            completed=completed,
             alignment=alignment,
             uncontrolled_alignment=twin,
             title=" ".join(filter(None, ("Synthetic", contrast, "brain"))),
