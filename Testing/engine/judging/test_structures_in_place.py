@@ -5,7 +5,7 @@ import pytest
 from vcm.core.grid import Grid
 from vcm.core.volume import Volume
 from vcm.judging.reference_head import Template
-from vcm.judging.structures_in_place import REACH_MM, in_place
+from vcm.judging.structures_in_place import FARTHEST_MM, REACH_MM, in_place
 
 GRID = Grid((40, 30, 24), [[-2.0, 0, 0, 40], [0, 3.0, 0, -45], [0, 0, 1.5, -20], [0, 0, 0, 1]])
 
@@ -42,6 +42,17 @@ def test_ventricles_at_the_scalp_become_what_surrounds_them(typical):
     assert np.array_equal(cleaned(labels, typical), before)
 
 
+@pytest.mark.parametrize(("axis", "step", "end"), [(0, 2.0, 32), (1, 3.0, 24)])
+def test_what_hangs_on_the_brain_is_cut_off_where_no_head_reaches(typical, axis, step, end):
+    """A muscle beside the temporal lobe, taken for grey matter: one piece with the brain, as far as 18 mm from it."""
+    labels = np.array(typical.labels.array)
+    column = [slice(18, 22), slice(14, 17), slice(10, 13)]
+    column[axis] = slice(end, min(end + round(18 / step), labels.shape[axis]))
+    labels[tuple(column)] = 2
+    along = np.flatnonzero((cleaned(labels, typical) == 2).any(axis=tuple({0, 1, 2} - {axis})))
+    assert along.min() == end and (along.max() - end + 1) * step <= FARTHEST_MM < (along.max() - end + 2) * step
+
+
 def test_large_ventricles_stay_whole_however_far_they_reach(typical):
     labels = np.array(typical.labels.array)
     box(labels, 4, 9, 31, 7, 23, 10, 14)
@@ -73,7 +84,7 @@ def test_a_structure_that_is_only_elsewhere_is_not_found(typical):
 def test_a_class_that_the_typical_head_lacks_or_hardly_shows_is_left_alone(typical, dots):
     labels = np.array(typical.labels.array)
     typical.labels.array[30, 20, 15 : 15 + dots] = 9
-    box(labels, 9, 1, 3, 1, 3, 1, 3)
+    box(labels, 9, 4, 6, 6, 8, 5, 7)
     assert np.array_equal(cleaned(labels, typical), labels)
 
 
