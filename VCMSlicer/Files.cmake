@@ -91,6 +91,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/anatomy/structures.py
   vcm/conditions/__init__.py
   vcm/conditions/attributes.py
+  vcm/conditions/completable.py
   vcm/conditions/condition.py
   vcm/conditions/contrasts.py
   vcm/conditions/doctor/__init__.py
@@ -283,6 +284,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/sampling/request.py
   vcm/sampling/samplers.py
   vcm/volumes/__init__.py
+  vcm/volumes/brightness.py
   vcm/volumes/field_of_view.py
   vcm/volumes/image_refusals.py
   vcm/volumes/label_names.py
@@ -290,6 +292,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/volumes/nibabel_reader.py
   vcm/volumes/nrrd_header.py
   vcm/volumes/nrrd_reader.py
+  vcm/volumes/orientation.py
   vcm/volumes/resampling.py
   vcm/volumes/volume_files.py
   vcm/volumes/voxel_filling.py

@@ -63,7 +63,7 @@ def write_latents(
     specs = condition_specs(names)
     learned = [CohortCase(case, backbone.grid) for case in cases]
     usable = cache_cases(backbone, fingerprint, learned, specs, folder, Team("cpu"), print, ways or {})
-    return LatentCache(folder, usable, fingerprint, specs, backbone.grid, ways or {}, device)
+    return LatentCache(folder, usable, fingerprint, specs, backbone, ways or {}, device)
 
 
 def new_network(seed: int = 0, **options):

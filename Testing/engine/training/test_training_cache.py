@@ -163,6 +163,27 @@ def test_a_cohort_of_twice_the_resolution_is_averaged(tmp_path):
     assert case.conditions(condition_specs(["brain"]))["brain"].shape == coarse.shape
 
 
+def test_one_cache_serves_a_backbone_before_and_after_its_latents_are_whitened(cases, tmp_path, monkeypatch):
+    """A control is taught after the denoiser, whose training whitened the latents: no image is encoded again."""
+    plain, whitened = tiny.backbone(), tiny.backbone(packing=2)
+    whitened.autoencoder.load_state_dict(plain.autoencoder.state_dict())
+    mean, std = whitened.own_whitening()
+    assert mean.abs().mean() > 0.5 and std.std() > 0.1
+    before = write_latents(plain, cases, tmp_path)
+    with monkeypatch.context() as never:
+        never.setattr(type(whitened), "posterior", lambda *_: pytest.fail("an image was encoded again"))
+        after = write_latents(whitened, cases, tmp_path)
+    assert not torch.allclose(before.latents, after.latents, atol=0.1)
+    fresh = write_latents(whitened, cases, tmp_path / "elsewhere")
+    for one, other in ((after.latents, fresh.latents), (after.spreads, fresh.spreads)):
+        assert torch.allclose(one.float(), other.float(), atol=0.02)
+    image = torch.from_numpy(CohortCase(cases[1], whitened.grid).image())[None, None]
+    with torch.no_grad():
+        expected, spread = whitened.posterior(image)
+    assert torch.allclose(after.latents[1, :1].float(), expected, atol=0.05)
+    assert torch.allclose(after.spreads[1, :1].float(), spread, atol=0.02)
+
+
 def test_the_typical_condition_is_the_same_mirrored(backbone, cases, tmp_path):
     cache = write_latents(backbone, cases, tmp_path)
     typical = cache.typical(cache.specs[0], (8, 12, 16))
@@ -183,7 +204,7 @@ def test_a_file_that_goes_bad_after_it_was_looked_at_is_no_silent_gap(backbone, 
     learned = [CohortCase(case, backbone.grid) for case in cases]
     (tmp_path / "00001.safetensors").write_bytes(b"nothing")
     with pytest.raises(VcmError, match="case 00001"):
-        latent_cache.LatentCache(tmp_path, learned, "a" * 64, cache.specs, tiny.GRID)
+        latent_cache.LatentCache(tmp_path, learned, "a" * 64, cache.specs, backbone)
 
 
 class Plain:
@@ -199,6 +220,9 @@ class Plain:
 
     def posterior(self, image):
         return image, torch.zeros_like(image)
+
+    def own_whitening(self):
+        return torch.zeros(()), torch.ones(())
 
     def typical_image(self):
         return None
@@ -233,7 +257,7 @@ def test_in_every_orientation_the_mirrored_item_is_the_head_with_left_and_right_
     at = tuple(np.moveaxis(index, -1, 0))
 
     latent_cache.write_case(tmp_path, case, "a", latent_cache.encode_case(Plain(grid), case, specs))
-    cache = latent_cache.LatentCache(tmp_path, [case], "a", specs, grid)
+    cache = latent_cache.LatentCache(tmp_path, [case], "a", specs, Plain(grid))
     batch = cache.batch([0, 0], [False, True])
     typical = cache.typical(specs[0], grid.shape)[0].numpy()
     images = ImageCache([case], True, print)

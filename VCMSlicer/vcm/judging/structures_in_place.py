@@ -24,7 +24,7 @@ INSIDE = 0.5
 
 
 def in_place(labels: Volume, template: Template) -> Volume:
-    """Labels on the template's Grid in which pieces that lie elsewhere have become what surrounds them most, and nothing is
+    """Labels on the template's Grid in which pieces that lie elsewhere have become what surrounds them most; nothing is
     left outside the place of a head."""
     from scipy import ndimage
 

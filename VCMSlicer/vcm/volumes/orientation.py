@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt_transform
+from numpy.typing import NDArray
 
 from vcm.core.grid import Grid
 from vcm.core.volume import Volume
@@ -16,6 +16,8 @@ def grid_along(grid: Grid, other: Grid) -> Grid:
     >>> grid_along(Grid((4, 2, 3), [[0, 2, 0, -1], [0, 0, 2, -3], [2, 0, 0, -5], [0, 0, 0, 1]]), maps).orientation
     'LAS'
     """
+    from nibabel.orientations import inv_ornt_aff
+
     turn = _turn(grid, other)
     shape = np.empty(3, int)
     shape[turn[:, 0].astype(int)] = grid.shape
@@ -24,8 +26,12 @@ def grid_along(grid: Grid, other: Grid) -> Grid:
 
 def volume_along(volume: Volume, grid: Grid) -> Volume:
     """The volume with its voxels in the order of `grid`, which holds the same voxels."""
+    from nibabel.orientations import apply_orientation
+
     return Volume(np.ascontiguousarray(apply_orientation(volume.array, _turn(volume.grid, grid))), grid)
 
 
-def _turn(grid: Grid, other: Grid) -> np.ndarray:
+def _turn(grid: Grid, other: Grid) -> NDArray[np.float64]:
+    from nibabel.orientations import io_orientation, ornt_transform
+
     return np.asarray(ornt_transform(io_orientation(grid.affine), io_orientation(other.affine)))

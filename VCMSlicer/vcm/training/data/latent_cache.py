@@ -29,7 +29,6 @@ from torch.nn import functional
 from vcm.cohort.learning_cases import LearningCase
 from vcm.conditions.condition import ConditionSpec, Kind
 from vcm.core.errors import Code, VcmError
-from vcm.core.grid import Grid
 from vcm.core.reading import refuse_unordinary
 from vcm.machine.runtime import autocast_bf16, free_memory
 from vcm.models.backbones.backbone import Backbone
@@ -111,7 +110,8 @@ def encode_case(
     ways: Mapping[str, str] = MappingProxyType({}),
     there: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> dict[str, Tensor]:
-    """The tensors of one case: means and spreads `[2, *latent_shape]` (as it is, mirrored), conditions, attributes.
+    """The tensors of one case: means and spreads `[2, *latent_shape]` (as it is, mirrored), before the backbone's own
+    whitening, conditions, attributes.
 
     What is `there` is kept: another control on the same cases need not encode the images again.
     """
@@ -183,11 +183,12 @@ class LatentCache:
         cases: Sequence[LearningCase],
         fingerprint: str,
         specs: Sequence[ConditionSpec],
-        grid: Grid,
+        backbone: Backbone,
         ways: Mapping[str, str] = MappingProxyType({}),
         device: torch.device | str = "cpu",
     ) -> None:
-        self.specs, self.grid, self.names = tuple(specs), grid, tuple(case.name for case in cases)
+        self.specs, self.grid, self.names = tuple(specs), backbone.grid, tuple(case.name for case in cases)
+        mean, std = backbone.own_whitening()
         needed = needed_tensors(specs, ways)
         kept = ("latents", "spreads", "attributes", *sorted(needed))
 
@@ -197,6 +198,9 @@ class LatentCache:
                 raise VcmError(
                     Code.FILE_UNREADABLE, f"The latents of case {case.name} have changed since a moment ago."
                 )
+            for name in ("latents", *map(_latent_of, ways)):
+                tensors[name] = ((tensors[name].float() - mean) / std).half()
+            tensors["spreads"] = (tensors["spreads"].float() / std).half()
             return {name: tensors[name] for name in kept}
 
         with ThreadPoolExecutor() as threads:
@@ -265,13 +269,14 @@ def _room_for(size: int, device: torch.device) -> torch.device:
 def _both_sides(backbone: Backbone, array: NDArray[np.float32]) -> tuple[Tensor, Tensor]:
     """Means and spreads of an image's latent and of its mirror image's."""
     device = next(backbone.parameters()).device
+    own_mean, own_std = (part.to(device) for part in backbone.own_whitening())
     plain = torch.from_numpy(array).to(device)[None, None]
     means, spreads = [], []
     for image in (plain, plain.flip(2 + backbone.grid.left_right)):
         with autocast_bf16(device):
             mean, spread = backbone.posterior(image)
-        means.append(mean)
-        spreads.append(spread)
+        means.append(mean.float() * own_std + own_mean)
+        spreads.append(spread.float() * own_std)
     return torch.cat(means).half().cpu(), torch.cat(spreads).half().cpu()
 
 
