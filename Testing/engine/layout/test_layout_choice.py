@@ -81,6 +81,12 @@ def test_lesions_are_no_part_of_a_label_map_that_does_not_show_them(packs):
     assert hidden_labels(find_pack("tiny-lesions").control) == ()
 
 
+def test_a_structure_that_no_label_map_shows_is_not_lost_to_a_control_by_one(packs):
+    tumour = {"name": "tumour", "kind": "mask"}
+    tiny_layout.write_control(packs, "tiny-tumour", [{"name": "ventricles", **CONDITION_SPECS["ventricles"]}, tumour])
+    assert chosen("ventricles", "tumour") == (None, "")
+
+
 @pytest.mark.usefixtures("packs")
 @pytest.mark.parametrize(
     ("names", "options"),

@@ -13,6 +13,7 @@ from slicer.i18n import tr as _
 from vcm.anatomy.structures import SEGMENTED, is_named, plain_name
 from vcm.core.grid import Grid
 from vcm.core.plain_text import capital
+from vcm.volumes.brightness import brightness
 
 from VCMSlicerLib.conditions.anatomy import isStructure, segmentIds, setStructure
 from VCMSlicerLib.models.packInfo import ConditionInfo
@@ -45,7 +46,7 @@ COLORS = {
 DEFAULT_COLOR = (0.90, 0.45, 0.40)
 FILL_OPACITY, SEVERAL = 0.2, 3
 TYPICAL_HEAD = "VCMSlicer.TypicalHead"
-BRIGHT_PERCENTILE, LARGEST_IN_UNITS = 99.5, 1.05
+LARGEST_IN_UNITS = 1.05
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,7 @@ def _inUnits(image: np.ndarray) -> np.ndarray:
     if image.max() <= LARGEST_IN_UNITS:
         return image.clip(0, 1)
     positive = image.astype(np.float32).clip(min=0)
-    bright = float(np.percentile(positive, BRIGHT_PERCENTILE)) or float(positive.max())
+    bright = brightness(positive) or float(positive.max())
     return (positive / bright).clip(0, 1) if bright > 0 else positive
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from slicer.i18n import tr as _
-from vcm.anatomy.structures import LESION, SEGMENTER_CLASSES, cohort_labels, show
+from vcm.anatomy.structures import LESION, SEGMENTER_CLASSES, cohort_labels
 from vcm.conditions.attributes import AttributeSpec
+from vcm.conditions.completable import completes, labels_of
 from vcm.conditions.condition import ClassSpec, ConditionSpec, Kind
 from vcm.core.grid import Grid
 from vcm.core.plain_text import capital
@@ -126,25 +127,14 @@ class ControlInfo:
         """What sorts controls: trained ones first, then those of few conditions, then those of masks alone; lesions,
         which no head has of itself, come last among those."""
         kinds = {condition.kind for condition in self.conditions}
-        drawn = any(self.labelsOf(condition) - {LESION} for condition in self.conditions if condition.isDrawn)
+        drawn = any(labels_of(condition) - {LESION} for condition in self.conditions if condition.isDrawn)
         return (not self.trained, len(self.conditions), kinds != {Kind.MASK} or not drawn, self.name)
 
-    def takesMore(self, names: Iterable[str]) -> bool:
-        """Whether there are structures that it takes beside these conditions: others, or the rest of a label map."""
+    def completes(self, names: Iterable[str]) -> bool:
+        """Whether it takes more of a head that a layout completes than these conditions of its own: others, or the rest
+        of a label map. Else another control may take its place."""
         given = set(names)
-        return any(c.kind is Kind.LABELS or (c.isDrawn and c.name not in given) for c in self.conditions)
-
-    def shows(self, condition: ConditionInfo) -> bool:
-        """Whether its label map has what is drawn for another control's condition."""
-        maps = [own for own in self.conditions if own.kind is Kind.LABELS]
-        classes = [cohort_labels(entry.name, entry.segmenter) for own in maps for entry in own.classes]
-        wanted = self.labelsOf(condition)
-        return bool(wanted) and show(classes, wanted)
-
-    @staticmethod
-    def labelsOf(condition: ConditionInfo) -> set[int]:
-        """The labels of a cohort's heads that a condition is made of."""
-        return {label for entry in condition.classes for label in cohort_labels(entry.name, entry.segmenter)}
+        return completes(self, [condition for condition in self.conditions if condition.name in given])
 
     @property
     def free(self) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from vcm.conditions.completable import completes, is_completed_unasked
+
 from VCMSlicerLib.engine.workerClient import WorkerClient
 from VCMSlicerLib.install.environment import Environment
 from VCMSlicerLib.logicFacade import LogicFacade
@@ -67,17 +69,13 @@ class PanelContext:
 
     @property
     def completes(self) -> bool:
-        """Whether the rest of the head grows around what is drawn: by the chosen control, or by that of the tissues in
-        its place. Beside an image nothing is completed, as a layout does not look at it."""
+        """Whether the rest of the head grows around what is drawn: by the chosen control, or by another in its
+        place."""
         pack, control, parameters = self.readyPack, self.control, self.parameters
         if pack is None or control is None or parameters is None or not (pack.hasLayout and parameters.completeHead):
             return False
         used = [info for info in control.conditions if parameters.condition(info.name).enabled]
-        if not used or not all(info.isDrawn for info in used):
-            return False
-        tissues = pack.tissueControl
-        stands_in = tissues is not None and all(map(tissues.shows, used))
-        return stands_in or control.takesMore([info.name for info in used])
+        return is_completed_unasked(used) and any(completes(one, used) for one in (control, *pack.controls))
 
     @property
     def conditions(self) -> tuple[ConditionInfo, ...]:

@@ -114,7 +114,7 @@ class Errands:
     def _mayGiveWay(self, choices: list[ConditionChoice]) -> bool:
         """Whether the chosen control could take nothing of a completed head: then the worker may find one that can."""
         control = self.context.control
-        return control is not None and not control.takesMore([choice.name for choice in choices])
+        return control is not None and not control.completes([choice.name for choice in choices])
 
     def _control(self) -> str | None:
         control = self.context.control

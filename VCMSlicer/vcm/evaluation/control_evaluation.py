@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vcm.cohort.case_conditions import CONDITION_SPECS, condition_spec
 from vcm.cohort.contrasts import Contrasts, in_contrasts
 from vcm.cohort.files import CaseEntry, read_cases
-from vcm.conditions.condition import Condition, ConditionSpec, Kind
+from vcm.conditions.completable import completes
+from vcm.conditions.condition import Condition, ConditionSpec
 from vcm.core.errors import Code, VcmError
 from vcm.core.progress import OnProgress, ProgressMeter
 from vcm.core.typed_json import as_json
@@ -27,15 +29,21 @@ from vcm.judging.segmentation import PackSegmenter, Segmenter, choose_segmenter
 from vcm.packs.manifest import ControlManifest
 from vcm.packs.store import Pack, find_pack
 from vcm.reporting.charts import need_matplotlib
-from vcm.runs.completing import given_attributes, load_layout, measured_on, taken_of
-from vcm.runs.layout_choice import completes, hidden_labels
-from vcm.sampling.completing import complete
+from vcm.runs.completing import completed_for, load_layout, measured_on
 
 if TYPE_CHECKING:
     from vcm.sampling.generator import Generator
 
 FORMAT = 1
 """Raised when what is measured changes, so that an old folder is not mixed with new numbers."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The sets of conditions that are given, and all that is read of a case and measured for them."""
+
+    sets: Sequence[tuple[str, ...]]
+    specs: tuple[ConditionSpec, ...]
 
 
 @dataclass(frozen=True)
@@ -59,6 +67,12 @@ class CaseOptions:
     def cases(self, cohort: Path) -> list[CaseEntry]:
         """The cases of a cohort that are evaluated."""
         return in_contrasts(read_cases(cohort)[: self.count], self.contrasts)
+
+    def asked(self, manifest: ControlManifest) -> Asked:
+        """What a control is evaluated with; all of its own conditions are measured, whichever are given."""
+        if self.layout:
+            return _completed_sets(manifest, self.subsets)
+        return Asked(condition_sets(manifest, self.subsets), manifest.conditions)
 
     @property
     def heads_apart(self) -> int:
@@ -100,8 +114,8 @@ class ControlEvaluation:
     ) -> None:
         self.manifest = control.control
         self.options, self.listeners, self.generator = options, listeners or EvaluationListeners(), generator
-        self.sets = condition_sets(self.manifest, options.subsets, completed=bool(options.layout))
-        self.specs = specs_of(self.manifest, self.sets, completed=bool(options.layout))
+        asked = options.asked(self.manifest)
+        self.sets, self.specs = asked.sets, asked.specs
         self.layout = find_pack(options.layout) if options.layout else None
         self._networks = load_layout(self.layout, generator.runtime.device) if self.layout else None
         self.every = (
@@ -175,19 +189,9 @@ class ControlEvaluation:
         that the case does not say measured on that head; without a layout, these."""
         if self.layout is None or self._networks is None:
             return given, attributes
-        manifest, grid = self.layout.layout, self.generator.backbone.grid
-        values = self.sampler.resolved(attributes)
-        head = complete(
-            self._networks,
-            manifest,
-            given,
-            grid,
-            seed=seed,
-            attributes=given_attributes(values, manifest.attributes),
-            absent=hidden_labels(self.manifest),
-        )
-        measured = {value.spec.name: value.raw for value in measured_on(head, values)}
-        return taken_of(head, self.manifest.conditions, given), measured
+        layout, grid, values = self.layout.layout, self.generator.backbone.grid, self.sampler.resolved(attributes)
+        head, taken = completed_for(self.manifest, self._networks, layout, given, grid, seed=seed, values=values)
+        return taken, {value.spec.name: value.raw for value in measured_on(head, values)}
 
     def _kept(self, number: int, made: Made) -> bool:
         shown = made.images != CONTROLLED or made == self.every[0]
@@ -219,31 +223,19 @@ def refuse_early(control: Pack, options: CaseOptions, cohort: Path) -> None:
     """Refuse impossible requests before any weights are loaded."""
     need_matplotlib()
     entries = read_cases(cohort)
-    completed = bool(options.layout)
-    sets = condition_sets(control.control, options.subsets, completed=completed)
-    specs = specs_of(control.control, sets, completed=completed)
-    require_known(specs, control.name, entries)
-    if completed:
+    asked = options.asked(control.control)
+    require_known(asked.specs, control.name, entries)
+    if options.layout:
         find_pack(options.layout).layout  # noqa: B018 - refuses another pack in a sentence
-        _refuse_what_is_not_completed(control, sets, specs)
+        _refuse_what_is_not_completed(control, asked)
     if not entries:
         raise VcmError(Code.BAD_REQUEST, f"{cohort} lists no cases.", "Make some with: vcm cohort make --help")
 
 
-def specs_of(manifest: ControlManifest, sets: Sequence[Sequence[str]], *, completed: bool) -> tuple[ConditionSpec, ...]:
-    """What is read of a case and measured: the conditions of the control, or those that are `completed` to them."""
-    own = {spec.name: spec for spec in manifest.conditions}
-    if not completed:
-        return tuple(own.values())
-    return tuple(own.get(name) or condition_spec(name) for name in dict.fromkeys(n for names in sets for n in names))
-
-
-def _refuse_what_is_not_completed(control: Pack, sets: Sequence[Sequence[str]], known: Sequence[ConditionSpec]) -> None:
-    specs = {spec.name: spec for spec in known}
-    for names in sets:
-        drawn = [specs[name] for name in names if specs[name].kind is not Kind.IMAGE]
-        images = [name for name in names if specs[name].kind is Kind.IMAGE]
-        if not completes(control.control, drawn, images):
+def _refuse_what_is_not_completed(control: Pack, asked: Asked) -> None:
+    specs = {spec.name: spec for spec in asked.specs}
+    for names in asked.sets:
+        if not completes(control.control, [specs[name] for name in names]):
             raise VcmError(
                 Code.BAD_REQUEST,
                 f"A layout has nothing to add to {'+'.join(names)} that {control.name} takes.",
@@ -251,36 +243,47 @@ def _refuse_what_is_not_completed(control: Pack, sets: Sequence[Sequence[str]], 
             )
 
 
-def condition_sets(manifest: ControlManifest, subsets: str, *, completed: bool = False) -> list[tuple[str, ...]]:
-    """The sets of conditions that are given: `full`, `all` (full, then each alone), or those named: `a+b,c`.
-
-    Where a layout has them `completed`, they may be any of a cohort's.
-    """
-    names = tuple(spec.name for spec in manifest.conditions)
-    if completed:
-        names = tuple(dict.fromkeys((*names, *CONDITION_SPECS)))
-    singles = [(name,) for name in names] if manifest.subsets and len(names) > 1 else []
-    if subsets in ("all", "full") and completed:
+def _completed_sets(manifest: ControlManifest, subsets: str) -> Asked:
+    """Any conditions of a cohort's, which a layout completes to what the control takes; only those are read."""
+    own = {spec.name: spec for spec in manifest.conditions}
+    known = {name: own.get(name) or condition_spec(name) for name in (*own, *CONDITION_SPECS)}
+    if subsets in ("all", "full"):
         raise VcmError(
             Code.BAD_REQUEST,
             "With a layout it must be said what is given, for the rest is completed.",
-            f"Name some of {', '.join(names)}: --subsets ventricles, or sets such as ventricles+brain,ventricles.",
+            f"Name some of {', '.join(known)}: --subsets ventricles, or sets such as ventricles+brain,ventricles.",
         )
+    sets = list(dict.fromkeys(_named_sets(subsets, tuple(known), "Cases have")))
+    return Asked(sets, tuple(known[name] for name in dict.fromkeys(chain.from_iterable(sets))))
+
+
+def condition_sets(manifest: ControlManifest, subsets: str) -> list[tuple[str, ...]]:
+    """The sets of a control's conditions that are given: `full`, `all` (full, then each alone), or those named by
+    `a+b,c`."""
+    names = tuple(spec.name for spec in manifest.conditions)
+    singles = [(name,) for name in names] if manifest.subsets and len(names) > 1 else []
     if subsets in ("all", "full"):
         return [names, *singles] if subsets == "all" else [names]
-    chosen = [tuple(part.strip() for part in text.split("+")) for text in subsets.split(",")]
-    for given in chosen:
+    sets = []
+    for given in _named_sets(subsets, names, f"{manifest.name} takes"):
+        if given != names and not manifest.subsets:
+            raise VcmError(Code.BAD_REQUEST, f"{manifest.name} needs all of its conditions: {', '.join(names)}.")
+        sets.append(given)
+    return list(dict.fromkeys(sets))
+
+
+def _named_sets(subsets: str, names: Sequence[str], offer: str) -> Iterator[tuple[str, ...]]:
+    """The sets that `a+b,c` names, each in the order of `names`; a refusal begins with `offer`."""
+    for text in subsets.split(","):
+        given = [part.strip() for part in text.split("+")]
         unknown = [name for name in given if name not in names]
         if unknown:
             raise VcmError(
                 Code.BAD_REQUEST,
-                f"{'Cases have' if completed else f'{manifest.name} takes'} {', '.join(names)}; --subsets names "
-                f"{', '.join(unknown)}.",
+                f"{offer} {', '.join(names)}; --subsets names {', '.join(unknown)}.",
                 "Write all, full, or sets such as ventricles+brain,ventricles.",
             )
-        if set(given) != set(names) and not manifest.subsets and not completed:
-            raise VcmError(Code.BAD_REQUEST, f"{manifest.name} needs all of its conditions: {', '.join(names)}.")
-    return list(dict.fromkeys(tuple(name for name in names if name in given) for given in chosen))
+        yield tuple(name for name in names if name in given)
 
 
 def watched(segmenter: Segmenter | None) -> Segmenter | WatchedSegmenter | None:

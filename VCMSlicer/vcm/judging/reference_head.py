@@ -20,6 +20,7 @@ from vcm.core.errors import Code, VcmError
 from vcm.core.volume import Volume
 from vcm.packs.store import Pack, default_backbone, find_pack
 from vcm.registration.reference import Reference
+from vcm.volumes.brightness import brightness
 from vcm.volumes.resampling import resample_image
 from vcm.volumes.volume_files import read_volume, write_volume
 
@@ -101,7 +102,7 @@ def _from_file(pack: Pack, file: Path) -> Volume:
     volume = read_volume(file)
     seen = resample_image(Volume(volume.array.astype(np.float32), volume.grid), pack.backbone.grid)
     found = seen.array.astype(np.float32)
-    bright = float(np.percentile(found, 99.5))
+    bright = brightness(found)
     if bright <= 0:
         raise VcmError(
             Code.GEOMETRY,

@@ -41,6 +41,11 @@ class Segmenter(Protocol):
         """The structures as uint8 labels on the image's own Grid."""
 
 
+def known_labels(segmenter: Segmenter | None) -> tuple[int, ...]:
+    """The values of all labels that a segmenter knows; none where there is no segmenter."""
+    return tuple(entry.value for entry in segmenter.classes) if segmenter else ()
+
+
 class PackSegmenter:
     """A segmentation network with one output channel a label, background first, that works on one Grid.
 

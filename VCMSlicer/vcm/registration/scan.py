@@ -14,6 +14,7 @@ from vcm.registration.pose import Pose
 from vcm.registration.reference import Reference
 from vcm.registration.search import likely_poses
 from vcm.registration.similarity import Judge
+from vcm.volumes.brightness import brightness
 
 STARTS, FINALISTS = 7, 3
 APART_DEGREES, APART_MM = 10.0, 10.0
@@ -21,7 +22,6 @@ APART_DEGREES, APART_MM = 10.0, 10.0
 GOOD, FAILED = 0.33, 0.25
 """Similarity at which a pose is trusted, and below which it is not one."""
 LEAST_COVERAGE = 0.9
-BRIGHT_PERCENTILE = 99.5
 SEARCH, ALIGN = "searching the head", "aligning it"
 
 Report = Callable[[str, int, int], None]
@@ -122,7 +122,7 @@ def _judged(judge: Judge, reference: Reference, pose: Pose) -> Registration:
 def scaled(image: Volume) -> Volume:
     """Intensities in 0–1: what is not a number or below 0 becomes 0, the brightest half percent 1."""
     array = np.nan_to_num(image.array.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0).clip(min=0)
-    bright = float(np.percentile(array[array > 0], BRIGHT_PERCENTILE)) if (array > 0).any() else 1.0
+    bright = brightness(array[array > 0]) or 1.0
     return Volume((array / bright).clip(0, 1), image.grid)
 
 

@@ -12,15 +12,18 @@ import numpy as np
 
 from vcm.anatomy.structures import cohort_labels, joint_ml
 from vcm.conditions.attributes import AttributeSpec, AttributeValue
+from vcm.conditions.completable import is_drawable, means_the_same
 from vcm.conditions.condition import Condition, ConditionSpec, Kind
 from vcm.conditions.contrasts import resolve_contrasts
 from vcm.core.errors import VcmError
+from vcm.core.grid import Grid
 from vcm.core.progress import OnProgress, Progress
 from vcm.core.volume import Volume
 from vcm.models.layout.layout import Layout
+from vcm.packs.manifest import ControlManifest, LayoutManifest
 from vcm.packs.store import Pack
 from vcm.runs.job import GenerateJob
-from vcm.runs.layout_choice import LayoutChoice, hidden_labels, is_drawable, means_the_same
+from vcm.runs.layout_choice import LayoutChoice, hidden_labels
 from vcm.sampling.completing import complete
 from vcm.sampling.generator import Generator, OnPreview, stop_if
 from vcm.sampling.request import GenerateRequest, Sample
@@ -79,17 +82,16 @@ class Completer:
     ) -> tuple[GenerateRequest, CompletedHead]:
         """The request of one Sample, with what its control takes of the completed head; and this."""
         manifest, control, layout = self.backbone.backbone, self.choice.control.control, self.choice.pack.layout
-        head = complete(
+        head, conditions = completed_for(
+            control,
             self.layout,
             layout,
             request.conditions,
             manifest.grid,
             seed=request.seed + index,
-            attributes=given_attributes(request.attributes, layout.attributes),
-            absent=hidden_labels(control),
+            values=request.attributes,
             on_step=on_step,
         )
-        conditions = taken_of(head, control.conditions, request.conditions)
         whole = [condition for condition in request.conditions if condition.spec.kind is not Kind.LABELS]
         known = (*whole, *conditions)  # a label map may be drawn in part; what it became is among those taken
         attributes, _ = resolve_contrasts(manifest.attributes, self.job.attributes, self.job.raw_attributes, known)
@@ -110,6 +112,32 @@ def load_layout(pack: Pack, device: torch.device) -> Layout:
     if device.type == "cpu":
         use_onednn(layout)
     return layout
+
+
+def completed_for(
+    control: ControlManifest,
+    layout: Layout,
+    manifest: LayoutManifest,
+    drawn: Sequence[Condition],
+    grid: Grid,
+    *,
+    seed: int,
+    values: Sequence[AttributeValue],
+    on_step: OnStep | None = None,
+) -> tuple[Volume, tuple[Condition, ...]]:
+    """The head that a layout forms on `grid` around what was drawn, with attributes of which it is told those that the
+    user has said; and what a control is given of that head."""
+    head = complete(
+        layout,
+        manifest,
+        drawn,
+        grid,
+        seed=seed,
+        attributes=given_attributes(values, manifest.attributes),
+        absent=hidden_labels(control),
+        on_step=on_step,
+    )
+    return head, taken_of(head, control.conditions, drawn)
 
 
 def taken_of(head: Volume, specs: Sequence[ConditionSpec], drawn: Sequence[Condition]) -> tuple[Condition, ...]:

@@ -12,6 +12,7 @@ from vcm.core.grid import Grid
 from vcm.core.volume import Volume
 from vcm.judging.reference_head import Template, brain_of
 from vcm.registration.pose import Pose
+from vcm.volumes.brightness import brightness
 
 TISSUES = {"white matter": WHITE_MATTER, "grey matter": GREY_MATTER, "fluid": VENTRICLES}
 BRIGHTER = {
@@ -20,7 +21,6 @@ BRIGHTER = {
     "FLAIR": (("grey matter", "fluid"), ("white matter", "fluid")),
 }
 """Which tissue is brighter than which in a contrast; scans of another are not looked at."""
-BRIGHT_PERCENTILE = 99.5
 TISSUE, LITTLE = 0.05, 0.85
 """What is darker than this share of the bright percentile is air; at least so much of a brain must be brighter."""
 POORLY, NOT_AT_ALL = 0.80, 0.70
@@ -44,7 +44,7 @@ def check_brain(labels: Volume, image: Volume, contrast: str, label_notes: Noteb
         )
     found, inside = _looked_up(image, labels.grid, np.argwhere(brain))
     positive = image.array[image.array > 0].astype(np.float32)  # type: ignore[operator]
-    bright = float(np.percentile(positive, BRIGHT_PERCENTILE)) if positive.size else 0.0
+    bright = brightness(positive)
     on_tissue = float((found > TISSUE * bright).sum()) / len(inside)
     if on_tissue < LITTLE:
         label_notes.error(

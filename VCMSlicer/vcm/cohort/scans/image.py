@@ -11,8 +11,8 @@ from vcm.conditions.doctor.intensities import examine_image
 from vcm.conditions.doctor.notebook import Notebook
 from vcm.core.grid import Grid
 from vcm.core.volume import Volume
+from vcm.volumes.brightness import BRIGHT_PERCENTILE, brightness
 
-BRIGHT_PERCENTILE = 99.5
 FURROW_MM = 8.0
 """Gaps and furrows up to twice as wide are closed, to find what lies inside the skull."""
 
@@ -30,7 +30,7 @@ def normalised(image: Volume, grid: Grid, notes: Notebook) -> Volume | None:
     if seen is None:
         return None
     found = seen.array.astype(np.float32)
-    bright = float(np.percentile(found, BRIGHT_PERCENTILE))
+    bright = brightness(found)
     if bright <= 0:
         notes.error(
             "EMPTY",

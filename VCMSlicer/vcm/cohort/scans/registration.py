@@ -19,6 +19,7 @@ from vcm.judging.reference_head import Template, brain_of
 from vcm.registration.optimising import COARSE, FINE, Optimiser, box_around
 from vcm.registration.pose import Pose
 from vcm.registration.reference import MARGIN_MM
+from vcm.volumes.brightness import brightness
 from vcm.volumes.resampling import resample_image, resample_labels
 
 KINDS = ("rigid", "affine", "none")
@@ -53,7 +54,7 @@ def shows_a_head(image: Volume, labels: Volume) -> bool:
         sitk.GetArrayFromImage(sitk.BinaryDilate(labelled, [round(mm / COARSE_MM)] * 3)).T.astype(bool)
         for mm in (MARGIN_MM, MARGIN_MM + HEAD_MM)
     )
-    bright = float(np.percentile(seen[seen > 0], 99.5)) if (seen > 0).any() else 1.0
+    bright = brightness(seen[seen > 0]) or 1.0
     around = (seen > HEAD_INTENSITY * bright) & far & ~near
     return bool(around.sum() > HEAD_SHARE * near.sum())
 

@@ -8,9 +8,9 @@ from vcm.conditions.doctor.notebook import Notebook
 from vcm.conditions.doctor.place import check_place
 from vcm.core.grid import Grid
 from vcm.core.volume import Volume
+from vcm.volumes.brightness import BRIGHT_PERCENTILE, brightness
 from vcm.volumes.resampling import resample_image
 
-BRIGHT_PERCENTILE = 99.5
 # Interpolation overshoots a little; that is no other scale of intensities.
 OVERSHOOT = 0.05
 
@@ -72,7 +72,7 @@ def _scaled(array: np.ndarray, low: float, high: float, notes: Notebook) -> np.n
         )
         array = array.clip(min=0)
     if high > 1 + OVERSHOOT:
-        bright = float(np.percentile(array[array > 0], BRIGHT_PERCENTILE))
+        bright = brightness(array[array > 0])
         notes.note(
             "RESCALED",
             f"{notes.who} reaches an intensity of {high:g}; it was scaled so that {bright:g}, its "

@@ -19,7 +19,7 @@ from vcm.evaluation.measures.measurement import WHOLE_IMAGE, Made, Measurement
 from vcm.evaluation.measures.segmenter_features import WatchedSegmenter
 from vcm.judging.alignment import ClassAlignment, align
 from vcm.judging.intensity import local_contrast
-from vcm.judging.segmentation import Segmenter
+from vcm.judging.segmentation import Segmenter, known_labels
 
 Features = dict[str, NDArray[np.float32]]
 """`[n, d]` by the measure they are for."""
@@ -71,8 +71,7 @@ class CaseMeasurer:
 
     def _structures(self, image: Volume, case: EvaluatedCase, labels: Volume | None) -> Iterator[Any]:
         wanted = [c for c in case.conditions if c.spec.kind is not Kind.IMAGE]
-        known = [entry.value for entry in self.segmenter.classes] if self.segmenter else []
-        alignment = align(image, wanted, labels, known=known)
+        alignment = align(image, wanted, labels, known=known_labels(self.segmenter))
         for condition in wanted:
             found = [entry for entry in alignment.classes if entry.condition == condition.spec.name]
             for entry in found:
