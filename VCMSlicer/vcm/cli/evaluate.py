@@ -104,7 +104,7 @@ def evaluate(
         str | None, typer.Option(help="Of which structure compare draws it.", show_default="the first")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Case or sample n starts from the noise of seed + n.")] = 0,
-    steps: Annotated[int | None, typer.Option(min=1, help="Of the sampler.", show_default="20")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Of the sampler.", show_default="the pack's")] = None,
     segmenter: Annotated[str, typer.Option(help="Who measures: auto, pack or synthseg.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, fp16 or bf16.")] = "auto",

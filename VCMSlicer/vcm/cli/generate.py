@@ -100,7 +100,7 @@ def generate(
     ] = USUAL.sampler,
     steps: Annotated[
         int | None,
-        typer.Option(help="10 preview, 20 standard; 200 for ddim.", show_default="the pack's, or 20; ddim 200"),
+        typer.Option(help="Fewer for a preview; the paper: 200, ddim.", show_default="the pack's, or 20; ddim 200"),
     ] = None,
     noise: Annotated[Path | None, typer.Option(help="A .npy file with the initial noise, instead of a seed.")] = None,
     uncontrolled: Annotated[
