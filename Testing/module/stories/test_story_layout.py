@@ -96,10 +96,12 @@ def test_switched_off_it_is_not_completed_and_the_scene_remembers_that(completin
 def test_a_strength_of_its_own_keeps_the_chosen_control_and_the_panel_says_what_is_not_done(completing):
     opened = completing
     drawVentricles(opened)
+    assert opened.panel.context.completes
     setting = opened.parameters.condition("ventricles")
     setting.strength = 0.8
     opened.parameters.setCondition("ventricles", setting)
     processEvents(0.1)
+    assert not opened.panel.context.completes, "the panel must not announce what the worker will not do"
     (sample,) = opened.generate()
     assert layoutOf(sample) is None
     report = json.loads(sample.GetAttribute("VCMSlicer.Provenance"))["report"]

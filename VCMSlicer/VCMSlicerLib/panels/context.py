@@ -69,13 +69,15 @@ class PanelContext:
 
     @property
     def completes(self) -> bool:
-        """Whether the rest of the head grows around what is drawn: by the chosen control, or by another in its
-        place."""
+        """Whether the rest of the head grows around what is drawn: by the chosen control, or by another in its place;
+        by that alone where a condition has a strength of its own, which a completed head has not."""
         pack, control, parameters = self.readyPack, self.control, self.parameters
         if pack is None or control is None or parameters is None or not (pack.hasLayout and parameters.completeHead):
             return False
         used = [info for info in control.conditions if parameters.condition(info.name).enabled]
-        return is_completed_unasked(used) and any(completes(one, used) for one in (control, *pack.controls))
+        plain = all(parameters.condition(info.name).strength == 1 for info in used)
+        candidates = (control, *pack.controls) if plain else (control,)
+        return is_completed_unasked(used) and any(completes(one, used) for one in candidates)
 
     @property
     def conditions(self) -> tuple[ConditionInfo, ...]:
