@@ -1,10 +1,12 @@
 """The tasks that learn from images: autoencoder and segmenter, from a cohort to a pack."""
 
+import numpy as np
 import pytest
 import tiny
 import torch
 from small_cohort import write_cohort
 from vcm.core.errors import VcmError
+from vcm.core.grid import Grid
 from vcm.judging.segmentation import PackSegmenter
 from vcm.models.loading import load_backbone
 from vcm.models.segmenter import load_segmenter
@@ -15,6 +17,7 @@ from vcm.training.backbone.segmenter_settings import SegmenterSettings
 from vcm.training.export.export import export_run
 from vcm.training.trainer.team import Team
 from vcm.training.trainer.trainer import Listeners
+from vcm.training.trainer.warm_start import turned
 
 USUAL = {"backbone": "tiny", "batch": 2, "precision": "fp32", "log_every": 5, "warmup": 2, "ema": 0.5}
 SMALL = {"channels": [4, 8, 8], "strides": [2, 2], "num_res_units": 1}
@@ -142,6 +145,23 @@ def test_both_begin_with_the_networks_of_a_pack_and_go_on_with_their_own(cases, 
     segmenter = open_segmenter_run(chosen, cases, tmp_path / "segmenter", team=Team("cpu")).trainer.network
     theirs = load_segmenter(find_pack("judged")).state_dict()
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in segmenter.state_dict().items())
+
+
+def test_kernels_are_turned_to_the_order_of_the_axes_that_they_will_see():
+    las = Grid((8, 10, 12), np.diag([-2.0, 2, 2, 1]))
+    sra = Grid((12, 8, 10), [[0, 2, 0, 0], [0, 0, 2, 0], [2, 0, 0, 0], [0, 0, 0, 1]])
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(
+        torch.nn.Conv3d(1, 3, 3, padding=1), torch.nn.Conv3d(3, 4, 3, stride=2, padding=1),
+        torch.nn.ConvTranspose3d(4, 2, 3, stride=2, padding=1, output_padding=1),
+    )  # fmt: skip
+    image = torch.rand(1, 1, *las.shape)
+    with torch.no_grad():
+        expected = network(image).permute(0, 1, 4, 2, 3)
+        network.load_state_dict(turned(network.state_dict(), las, sra))
+        assert torch.allclose(network(image.permute(0, 1, 4, 2, 3)), expected, atol=1e-6)
+        network.load_state_dict(turned(network.state_dict(), sra, las))
+        assert torch.allclose(network(image).permute(0, 1, 4, 2, 3), expected, atol=1e-6)
 
 
 def test_a_pack_with_another_network_is_no_start(cases, packs, tmp_path):

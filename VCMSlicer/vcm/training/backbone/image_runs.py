@@ -32,7 +32,7 @@ from vcm.training.trainer.new_networks import network_refusals
 from vcm.training.trainer.run_info import RunInfo, write_run_info
 from vcm.training.trainer.team import Team
 from vcm.training.trainer.trainer import Listeners, Trainer
-from vcm.training.trainer.warm_start import begin_with, say_storage, start_from
+from vcm.training.trainer.warm_start import begin_with, say_storage, start_from, turned
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +106,7 @@ def open_segmenter_run(
     torch.manual_seed(settings.seed)
     network = UNet(**config)
     if settings.start and not (folder / CHECKPOINT).is_file():
-        _start_from_pack(find_pack(settings.start), "segmenter", network, listeners)
+        _start_from_pack(find_pack(settings.start), "segmenter", network, listeners, pack.backbone.grid)
     identity = {"autoencoder": latent_fingerprint(pack)}
     task = SegmenterTask(settings, network, backbone, cache, identity=identity, unseen=held)
     trainer = Trainer(settings, task, folder, team, listeners)
@@ -121,11 +121,15 @@ def open_segmenter_run(
     return ImageRun(pack, trainer)
 
 
-def _start_from_pack(pack: Pack, role: str, network: nn.Module, listeners: Listeners) -> None:
-    """Initialise `network` with a pack's network of that role, `autoencoder` or `segmenter`."""
+def _start_from_pack(pack: Pack, role: str, network: nn.Module, listeners: Listeners, grid: Grid | None = None) -> None:
+    """Initialise `network` with a pack's network of that role, `autoencoder` or `segmenter`; where it is to work on
+    `grid`, its kernels are turned to the order of that grid's axes."""
     theirs = load_segmenter(pack) if role == "segmenter" else load_backbone(pack).autoencoder
     say_storage(pack, (role,), listeners)
-    begin_with(theirs.state_dict(), network, f"The {role} of the pack {pack.name}")
+    weights = theirs.state_dict()
+    if grid is not None:
+        weights = turned(weights, pack.backbone.grid, grid)
+    begin_with(weights, network, f"The {role} of the pack {pack.name}")
 
 
 def _images(

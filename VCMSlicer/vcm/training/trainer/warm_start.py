@@ -9,9 +9,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from vcm.core.errors import Code, VcmError
+from vcm.core.grid import Grid
 from vcm.packs.store import Pack
 from vcm.training.trainer.checkpoint import load_last
 from vcm.training.trainer.trainer import Listeners
+
+_LINE = {letter: line for line in ("RL", "AP", "SI") for letter in line}
 
 
 def start_from(start: Path, network: nn.Module, listeners: Listeners) -> None:
@@ -33,6 +36,16 @@ def begin_with(weights: Mapping[str, Tensor], network: nn.Module, whose: str) ->
             "Give both the same conditions, variant and network.",
         )
     network.load_state_dict({**own, **weights})
+
+
+def turned(weights: Mapping[str, Tensor], theirs: Grid, own: Grid) -> dict[str, Tensor]:
+    """Weights of 3-D convolutions on the Grid `theirs`, for one whose axes come in another order.
+
+    No axis is reversed: heads are nearly alike on both sides, and a kernel with a stride has no mirror image.
+    """
+    lines = [_LINE[letter] for letter in theirs.orientation]
+    order = [2 + lines.index(_LINE[letter]) for letter in own.orientation]
+    return {name: w.permute(0, 1, *order).contiguous() if w.ndim == 5 else w for name, w in weights.items()}
 
 
 def say_storage(pack: Pack, roles: Collection[str], listeners: Listeners) -> None:
