@@ -72,9 +72,8 @@ class CohortMaker:
 
     `contrasts` names what is made beside T1. Each has its own randomness: a case is the same with and without them.
     `grid` is where the heads lie, twice as coarse as the label maps, whichever way its axes run; without it, on all of
-    these. A share `lesions` of
-    the heads is given lesions that its label map does not have. `attributes` are those of the backbone that is to learn
-    from them.
+    these. A share `lesions` of the heads is given lesions that its label map does not have. `attributes` are those of
+    the backbone that is to learn from them.
     """
 
     def __init__(
