@@ -7,7 +7,6 @@ from vcm.core.grid import Grid
 from vcm.core.volume import Volume
 from vcm.volumes.orientation import grid_along, volume_along
 
-LAS = Grid((30, 40, 50), [[-1, 0, 0, 14.5], [0, 1, 0, -20], [0, 0, 1, -22], [0, 0, 0, 1]])
 GRIDS = {
     "foot to head first": [[0, 2, 0, -5], [0, 0, 2, -7], [2, 0, 0, -9], [0, 0, 0, 1]],
     "front to back first": [[0, 0, 2, -5], [-2, 0, 0, 7], [0, -2, 0, 9], [0, 0, 0, 1]],
@@ -19,7 +18,7 @@ GRIDS = {
 def test_every_value_keeps_its_place_in_the_world(name):
     grid = Grid((3, 4, 6), GRIDS[name])
     volume = Volume(np.random.default_rng(1).random(grid.shape, np.float32), grid)
-    turned = volume_along(volume, grid_along(grid, LAS))
+    turned = volume_along(volume, grid_along(grid, "LAS"))
     assert turned.grid.orientation == "LAS"
     for index in np.ndindex(*grid.shape):
         at = tuple(np.rint(turned.grid.to_voxel(grid.to_world(index))).astype(int))
@@ -31,6 +30,6 @@ def test_every_value_keeps_its_place_in_the_world(name):
 def test_nibabel_sees_the_same_image(name):
     grid = Grid((3, 4, 6), GRIDS[name])
     volume = Volume(np.random.default_rng(2).random(grid.shape, np.float32), grid)
-    turned = volume_along(volume, grid_along(grid, LAS))
+    turned = volume_along(volume, grid_along(grid, "LAS"))
     mine, theirs = (nibabel.as_closest_canonical(nibabel.Nifti1Image(v.array, v.grid.affine)) for v in (turned, volume))
     assert np.array_equal(mine.get_fdata(), theirs.get_fdata()) and np.allclose(mine.affine, theirs.affine)

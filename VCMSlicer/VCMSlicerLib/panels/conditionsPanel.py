@@ -165,16 +165,16 @@ class ConditionsPanel:
             return
         before = dict(self.checks)
         self.checks = {}
-        pack, parameters = self.context.readyPack, self.context.parameters
+        pack, parameters, completes = self.context.readyPack, self.context.parameters, self.context.completes
         for info in self.conditions():
             choice = parameters.choice(info) if parameters is not None else None
             if choice is not None and choice.enabled and pack is not None and pack.grid is not None:
-                self.checks[info.name] = check(choice, info, pack.grid, completes=self.context.completes)
+                self.checks[info.name] = check(choice, info, pack.grid, completes=completes)
         leftOut = self.leftOut()
         drawn = [i.name for i in self.conditions() if i.isDrawn and i.name in self.checks and i.name not in leftOut]
         for name, row in self.rows.items():
             enabled = parameters is not None and parameters.condition(name).enabled
-            completed = self.context.completes and bool(drawn) and row.info.isDrawn
+            completed = completes and bool(drawn) and row.info.isDrawn
             row.showState(enabled, self.checks.get(name), name in leftOut, completed)
         usable = [name for name, found in self.checks.items() if found.usable]
         self.ui.seeButton.enabled = bool(usable) and not self.context.client.state.busy

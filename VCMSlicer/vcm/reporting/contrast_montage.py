@@ -10,7 +10,7 @@ from PIL import Image
 from vcm.conditions.condition import Condition
 from vcm.core.volume import Volume
 from vcm.judging.alignment import Alignment
-from vcm.reporting.montage import CELL, SIDES, Headed, laid_out, scores_of, sizes_of
+from vcm.reporting.montage import CELL, SIDES, Headed, completed_column, laid_out, scores_of, sizes_of
 from vcm.reporting.montage_columns import Columns
 from vcm.reporting.planes import Plane
 from vcm.reporting.score_table import Line
@@ -42,8 +42,7 @@ class ContrastMontage:
         if self._first is None:
             self._first = columns
             self._headed = [("Condition", "", columns.condition)] if self._conditions else []
-            if columns.was_completed:
-                self._headed.append(("Completed", "by the layout", columns.completed))
+            self._headed += completed_column(columns)
         sizes = sizes_of(columns.grid, CELL)
         drawn = {plane: columns.beside(plane, index, sizes[plane]) for plane, index in columns.slices().items()}
         self._headed.append((name, "", _Drawn(drawn)))

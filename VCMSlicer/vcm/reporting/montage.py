@@ -144,14 +144,17 @@ def contact_sheet(volumes: Sequence[Volume], captions: Sequence[str], *, title: 
 
 
 def _headed(columns: Columns) -> list[Headed]:
-    headed: list[Headed] = [("Condition", "", columns.condition)]
-    if columns.was_completed:
-        headed.append(("Completed", "by the layout", columns.completed))
+    headed: list[Headed] = [("Condition", "", columns.condition), *completed_column(columns)]
     headed.append(("Controlled", "", columns.controlled))
     if columns.compared:
         headed.append(("Uncontrolled", "same noise", columns.uncontrolled))
         headed.append(("Difference", "controlled minus uncontrolled", columns.difference))
     return headed
+
+
+def completed_column(columns: Columns) -> list[Headed]:
+    """The column of the head that a layout completed, where one did."""
+    return [("Completed", "by the layout", columns.completed)] if columns.was_completed else []
 
 
 def sizes_of(grid: Grid, widest: float) -> dict[Plane, Size]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from vcm.core.grid import Grid
 from vcm.core.volume import Volume
+from vcm.volumes.orientation import grid_along, volume_along
 
 
 @dataclass(frozen=True)
@@ -75,17 +76,7 @@ def facing_viewer(volume: Volume) -> Volume:
     >>> facing_viewer(Volume(np.zeros((4, 5, 6)), Grid((4, 5, 6), np.eye(4)))).grid.orientation
     'LPI'
     """
-    grown = volume.grid.orientation
-    order = [next(axis for axis in range(3) if grown[axis] in pair) for pair in ("RL", "AP", "SI")]
-    flipped = [row for row, axis in enumerate(order) if grown[axis] in "RAS"]
-    shape = [volume.grid.shape[axis] for axis in order]
-    turn = np.zeros((4, 4))
-    turn[3, 3] = 1
-    for row, axis in enumerate(order):
-        turn[axis, row] = -1 if row in flipped else 1
-        turn[axis, 3] = shape[row] - 1 if row in flipped else 0
-    array = np.flip(volume.array.transpose(order), tuple(flipped))
-    return Volume(array, Grid(shape, volume.grid.affine @ turn))
+    return volume_along(volume, grid_along(volume.grid, "LPI"))
 
 
 def telling_slice(mask: NDArray[np.bool_], plane: Plane) -> int:

@@ -124,8 +124,7 @@ class CohortMaker:
         for name in self.contrasts:
             own = np.random.default_rng([self.seed, number, 1 + FURTHER_CONTRASTS.index(name)])
             made[name] = paint(Look.draw(own, self._looks[name]), blocks)
-        made_on = {name: Volume(volume.cpu().numpy(), grid) for name, volume in made.items()}
-        volumes = {name: volume_along(volume, self.grid or grid) for name, volume in made_on.items()}
+        volumes = {n: volume_along(Volume(v.cpu().numpy(), grid), self.grid or grid) for n, v in made.items()}
         ml = millilitres(counts.cpu())
         ventricles = ml[VENTRICLES]
         brain = joint_ml(BRAIN, ml)
@@ -145,7 +144,7 @@ class CohortMaker:
         if number not in self._heads:
             positions, whole = self.maps.read(number)
             grid = self.grid or whole.downsampled([n // 2 for n in whole.shape])
-            grid = grid_along(grid, whole)
+            grid = grid_along(grid, whole.orientation)
             view = View.on(grid, whole)
             self._heads[number] = Head.prepare(positions, self.maps.table, self.device, view.slices), view, grid
         return self._heads[number]

@@ -26,6 +26,8 @@ SHOWN_OPTIONS = {"--steps", "--minutes", "--batch", "--first-cases", "--held-out
 VALUE = re.compile(r"[\w+,:=-]+|\d+\.\d+")
 """What of a command a card shows: words of the program, and such values of such options."""
 
+PRECISIONS = {"auto": "in bf16 where the device is fast at it", "bf16": "bf16", "fp32": "fp32"}
+
 OPTIMISERS = {"adamw": "AdamW", "muon": "Muon, and AdamW for biases and norms,"}
 
 KINDS = {"mask": "a mask", "labels": "a label map", "image": "an image"}
@@ -219,9 +221,6 @@ def _condition_row(entry: Mapping[str, Any]) -> str:
         if "typical_ml" in structure
     )
     return f"| `{entry['name']}` | {KINDS[entry['kind']]} | {entry['description']} | {volumes or '–'} |"
-
-
-PRECISIONS = {"auto": "in bf16 where the device is fast at it", "bf16": "bf16", "fp32": "fp32"}
 
 
 def _training(settings: TrainingSettings, provenance: Provenance) -> str:

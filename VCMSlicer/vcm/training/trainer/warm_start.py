@@ -13,8 +13,7 @@ from vcm.core.grid import Grid
 from vcm.packs.store import Pack
 from vcm.training.trainer.checkpoint import load_last
 from vcm.training.trainer.trainer import Listeners
-
-_LINE = {letter: line for line in ("RL", "AP", "SI") for letter in line}
+from vcm.volumes.orientation import axes_along
 
 
 def start_from(start: Path, network: nn.Module, listeners: Listeners) -> None:
@@ -43,8 +42,7 @@ def turned(weights: Mapping[str, Tensor], theirs: Grid, own: Grid) -> dict[str, 
 
     No axis is reversed: heads are nearly alike on both sides, and a kernel with a stride has no mirror image.
     """
-    lines = [_LINE[letter] for letter in theirs.orientation]
-    order = [2 + lines.index(_LINE[letter]) for letter in own.orientation]
+    order = [2 + axis for axis in axes_along(theirs.orientation, own.orientation)]
     return {name: w.permute(0, 1, *order).contiguous() if w.ndim == 5 else w for name, w in weights.items()}
 
 
