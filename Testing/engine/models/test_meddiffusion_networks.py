@@ -147,7 +147,8 @@ def test_folded_latents_have_the_same_codes_and_give_the_same_image():
     latent, gathered = plain.encode(image), folded.encode(image)
     assert gathered.shape == (2, 32, 4, 6, 8)
     assert torch.equal(gathered[1, 4 * 5 : 4 * 6, 2, 3, 1], latent[1, :, 5, 6, 3])  # the sixth of eight: along x and z
-    assert torch.equal(folded.decode(folded.codebook.quantise(gathered)), plain.decode(plain.codebook.quantise(latent)))
+    difference = folded.decode(folded.codebook.quantise(gathered)) - plain.decode(plain.codebook.quantise(latent))
+    assert float(difference.abs().max()) < 1e-5  # a convolution's rounding follows how its input lies in memory
 
 
 @pytest.mark.parametrize(

@@ -334,10 +334,13 @@ def test_the_protocol_needs_the_standard_library_alone():
     }
 
 
-def test_importing_the_protocol_costs_less_than_thirty_milliseconds():
+def test_importing_the_protocol_costs_little_more_than_a_module_of_python_itself():
     # Of the processor's time, as others may be using the machine; on top of what a program like Slicer has loaded.
+    # Beside asyncio, as machines differ: 18 ms both on a Zen 5, where the bound of 1.6 is 30 ms.
     code = (
         "import dataclasses, enum, json, typing, time; begin = time.process_time();"
-        "import vcm.protocol; print(time.process_time() - begin)"
+        "import {}; print(time.process_time() - begin)"
     )
-    assert min(float(run_python(code)) for _ in range(5)) < 0.030
+    taken = [[float(run_python(code.format(name))) for name in ("vcm.protocol", "asyncio")] for _ in range(5)]
+    ours, pythons = (min(times) for times in zip(*taken, strict=True))
+    assert ours < 1.6 * pythons
