@@ -227,6 +227,31 @@ def test_without_skull_and_segmenter_the_rest_is_measured():
     assert found["image", "lpips"][0] is None and "--features lpips=FILE" in found["image", "lpips"][1]
 
 
+def test_tissues_have_the_order_of_the_cases_own_image_where_the_map_asks_for_them():
+    places = np.zeros(tiny.GRID.shape, np.uint8)  # white matter, grey matter, ventricles; each of another size
+    places[2:9, 3:12, 4:10], places[9:14, 3:12, 4:18], places[2:9, 12:17, 10:20] = 1, 2, 4
+    condition = Condition(condition_spec("semantics"), Volume(places, tiny.GRID))
+
+    def order(shown, own, map_given=condition):
+        images = [Volume(np.choose(places, [0.5, wm, gm, 0.5, csf]).astype(np.float32), tiny.GRID)
+                  for wm, gm, csf in (shown, own)]  # fmt: skip
+        one = replace(case(places == 4), image=images[1], conditions=(map_given,))
+        found = values(CaseMeasurer(None, NOTHING).measure(images[0], one, Made(CONTROLLED, "semantics")))
+        return found.get(("semantics", "tissue_order"))
+
+    t1, t2 = (0.9, 0.6, 0.1), (0.4, 0.6, 0.9)
+    assert order(t1, t1) == order(t2, t2) == (1.0, "")
+    assert order(t1, t2) == (0.0, "")  # another contrast altogether
+    assert (
+        order((0.6, 0.9, 0.1), t1) == order((0.9, 0.1, 0.6), t1) == (pytest.approx(2 / 3), "")
+    )  # one pair in disorder
+    assert order((0.6, 0.6, 0.1), t1) == (pytest.approx(2 / 3), "")  # no contrast is no order
+    few = Condition(condition_spec("semantics"), Volume(np.where(places == 4, 0, places), tiny.GRID))
+    assert order(t1, t1, few) == (None, "too few voxels")
+    ventricles = Condition(condition_spec("ventricles"), Volume((places == 4).astype(np.uint8), tiny.GRID))
+    assert order(t1, t1, ventricles) is None
+
+
 def test_a_lesions_contrast_stands_beside_that_in_the_cases_own_image_by_its_own_labels():
     place = np.zeros(tiny.GRID.shape, bool)
     place[4:9, 8:14, 10:18] = True

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,6 +85,17 @@ def local_contrast(sample: Volume, place: NDArray[np.bool_], segmentation: Volum
     if around.size < FEWEST or white.size < FEWEST or not (bright := float(np.median(white))) > 0:
         return None
     return float(np.median(image[place]) - np.median(around)) / bright
+
+
+def tissue_order(sample: Volume, real: Volume, tissues: Sequence[NDArray[np.bool_]]) -> float | None:
+    """The share of the pairs of tissues that are in the sample, by their medians, in the order of a real image of the
+    same places; None where a tissue has too few voxels."""
+    if any(np.count_nonzero(place) < FEWEST for place in tissues):
+        return None
+    ours, theirs = ([float(np.median(image.array[place])) for place in tissues] for image in (sample, real))
+    pairs = list(combinations(range(len(tissues)), 2))
+    alike = [np.sign(ours[a] - ours[b]) == np.sign(theirs[a] - theirs[b]) for a, b in pairs]
+    return sum(map(bool, alike)) / len(pairs)
 
 
 def _distances(place: NDArray[np.bool_], grid: Grid, reach_mm: float) -> NDArray[np.float64] | None:

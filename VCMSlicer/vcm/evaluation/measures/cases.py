@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vcm.conditions.condition import Kind
+from vcm.anatomy.structures import GREY_MATTER, VENTRICLES, WHITE_MATTER
+from vcm.conditions.condition import Condition, Kind
 from vcm.core.errors import Code, VcmError
 from vcm.core.volume import Volume
 from vcm.evaluation.evaluated_case import EvaluatedCase
@@ -18,7 +19,7 @@ from vcm.evaluation.measures.images import image_measures
 from vcm.evaluation.measures.measurement import WHOLE_IMAGE, Made, Measurement
 from vcm.evaluation.measures.segmenter_features import WatchedSegmenter
 from vcm.judging.alignment import ClassAlignment, align
-from vcm.judging.intensity import local_contrast
+from vcm.judging.intensity import local_contrast, tissue_order
 from vcm.judging.segmentation import Segmenter, known_labels
 
 Features = dict[str, NDArray[np.float32]]
@@ -84,12 +85,22 @@ class CaseMeasurer:
                     yield entry.structure, "real_contrast", real, ""
             if len(found) > 1:
                 yield from _means(condition.spec.name, found)
+            if tissues := _tissues(condition):
+                order = tissue_order(image, case.image, tissues)
+                yield condition.spec.name, "tissue_order", order, "" if order is not None else "too few voxels"
 
     def _similarity(self, image: Volume, case: EvaluatedCase) -> Iterator[Any]:
         for measure, (value, remark) in image_measures(image.array, case.image.array).items():
             yield WHOLE_IMAGE, measure, value, remark
         lpips = self.networks.lpips(image, case.image)
         yield WHOLE_IMAGE, "lpips", lpips, why_not("lpips") if lpips is None else ""
+
+
+def _tissues(condition: Condition) -> list[NDArray[np.bool_]]:
+    """Where a label map asks for white matter, grey matter and the ventricles' fluid; nothing if it lacks one."""
+    names = {value: c.name for c in condition.spec.classes for value in c.segmenter}
+    wanted = [names.get(tissue) for tissue in (WHITE_MATTER, GREY_MATTER, VENTRICLES)]
+    return [condition.structure(name) for name in wanted if name] if len(set(wanted) - {None}) == len(wanted) else []
 
 
 def _values(entry: ClassAlignment) -> dict[str, float | None]:

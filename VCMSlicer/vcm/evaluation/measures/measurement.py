@@ -36,6 +36,7 @@ KINDS: dict[str, MeasureKind] = {
     "volume_error": MeasureKind("|obtained − asked for|", "ml", 1, "↓"),
     "local_contrast": MeasureKind("contrast with the tissue around"),
     "real_contrast": MeasureKind("the same in the case's own image"),
+    "tissue_order": MeasureKind("order of tissues as in the case's own image", digits=2, better="↑"),
     "given_mse": MeasureKind("MSE of the given image", digits=5, better="↓"),
     "given_distance": MeasureKind("distance of the given image", digits=5, better="↓"),
     "ssim": MeasureKind("SSIM", better="↑"),
