@@ -87,6 +87,17 @@ def test_a_structure_that_no_label_map_shows_is_not_lost_to_a_control_by_one(pac
     assert chosen("ventricles", "tumour") == (None, "")
 
 
+@pytest.mark.parametrize("beside", [(), ({"value": 2, "name": "tumour"},)], ids=["known", "one unknown"])
+def test_a_label_map_with_a_structure_that_no_other_shows_is_not_lost_to_a_control_by_one(packs, beside):
+    own = {
+        "name": "found",
+        "kind": "labels",
+        "classes": [{"value": 1, "name": "ventricles", "segmenter": [4]}, *beside],
+    }
+    tiny_layout.write_control(packs, "tiny-found", [{"name": "ventricles", **CONDITION_SPECS["ventricles"]}, own])
+    assert chosen("ventricles", "found")[0] == (None if beside else ("tiny-layout", "tiny-semantics"))
+
+
 @pytest.mark.usefixtures("packs")
 @pytest.mark.parametrize(
     ("names", "options"),

@@ -63,8 +63,10 @@ def labels_of(spec: ConditionSpec) -> set[int]:
 
 
 def _shows(control: Taking, drawn: ConditionSpec) -> bool:
-    """Whether what is drawn can be seen in the label maps that a control takes: made of classes that have their name
-    from labels of it, as ventricles have, though the third and fourth may count among them."""
+    """Whether all that is drawn can be seen in the label maps that a control takes: made of classes that have their
+    name from labels of it, as ventricles have, though the third and fourth may count among them."""
+    if not is_drawable(drawn):
+        return False  # a map would lose the structures that no label of a cohort stands for
     wanted = labels_of(drawn)
     maps = [spec for spec in control.conditions if spec.kind is Kind.LABELS]
-    return bool(wanted) and show([cohort_labels(c.name, c.segmenter) for spec in maps for c in spec.classes], wanted)
+    return show([cohort_labels(c.name, c.segmenter) for spec in maps for c in spec.classes], wanted)
