@@ -18,6 +18,7 @@ from vcm.core.volume import Volume
 from vcm.models.backbones.meddiffusion.autoencoder import Codebook, PatchVolumeAutoencoder
 from vcm.models.backbones.meddiffusion.bi_flow_net import BiFlowNet
 from vcm.models.loading import load_backbone, load_control
+from vcm.models.process import PARAMETERISATIONS, Prediction
 from vcm.packs.manifest_reading import write_manifest
 from vcm.packs.store import find_pack
 from vcm.sampling.loop import sample_latents
@@ -66,6 +67,14 @@ def cohort(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cohort")
     write_cohort(folder, 4, GRID)
     return folder
+
+
+def name_contrasts(packs):
+    """Make the tiny model's classes contrasts."""
+    path = packs / "tiny-med" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["attributes"][0] |= {"name": "shown", "role": "contrast", "choices": {"T2w": 0, "T1w": 1}}
+    path.write_text(json.dumps(manifest))
 
 
 def column(run, name):
@@ -158,10 +167,7 @@ def test_the_denoiser_learns_and_becomes_a_pack(packs, cohort, tmp_path):
 
 
 def test_a_whitened_denoiser_is_shown_each_contrast_without_its_own_mean(packs, cohort, tmp_path):
-    path = packs / "tiny-med" / "manifest.json"
-    manifest = json.loads(path.read_text())
-    manifest["attributes"][0] |= {"name": "shown", "role": "contrast", "choices": {"T2w": 0, "T1w": 1}}
-    path.write_text(json.dumps(manifest))
+    name_contrasts(packs)
     contrasts = {"image": {"shown": 1.0}, "skull": {"shown": 0.0}}
     cases = cohort_cases(cohort, GRID, 3, contrasts)
     chosen = {"steps": 2, "scratch": True, "whiten": True, "sampling_steps": 2}
@@ -221,6 +227,42 @@ def test_a_denoiser_from_a_whitened_pack_is_exported_as_it_was_trained(packs, co
             assert torch.allclose(in_training.encode(image), latent, atol=1e-4), name
             assert torch.allclose(exported.decode(latent), plain.decode(plain.encode(image)), atol=1e-3), name
         assert torch.allclose(in_training.class_means, exported.class_means, atol=1e-5), name
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v"])
+@torch.no_grad()
+def test_what_was_taken_out_of_a_class_is_a_part_of_what_is_predicted(packs, cohort, prediction, monkeypatch):
+    """A network that knows the answer for latents without their class' mean: the clean latent has it again."""
+    name_contrasts(packs)
+    source, manifest = load_backbone(find_pack("tiny-med")), find_pack("tiny-med").backbone
+    shape = (3, 4, 8, 12)
+    held = {"mean": noise(shape, 1), "std": noise(shape, 2).abs() + 0.5, "means": noise((2, *shape), 3)}
+    model, changed = type(source).retrain(source, manifest, {"scratch": True, "prediction": prediction}, held)
+    assert changed["schedule"]["prediction"] == prediction and "bound" not in changed["schedule"]
+    clean, drawn = noise((2, *shape), 4), noise((2, *shape), 5)
+    t, inputs = torch.tensor([640.0, 80.0]), torch.tensor([[1.0], [0.0]])
+    levels = model.process.levels(t)
+    own = PARAMETERISATIONS[prediction].of(clean - model.class_means[[1, 0]], drawn, *levels)
+    monkeypatch.setattr(model.denoiser, "forward", lambda *shown, **others: own)
+    noisy = levels[0] * clean + levels[1] * drawn
+    found = Prediction(noisy, model.predict(noisy, t, inputs), prediction)
+    assert torch.allclose(found.clean(*levels), clean, atol=1e-4)
+    assert torch.allclose(found.noise(*levels), drawn, atol=1e-4)
+
+
+def test_a_denoiser_goes_on_in_another_prediction(packs, cohort, tmp_path):
+    chosen = {**USUAL, "steps": 2, "sampling_steps": 2, "prediction": "v"}
+    run = open_denoiser_run(
+        DenoiserSettings(**chosen), cohort_cases(cohort, GRID, 3), tmp_path / "run", latents=tmp_path, team=Team("cpu")
+    )
+    before = load_backbone(find_pack("tiny-med")).denoiser.state_dict()
+    assert all(torch.equal(before[name], value) for name, value in run.task.network.state_dict().items())
+    run.trainer.train()
+    export_run(tmp_path / "run", packs / "other")
+    made = load_backbone(find_pack("other"))
+    assert made.process.prediction == "v" and made.process.bound == 1.0
+    latent = sample_latents(made, torch.tensor([[1.0]]), noise((1, 3, 4, 8, 12), 6), steps=3)
+    assert bool(latent.isfinite().all()) and float(latent.abs().max()) <= 1
 
 
 def test_an_autoencoder_trained_after_a_whitened_pack_becomes_a_pack(packs, cohort, tmp_path):

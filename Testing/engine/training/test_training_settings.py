@@ -122,7 +122,7 @@ def test_a_value_out_of_range_is_refused_with_the_range(entry, words):
         ControlSettings.from_dict(entry)
 
 
-@pytest.mark.parametrize("entry", [{"packing": 2}, {"prediction": "v"}, {"last": 0}, {"network": {"channels": [8]}}])
+@pytest.mark.parametrize("entry", [{"packing": 2}, {"last": 0}, {"network": {"channels": [8]}}])
 def test_a_pack_s_denoiser_keeps_its_network_and_its_schedule(entry):
     (name,) = entry
     with pytest.raises(VcmError, match=f"{name} must be left out unless scratch"):

@@ -92,7 +92,8 @@ def tissue_order(sample: Volume, real: Volume, tissues: Sequence[NDArray[np.bool
     same places; None where a tissue has too few voxels."""
     if any(np.count_nonzero(place) < FEWEST for place in tissues):
         return None
-    ours, theirs = ([float(np.median(image.array[place])) for place in tissues] for image in (sample, real))
+    arrays = (np.asarray(image.array, np.float64) for image in (sample, real))
+    ours, theirs = ([float(np.median(array[place])) for place in tissues] for array in arrays)
     pairs = list(combinations(range(len(tissues)), 2))
     alike = [np.sign(ours[a] - ours[b]) == np.sign(theirs[a] - theirs[b]) for a, b in pairs]
     return sum(map(bool, alike)) / len(pairs)

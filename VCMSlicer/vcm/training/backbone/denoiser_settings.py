@@ -23,8 +23,10 @@ class DenoiserSettings(TrainingSettings):
     atlas       show the denoiser the mean latent; where the pack's denoiser has not seen it, these channels begin at 0.
     network     overrides single parts of the pack's network (only from scratch), such as `channels`.
     loss        l2, the mean square of the error, or l1, as 3D models of other authors have it.
-    packing, prediction  stand in for the pack's own (only from scratch), and so does
+    packing     stands in for the pack's own (only from scratch), and so does
     last        the time at which sampling ends; none before it is learned.
+    prediction  what the network is taught to say of a noisy latent, in place of the pack's: epsilon, v or clean. A
+                denoiser that goes on learns to say what it knows in other terms.
     emphasis    how much more the error counts around the places where a condition of the cases usually lies, such as
                 `{ventricles = 3}`. The weights are the same for every case, so they change what is learned first and
                 not what is learned: a volume asked for by number moves a fiftieth of the latent.
@@ -51,7 +53,7 @@ class DenoiserSettings(TrainingSettings):
         super().__post_init__()
         known = set(self.emphasis) <= set(CONDITION_SPECS) and all(weight >= 0 for weight in self.emphasis.values())
         self.require(known, "emphasis", f"a number from 0 for some of {', '.join(CONDITION_SPECS)}")
-        for name in ("network", "packing", "prediction", "last", "whiten"):
+        for name in ("network", "packing", "last", "whiten"):
             value = getattr(self, name)
-            given = value is not None if name in ("packing", "prediction", "last") else bool(value)
+            given = value is not None if name in ("packing", "last") else bool(value)
             self.require(self.scratch or not given, name, "left out unless scratch is true")

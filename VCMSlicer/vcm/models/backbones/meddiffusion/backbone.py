@@ -18,7 +18,7 @@ from vcm.models.backbones.meddiffusion.bi_flow_net import BiFlowNet
 from vcm.models.backbones.meddiffusion.decoding import Codec, decode_tiled, largest_tile
 from vcm.models.backbones.meddiffusion.encoder import FlowEncoder, flow_sites
 from vcm.models.backbones.meddiffusion.local_codes import LocalCodes
-from vcm.models.process import process_from
+from vcm.models.process import PARAMETERISATIONS, process_from
 from vcm.models.weights import load, read_whitening
 from vcm.packs.manifest import BackboneManifest
 from vcm.packs.store import Pack
@@ -144,28 +144,28 @@ class MedDiffusion(Backbone):
     ) -> tuple[MedDiffusion, dict[str, Any]]:
         """A model around the autoencoder of `source` with a new denoiser (`scratch`), or with the one it has.
 
-        `changes` may hold `network` (options of the denoiser); packing, another end and another prediction than the
-        noise are none of this family's.
+        `changes` may hold `network` (options of the denoiser) and `prediction`; packing and another end are none of
+        this family's.
         """
         assert isinstance(source, MedDiffusion)
-        for name in ("packing", "prediction", "last"):
-            if changes.get(name) not in (None, "epsilon"):
+        for name in ("packing", "last"):
+            if changes.get(name) is not None:
                 sentence = f"Models of the family {manifest.family} have no {name} to choose."
                 raise VcmError(Code.BAD_REQUEST, sentence, "Leave it out.")
         config = {**manifest.networks["denoiser"], **changes.get("network", {})}
         denoiser = build_denoiser(config)
-        changed: dict[str, Any] = {"networks": {"denoiser": config}}
+        schedule = manifest.process.as_dict()
+        if changes.get("prediction") is not None:
+            schedule["prediction"] = changes["prediction"]
+        changed: dict[str, Any] = {"networks": {"denoiser": config}, "schedule": schedule}
         if not changes.get("scratch"):
             denoiser.load_state_dict(source.denoiser.state_dict())
-            return cls(manifest, source.autoencoder, denoiser, source._kept_whitening()).eval(), changed
-        if whitening is None:
-            return cls(manifest, source.autoencoder, denoiser, source._kept_whitening()).eval(), changed
-        # Whitened latents are not held between −1 and 1.
-        schedule = {name: value for name, value in manifest.process.as_dict().items() if name != "bound"}
-        latent = {"shape": list(manifest.latent.shape), "scale_factor": 1.0, "whitened": True}
-        model = cls(manifest, source.autoencoder, denoiser, whitening).eval()
+        if whitening is not None:  # whitened latents are not held between −1 and 1
+            schedule.pop("bound", None)
+            changed["latent"] = {"shape": list(manifest.latent.shape), "scale_factor": 1.0, "whitened": True}
+        model = cls(manifest, source.autoencoder, denoiser, whitening or source._kept_whitening()).eval()
         model.process = process_from(schedule)
-        return model, {**changed, "schedule": schedule, "latent": latent}
+        return model, changed
 
     @classmethod
     def new_autoencoder(cls, manifest: BackboneManifest, changes: Mapping[str, Any]) -> tuple[Codec, dict[str, Any]]:
@@ -239,9 +239,15 @@ class MedDiffusion(Backbone):
         return Calibration("autoencoder", INTENSITY_SCALE, errors)
 
     def predict(self, latent: Tensor, t: Tensor, inputs: Tensor, residuals: Residuals | None = None) -> Tensor:
-        """ε of latents at timesteps `t` `[B]`, with raw inputs `[B, n]`."""
+        """What the process predicts of latents at timesteps `t` `[B]`, with raw inputs `[B, n]`."""
         classes = self.classes(inputs)
-        return torch.as_tensor(self.denoiser(self._shown(latent, t, classes), t, classes, residuals=residuals)).float()
+        shown = self._shown(latent, t, classes)
+        value = torch.as_tensor(self.denoiser(shown, t, classes, residuals=residuals)).float()
+        if not self.class_means.numel():
+            return value
+        mean = self.class_means[classes]  # taken out of what was shown, and a part of what is predicted
+        levels = self.process.levels(t)
+        return value + PARAMETERISATIONS[self.process.prediction].of(mean, torch.zeros_like(mean), *levels)
 
     def kinds(self, inputs: Tensor) -> Tensor | None:
         """The classes."""
