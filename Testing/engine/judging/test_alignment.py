@@ -205,6 +205,25 @@ def test_a_sphere_that_the_segmenter_sees_in_part_is_measured_by_intensity_and_t
     assert entry.remark in entry.summary()
 
 
+def test_what_the_segmenter_takes_for_a_lesion_is_no_tissue_to_measure_fluid_against():
+    sphere, edge = ball((18, 25, 17), 6), ball((18, 25, 17), 7)
+    recognised = sphere & (np.arange(ATLAS.shape[2]) < 14)
+    sample, labels = head_with(sphere, recognised)
+    taken = np.where(edge & ~recognised, 10, labels.array).astype(np.uint8)
+    entry = align(sample, [asked_for(sphere)], Volume(taken, ATLAS)).classes[0]
+    assert entry.intensity_ml == pytest.approx(entry.resampled_ml, rel=0.02) and entry.intensity_dice > 0.98
+
+
+def test_fluid_around_the_brain_is_not_told_from_bone_by_intensity():
+    head = ball((20, 22, 18), 16)
+    spec = ConditionSpec("csf", Kind.MASK, (ClassSpec(1, "extra-ventricular CSF", (7,)),))
+    asked = head & ~ball((20, 22, 18), 13)
+    sample, labels = head_with(asked, asked)
+    seen = Volume(np.where(labels.array == 4, 7, labels.array).astype(np.uint8), ATLAS)
+    entry = align(sample, [Condition(spec, Volume(asked.astype(np.uint8), ATLAS))], seen).classes[0]
+    assert entry.dice == 1.0 and entry.intensity_ml is None and entry.remark == ""
+
+
 def test_a_structure_that_the_segmenter_sees_as_well_has_no_remark():
     sphere = ball((18, 25, 17), 6)
     entry = align(*_with_condition(head_with(sphere, sphere), asked_for(sphere))).classes[0]

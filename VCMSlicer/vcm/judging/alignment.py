@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vcm.anatomy.structures import FLUIDS, LESION, cohort_labels
+from vcm.anatomy.structures import INNER_VENTRICLES, LESION, VENTRICLES, cohort_labels
 from vcm.conditions.condition import ClassSpec, Condition, Kind
 from vcm.core.errors import Code, VcmError
 from vcm.core.volume import Volume
@@ -182,7 +182,8 @@ def _align_classes(
             yield _unmeasured(asked, "not measurable with this segmenter")
         else:
             measured = _compare(asked, spec, requested, segmentation, distances)
-            fluid = distances and set(spec.segmenter) <= set(FLUIDS)
+            # The fluid around the brain borders on bone that is dark, too, and is not told from it by intensity.
+            fluid = distances and set(spec.segmenter) <= {VENTRICLES, INNER_VENTRICLES}
             yield _by_intensity(measured, sample, requested, segmentation) if fluid else measured
 
 

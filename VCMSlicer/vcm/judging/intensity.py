@@ -51,7 +51,7 @@ def fluid_by_intensity(sample: Volume, requested: NDArray[np.bool_], segmentatio
     reach = apart <= REACH_MM
     image, labels = np.asarray(sample.array, np.float64), np.asarray(segmentation.array)
     around = labels[reach & ~requested]
-    around = around[(around != 0) & ~np.isin(around, FLUIDS)]
+    around = around[(around != 0) & ~np.isin(around, (*FLUIDS, LESION))]  # a dark ball may be taken for a lesion
     fluid = image[np.isin(labels, FLUIDS)]
     if fluid.size < FEWEST or around.size < FEWEST:
         return None

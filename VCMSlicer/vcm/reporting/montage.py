@@ -19,7 +19,7 @@ from vcm.outputs.atomic_files import atomic_path
 from vcm.reporting.lettering import AMBER, BRIGHT, DIM, PLAIN, lines_of, write
 from vcm.reporting.montage_columns import Columns, Size
 from vcm.reporting.planes import PLANES, SAGITTAL, Plane
-from vcm.reporting.score_table import Line, class_line, draw_table, image_line, table_height
+from vcm.reporting.score_table import Line, class_lines, draw_table, image_line, table_height
 from vcm.reporting.slice_pictures import Colour, Picture, difference_colour
 
 NOTICE = "SYNTHETIC - research only, not for diagnosis"
@@ -177,8 +177,9 @@ def scores_of(
 
     here, beside = entries(found), entries(twin)
     lines = [
-        class_line(s.name, s.colour, here.get((s.condition, s.name)), beside.get((s.condition, s.name)))
+        line
         for s in columns.structures
+        for line in class_lines(s.name, s.colour, here.get((s.condition, s.name)), beside.get((s.condition, s.name)))
     ]
     images = [c.spec.name for c in conditions if c.spec.kind is Kind.IMAGE]
     return lines + [image_line(name, found, twin) for name in images if found]

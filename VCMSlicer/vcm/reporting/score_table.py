@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from PIL import ImageDraw
@@ -29,13 +29,21 @@ class Line:
     remark: str = ""
 
 
-def class_line(name: str, colour: Colour, found: ClassAlignment | None, twin: ClassAlignment | None) -> Line:
-    """The line of one structure; without an Alignment it is the legend of its colour."""
+def class_lines(name: str, colour: Colour, found: ClassAlignment | None, twin: ClassAlignment | None) -> Iterator[Line]:
+    """The line of one structure, and one more where its numbers do not tell all; without an Alignment it is the legend
+    of its colour."""
     if found is None:
-        return Line(colour, name)
-    if found.obtained_ml is None:
-        return Line(colour, name, (_volume(found.requested_ml),), remark=found.remark)
-    return Line(colour, name, _numbers(found), ("", *_numbers(twin)[1:]) if twin else ())
+        yield Line(colour, name)
+    elif found.obtained_ml is None:
+        yield Line(colour, name, (_volume(found.requested_ml),), remark=found.remark)
+    else:
+        yield Line(colour, name, _numbers(found), ("", *_numbers(twin)[1:]) if twin else ())
+        if found.remark:
+            yield Line(None, "", remark=found.remark)
+    if found is not None and found.local_contrast is not None:
+        beside = twin.local_contrast if twin else None
+        brackets = f"  ({beside:+.2f})" if beside is not None else ""
+        yield Line(None, "", remark=f"contrast with the tissue around {found.local_contrast:+.2f}{brackets}")
 
 
 def image_line(name: str, alignment: Alignment, twin: Alignment | None) -> Line:
@@ -67,6 +75,9 @@ def _blocks(lines: Sequence[Line], width: int) -> list[Sequence[Line]]:
     if len(lines) <= MOST_LINES or width < 2 * BLOCK:
         return [lines]
     half = (len(lines) + 1) // 2
+    half += next(
+        (n for n, line in enumerate(lines[half:]) if line.name), 0
+    )  # what is said of a structure stays with it
     return [lines[:half], lines[half:]]
 
 
@@ -89,7 +100,7 @@ def _draw_line(draw: ImageDraw.ImageDraw, line: Line, x: int, y: int) -> None:
         if number:
             write(draw, (x + edge + 7, y), f"({number})", 15, DIM)
     if line.remark:
-        start = edges[0] + 20 if line.numbers else 200
+        start = edges[0] + 20 if line.numbers else 200 if line.name else 22
         write(draw, (x + start, y), line.remark, 14, PLAIN, width=BLOCK - start)
 
 
