@@ -13,7 +13,7 @@ from vcm.conditions.condition import Condition, ConditionSpec
 from vcm.conditions.possible_labels import given_structures, planes, possible_labels
 from vcm.core.grid import Grid
 from vcm.core.volume import Volume
-from vcm.sampling.completing import _likeliest, _mended, complete
+from vcm.sampling.completing import _hollows, _likeliest, _mended, complete
 
 OBLIQUE = Grid((31, 22, 27), [[1.9, 1.1, 0.2, -40.0], [-1.2, 2.3, 0.3, -28.0], [0.1, -0.4, 2.6, -27.0], [0, 0, 0, 1]])
 """Another orientation, spacing and extent, across the layout's own."""
@@ -210,3 +210,21 @@ def test_the_nearest_tissue_is_found_in_millimetres():
     bits = np.full((1, 7, 7), 0b110, np.uint32)
     assert _mended(labels, torn, bits, (1.0, 1.0, 2.0))[0, 3, 3] == 2
     assert _mended(labels, torn, bits, (1.0, 2.0, 1.0))[0, 3, 3] == 1
+
+
+def test_no_background_is_left_within_the_brain_but_what_lies_in_the_fluid_around_it():
+    labels = np.zeros((14, 16, 18), np.uint8)
+    labels[1:13, 1:15, 1:17] = 1
+    labels[2:12, 2:9, 2:16] = 7
+    labels[4:6, 4:6, 4:7] = 0  # in the fluid
+    labels[4:7, 11:13, 5:9] = 0  # in white matter
+    labels[9, 9:12, 3] = 0  # where both meet: two of its fourteen neighbours are fluid
+    labels[10:14, 13, 13] = 0  # open to the outside
+    hollow = np.zeros(labels.shape, bool)
+    hollow[4:7, 11:13, 5:9] = hollow[9, 9:12, 3] = True
+    assert np.array_equal(_hollows(labels), hollow)
+    everything = np.full(labels.shape, 2**11 - 1, np.uint32)
+    mended = _mended(labels, hollow, everything, (1.0, 2.0, 1.0))
+    assert (mended[4:7, 11:13, 5:9] == 1).all() and np.array_equal(mended[~hollow], labels[~hollow])
+    background = np.ones(labels.shape, np.uint32)  # where nothing but background may be, it stays
+    assert np.array_equal(_mended(labels, hollow, background, (1.0, 2.0, 1.0)), labels)

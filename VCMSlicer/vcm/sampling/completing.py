@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from vcm.anatomy.structures import EXTRAVENTRICULAR_CSF
 from vcm.conditions.condition import Condition, Kind
 from vcm.conditions.possible_labels import Bits, GivenStructure, given_structures, planes, possible_labels
 from vcm.core.grid import Grid
@@ -24,6 +25,8 @@ STREAM = 0x1A70
 """Tells a layout's noise from that of the image, which follows from the same seed."""
 MARGIN = 16
 """Voxels around those that are mended, in which the nearest tissue is looked for."""
+FLUID = 0.25
+"""Background with so much fluid on its surface belongs to what lies around the brain."""
 SLAB = 16
 """Planes of a finer grid that are filled at a time, so that the scores of all labels stay small."""
 
@@ -58,7 +61,7 @@ def complete(
     else:
         possible = _possible(conditions, grid, known, absent)
         labels, torn = _refined(scores.softmax(0), manifest.grid, grid, possible)
-    return Volume(_mended(labels, torn, possible, grid.spacing), grid)
+    return Volume(_mended(labels, torn | _hollows(labels), possible, grid.spacing), grid)
 
 
 def sample_layout(
@@ -129,6 +132,22 @@ def _mended(
     mended = labels.copy()
     mended[around][torn] = nearest
     return mended
+
+
+def _hollows(labels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Background that is enclosed by tissue. What lies in the fluid around the brain, such as a vessel, is none."""
+    from scipy import ndimage
+
+    empty = labels == 0
+    pieces, _ = ndimage.label(empty & ndimage.binary_fill_holes(~empty))
+    hollow = np.zeros(labels.shape, bool)
+    for number, box in enumerate(ndimage.find_objects(pieces), 1):
+        around = tuple(slice(max(at.start - 1, 0), at.stop + 1) for at in box)
+        piece = pieces[around] == number
+        beside = labels[around][ndimage.binary_dilation(piece) & ~piece]
+        if (beside == EXTRAVENTRICULAR_CSF).mean() < FLUID:
+            hollow[around] |= piece
+    return hollow
 
 
 def _refined(shares: Tensor, own: Grid, grid: Grid, possible: Bits) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
