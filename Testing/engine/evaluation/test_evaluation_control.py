@@ -15,9 +15,12 @@ import pytest
 import tiny
 from command_line import Apart, RoomFor, vcm, vcm_apart
 from faults import told
+from vcm.cohort.case_conditions import condition_spec
+from vcm.cohort.files import read_cases
 from vcm.core.errors import VcmError
 from vcm.core.volume import Volume
 from vcm.evaluation.control_evaluation import condition_sets
+from vcm.evaluation.evaluated_case import read_case
 from vcm.outputs.record import RECORD
 from vcm.packs.store import find_pack
 from vcm.volumes.volume_files import read_volume, write_volume
@@ -278,6 +281,15 @@ def test_a_cohort_of_bad_cases_alone_is_an_error(own_cohort, tmp_path):
     for case in ("00000", "00001", "00002"):
         (own_cohort / "cases" / case / "labels.nii.gz").unlink()
     told(packs.evaluate(own_cohort, tmp_path / "out"), "No case could be measured", "labels.nii.gz")
+
+
+def test_a_head_without_lesions_says_nothing_of_a_control_by_lesions(own_cohort):
+    change_image(own_cohort, "00001", lambda a: np.where(a == 10, 1, a).astype(np.uint8), part="labels")
+    (entry,) = [case for case in read_cases(own_cohort) if case.name == "00001"]
+    lesions, ventricles = condition_spec("lesions"), condition_spec("ventricles")
+    with pytest.raises(VcmError, match="Case 00001 has no lesions"):
+        read_case(entry, [lesions], tiny.GRID)
+    assert len(read_case(entry, [lesions, ventricles], tiny.GRID).conditions) == 2
 
 
 def test_a_case_without_ventricles_has_no_dice_and_does_not_lower_the_mean(own_cohort, finished, tmp_path):

@@ -30,7 +30,8 @@ class EvaluatedCase:
 
 
 def read_case(entry: CaseEntry, specs: Sequence[ConditionSpec], grid: Grid) -> EvaluatedCase:
-    """Read a case and derive its conditions; what is missing, damaged or on another grid is an error."""
+    """Read a case and derive its conditions; what is missing, damaged or on another grid is an error, and so is a case
+    in which all conditions are empty, such as a head without lesions."""
     case = CohortCase(entry, grid)
     image, arrays = case.image(), case.conditions(specs)
     low, high = float(image.min()), float(image.max())
@@ -40,6 +41,9 @@ def read_case(entry: CaseEntry, specs: Sequence[ConditionSpec], grid: Grid) -> E
             f"The image of case {entry.name} holds intensities from {low:g} to {high:g}, not within 0 and 1.",
         )
     conditions = [Condition(spec, Volume(arrays[spec.name], grid)) for spec in specs]
+    if conditions and not any(condition.volume.array.any() for condition in conditions):
+        names = ", ".join(spec.name for spec in specs)
+        raise VcmError(Code.CONDITION, f"Case {entry.name} has no {names}, so nothing of it can be measured.")
     offered = [spec for spec in map(condition_spec, CONDITION_SPECS) if spec.kind is Kind.IMAGE]
     others = [
         spec
