@@ -21,27 +21,6 @@ from vcm.packs.manifest_reading import write_manifest
 from vcm.volumes.volume_files import read_volume, write_volume
 
 GUIDE = Path(__file__).parents[3] / "CONTRIBUTING.md"
-IMPORTS = """
-from __future__ import annotations
-
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
-
-import numpy as np
-import torch
-from torch import Tensor, nn
-from torch.nn import functional
-from vcm.conditions.condition import Condition, ConditionSpec
-from vcm.models.backbones.backbone import Backbone, Residuals
-from vcm.models.controls.control import Control, Step
-from vcm.models.preparers.preparer import Preparer, Voxels
-from vcm.models.process import Process
-from vcm.models.weights import fill
-from vcm.packs.manifest import BackboneManifest
-from vcm.packs.store import Pack, open_weights
-from vcm.sampling.samplers import Denoise, OnStep, SamplerStep
-
-"""
 SETTINGS = """
 architecture = "additive"
 backbone = "mine"
@@ -64,7 +43,7 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("guide")
     home = folder / "my_models-1.0.dist-info"
     home.mkdir()
-    (folder / "my_models.py").write_text(IMPORTS + "\n\n".join(blocks("python")), encoding="utf-8")
+    (folder / "my_models.py").write_text("\n\n".join(blocks("python")), encoding="utf-8")
     (home / "METADATA").write_text("Metadata-Version: 2.1\nName: my-models\nVersion: 1.0\n")
     (entries,) = blocks("toml")
     points = re.sub(r'\[project\.entry-points\."(.*?)"\]', r"[\1]", entries).replace('"', "")
@@ -143,12 +122,23 @@ def test_the_preparer_gives_the_control_a_border(place):
     assert np.abs(border - twin).max() > 1e-3
 
 
-def test_a_control_that_needs_residuals_is_refused_on_a_backbone_that_takes_none(place):
+def refused(place, *arguments):
+    """What a training of a control is answered that ends in a sentence."""
     environment = {**os.environ, "VCM_PACKS": str(place / "packs"), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(place)}
     ended = subprocess.run(
-        [sys.executable, "-m", "vcm", "train", "control", "--backbone", "mine", "--control-kind", "controlnet",
+        [sys.executable, "-m", "vcm", "train", "control", *arguments,
          "--cases", "cohort", "--out", "refused", "--device", "cpu"],
         cwd=place, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert ended.returncode in (1, 2) and "Traceback" not in ended.stderr
-    assert "controlnet adds to the layers within its backbone, and mine takes nothing there" in ended.stderr
+    assert ended.returncode in (1, 2) and "Traceback" not in ended.stderr, ended.stderr
+    return ended.stderr
+
+
+def test_a_control_that_needs_residuals_is_refused_on_a_backbone_that_takes_none(place):
+    said = refused(place, "--backbone", "mine", "--control-kind", "controlnet")
+    assert "controlnet adds to the layers within its backbone, and mine takes nothing there" in said
+
+
+def test_an_option_that_the_control_does_not_have_is_refused_by_name(place):
+    (place / "unknown.toml").write_text(SETTINGS + "network = {colour = 3}\n")
+    assert "no part colour" in refused(place, "--config", "unknown.toml")
