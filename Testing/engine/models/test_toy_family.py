@@ -118,6 +118,25 @@ def test_without_the_package_it_is_refused_in_a_sentence(place):
     assert done.returncode == 1 and "family of backbones 'toy'" in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("import no_such_package", "ModuleNotFoundError: No module named 'no_such_package'"),
+        ("class ToyBackbone(Backbone): ...", "NameError: name 'Backbone' is not defined"),
+        ("class ToyBackbone", "SyntaxError: "),
+        ("class OtherBackbone: ...", "has no attribute"),
+    ],
+)
+def test_a_package_that_cannot_be_imported_is_named_with_the_reason(place, tmp_path, text, reason):
+    write_site(tmp_path)
+    (tmp_path / "toy_family.py").write_text(f"{text}\n")
+    command = [sys.executable, "-m", "vcm", "generate", "--pack", "toy", "--out", str(tmp_path / "refused")]
+    broken = {**environment(place), "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, env=broken, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "'toy" in done.stderr and "cannot be loaded from toy_family:" in done.stderr and reason in done.stderr
+
+
 def test_a_strength_of_zero_is_the_backbone_alone_bit_for_bit(place, monkeypatch):
     monkeypatch.syspath_prepend(str(place / "site"))
     for loaded in (BACKBONES, CONTROLS, PROCESSES):  # what an installed package offers, asked for anew

@@ -26,7 +26,7 @@ class Registry(Generic[T]):
         self._found: dict[str, T] = {}
 
     def __getitem__(self, name: str) -> T:
-        """What goes by this name, or a VcmError that lists the names there are."""
+        """What goes by this name, or a VcmError that lists the names there are or says why it cannot be loaded."""
         if name not in self._found:
             self._found[name] = self._load(name)
         return self._found[name]
@@ -40,7 +40,8 @@ class Registry(Generic[T]):
         return name in self.built_in or name in self._offered()
 
     def _load(self, name: str) -> T:
-        place = self.built_in.get(name) or self._offered().get(name)
+        built_in = self.built_in.get(name)
+        place = built_in or self._offered().get(name)
         if place is None:
             raise VcmError(
                 Code.PACK_INVALID,
@@ -48,7 +49,18 @@ class Registry(Generic[T]):
                 "Update VCMSlicer, or install the Python package that adds it.",
             )
         module, _, attribute = place.partition(":")
-        found: T = getattr(importlib.import_module(module), attribute)
+        try:
+            found: T = getattr(importlib.import_module(module), attribute)
+        except Exception as error:
+            if built_in:
+                raise
+            said = str(error).strip().split("\n")[0]
+            raise VcmError(
+                Code.PACK_INVALID,
+                f"The {self.noun} {name!r}, which a Python package adds, cannot be loaded from {place}: "
+                f"{type(error).__name__}{': ' + said if said else ''}.",
+                "Correct that package, or install what it needs.",
+            ) from error
         return found
 
     def _offered(self) -> dict[str, str]:
