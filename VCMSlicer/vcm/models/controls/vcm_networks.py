@@ -16,6 +16,7 @@ from monai.networks.nets import DiffusionModelUNet
 from torch import Tensor, nn
 
 from vcm.models.backbones.backbone import dtype_of
+from vcm.models.backbones.latents import pad_to
 from vcm.models.controls.condition_encoder import ConditionEncoder
 
 SHARED = "shared"
@@ -83,7 +84,7 @@ class VcmNetwork(nn.Module):
         self.encoders = nn.ModuleDict(
             {name: ConditionEncoder(**{**encoder, "in_channels": width}) for name, width in widths.items()}
         )
-        self.unet = build_unet(unet)
+        self.unet, self.multiple = build_unet(unet), 2 ** (len(unet["channels"]) - 1)
         self.heads = ModulationHeads(int(unet["out_channels"]), latent_channels, **(heads or {}))
         self.shared_encoder = shared_encoder
         self.time_in_encoder = bool(encoder.get("time_embedding"))
@@ -112,7 +113,11 @@ class VcmNetwork(nn.Module):
         self, latent: Tensor, eps: Tensor, t: Tensor, encoded: Mapping[str, Tensor], inputs: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """γ and β, each like `eps`, from what `encode` gave; encodings that are missing count as zeros. The backbone's
-        inputs play no part."""
+        inputs play no part.
+
+        The U-Net sees zeros at the ends of axes that it could not halve. They are cut off before the heads, whose norm
+        is over the latent alone.
+        """
         dtype = dtype_of(self.heads)
         z, e = latent.to(dtype), eps.to(dtype)
         parts = []
@@ -121,5 +126,8 @@ class VcmNetwork(nn.Module):
             if part is None:
                 part = z.new_zeros(z.shape[0], int(encoder.out_channels), *z.shape[2:])  # type: ignore[arg-type]
             parts.append(part.expand(z.shape[0], -1, -1, -1, -1).to(z.dtype))
-        gamma, beta = self.heads(self.unet(torch.cat([z, e, *parts], dim=1), timesteps=t))
+        i, j, k = z.shape[2:]
+        whole = [size + -size % self.multiple for size in (i, j, k)]
+        features = self.unet(pad_to(torch.cat([z, e, *parts], dim=1), whole), timesteps=t)[:, :, :i, :j, :k]
+        gamma, beta = self.heads(features)
         return gamma, beta
