@@ -12,8 +12,10 @@ import tiny
 import torch
 from phantoms import grid_in
 from small_cohort import control_around, new_network, write_cohort, write_latents
+from vcm.cohort.learning_cases import CohortCase
 from vcm.core.errors import Code, VcmError
 from vcm.training.control.losses import focus_on
+from vcm.training.control.run import open_control_run
 from vcm.training.control.settings import ControlSettings
 from vcm.training.control.task import ControlTask
 from vcm.training.trainer.checkpoint import (
@@ -71,11 +73,17 @@ def test_it_learns(cases, tmp_path):
     assert last[3] < 0.9 * last[4]
 
 
-def test_the_backbone_is_left_as_it_was(cases, tmp_path):
-    learner = trainer(cases, tmp_path)
-    before = weights(learner.task.backbone.denoiser)
-    learner.train()
-    assert torch.equal(weights(learner.task.backbone.denoiser), before)
+@pytest.mark.usefixtures("with_tiny_packs")
+def test_the_backbone_is_frozen_and_left_as_it_was(cases, tmp_path):
+    settings = ControlSettings(**{**USUAL, "backbone": "tiny", "conditions": ("ventricles",), "variant": "small"})
+    learned = [CohortCase(case, tiny.GRID) for case in cases]
+    run = open_control_run(settings, learned, tmp_path / "run", latents=tmp_path / "latents", team=Team("cpu"))
+    assert not any(p.requires_grad for p in run.task.backbone.parameters())
+    before = {name: tensor.clone() for name, tensor in run.task.backbone.state_dict().items()}
+    own = weights(run.trainer.network)
+    run.trainer.take_step()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in run.task.backbone.state_dict().items())
+    assert not torch.equal(weights(run.trainer.network), own)
 
 
 def test_each_epoch_takes_every_item_once_in_another_order():
