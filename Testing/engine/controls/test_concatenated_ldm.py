@@ -5,9 +5,7 @@ from __future__ import annotations
 import pytest
 import tiny
 import torch
-from tiny_controls import SPECS, condition, fresh
-from vcm.core.errors import VcmError
-from vcm.models.loading import CONTROLS
+from tiny_controls import condition, fresh
 from vcm.sampling.guidance import GuidedDenoiser
 
 pytestmark = pytest.mark.usefixtures("with_tiny_packs")
@@ -41,13 +39,3 @@ def test_one_from_scratch_begins_with_random_weights_and_without_a_context():
     own, former = control.network.denoiser.state_dict(), model.denoiser.state_dict()
     assert not torch.equal(own["conv_in.conv.weight"][:, :7], former["conv_in.conv.weight"])
     assert control.network.denoiser.with_conditioning is False and model.denoiser.with_conditioning is True
-
-
-def test_a_family_whose_denoiser_cannot_be_copied_refuses_it_in_a_sentence():
-    with pytest.raises(VcmError, match="cannot be made for this family"):
-        CONTROLS["ldm-fine-tuned"].create(
-            {
-                "family": "meddiffusion", "denoiser": {"in_channels": 8}, "latent_shape": [8, 4, 4, 4], "packing": 1,
-            },
-            SPECS,
-        )  # fmt: skip

@@ -63,7 +63,7 @@ def done(*arguments):
     return ended
 
 
-@pytest.mark.parametrize("kind", ["vcm", "controlnet-maisi"])
+@pytest.mark.parametrize("kind", ["vcm", "controlnet-maisi", "ldm-fine-tuned"])
 def test_a_control_is_planned_trained_exported_and_generates(place, tmp_path, kind):
     (tmp_path / "settings.toml").write_text(SETTINGS + NETWORK.get(kind, ""))
     usual = ("train", "control", "--config", tmp_path / "settings.toml", "--control-kind", kind,

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from command_line import vcm
 from meddiffusion_files import TINY_AUTOENCODER, TINY_DENOISER, noise, weights
 from safetensors.torch import save_file
 from small_cohort import write_cohort
@@ -299,6 +300,17 @@ CONTROLS = {
     },
     "controlnet": {"variant": "small", "architecture": "controlnet"},
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["ldm-scratch", "ldm-fine-tuned"])
+def test_a_copy_of_its_denoiser_that_takes_conditions_as_channels_is_refused_in_a_sentence(
+    packs, cohort, tmp_path, kind
+):
+    ended = vcm("train", "control", "--backbone", "tiny-med", "--control-kind", kind, "--conditions", "ventricles",
+                "--cases", cohort, "--device", "cpu", "--out", tmp_path / "run")  # fmt: skip
+    assert ended.code == 2 and not (tmp_path / "run").exists()
+    said = " ".join(ended.err.split())
+    assert "no such copy can be made of tiny-med (family meddiffusion)" in said and "such as vcm" in said
 
 
 @pytest.mark.parametrize("kind", CONTROLS)

@@ -104,6 +104,8 @@ class Backbone(nn.Module, ABC):
     """Whether a control may have latents of another scale than the backbone's."""
     takes_residuals = False
     """Whether `predict` takes the residuals of a control such as ControlNet."""
+    takes_planes = False
+    """Whether a `copy_of_denoiser` may have further input channels: its options name their number `in_channels`."""
 
     @classmethod
     @abstractmethod
@@ -229,11 +231,7 @@ class Backbone(nn.Module, ABC):
     @classmethod
     def copy_of_denoiser(cls, options: Mapping[str, Any]) -> nn.Module:
         """A network like the denoiser, for `predict_with`."""
-        raise VcmError(
-            Code.BAD_REQUEST,
-            "A denoiser of its own that takes conditions as channels cannot be made for this family of backbones.",
-            "Choose a kind of control that leaves the backbone as it is, such as vcm or controlnet.",
-        )
+        raise NotImplementedError
 
     def shown(self, latent: Tensor, inputs: Tensor) -> Shown:
         """What its network is given of latents `[B, *latent_shape]` and raw inputs `[B, n]`."""

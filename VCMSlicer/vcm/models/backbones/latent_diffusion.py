@@ -58,6 +58,7 @@ class LatentDiffusion(Backbone):
     atlas: Tensor
     whitens = True
     takes_residuals = True
+    takes_planes = True
 
     @classmethod
     def load(cls, pack: Pack) -> LatentDiffusion:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from vcm.conditions.condition import ConditionSpec
+from vcm.core.errors import Code, VcmError
 from vcm.models.backbones.backbone import Backbone
 from vcm.models.controls.control import Step
 from vcm.models.controls.network_control import Planes, PlanesControl, latent_config, refuse_released, with_changes
@@ -56,9 +57,17 @@ class LdmFineTuned(PlanesControl):
     ) -> dict[str, Any]:
         """The backbone's own network."""
         refuse_released(variant)
+        family = BACKBONES[manifest.family]
+        if not family.takes_planes:
+            raise VcmError(
+                Code.BAD_REQUEST,
+                "A control of this kind is a copy of its backbone's denoiser that takes the conditions as further "
+                f"channels, and no such copy can be made of {manifest.name} (family {manifest.family}).",
+                "Choose a control that corrects what the backbone predicts, such as vcm or mcm.",
+            )
         config = {
             "family": manifest.family,
-            "denoiser": BACKBONES[manifest.family].network_options(manifest, attend=cls.attend),
+            "denoiser": family.network_options(manifest, attend=cls.attend),
             **latent_config(manifest),
         }
         return {"variant": variant, **with_changes(config, variant, changes)}

@@ -68,6 +68,7 @@ class Maisi(Backbone):
     denoiser: DiffusionModelUNetMaisi
     spacing: Tensor
     takes_residuals = True
+    takes_planes = True
 
     def __init__(
         self, manifest: BackboneManifest, autoencoder: AutoencoderKlMaisi, denoiser: DiffusionModelUNetMaisi
