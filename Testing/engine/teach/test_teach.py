@@ -5,6 +5,7 @@ import re
 import shutil
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,13 @@ import pytest
 import tiny
 from command_line import Apart, RoomFor, vcm, vcm_apart
 from faults import told
-from small_cohort import write_workshop
+from maisi_files import CONFIG, write_files
+from small_cohort import write_cohort, write_workshop
 from tiny_controls import KINDS
+from vcm.cohort.files import write_table
 from vcm.core.grid import Grid
 from vcm.core.volume import Volume
+from vcm.packs.importing import import_family
 from vcm.packs.store import find_pack
 from vcm.teach.report import verdict
 from vcm.teach.results import HeldOutResult, MeasureRow
@@ -352,6 +356,26 @@ def test_a_resumed_teaching_says_the_steps_it_was_asked_for(cohort):
     again = teach(cohort, steps=6)
     assert again.code == 0 and "At most 6 steps" in again.err and "At most 400" not in again.err
     assert "At most 6 steps of 2 heads, as asked for" in (find_pack("mine").folder / "report.html").read_text("utf-8")
+
+
+@pytest.fixture
+def flow(tmp_path, monkeypatch):
+    """A cohort of FLAIR heads for the pack `tiny-brain`, a flow that predicts a velocity."""
+    monkeypatch.setenv("VCM_PACKS", str(tmp_path / "packs"))
+    files = write_files(tmp_path)
+    import_family("tiny-brain", "maisi", autoencoder=files["autoencoder"], denoiser=files["denoiser"], config=CONFIG)
+    cases = write_cohort(tmp_path / "cohort", 4, find_pack("tiny-brain").backbone.grid)
+    told = {"contrast": 11.0, "guidance": 0.0}
+    write_table({case.name: replace(case, attributes=told) for case in cases}, tmp_path / "cohort")
+    return tmp_path / "cohort"
+
+
+@pytest.mark.parametrize(("kind", "size"), [("vcm", "full-size one of the paper"), ("mcm", "small one")])
+def test_a_backbone_that_predicts_a_velocity_is_taught_a_network_that_corrects_one(flow, kind, size):
+    ended = vcm("teach", flow, "--name", "mine", "--backbone", "tiny-brain", "--condition", "skull", "--control-kind",
+                kind, "--batch", 1, "--plan", "--device", "cpu")  # fmt: skip
+    assert ended.code == 0 and f"the {size} of the kind {kind}" in ended.err, words(ended)
+    assert "It will take about" in ended.err
 
 
 @pytest.mark.parametrize("kind", KINDS)

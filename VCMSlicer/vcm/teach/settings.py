@@ -15,7 +15,7 @@ KIND = "vcm"
 """The kind of control where none is asked for."""
 
 FULL_SIZE = 2_000_000
-"""Grids of so many voxels and more are taught the paper's full-size network."""
+"""Grids of so many voxels and more are taught the paper's full-size network; smaller ones where there is no other."""
 
 FEW_PLACES = 500
 """In latents of fewer places PyTorch's bf16 gradient of a convolution has been seen to go wrong."""
@@ -47,7 +47,7 @@ def choose_settings(
     kind: str = KIND,
 ) -> Chosen:
     """`shares` are the conditions' shares of the latent's places (`CheckedCases.shares`)."""
-    full = math.prod(backbone.grid.shape) >= FULL_SIZE
+    full = math.prod(backbone.grid.shape) >= FULL_SIZE or _has_no_small(kind, backbone)
     size = batch or (16 if gpu or full else 8)
     wanted = steps or _steps(learned, gpu)
     focus = {spec.name: 0.0 if full else _focus(spec, shares[spec.name]) for spec in specs}
@@ -73,6 +73,11 @@ def choose_settings(
         patience=3,
     )
     return Chosen(settings, tuple(_reasons(settings, learned, shares, focus, gpu, steps is not None)))
+
+
+def _has_no_small(kind: str, backbone: BackboneManifest) -> bool:
+    """VCM's small network corrects noise predictions alone, not the velocity of a flow."""
+    return kind == "vcm" and backbone.process.guided != "epsilon"
 
 
 def _steps(learned: int, gpu: bool) -> int:
