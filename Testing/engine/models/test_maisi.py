@@ -20,6 +20,12 @@ from vcm.packs.manifest import IntensityScale
 from vcm.packs.store import find_pack
 from vcm.sampling.loop import sample_latents
 
+WITH_CLASSES = {
+    **CONFIG["denoiser"], "resblock_updown": True, "include_fc": True, "include_top_region_index_input": False,
+    "include_bottom_region_index_input": False,
+}  # fmt: skip
+"""The tiny denoiser in the words of a model that has no classes."""
+
 CODES = {"T1w": 9, "T2w": 10, "FLAIR": 11, "SWI": 20}
 
 
@@ -250,13 +256,17 @@ def test_a_file_with_one_tensor_missing_foreign_or_broken_is_refused(place, tmp_
         ({"scale": 1}, "scale_factor"),
         ({"denoiser": {"num_channels": [8, 16]}}, "can be built"),
         ({"denoiser": {"norm_num_groups": 0}}, "can be built"),
+        ({"contrasts": {"T1w": 9, "T2w": 40}}, "classes from 0 to 39"),
+        ({"contrasts": {"T1w": -1}}, "classes from 0 to 39"),
+        ({"model": "ddpm-ct", "denoiser": WITH_CLASSES}, "classes from 0 to 39"),
     ],
 )
 def test_a_configuration_that_does_not_fit_is_refused_in_a_sentence(place, tmp_path, config, words):
     files = {"autoencoder": place / "autoencoder_v1.pt", "denoiser": place / "diff_unet_3d_rflow-mr-brain_v1.pt"}
     (tmp_path / "other.json").write_text(json.dumps(CONFIG | config))
     ended = import_files("broken", {**files, "config": tmp_path / "other.json"})
-    assert ended.code == 1 and words in ended.err and "Traceback" not in ended.err
+    assert ended.code == 1 and words in " ".join(ended.err.split()) and "Traceback" not in ended.err
+    assert not (place / "packs" / "broken").exists()
 
 
 def test_files_that_were_swapped_or_belong_to_another_family_are_refused(place, tmp_path):

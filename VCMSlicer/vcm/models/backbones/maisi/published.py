@@ -140,7 +140,7 @@ def read_published(
         "schedule": _schedule(model, latent),
         "sizes": {"multiple": smallest_step(networks), "most": LONGEST_SIDE, "spacing": list(model.spacings)},
         "networks": networks,
-        "attributes": _attributes(config, model, networks["denoiser"]),
+        "attributes": _attributes(config, model, networks["denoiser"], source),
         **({"intensity": model.intensity} if model.intensity else {}),
         **({"sampling": {"sampler": "rflow", "steps": PUBLISHED_STEPS}} if model.flow else {}),
     }
@@ -210,10 +210,16 @@ def _schedule(model: Model, latent: Sequence[int]) -> dict[str, Any]:
     }
 
 
-def _attributes(config: Config, model: Model, denoiser: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _attributes(config: Config, model: Model, denoiser: Mapping[str, Any], source: str) -> list[dict[str, Any]]:
     entries: list[dict[str, Any]] = []
     contrasts = config.contrasts or model.contrasts
-    if denoiser.get("num_class_embeds"):
+    if count := denoiser.get("num_class_embeds"):
+        if not (contrasts and all(0 <= number < count for number in contrasts.values())):
+            raise _refused(
+                source,
+                f"its contrasts must have classes from 0 to {count - 1}, those that its denoiser has",
+                'Name those that it learned: "contrasts": {"NAME": CLASS, …}.',
+            )
         first = next(iter(contrasts.values()))
         choices = {"choices": dict(contrasts), "default": first, "role": NAMES_CONTRAST}
         entries.append({"name": CONTRAST, "title": "Contrast", **choices})
