@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from command_line import vcm
 from faults import told, without_its_end
+from monai.transforms import ScaleIntensityRangePercentiles
 from phantoms import grid_in, nifti_bytes, rotation, tilted
 from PIL import Image
 from scan_phantom import GRID, classes_of, image_on, intake, labels_on, template
@@ -18,11 +19,13 @@ from vcm.cohort.scans import sheet as scan_sheet
 from vcm.cohort.scans.case import take_in
 from vcm.cohort.scans.checks import BRIGHTER
 from vcm.cohort.scans.folder import summary, take_in_folder
+from vcm.cohort.scans.image import normalised
 from vcm.cohort.scans.label_reading import LabelReading
 from vcm.cohort.scans.pairs import Scan, Scans, find_scans, pair_by_name
 from vcm.cohort.scans.registration import register
 from vcm.cohort.scans.sheet import write_sheets
 from vcm.conditions.attributes import AttributeSpec
+from vcm.conditions.doctor.notebook import Notebook
 from vcm.core.errors import VcmError
 from vcm.core.findings import Level
 from vcm.core.grid import Grid
@@ -118,6 +121,20 @@ def test_a_case_holds_what_a_made_one_does(tmp_path):
     assert taken.ventricles_ml == pytest.approx(np.isin(numbers, (4, 43)).sum() * 0.027, rel=1e-6)
     assert taken.attributes["sex"] == 1 and taken.attributes["age"] == 0.5
     assert taken.attributes["ventricular_volume"] == pytest.approx((taken.ventricles_ml - 5) / 80)
+
+
+def test_a_whole_scan_is_scaled_as_monai_scales_it():
+    """NVIDIA's preprocessing of MR, on a volume with values below 0, of which the grid holds but a part."""
+    grid = tilted(grid_in("RAS", (17, 23, 29), (3.0, 2.0, 2.5), (1.0, 2.0, 3.0)))
+    array = np.random.default_rng(4).gamma(2.0, 90.0, grid.shape).astype(np.float32) - 40
+    expected = ScaleIntensityRangePercentiles(lower=0, upper=99.5, b_min=0, b_max=1, clip=False)(array[None])[0]
+    notes = Notebook("image", "scan.nii.gz")
+    whole = normalised(Volume(array, grid), grid, notes, whole_scan=True)
+    assert np.allclose(whole.array, expected, atol=1e-5) and whole.array.max() > 1.2 and whole.array.min() == 0
+    part = Grid((9, 11, 13), grid.affine)
+    assert np.allclose(normalised(Volume(array, grid), part, notes, True).array, expected[:9, :11, :13], atol=1e-5)
+    (said, _) = (finding.sentence for finding in notes.findings if finding.code == "RESCALED")
+    assert f"so that {array.min():g} became 0" in said and "percentile of the whole scan, 1" in said
 
 
 def test_what_is_not_known_of_a_patient_is_said(tmp_path):

@@ -11,10 +11,14 @@ import pytest
 from command_line import vcm
 from maisi_files import SHAPE, write_files
 from small_cohort import write_cohort
-from vcm.cohort.files import write_table
+from vcm.cohort.files import read_cases, write_table
 from vcm.core.volume import Volume
+from vcm.models.loading import scales_whole_scans
+from vcm.packs.manifest import IntensityScale
 from vcm.packs.store import find_pack
 from vcm.protocol import ListPacks
+from vcm.teach.case_check import FEWEST, check_cases
+from vcm.teach.conditions import Taught
 from vcm.volumes.volume_files import write_volume
 from vcm.worker.survey import survey_packs
 
@@ -109,3 +113,32 @@ def test_all_contrasts_are_made_from_one_noise_each_as_alone(place, tmp_path):
     alone = np.asarray(nib.load(tmp_path / "alone" / "sample-0.nii.gz").dataobj)
     made = [np.asarray(nib.load(tmp_path / "all" / sample["file"]).dataobj) for sample in report["samples"]]
     assert [np.array_equal(image, alone) for image in made] == [name == "FLAIR" for name in names]
+
+
+def test_scans_are_scaled_as_for_the_published_networks_and_then_evaluated(place, tmp_path):
+    """The brightest voxels of MR stay above 1, from the cohort to the evaluation."""
+    for folder in ("scans", "found"):
+        (tmp_path / folder).mkdir()
+    manifest = find_pack("tiny-brain").backbone
+    for made in write_cohort(tmp_path / "made", FEWEST, manifest.grid):
+        head = made.read("image")
+        array = 700 * head.array + 50
+        array[10:12, 20:24, 30:34] = 1800
+        write_volume(tmp_path / "scans" / f"{made.name}.nii.gz", Volume(array, head.grid))
+        write_volume(tmp_path / "found" / f"{made.name}.nii.gz", made.read("labels"))
+    assert not scales_whole_scans(replace(manifest, intensity=IntensityScale(-1000.0, 1000.0, "HU")))
+    cohort = tmp_path / "own"
+    done("cohort", "from-folder", tmp_path / "scans", "--segmentations", tmp_path / "found", "--labels", "segmenter",
+         "--pack", "tiny-brain", "--registration", "none", "--out", cohort)  # fmt: skip
+    for case in read_cases(cohort):
+        array = case.read("image").array
+        assert array.min() == 0 and array.max() > 2
+    taught = Taught(("ventricles",))
+    assert not check_cases(cohort, taught, manifest, taught.specs(manifest)).found
+    (tmp_path / "settings.toml").write_text(SETTINGS + NETWORK["vcm"])
+    done("train", "control", "--config", tmp_path / "settings.toml", "--cases", cohort, "--device", "cpu",
+         "--out", tmp_path / "run")  # fmt: skip
+    done("train", "export", "--run", tmp_path / "run", "--out", place / "packs" / "tiny-brain-own")
+    done("evaluate", "tiny-brain-own", "--cases", cohort, "--steps", 1, "--out", tmp_path / "measured")
+    measured = json.loads((tmp_path / "measured" / "summary.json").read_text())
+    assert (measured["cases"], measured["left_out"]) == (FEWEST, {})

@@ -111,7 +111,8 @@ def _sheet_rows(evaluation: Evaluation, run: ControlEvaluation, cohort: Path) ->
     for entry in run.options.cases(cohort)[: run.options.pictured]:
         if entry.name not in results or not evaluation.store.has_images(entry.name, list(shown.values())):
             continue
-        case = read_case(entry, run.specs, run.generator.backbone.grid)
+        backbone = run.generator.backbone
+        case = read_case(entry, run.specs, backbone.grid, whole_scans=backbone.scales_whole_scans)
         images = {name: evaluation.store.image(entry.name, made) for name, made in shown.items()}
         caption = f"case {entry.name}, {entry.head}" + _dice_words(
             results[entry.name].measurements, evaluation.every[0]

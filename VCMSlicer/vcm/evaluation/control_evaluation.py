@@ -143,7 +143,8 @@ class ControlEvaluation:
         for number, entry in waiting:
             inputs = fingerprint(entry, self.specs)
             try:
-                case = read_case(entry, self.specs, self.generator.backbone.grid)
+                backbone = self.generator.backbone
+                case = read_case(entry, self.specs, backbone.grid, whole_scans=backbone.scales_whole_scans)
             except VcmError as error:
                 left_out[entry.name] = str(error)
                 self.listeners.words(f"case {entry.name} is left out: {error}")

@@ -29,13 +29,16 @@ class EvaluatedCase:
     attributes: Mapping[str, float]
 
 
-def read_case(entry: CaseEntry, specs: Sequence[ConditionSpec], grid: Grid) -> EvaluatedCase:
+def read_case(
+    entry: CaseEntry, specs: Sequence[ConditionSpec], grid: Grid, *, whole_scans: bool = False
+) -> EvaluatedCase:
     """Read a case and derive its conditions; what is missing, damaged or on another grid is an error, and so is a case
-    in which all conditions are empty, such as a head without lesions."""
+    in which all conditions are empty, such as a head without lesions. Images reach beyond 1 only where the backbone
+    `scales_whole_scans`."""
     case = CohortCase(entry, grid)
     image, arrays = case.image(), case.conditions(specs)
     low, high = float(image.min()), float(image.max())
-    if low < -0.01 or high > 1.01:
+    if low < -0.01 or (high > 1.01 and not whole_scans):
         raise VcmError(
             Code.CONDITION,
             f"The image of case {entry.name} holds intensities from {low:g} to {high:g}, not within 0 and 1.",

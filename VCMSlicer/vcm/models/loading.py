@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from vcm.core.registry import Registry
 from vcm.models.backbones.backbone import Backbone
 from vcm.models.controls.control import Control
 from vcm.packs.store import Pack
+
+if TYPE_CHECKING:
+    from vcm.packs.manifest import BackboneManifest
 
 BACKBONES: Registry[type[Backbone]] = Registry(
     "backbones",
@@ -33,6 +38,11 @@ CONTROLS: Registry[type[Control]] = Registry(
         "controlnet-maisi": "vcm.models.backbones.maisi.controlnet:MaisiControl",
     },
 )
+
+
+def scales_whole_scans(manifest: BackboneManifest) -> bool:
+    """Whether scans for this model are scaled as by `Backbone.scales_whole_scans`; CT, which has a unit, is not."""
+    return manifest.intensity is None and BACKBONES[manifest.family].scales_whole_scans
 
 
 def load_backbone(pack: Pack) -> Backbone:

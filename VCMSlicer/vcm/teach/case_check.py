@@ -16,6 +16,7 @@ from vcm.conditions.condition import ConditionSpec, Kind
 from vcm.conditions.doctor.notebook import Notebook
 from vcm.core.errors import Code, VcmError
 from vcm.core.findings import Finding, Level
+from vcm.models.loading import scales_whole_scans
 from vcm.packs.manifest import BackboneManifest
 from vcm.teach.conditions import Taught, TaughtCase
 from vcm.training.control.losses import FAINT, near
@@ -84,7 +85,7 @@ def _examine(
         notes.error(error.code.value, f"{notes.who} is left out. {error.sentence}", error.remedy)
         return {}
     _check_attributes(case, backbone, notes)
-    _check_image(image, seen, notes)
+    _check_image(image, seen, notes, np.inf if scales_whole_scans(backbone) else 1.5)
     shares = {}
     for spec in specs:
         array = np.asarray(arrays[spec.name], np.float32)
@@ -110,12 +111,12 @@ def _check_attributes(case: TaughtCase, backbone: BackboneManifest, notes: Noteb
         )
 
 
-def _check_image(image: np.ndarray, seen: dict[str, str], notes: Notebook) -> None:
+def _check_image(image: np.ndarray, seen: dict[str, str], notes: Notebook, most: float) -> None:
     low, high = float(image.min()), float(image.max())
     if not high > low:
         notes.error("EMPTY", f"{notes.who} is left out. Its image is empty: every voxel is {low:g}.", "")
         return
-    if low < -0.1 or high > 1.5:
+    if low < -0.1 or high > most:
         notes.warning(
             "INTENSITIES",
             f"{notes.who} has intensities from {low:g} to {high:g}; 0 to 1 is expected.",

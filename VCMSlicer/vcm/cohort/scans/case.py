@@ -34,7 +34,10 @@ OF_ONE_FILE = {Code.FILE_MISSING, Code.FILE_UNREADABLE, Code.GEOMETRY, Code.COND
 
 @dataclass(frozen=True, eq=False)
 class Intake:
-    """What all scans of one run have in common: where they go and how they are read."""
+    """What all scans of one run have in common: where they go and how they are read.
+
+    `whole_scans` says that intensities are scaled as by `Backbone.scales_whole_scans`.
+    """
 
     grid: Grid
     contrast: str
@@ -43,6 +46,7 @@ class Intake:
     template: Template | None
     registration: str
     reading: LabelReading
+    whole_scans: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +109,7 @@ def _take_in(scan: Scan, intake: Intake, image_notes: Notebook, label_notes: Not
     segmentation = ConditionSpec("segmentation", Kind.LABELS, intake.classes)
     drawn = drawn_volumes(segmentation, placed_labels)
     on_grid = examine_structures(segmentation, placed_labels, drawn, intake.grid, label_notes)
-    seen = normalised(placed_image, intake.grid, image_notes)
+    seen = normalised(placed_image, intake.grid, image_notes, intake.whole_scans)
     go_on()
     assert on_grid is not None and seen is not None
     overlap = check_pose(pose, on_grid, intake.template, image_notes) if intake.template else None

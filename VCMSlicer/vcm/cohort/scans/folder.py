@@ -191,6 +191,7 @@ def _check_settings(intake: Intake, out: Path, *, begun: bool) -> None:
         "template": intake.template.source if intake.template else None,
         "labels": intake.reading.name,
         "grid": intake.grid.as_dict(),
+        **({"intensities": "of whole scans"} if intake.whole_scans else {}),
     }
     if not begun or not path.exists():
         write_sealed(path, settings)

@@ -17,27 +17,38 @@ FURROW_MM = 8.0
 """Gaps and furrows up to twice as wide are closed, to find what lies inside the skull."""
 
 
-def normalised(image: Volume, grid: Grid, notes: Notebook) -> Volume | None:
+def normalised(image: Volume, grid: Grid, notes: Notebook, whole_scan: bool = False) -> Volume | None:
     """The scan on the Grid in 0–1: 0 stays 0, and the 99.5th percentile of the field of view becomes 1.
 
     So the heads are scaled that are made from label maps. The paper clips at 0 and 255 and divides by 255.
+    With `whole_scan` the smallest intensity becomes 0, the 99.5th percentile is the whole scan's, and nothing is cut
+    off above it.
     """
     array = image.array.astype(np.float32)
-    high = float(array.max())
+    low, high = float(array.min()) if whole_scan else 0.0, float(array.max())
     # Scaled beforehand, so that no scale of intensities is taken for one of 0 to 1.
-    unit = Volume(array / high if high > 0 else array, image.grid)
+    unit = Volume((array - low) / (high - low) if high > low else array, image.grid)
     seen = examine_image(unit, grid, notes)
     if seen is None:
         return None
     found = seen.array.astype(np.float32)
-    bright = brightness(found)
+    bright = brightness(unit.array if whole_scan else found)
     if bright <= 0:
+        whose = "its own" if whole_scan else "the model's"
         notes.error(
             "EMPTY",
-            f"{notes.who} fills less than half a percent of the model's field of view.",
+            f"{notes.who} fills less than half a percent of {whose} field of view.",
             "Check that it shows a whole brain.",
         )
         return None
+    if whole_scan:
+        notes.note(
+            "RESCALED",
+            f"{notes.who} was scaled so that {low:g} became 0 and {low + bright * (high - low):g}, the "
+            f"{BRIGHT_PERCENTILE:g}th percentile of the whole scan, 1; brighter values stay above 1.",
+            "Nothing needs to be done.",
+        )
+        return Volume(found / np.float32(bright), grid)
     notes.note(
         "RESCALED",
         f"{notes.who} was scaled so that {bright * high:g}, its {BRIGHT_PERCENTILE:g}th percentile, became 1, and what "

@@ -10,6 +10,7 @@ from vcm.cohort.scans.case import Intake
 from vcm.cohort.scans.label_reading import LabelReading
 from vcm.conditions.condition import ClassSpec
 from vcm.judging.reference_head import has_typical_head, template_of
+from vcm.models.loading import scales_whole_scans
 
 if TYPE_CHECKING:
     from vcm.packs.store import Pack
@@ -26,4 +27,5 @@ def prepare_intake(pack: Pack, registration: str, labels: str, template: Path | 
         template=template_of(pack, template) if known or registration != "none" else None,
         registration=registration,
         reading=LabelReading.named(labels),
+        whole_scans=scales_whole_scans(pack.backbone),
     )

@@ -104,6 +104,9 @@ class Backbone(nn.Module, ABC):
     """Whether a control may have latents of another scale than the backbone's."""
     takes_residuals = False
     """Whether `predict` takes the residuals of a control such as ControlNet."""
+    scales_whole_scans = False
+    """Whether it learned from scans whose smallest intensity became 0 and whose 99.5th percentile 1, both of the whole
+    scan, and what is brighter stayed. Otherwise 0 stays 0, and 1 is the percentile of the field of view and the end."""
     takes_planes = False
     """Whether a `copy_of_denoiser` may have further input channels: its options name their number `in_channels`."""
 

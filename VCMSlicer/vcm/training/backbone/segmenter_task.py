@@ -68,7 +68,7 @@ class SegmenterTask(TrainingTask):
         """The mean Dice over the classes of unseen images, and of the autoencoder's reconstructions of them."""
         assert self.unseen is not None
         for place in places:
-            image = self.unseen.image([place], [False], self.device)
+            image = self.unseen.image([place], [False], self.device).clamp(0, 1)
             target = self.unseen.label([place], [False], self.device)[0, 0]
             figures, found = {}, torch.zeros(())
             for name, seen in (("dice", image), ("dice_reconstructed", self._reconstructed(image))):
@@ -79,9 +79,10 @@ class SegmenterTask(TrainingTask):
             yield ValidationCase(place, figures, row_of(shown, self.backbone.grid))
 
     def _seen(self, image: Tensor, place: tuple[slice, ...], through_autoencoder: bool) -> Tensor:
-        """The part of an image `[1, i, j, k]` that a step sees, as it is or as the autoencoder gives it back."""
+        """The part of an image `[1, i, j, k]` that a step sees, as it is or as the autoencoder gives it back; in 0–1,
+        as the judge of samples sees them."""
         if not through_autoencoder:
-            return image[place]
+            return image[place].clamp(0, 1)
         if isinstance(self.backbone.autoencoder, LocalAutoencoder):
             return self._reconstructed(image[place][None])[0]
         return self._reconstructed(image[None])[0][place]

@@ -67,6 +67,7 @@ class Maisi(Backbone):
     autoencoder: AutoencoderKlMaisi
     denoiser: DiffusionModelUNetMaisi
     spacing: Tensor
+    scales_whole_scans = True
     takes_residuals = True
     takes_planes = True
 
