@@ -135,7 +135,9 @@ def test_a_pack_under_the_name_of_an_embedded_one_does_not_hide_it(packs):
 
 
 def test_a_folder_that_is_not_there_holds_no_packs(tmp_path):
-    assert {pack.name for pack in listPacks(tmp_path / "nothing")} == {DEFAULT_PACK, "brainldm", "mr-brain"}
+    assert {pack.name for pack in listPacks(tmp_path / "nothing")} == {
+        DEFAULT_PACK, "meddiffusion-mini", "brainldm", "mr-brain"
+    }  # fmt: skip
 
 
 def control(name, *conditions, subsets=True, trained=True):
