@@ -358,6 +358,18 @@ set(MODULE_PYTHON_RESOURCES
   vcm/packs/embedded/brainldm-mini/segmenter.safetensors
   vcm/packs/embedded/brainldm-mini/training-segmenter.json
   vcm/packs/embedded/brainldm-mini/whitening.safetensors
+  vcm/packs/embedded/meddiffusion-mini-structures/README.md
+  vcm/packs/embedded/meddiffusion-mini-structures/control.safetensors
+  vcm/packs/embedded/meddiffusion-mini-structures/manifest.json
+  vcm/packs/embedded/meddiffusion-mini-structures/training.json
+  vcm/packs/embedded/meddiffusion-mini/README.md
+  vcm/packs/embedded/meddiffusion-mini/autoencoder.safetensors
+  vcm/packs/embedded/meddiffusion-mini/denoiser.safetensors
+  vcm/packs/embedded/meddiffusion-mini/manifest.json
+  vcm/packs/embedded/meddiffusion-mini/segmenter.safetensors
+  vcm/packs/embedded/meddiffusion-mini/training-denoiser.json
+  vcm/packs/embedded/meddiffusion-mini/training-segmenter.json
+  vcm/packs/embedded/meddiffusion-mini/whitening.safetensors
   vcm/packs/licences/Apache-2.0.txt
   vcm/packs/manifest.schema.json
   vcm/packs/published.json
