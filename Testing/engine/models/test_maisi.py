@@ -19,6 +19,7 @@ from vcm.models.loading import load_backbone
 from vcm.packs.manifest import IntensityScale
 from vcm.packs.store import find_pack
 from vcm.sampling.loop import sample_latents
+from vcm.volumes.volume_files import read_volume
 
 WITH_CLASSES = {
     **CONFIG["denoiser"], "resblock_updown": True, "include_fc": True, "include_top_region_index_input": False,
@@ -267,6 +268,20 @@ def test_a_configuration_that_does_not_fit_is_refused_in_a_sentence(place, tmp_p
     ended = import_files("broken", {**files, "config": tmp_path / "other.json"})
     assert ended.code == 1 and words in " ".join(ended.err.split()) and "Traceback" not in ended.err
     assert not (place / "packs" / "broken").exists()
+
+
+def test_the_chest_model_is_imported_as_a_flow_and_makes_hounsfield_units(place, tmp_path):
+    files = {"autoencoder": place / "autoencoder_v1.pt", "denoiser": place / "diff_unet_3d_rflow-mr-brain_v1.pt"}
+    (tmp_path / "ct.json").write_text(json.dumps(CONFIG | {"model": "rflow-ct"}))
+    assert import_files("tiny-chest", {**files, "config": tmp_path / "ct.json"}).code == 0
+    manifest = find_pack("tiny-chest").backbone
+    assert (manifest.body_part, manifest.process.kind, manifest.process.prediction) == ("CHEST", "flow", "velocity")
+    (contrast,) = [spec for spec in manifest.attributes if spec.role == "contrast"]
+    assert dict(contrast.choices) == {"CT": 1.0}
+    ended = vcm("generate", "--pack", "tiny-chest", "--steps", 2, "--seed", 4, "--out", tmp_path / "out")
+    assert ended.code == 0, ended.err
+    made = np.asarray(read_volume(tmp_path / "out" / "sample-0.nii.gz").array)
+    assert made.min() >= -1000 and made.max() <= 1000 and made.min() < -1 and np.ptp(made) > 10
 
 
 def test_files_that_were_swapped_or_belong_to_another_family_are_refused(place, tmp_path):
