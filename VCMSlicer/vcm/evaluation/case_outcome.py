@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from vcm.evaluation.control_evaluation import ControlEvaluation, Evaluation
-from vcm.evaluation.evaluated_case import read_case
 from vcm.evaluation.measures.measurement import CONTROLLED, RECONSTRUCTION, UNCONTROLLED, Made
 from vcm.evaluation.summary import CORRELATION, SummaryRow
 from vcm.evaluation.tables import SUMMARY_WORDS, summary_words, write_cases, write_data, write_summary
@@ -111,8 +110,7 @@ def _sheet_rows(evaluation: Evaluation, run: ControlEvaluation, cohort: Path) ->
     for entry in run.options.cases(cohort)[: run.options.pictured]:
         if entry.name not in results or not evaluation.store.has_images(entry.name, list(shown.values())):
             continue
-        backbone = run.generator.backbone
-        case = read_case(entry, run.specs, backbone.grid, whole_scans=backbone.scales_whole_scans)
+        case = run.read(entry)
         images = {name: evaluation.store.image(entry.name, made) for name, made in shown.items()}
         caption = f"case {entry.name}, {entry.head}" + _dice_words(
             results[entry.name].measurements, evaluation.every[0]

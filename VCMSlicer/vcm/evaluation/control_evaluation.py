@@ -26,6 +26,7 @@ from vcm.evaluation.measures.segmenter_features import WatchedSegmenter
 from vcm.evaluation.result_store import CaseResult, ResultStore
 from vcm.evaluation.summary import REFERENCE, SummaryRow, summarise
 from vcm.judging.segmentation import PackSegmenter, Segmenter, choose_segmenter
+from vcm.models.loading import scales_whole_scans
 from vcm.packs.manifest import ControlManifest
 from vcm.packs.store import Pack, find_pack
 from vcm.reporting.charts import need_matplotlib
@@ -129,6 +130,11 @@ class ControlEvaluation:
         self.measurer = CaseMeasurer(watched(choice.segmenter), networks)
         self.sampler = CaseSampler(generator, backbone.backbone.sampling, options.steps, self.listeners.cancelled)
         self.settings = self._settings(backbone, control, networks)
+        self._whole_scans = scales_whole_scans(backbone.backbone)
+
+    def read(self, entry: CaseEntry) -> EvaluatedCase:
+        """A case on the backbone's Grid, its image in the intensities that the backbone knows."""
+        return read_case(entry, self.specs, self.generator.backbone.grid, whole_scans=self._whole_scans)
 
     def run(self, cohort: Path, out: Path) -> Evaluation:
         """Measure every case that is not measured yet; each is kept as soon as it is finished."""
@@ -143,8 +149,7 @@ class ControlEvaluation:
         for number, entry in waiting:
             inputs = fingerprint(entry, self.specs)
             try:
-                backbone = self.generator.backbone
-                case = read_case(entry, self.specs, backbone.grid, whole_scans=backbone.scales_whole_scans)
+                case = self.read(entry)
             except VcmError as error:
                 left_out[entry.name] = str(error)
                 self.listeners.words(f"case {entry.name} is left out: {error}")

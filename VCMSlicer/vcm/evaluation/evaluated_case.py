@@ -33,8 +33,8 @@ def read_case(
     entry: CaseEntry, specs: Sequence[ConditionSpec], grid: Grid, *, whole_scans: bool = False
 ) -> EvaluatedCase:
     """Read a case and derive its conditions; what is missing, damaged or on another grid is an error, and so is a case
-    in which all conditions are empty, such as a head without lesions. Images reach beyond 1 only where the backbone
-    `scales_whole_scans`."""
+    in which all conditions are empty, such as a head without lesions. Images reach beyond 1 only where they are
+    scaled as `whole_scans`."""
     case = CohortCase(entry, grid)
     image, arrays = case.image(), case.conditions(specs)
     low, high = float(image.min()), float(image.max())

@@ -96,7 +96,7 @@ def tissue_order(sample: Volume, real: Volume, tissues: Sequence[NDArray[np.bool
     ours, theirs = ([float(np.median(array[place])) for place in tissues] for array in arrays)
     pairs = list(combinations(range(len(tissues)), 2))
     alike = [np.sign(ours[a] - ours[b]) == np.sign(theirs[a] - theirs[b]) for a, b in pairs]
-    return sum(map(bool, alike)) / len(pairs)
+    return float(np.mean(alike))
 
 
 def _distances(place: NDArray[np.bool_], grid: Grid, reach_mm: float) -> NDArray[np.float64] | None:

@@ -75,9 +75,8 @@ def _blocks(lines: Sequence[Line], width: int) -> list[Sequence[Line]]:
     if len(lines) <= MOST_LINES or width < 2 * BLOCK:
         return [lines]
     half = (len(lines) + 1) // 2
-    half += next(
-        (n for n, line in enumerate(lines[half:]) if line.name), 0
-    )  # what is said of a structure stays with it
+    while half < len(lines) and not lines[half].name:  # what is said of a structure stays with it
+        half += 1
     return [lines[:half], lines[half:]]
 
 

@@ -99,8 +99,9 @@ class CaseMeasurer:
 def _tissues(condition: Condition) -> list[NDArray[np.bool_]]:
     """Where a label map asks for white matter, grey matter and the ventricles' fluid; nothing if it lacks one."""
     names = {value: c.name for c in condition.spec.classes for value in c.segmenter}
-    wanted = [names.get(tissue) for tissue in (WHITE_MATTER, GREY_MATTER, VENTRICLES)]
-    return [condition.structure(name) for name in wanted if name] if len(set(wanted) - {None}) == len(wanted) else []
+    tissues = (WHITE_MATTER, GREY_MATTER, VENTRICLES)
+    wanted = [names[tissue] for tissue in tissues if tissue in names]
+    return [condition.structure(name) for name in wanted] if len(set(wanted)) == len(tissues) else []
 
 
 def _values(entry: ClassAlignment) -> dict[str, float | None]:

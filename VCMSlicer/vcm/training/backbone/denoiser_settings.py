@@ -25,7 +25,7 @@ class DenoiserSettings(TrainingSettings):
     loss        l2, the mean square of the error, or l1, as 3D models of other authors have it.
     packing     stands in for the pack's own (only from scratch), and so does
     last        the time at which sampling ends; none before it is learned.
-    prediction  what the network is taught to say of a noisy latent, in place of the pack's: epsilon, v or clean. A
+    prediction  what the network is taught to say of a noisy latent, in place of the pack's: epsilon or v. A
                 denoiser that goes on learns to say what it knows in other terms.
     emphasis    how much more the error counts around the places where a condition of the cases usually lies, such as
                 `{ventricles = 3}`. The weights are the same for every case, so they change what is learned first and
