@@ -259,9 +259,44 @@ def test_it_goes_on_with_the_autoencoder_that_it_began_with(with_learned, tmp_pa
         shutil.move(tmp_path / "kept", former)
 
 
+def test_a_pack_goes_on_with_more_blocks(with_learned, tmp_path):
+    """They change nothing before they learn, and then learn."""
+    former = find_pack("tiny-layout")
+    assert former.layout.networks["denoiser"]["blocks"] == [1, 1, 1]
+    for folder, rate in (("grown", 1e-9), ("learned", 1e-2)):
+        (tmp_path / folder).mkdir()
+        go_on(with_learned, tmp_path / folder, steps=4, rate=rate, rest="network = {blocks = [2, 1, 3]}\n")
+    out = with_learned / "packs" / "grown"
+    try:
+        run = tmp_path / "grown" / "further"
+        assert vcm("train", "export", f"--run={run}", f"--out={out}", "--licence=Apache-2.0").code == 0
+        pack = find_pack("grown")
+        assert pack.layout.networks["denoiser"] == {**former.layout.networks["denoiser"], "blocks": [2, 1, 3]}
+        larger, smaller = Layout.load(pack), Layout.load(former)
+        channels, *sizes = former.layout.latent_shape
+        latent, shown = torch.randn(1, channels, *sizes), torch.randint(0, 11, (1, *former.layout.grid.shape))
+        attributes = torch.full((1, len(former.layout.attributes)), torch.nan)
+        with torch.no_grad():
+            new, old = (
+                layout.predict(latent, 400.0, layout.denoiser.see(shown, torch.eye(11)[None]), attributes).value
+                for layout in (larger, smaller)
+            )
+        assert old.std() > 0.01
+        assert torch.allclose(new, old, atol=1e-4)
+    finally:
+        shutil.rmtree(out)
+    learned = load_checkpoint(tmp_path / "learned" / "further" / "checkpoint.pt")["average"]
+    for added in ("fine_down.1", "fine_up.1", "coarse.1", "coarse.2"):
+        assert learned[f"{added}.conv2.weight"].abs().max() > 1e-3
+
+
 def test_what_cannot_go_on_from_a_pack_is_refused(with_learned, tmp_path):
     refused = go_on(with_learned, tmp_path, rest="network = {shown = 16}\n", expect=2)
-    assert "network must be left out where start names a pack" in " ".join(refused.err.split())
+    assert "network must be blocks alone where start names a pack" in " ".join(refused.err.split())
+    refused = go_on(with_learned, tmp_path, rest="network = {blocks = [1, 0, 1]}\n", expect=2)
+    assert "to start with has more blocks than the setting network leaves it" in " ".join(refused.err.split())
+    refused = go_on(with_learned, tmp_path, rest="network = {blocks = [1]}\n", expect=2)
+    assert "No network can be made so" in " ".join(refused.err.split())
     write_cohort(tmp_path / "moved", grid=Grid(tiny.GRID.shape, tiny.GRID.affine + np.eye(4)[3] * [[1], [0], [0], [0]]))
     refused = go_on(with_learned, tmp_path, cohort=tmp_path / "moved", expect=2)
     assert "another grid than the layout tiny-layout" in " ".join(refused.err.split())

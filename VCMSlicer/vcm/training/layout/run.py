@@ -20,6 +20,7 @@ from vcm.core.hashing import hash_file
 from vcm.core.reading import read_json
 from vcm.models.layout.label_autoencoder import LabelAutoencoder
 from vcm.models.layout.layout import Layout, latent_sizes, new_autoencoder, new_denoiser
+from vcm.models.layout.layout_denoiser import LayoutDenoiser
 from vcm.outputs.sealed_json import write_sealed
 from vcm.packs.manifest import FILE_NAME, LayoutManifest
 from vcm.packs.manifest_reading import parse_layout
@@ -71,21 +72,26 @@ def train_layout(
     start = find_pack(settings.start) if settings.start else None
     if start is not None:
         _refuse_another(start.layout, content, grid)
+        _take_over(start.layout, content, settings)
+    manifest = _manifest(content)
+    torch.manual_seed(settings.seed)
+    with network_refusals():
+        denoiser = new_denoiser(LABELS, manifest.latent_shape, len(attributes), content["networks"]["denoiser"])
+    learned = Layout.load(start) if start is not None else None
+    if learned is not None:
+        _go_on(denoiser, learned.denoiser)
     cache, held = cached(cases), cached(unseen) if unseen else None
     if team.first and not (folder / SETTINGS).is_file():
         with claim_run(folder):
             write_sealed(folder / SETTINGS, settings.as_dict())
-    if start is not None:
-        layout = _started(start, content, folder, team)
+    if learned is not None:
+        autoencoder = _kept(learned.autoencoder, folder, team)
     else:
-        torch.manual_seed(settings.seed)
-        with network_refusals():
-            denoiser = new_denoiser(LABELS, _manifest(content).latent_shape, len(attributes), settings.network)
-        how, autoencoder = _first_part(settings.of_autoencoder, cache, held, folder, team, minutes, listeners)
-        if autoencoder is None:
+        how, taught = _first_part(settings.of_autoencoder, cache, held, folder, team, minutes, listeners)
+        if taught is None:
             return how
-        layout = Layout(autoencoder, denoiser, _manifest(content).process)
-    layout, manifest = layout.to(team.device), _manifest(content)
+        autoencoder = taught
+    layout = Layout(autoencoder, denoiser, manifest.process).to(team.device)
     identity = {AUTOENCODER: hash_file(folder / f"{AUTOENCODER}.safetensors")}
     second = LayoutTask(settings, layout, manifest, cache, team.device, identity=identity, unseen=held)
     trainer = Trainer(settings, second, folder, team, listeners)
@@ -138,20 +144,34 @@ def _refuse_another(start: LayoutManifest, content: Mapping[str, Any], grid: Gri
         )
 
 
-def _started(pack: Pack, content: dict[str, Any], folder: Path, team: Team) -> Layout:
-    """The networks of a layout pack, whose options `content` takes over. The run's folder keeps the autoencoder, and a
-    training that goes on in it has that one, whatever the pack holds by now."""
-    theirs = pack.layout
+def _take_over(theirs: LayoutManifest, content: dict[str, Any], settings: LayoutSettings) -> None:
+    """What the pack to go on with says of its networks, with the blocks that the settings give its denoiser."""
     content["networks"] = {role: dict(options) for role, options in theirs.networks.items()}
+    content["networks"]["denoiser"].update(settings.network)
     content["latent"] = {"shape": list(theirs.latent_shape)}
     content["schedule"] = dict(theirs.schedule)
-    layout, path = Layout.load(pack), folder / f"{AUTOENCODER}.safetensors"
+
+
+def _go_on(denoiser: LayoutDenoiser, trained: LayoutDenoiser) -> None:
+    """Give it all that the other has learned. Further blocks stay as they are made, and so change nothing at first."""
+    if denoiser.load_state_dict(trained.state_dict(), strict=False).unexpected_keys:
+        raise VcmError(
+            Code.BAD_REQUEST,
+            "The layout to start with has more blocks than the setting network leaves it.",
+            "Give network at least as many blocks at each resolution.",
+        )
+
+
+def _kept(autoencoder: LabelAutoencoder, folder: Path, team: Team) -> LabelAutoencoder:
+    """That of the pack to go on with. The run's folder keeps it, and a training that goes on in it has that one,
+    whatever the pack holds by now."""
+    path = folder / f"{AUTOENCODER}.safetensors"
     if team.first and not path.is_file():
         with claim_run(folder):
-            write_weights(path, layout.autoencoder.state_dict())
+            write_weights(path, autoencoder.state_dict())
     team.wait()
-    layout.autoencoder.load_state_dict(read_checkpoint(path))
-    return layout
+    autoencoder.load_state_dict(read_checkpoint(path))
+    return autoencoder
 
 
 def _grid_of(cases: Sequence[CaseEntry]) -> Grid:

@@ -46,7 +46,7 @@ class LayoutSettings(TrainingSettings):
     `LayoutDenoiser`.
 
     `start` names a layout pack to go on with: its autoencoder is kept and its denoiser learns further, so that
-    `autoencoder` and `network` are its own.
+    `autoencoder` is its own. `network` may then give it more `blocks`, which change nothing before they have learned.
     """
 
     kind: ClassVar[str] = "layout"
@@ -71,8 +71,9 @@ class LayoutSettings(TrainingSettings):
         super().__post_init__()
         self.require(self.nothing + self.alone + self.all <= 1, "alone", "such that the three shares are 1 at most")
         self.require(not self.contrasts, "contrasts", "left out, as label maps have none")
-        for name in ("autoencoder", "network"):
-            self.require(not (self.start and getattr(self, name)), name, "left out where start names a pack")
+        if self.start:
+            self.require(not self.autoencoder, "autoencoder", "left out where start names a pack")
+            self.require(set(self.network) <= {"blocks"}, "network", "blocks alone where start names a pack")
         _ = self.of_autoencoder
 
     @property
