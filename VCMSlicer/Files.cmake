@@ -89,6 +89,7 @@ set(MODULE_PYTHON_SCRIPTS
   vcm/anatomy/brain_hole.py
   vcm/anatomy/one_piece.py
   vcm/anatomy/structures.py
+  vcm/anatomy/usual_places.py
   vcm/conditions/__init__.py
   vcm/conditions/attributes.py
   vcm/conditions/completable.py
@@ -355,6 +356,7 @@ set(MODULE_PYTHON_RESOURCES
   vcm/packs/embedded/brainldm-mini/autoencoder.safetensors
   vcm/packs/embedded/brainldm-mini/denoiser.safetensors
   vcm/packs/embedded/brainldm-mini/manifest.json
+  vcm/packs/embedded/brainldm-mini/places.safetensors
   vcm/packs/embedded/brainldm-mini/segmenter.safetensors
   vcm/packs/embedded/brainldm-mini/training-segmenter.json
   vcm/packs/embedded/brainldm-mini/whitening.safetensors
@@ -366,6 +368,7 @@ set(MODULE_PYTHON_RESOURCES
   vcm/packs/embedded/meddiffusion-mini/autoencoder.safetensors
   vcm/packs/embedded/meddiffusion-mini/denoiser.safetensors
   vcm/packs/embedded/meddiffusion-mini/manifest.json
+  vcm/packs/embedded/meddiffusion-mini/places.safetensors
   vcm/packs/embedded/meddiffusion-mini/segmenter.safetensors
   vcm/packs/embedded/meddiffusion-mini/training-denoiser.json
   vcm/packs/embedded/meddiffusion-mini/training-segmenter.json

@@ -95,6 +95,23 @@ def test_a_grid_that_does_not_divide_by_the_strides_is_padded_and_cropped_again(
     assert PackSegmenter(network, CLASSES, grid).segment(image).array.shape == grid.shape
 
 
+def test_no_structure_is_found_where_it_cannot_be():
+    """Its voxels are background. The places are unlike along each axis."""
+    places = torch.ones(3, *LAS.shape, dtype=torch.bool)
+    places[2, :, 17:, 5:] = False
+    places[1, 6:, 18:, 6:] = False
+    found = PackSegmenter(Thresholds(), CLASSES, LAS, places=places).segment(head()).array
+    expected = labels_of(head())
+    elsewhere = {
+        1: (slice(6, None), slice(18, None), slice(6, None)),
+        2: (slice(None), slice(17, None), slice(5, None)),
+    }
+    for label, place in elsewhere.items():
+        expected[place][expected[place] == label] = 0
+    assert 0 < np.count_nonzero(expected) < np.count_nonzero(labels_of(head()))
+    assert np.array_equal(found, expected)
+
+
 @pytest.mark.parametrize("one_piece", [False, True])
 def test_of_a_head_in_one_piece_what_lies_beside_it_is_left_out(one_piece):
     """Scalp seen as brain, joined to it by a thread."""

@@ -9,7 +9,8 @@ from vcm.core.errors import VcmError
 from vcm.core.grid import Grid
 from vcm.judging.segmentation import PackSegmenter
 from vcm.models.loading import load_backbone
-from vcm.models.segmenter import load_segmenter
+from vcm.models.segmenter import load_places, load_segmenter
+from vcm.models.shrinking import shrink_pack
 from vcm.packs.store import find_pack
 from vcm.training.backbone.autoencoder_settings import AutoencoderSettings
 from vcm.training.backbone.image_runs import open_autoencoder_run, open_segmenter_run
@@ -94,6 +95,27 @@ def test_a_segmenter_learns_and_judges_in_its_pack(cases, packs, tmp_path):
     labels = cases[0].read("labels").array
     found = judge.segment(cases[0].read("image")).array
     assert 2 * ((found == 1) & (labels == 1)).sum() / ((found == 1).sum() + (labels == 1).sum()) > 0.6
+
+
+def test_a_segmenter_knows_where_its_cases_have_their_structures(cases, packs, tmp_path):
+    """And keeps it through the trainings of other networks, but not in another grid's pack."""
+    chosen = SegmenterSettings(**{**USUAL, "steps": 1, "network": SMALL})
+    open_segmenter_run(chosen, cases, tmp_path / "run", team=Team("cpu")).trainer.train()
+    export_run(tmp_path / "run", packs / "placed")
+    places = load_places(find_pack("placed"))
+    assert places.shape == (11, *cases[0].read("image").grid.shape) and places[0].all()
+    axis = cases[0].read("image").grid.left_right
+    for case in cases:
+        labels = torch.from_numpy(case.read("labels").array.astype(int))
+        for seen in (labels, labels.flip(axis)):
+            assert places.gather(0, seen[None]).all()
+    assert places[1].any() and not places[10].any()
+    shrink_pack(find_pack("placed"), packs / "shrunk")
+    assert torch.equal(load_places(find_pack("shrunk")), places)
+    again = autoencoder(cases, tmp_path / "other", backbone="placed", steps=1, coarsen=2, adversary=0.0)
+    again.trainer.train()
+    export_run(tmp_path / "other", packs / "elsewhere")
+    assert set(find_pack("elsewhere").backbone.files) == {"autoencoder", "denoiser"}
 
 
 def test_a_corrupt_image_is_told_and_left_out(packs, tmp_path):

@@ -24,7 +24,7 @@ from vcm.volumes.brightness import brightness
 from vcm.volumes.resampling import resample_image
 from vcm.volumes.volume_files import read_volume, write_volume
 
-ROLES = ("autoencoder", "whitening", "segmenter")
+ROLES = ("autoencoder", "whitening", "segmenter", "places")
 """The files of a pack that the head depends on."""
 
 

@@ -50,7 +50,8 @@ class PackSegmenter:
     """A segmentation network with one output channel a label, background first, that works on one Grid.
 
     `classes` names the labels; `device` says where it runs; with `one_piece` only the largest piece of what it finds is
-    kept. An image on another Grid is brought onto this one and its labels back.
+    kept. `places` `[labels, *grid.shape]` says where each label can lie; what is found elsewhere is background. An
+    image on another Grid is brought onto this one and its labels back.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class PackSegmenter:
         *,
         name: str = "the pack's own segmenter",
         one_piece: bool = False,
+        places: torch.Tensor | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
         self.name = name
@@ -69,18 +71,26 @@ class PackSegmenter:
         self.one_piece = one_piece
         self.network = network.to(device).eval()
         self.device = device
+        self.places = None if places is None else places.to(device)
 
     @classmethod
     def from_pack(cls, pack: Pack, *, device: torch.device | str = "cpu") -> PackSegmenter:
         """The segmenter of a backbone pack, its weights checked against the manifest."""
         from vcm.models.onednn import use_onednn
-        from vcm.models.segmenter import load_segmenter
+        from vcm.models.segmenter import load_places, load_segmenter
 
         manifest, network = pack.backbone, load_segmenter(pack)
         use_onednn(network)
         name = f"the own segmenter of {manifest.name}"
-        one_piece = manifest.segmenter_one_piece
-        return cls(network, manifest.segmenter_classes, manifest.grid, name=name, one_piece=one_piece, device=device)
+        return cls(
+            network,
+            manifest.segmenter_classes,
+            manifest.grid,
+            name=name,
+            one_piece=manifest.segmenter_one_piece,
+            places=load_places(pack),
+            device=device,
+        )
 
     def segment(self, image: Volume) -> Volume:
         """The labels of an image in 0–1 (values beyond are clipped), as uint8 on the image's own Grid."""
@@ -91,7 +101,10 @@ class PackSegmenter:
         with torch.inference_mode():
             scores = self.network(_padded(array, self._multiple())[None, None])[0]
         i, j, k = self.grid.shape
-        labels = scores[:, :i, :j, :k].argmax(0).to("cpu", torch.uint8).numpy()
+        likeliest = scores[:, :i, :j, :k].argmax(0)
+        if self.places is not None:
+            likeliest = likeliest * self.places.gather(0, likeliest[None])[0]
+        labels = likeliest.to("cpu", torch.uint8).numpy()
         found = Volume(largest_piece(labels) if self.one_piece else labels, self.grid)
         return found if seen is image else resample_labels(found, image.grid)
 

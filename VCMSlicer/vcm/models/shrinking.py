@@ -17,7 +17,7 @@ from vcm.models.loading import load_backbone, load_control
 from vcm.models.segmenter import load_segmenter
 from vcm.outputs.atomic_files import atomic_path, write_text
 from vcm.packs.installation import PACK_FILES, pack_folder, refuse_what_is_no_pack
-from vcm.packs.manifest import FILE_NAME, ControlManifest, LayoutManifest
+from vcm.packs.manifest import FILE_NAME, TABLES, ControlManifest, LayoutManifest
 from vcm.packs.manifest_reading import read_manifest, write_manifest
 from vcm.packs.schema import read_document
 from vcm.packs.store import Pack, open_weights
@@ -50,7 +50,7 @@ def shrink_pack(pack: Pack, out: Path, *, force: bool = False) -> Shrunk:
 
     Its card and its settings go along, its signature does not. Controls of a backbone steer it in 8 bits too.
     """
-    if all(file.eight_bits for role, file in pack.manifest.files.items() if role != "whitening"):
+    if all(file.eight_bits for role, file in pack.manifest.files.items() if role not in TABLES):
         raise VcmError(Code.BAD_REQUEST, f"The pack {pack.name} is stored in 8 bits already.")
     if out.resolve() == pack.folder.resolve():
         raise VcmError(Code.BAD_REQUEST, f"{out} is the pack itself.", "Choose another folder.")

@@ -253,6 +253,8 @@ def _check_segmenter(manifest: BackboneManifest) -> None:
     if any(parts.values()) and not all(parts.values()):
         missing = ", ".join(part for part, there in parts.items() if not there)
         _refuse(f"A segmenter needs a file, a network and a list of classes; missing: {missing}.")
+    if "places" in manifest.files and "segmenter" not in manifest.files:
+        _refuse("A file of “places” says where a segmenter finds structures, and there is no segmenter.")
 
 
 def _refuse_negative(options: Any, where: str, source: str) -> None:

@@ -12,6 +12,7 @@ from monai.networks.nets import UNet
 from torch import nn
 
 from vcm.anatomy.structures import SEGMENTER_CLASSES
+from vcm.anatomy.usual_places import usual_places
 from vcm.cohort.files import CaseEntry
 from vcm.cohort.learning_cases import CohortCase
 from vcm.core.errors import Code, VcmError
@@ -19,6 +20,7 @@ from vcm.core.grid import Grid
 from vcm.models.loading import BACKBONES, load_backbone
 from vcm.models.segmenter import load_segmenter
 from vcm.packs.store import Pack, default_backbone, find_pack
+from vcm.packs.tensors.checkpoints import write_weights
 from vcm.training.backbone.autoencoder_settings import AutoencoderSettings
 from vcm.training.backbone.autoencoder_task import AutoencoderTask
 from vcm.training.backbone.codebook_task import CodebookTask
@@ -33,6 +35,9 @@ from vcm.training.trainer.run_info import RunInfo, write_run_info
 from vcm.training.trainer.team import Team
 from vcm.training.trainer.trainer import Listeners, Trainer
 from vcm.training.trainer.warm_start import begin_with, say_storage, start_from, turned
+
+PLACES = "places.safetensors"
+"""In the folder of a segmenter's training: where its cases have their structures."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +75,7 @@ def open_autoencoder_run(
     else:
         # Other latents: the new pack waits for a denoiser of its own, and has no segmenter yet.
         trained = {"autoencoder": True, "denoiser": False}
-        changes = {**family.around(pack.backbone, config, grid), "trained": trained, "without": ["segmenter"]}
+        changes = {**family.around(pack.backbone, config, grid), "trained": trained, "without": ["segmenter", "places"]}
     if not (folder / CHECKPOINT).is_file():
         if start is not None:
             start_from(start, network, listeners)
@@ -112,6 +117,7 @@ def open_segmenter_run(
     trainer = Trainer(settings, task, folder, team, listeners)
     classes = [{"value": value, "name": name} for value, (name, _) in SEGMENTER_CLASSES.items()]
     if team.first:
+        write_weights(folder / PLACES, {"places": torch.from_numpy(usual_places(cache.label_maps()))})
         changes = {
             "networks": {"segmenter": config},
             "segmenter_classes": classes,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from vcm.cohort.learning_cases import CohortCase
@@ -45,6 +46,12 @@ class ImageCache:
     def label(self, items: Sequence[int], mirrored: Sequence[bool], device: torch.device | str) -> Tensor:
         """`[B, 1, i, j, k]` of whole numbers."""
         return self._turned(self.labels, items, mirrored).to(device).long()[:, None]
+
+    def label_maps(self) -> Iterator[NDArray[np.integer]]:
+        """Those of all cases `[i, j, k]`, and their mirror images."""
+        for labels in self.labels:
+            yield labels.numpy()
+            yield labels.flip(self.left_right).numpy()
 
     def _turned(self, stored: Tensor, items: Sequence[int], mirrored: Sequence[bool]) -> Tensor:
         turned = stored[list(items)]

@@ -13,7 +13,7 @@ from torch import Tensor
 from vcm.core.grid import Grid
 from vcm.core.reading import read_json
 from vcm.outputs.atomic_files import atomic_path, write_json, write_text
-from vcm.packs.manifest import FILE_NAME, BackboneManifest
+from vcm.packs.manifest import FILE_NAME, TABLES, BackboneManifest
 from vcm.packs.manifest_reading import write_manifest
 from vcm.packs.store import Pack
 from vcm.packs.tensors.checkpoints import write_weights
@@ -32,7 +32,7 @@ def write_backbone_pack(
 ) -> BackboneManifest:
     """Write the pack `folder`, whose name becomes the pack's; the manifest comes last, when all else is in place.
 
-    `weights` maps a role (`denoiser`, `whitening`, …) to its tensors, which are kept in fp16 but for the whitening;
+    `weights` maps a role (`denoiser`, `whitening`, …) to its tensors, which are kept in fp16 if a network has them;
     every other file is the base's.
     """
     settings = replace(settings, backbone=base.name)  # a pack's path means nothing elsewhere
@@ -51,7 +51,7 @@ def write_backbone_pack(
     write_json(folder / f"training-{settings.kind}.json", settings.as_dict())
     write_text(folder / "README.md", backbone_card(folder.name, base, settings, provenance, figures))
     content = read_json(base.folder / FILE_NAME)
-    trained = {role: True for role in weights if role != "whitening"}
+    trained = {role: True for role in weights if role not in TABLES}
     content |= {name: value for name, value in changes.items() if name not in ("networks", "trained", "without")}
     content |= {
         "name": folder.name,
@@ -82,4 +82,4 @@ def _named(name: str, base: Pack, content: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _kept(role: str, tensor: Tensor) -> Tensor:
-    return tensor.detach().cpu().float() if role == "whitening" else tensor.detach().cpu().half()
+    return tensor.detach().cpu() if role in TABLES else tensor.detach().cpu().half()

@@ -17,6 +17,7 @@ from vcm.packs.installation import pack_folder, refuse_what_is_no_pack
 from vcm.packs.store import find_pack
 from vcm.packs.tensors.checkpoints import read_checkpoint
 from vcm.training.backbone.denoiser_run import WHITENING
+from vcm.training.backbone.image_runs import PLACES
 from vcm.training.control.settings import ControlSettings
 from vcm.training.export.backbone import write_backbone_pack
 from vcm.training.export.control import write_control_pack
@@ -88,8 +89,9 @@ def _roles(
 ) -> dict[str, Mapping[str, Tensor]]:
     """The files of the new pack that this training has made, by their role."""
     roles: dict[str, Mapping[str, Tensor]] = {settings.kind: weights}
-    if (run / WHITENING).is_file():
-        roles["whitening"] = read_checkpoint(run / WHITENING)
+    for role, file in (("whitening", WHITENING), ("places", PLACES)):
+        if (run / file).is_file():
+            roles[role] = read_checkpoint(run / file)
     if settings.kind == "autoencoder" and "latent" in changes:
         # A denoiser of the latents there were before would paint noise: the new pack waits for one of its own.
         torch.manual_seed(settings.seed)
