@@ -347,6 +347,7 @@ set(MODULE_PYTHON_RESOURCES
   vcm/packs/embedded/brainldm-mini-semantics/README.md
   vcm/packs/embedded/brainldm-mini-semantics/control.safetensors
   vcm/packs/embedded/brainldm-mini-semantics/manifest.json
+  vcm/packs/embedded/brainldm-mini-semantics/spread.safetensors
   vcm/packs/embedded/brainldm-mini-semantics/training.json
   vcm/packs/embedded/brainldm-mini-ventricles/README.md
   vcm/packs/embedded/brainldm-mini-ventricles/control.safetensors
@@ -358,6 +359,7 @@ set(MODULE_PYTHON_RESOURCES
   vcm/packs/embedded/brainldm-mini/manifest.json
   vcm/packs/embedded/brainldm-mini/places.safetensors
   vcm/packs/embedded/brainldm-mini/segmenter.safetensors
+  vcm/packs/embedded/brainldm-mini/spread.safetensors
   vcm/packs/embedded/brainldm-mini/training-segmenter.json
   vcm/packs/embedded/brainldm-mini/whitening.safetensors
   vcm/packs/embedded/meddiffusion-mini-structures/README.md

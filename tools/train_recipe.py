@@ -54,8 +54,9 @@ class Training:
     """A network to train and export. With several `settings`, each part starts from the weights of the one before.
 
     `pack` is where the pack goes, below `WORK/packs`, and `backbone` another pack there; `cases` and `held_out` name
-    cohorts. With 8 `bits`, what was trained is stored in 8 bits per channel. With `evaluate`, the pack's card gets the
-    figures of `vcm evaluate` on the held-out cohort.
+    cohorts. With 8 `bits`, what was trained is stored in 8 bits per channel. With `spread`, what its samples lack of
+    the cases' spread is measured and goes into the pack. With `evaluate`, the pack's card gets the figures of `vcm
+    evaluate` on the held-out cohort.
     """
 
     kind: str
@@ -66,6 +67,7 @@ class Training:
     backbone: str = ""
     first_cases: int = 0
     bits: int = 16
+    spread: bool = False
     evaluate: bool = False
 
 
@@ -138,6 +140,14 @@ def _training_steps(recipe: Recipe, training: Training, settings: Path, work: Pa
     export = ["train", "export", *about, "--run", run, "--out", pack]
     export += [] if training.bits == 16 else ["--bits", training.bits]
     yield _step(f"export {pack.name}", export, pack)
+    if training.spread:
+        cases = ["--cases", work / training.cases]
+        yield _step(
+            f"measure the spread of {pack.name}",
+            ["train", "spread", "--run", run, "--pack", pack, *backbone, *cases],
+            run / "spread.safetensors",
+        )
+        yield _step(f"export {pack.name} with its spread", export, pack)
     if training.evaluate:
         figures = run / "evaluated"
         cases = ["--cases", work / training.held_out, "--out", figures]

@@ -13,7 +13,7 @@ from vcm.training.backbone.autoencoder_settings import AutoencoderSettings
 from vcm.training.backbone.denoiser_settings import DenoiserSettings
 from vcm.training.backbone.segmenter_settings import SegmenterSettings
 from vcm.training.control.settings import ControlSettings
-from vcm.training.kinds import SETTINGS_OF, read_settings
+from vcm.training.kinds import SETTINGS_OF, settings_of
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -47,7 +47,7 @@ def test_tables_say_what_is_different_for_each_condition(tmp_path):
 )
 def test_settings_of_every_kind_survive_being_kept(tmp_path, settings):
     write_json(tmp_path / "settings.json", settings.as_dict())
-    assert read_settings(tmp_path / "settings.json") == settings
+    assert settings_of(tmp_path) == settings
 
 
 def test_every_kind_has_settings_that_stand_by_themselves():

@@ -217,6 +217,27 @@ def layout_command(
         )  # fmt: skip
 
 
+@app.command("spread", epilog="Example: vcm train spread --run run --pack packs/my-semantics --cases cohort")
+def spread_command(
+    run: Annotated[Path, typer.Option(help="The folder of a denoiser's or a control's training.")],
+    pack: Annotated[str, typer.Option(help="The pack that was exported from it.")],
+    cases: Cases,
+    backbone: Backbone = None,
+    count: Annotated[int, typer.Option(min=1, help="The first so many cases.")] = 16,
+    device: Device = "auto",
+) -> None:
+    """Measure where samples are more alike than real heads are; the next export of the run has them make up for it."""
+    from vcm.cohort.files import read_cases
+    from vcm.packs.store import find_pack
+    from vcm.training.spread import measure_spread_of
+
+    found, own = find_pack(pack), find_pack(backbone) if backbone else None
+    entries = read_cases(cases)[:count]
+    with _Console(device) as console:
+        factor = measure_spread_of(run, found, entries, backbone=own, device=device, on_case=console.listeners().step)
+    say(f"Samples fall short by a factor of {factor.median():.2f} (median; {factor.min():.2f} to {factor.max():.2f}).")
+
+
 @app.command(
     "export", epilog="Example: vcm train export --run run --figures evaluation/summary.md --out packs/my-ventricles"
 )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from vcm.core.registry import Registry
 from vcm.models.backbones.backbone import Backbone
 from vcm.models.controls.control import Control
+from vcm.models.weights import read_spread
 from vcm.packs.store import Pack
 
 if TYPE_CHECKING:
@@ -47,9 +48,13 @@ def scales_whole_scans(manifest: BackboneManifest) -> bool:
 
 def load_backbone(pack: Pack) -> Backbone:
     """The backbone of a pack, in fp32 on the CPU, ready to evaluate."""
-    return BACKBONES[pack.backbone.family].load(pack)
+    backbone = BACKBONES[pack.backbone.family].load(pack)
+    backbone.spread = read_spread(pack)
+    return backbone
 
 
 def load_control(pack: Pack) -> Control:
     """The control of a pack, in fp32 on the CPU, ready to evaluate."""
-    return CONTROLS[pack.control.architecture].load(pack)
+    control = CONTROLS[pack.control.architecture].load(pack)
+    control.spread = read_spread(pack)
+    return control

@@ -56,6 +56,22 @@ def load(pack: Pack, role: str, make: Callable[[], Network]) -> Network:
     return network
 
 
+def read_spread(pack: Pack) -> Tensor | None:
+    """By what factor, at each place of the latent `[i, j, k]`, finished samples fall short of the spread of real heads;
+    None where the pack does not tell."""
+    if "spread" not in pack.manifest.files:
+        return None
+    weights = open_weights(pack, "spread")
+    spread = weights.get("spread")
+    if set(weights) != {"spread"} or spread is None or spread.ndim != 3 or not ((spread > 0) & (spread < 10)).all():
+        raise VcmError(
+            Code.PACK_INVALID,
+            f"The spread of the pack {pack.name} must be one tensor “spread” of three axes, of numbers from 0 to 10.",
+            "Import or download the pack again.",
+        )
+    return spread.float()
+
+
 def read_whitening(pack: Pack, classes: int = 0) -> Mapping[str, Tensor]:
     """The `mean` and `std` by which a pack's latents are whitened, and perhaps the `means` of up to so many classes;
     others than its latent's shape asks for are refused."""

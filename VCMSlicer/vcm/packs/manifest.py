@@ -22,8 +22,8 @@ FILE_NAME = "manifest.json"
 FAMILY = "latent-diffusion"
 """The family of backbones where a manifest names none."""
 
-TABLES = ("whitening", "places")
-"""Files of a backbone that hold what was counted, not what a network learned: neither trained nor rounded."""
+TABLES = ("whitening", "places", "spread")
+"""Files that hold what was counted, not what a network learned: neither trained nor rounded."""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from vcm.models.preparers.preparer import Finish
 from vcm.sampling.compiled_step import compile_step, wants_compiling
 from vcm.sampling.cuda_graph import GraphedDenoiser
 from vcm.sampling.kept_denoisers import KeptDenoisers
-from vcm.sampling.loop import finishing, run_sampler
+from vcm.sampling.loop import finishing, restored, run_sampler, spread_of
 from vcm.sampling.memory_plan import MemoryPlan, out_of_memory, plan_memory
 from vcm.sampling.noise_file import fitted_noise
 from vcm.sampling.previews import Previews
@@ -43,11 +43,12 @@ MATCHING = "matching"
 class _Run:
     """One way to sample: steered, or the backbone alone; `name` goes before its stages.
 
-    `finish` is what preparers of conditions do with the finished latent.
+    `spread` is restored in the finished latent, and `finish` is what preparers of conditions do with it then.
     """
 
     name: str
     scale_factor: float | None
+    spread: Tensor | None
     finish: tuple[Finish, ...]
 
 
@@ -145,8 +146,8 @@ class Generator:
         """
         control = self.control if request.conditions else None
         scale = control.decoding_scale(request.conditions) if control else None
-        steered = _Run("", scale, finish if control else ())
-        alone = _Run("uncontrolled ", None, ())
+        steered = _Run("", scale, spread_of(self.backbone, control, request.conditions), finish if control else ())
+        alone = _Run("uncontrolled ", None, self.backbone.spread, ())
         if self._twins_together(request):
             (both,) = self._kept.denoisers(inputs, [control], request.conditions, with_twins=True)
             return [_Sampling(both, (steered, alone))]
@@ -197,6 +198,7 @@ class Generator:
 
     def _finished(self, job: _Batch, run: _Run, latent: Tensor, seconds: dict[str, float]) -> list[Volume]:
         """The images of the latents that a run has come to."""
+        latent = restored(latent, run.spread)
         if run.finish:
             with self._timed(seconds, MATCHING), self.runtime.autocast():
                 for change in run.finish:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from vcm.conditions.condition import Condition
+from vcm.core.errors import Code, VcmError
 from vcm.models.backbones.backbone import Backbone
 from vcm.models.controls.control import Control
 from vcm.models.preparers.preparer import PREPARERS, Finish
@@ -28,6 +29,7 @@ def sample_latents(
     """Finished latents `[B, *latent_shape]` from noise, with raw inputs `[1, n]`."""
     with torch.no_grad():
         latent = run_sampler(GuidedDenoiser(backbone, inputs, control, conditions), backbone, noise, sampler, steps)
+        latent = restored(latent, spread_of(backbone, control, conditions))
         for finish in finishing(control, conditions, backbone):
             latent = finish(latent, control.decoding_scale(conditions) if control else None)
     return latent
@@ -38,6 +40,26 @@ def run_sampler(
 ) -> Tensor:
     """The latents that a sampler comes to, before preparers finish them."""
     return SAMPLERS[sampler](denoise, noise, backbone.process, steps, on_step)
+
+
+def spread_of(backbone: Backbone, control: Control | None, conditions: Sequence[Condition]) -> Tensor | None:
+    """What samples lack under these conditions: the control's own figure where it acts, else the backbone's."""
+    acts = control is not None and any(condition.strength > 0 for condition in conditions)
+    return control.spread if control is not None and acts else backbone.spread
+
+
+def restored(latent: Tensor, spread: Tensor | None) -> Tensor:
+    """Finished latents with the spread that samples lack at each place, as `Backbone.spread` tells."""
+    if spread is None:
+        return latent
+    if spread.shape != latent.shape[2:]:
+        raise VcmError(
+            Code.PACK_INVALID,
+            f"A pack gives its samples' spread on a grid of {tuple(spread.shape)}, and the latents' is "
+            f"{tuple(latent.shape[2:])}.",
+            "Import or download the pack again.",
+        )
+    return latent * spread.to(latent)
 
 
 def finishing(control: Control | None, conditions: Sequence[Condition], backbone: Backbone) -> tuple[Finish, ...]:

@@ -11,6 +11,7 @@ from vcm.training.backbone.segmenter_settings import SegmenterSettings
 from vcm.training.control.settings import ControlSettings
 from vcm.training.layout.settings import LabelAutoencoderSettings, LayoutSettings
 from vcm.training.trainer.settings import TrainingSettings, read_entries
+from vcm.training.trainer.trainer import SETTINGS
 
 SETTINGS_OF: dict[str, type[TrainingSettings]] = {
     cls.kind: cls
@@ -25,8 +26,12 @@ SETTINGS_OF: dict[str, type[TrainingSettings]] = {
 }
 
 
-def read_settings(path: Path) -> TrainingSettings:
-    """The settings that a run keeps, of whatever kind it is."""
+def settings_of(run: Path) -> TrainingSettings:
+    """The settings that a run keeps in its folder, of whatever kind it is."""
+    path = run / SETTINGS
+    if not path.is_file():
+        sentence = f"{run} is not the folder of a training: it has no {SETTINGS}."
+        raise VcmError(Code.FILE_MISSING, sentence, "Give the folder that vcm train was given as --out.")
     entries = read_entries(path)
     kind = entries.get("kind")
     if kind not in SETTINGS_OF:

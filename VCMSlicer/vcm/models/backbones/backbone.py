@@ -98,6 +98,8 @@ class Backbone(nn.Module, ABC):
     attributes: tuple[AttributeSpec, ...]
     scale_factor: float = 1.0
     slab_bytes: int | None = None
+    spread: Tensor | None = None
+    """By what factor finished samples fall short of the spread of real latents, at each place `[i, j, k]`."""
     whitens = False
     """Whether a denoiser that begins anew always learns latents with mean and spread of its training's taken out."""
     rescales = True

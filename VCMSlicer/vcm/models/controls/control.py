@@ -104,12 +104,14 @@ class Control(nn.Module, ABC):
     """A trained module that steers a backbone by `conditions`.
 
     `network` is what learns and what a pack's file holds. `preparers` says of each condition how it becomes what the
-    control sees. `scale_factor` stands in for the backbone's own where it is not None.
+    control sees. `scale_factor` stands in for the backbone's own where it is not None. `spread` is that of
+    `Backbone.spread`, of samples that the control steers.
     """
 
     network: nn.Module
     conditions: tuple[ConditionSpec, ...]
     scale_factor: float | None = None
+    spread: Tensor | None = None
     needs_residuals = False
     """Whether it works by residuals within the backbone's network, which not every backbone takes."""
     small_learning_rate = 1e-3

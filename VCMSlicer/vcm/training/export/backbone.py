@@ -42,8 +42,10 @@ def write_backbone_pack(
         files[role] = {"path": f"{role}.safetensors"}
         write_weights(folder / files[role]["path"], {name: _kept(role, t) for name, t in tensors.items()})
     whitened = changes.get("latent", {}).get("whitened", base.backbone.latent.whitened)
+    samples_differ = bool(weights.keys() & {"autoencoder", "denoiser"})
+    stale = {role for role, is_stale in (("whitening", not whitened), ("spread", samples_differ)) if is_stale}
     for role, file in base.backbone.files.items():
-        if role not in files and role not in without and (role != "whitening" or whitened):
+        if role not in files and role not in without and role not in stale:
             rounded = {"rounded_from": file.rounded_from} if file.eight_bits else {}
             files[role] = {"path": f"{role}.safetensors", **rounded}
             with atomic_path(folder / files[role]["path"]) as temporary:

@@ -36,6 +36,7 @@ def write_control_pack(
     entries: Sequence[Mapping[str, Any]],
     provenance: Provenance,
     figures: str,
+    spread: Mapping[str, Tensor] | None = None,
 ) -> ControlManifest:
     """Write the pack `folder`, whose name becomes the pack's; the manifest comes last, when all else is in place."""
     settings = replace(settings, backbone=backbone.name)  # a pack's path means nothing elsewhere
@@ -44,6 +45,10 @@ def write_control_pack(
     networks = family.configure(backbone.backbone, specs, settings.variant, settings.network)
     networks, shipped = family.shipped(networks, weights)
     write_weights(folder / "control.safetensors", {n: t.half().cpu() for n, t in shipped.items()})
+    files = {"control": {"path": "control.safetensors"}}
+    if spread is not None:
+        files["spread"] = {"path": "spread.safetensors"}
+        write_weights(folder / files["spread"]["path"], spread)
     write_json(folder / "training.json", settings.as_dict())
     write_text(folder / "README.md", control_card(folder.name, backbone, settings, entries, provenance, figures))
     words = ", ".join(spec.description.lower() or spec.name for spec in specs)
@@ -55,7 +60,7 @@ def write_control_pack(
         "version": provenance.version or "0.1.0",
         "description": f"Steers {backbone.name}: {words}. Synthetic, research only.",
         "licence": provenance.terms,
-        "files": {"control": {"path": "control.safetensors"}},
+        "files": files,
         "backbone": {"name": backbone.name, "sha256": backbone.backbone.files["denoiser"].sha256},
         "architecture": settings.architecture,
         "conditions": list(entries),

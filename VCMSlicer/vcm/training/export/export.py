@@ -23,12 +23,12 @@ from vcm.training.export.backbone import write_backbone_pack
 from vcm.training.export.control import write_control_pack
 from vcm.training.export.layout import write_layout_pack
 from vcm.training.export.model_card import ExportNotes, Provenance, read_figures
-from vcm.training.kinds import read_settings
+from vcm.training.kinds import settings_of
 from vcm.training.layout.settings import LayoutSettings
+from vcm.training.spread import SPREAD
 from vcm.training.trainer.checkpoint import best_weights, load_last
 from vcm.training.trainer.run_info import read_run_info
 from vcm.training.trainer.settings import TrainingSettings
-from vcm.training.trainer.trainer import SETTINGS
 
 
 def export_run(
@@ -55,10 +55,7 @@ def export_run(
 
 def write_run_pack(run: Path, out: Path, notes: ExportNotes) -> tuple[str, ...]:
     """Write the pack into the empty folder `out`, as `export_run` does; the roles of the files that are new."""
-    if not (run / SETTINGS).is_file():
-        sentence = f"{run} is not the folder of a training: it has no {SETTINGS}."
-        raise VcmError(Code.FILE_MISSING, sentence, "Give the folder that vcm train was given as --out.")
-    settings = read_settings(run / SETTINGS)
+    settings = settings_of(run)
     state = load_last(run, lambda words: None, _check_named)
     if state is None:
         raise VcmError(Code.FILE_MISSING, f"There is no checkpoint in {run}.", "Give the folder of a training.")
@@ -77,7 +74,8 @@ def write_run_pack(run: Path, out: Path, notes: ExportNotes) -> tuple[str, ...]:
     if isinstance(settings, LayoutSettings):
         return write_layout_pack(out, run, weights, about.changes, settings, provenance, words)
     if isinstance(settings, ControlSettings):
-        write_control_pack(out, weights, pack, settings, about.conditions, provenance, words)
+        spread = read_checkpoint(run / SPREAD) if (run / SPREAD).is_file() else None
+        write_control_pack(out, weights, pack, settings, about.conditions, provenance, words, spread)
         return ("control",)
     roles = _roles(run, settings, weights, about.changes, pack.backbone.family)
     write_backbone_pack(out, pack, roles, about.changes, settings, provenance, words)
@@ -89,7 +87,7 @@ def _roles(
 ) -> dict[str, Mapping[str, Tensor]]:
     """The files of the new pack that this training has made, by their role."""
     roles: dict[str, Mapping[str, Tensor]] = {settings.kind: weights}
-    for role, file in (("whitening", WHITENING), ("places", PLACES)):
+    for role, file in (("whitening", WHITENING), ("places", PLACES), ("spread", SPREAD)):
         if (run / file).is_file():
             roles[role] = read_checkpoint(run / file)
     if settings.kind == "autoencoder" and "latent" in changes:

@@ -31,7 +31,7 @@ PIECE = 1 << 20
 
 RUN_FILES = re.compile(
     r"(new-)?checkpoint(-former)?\.pt|best\.pt|log\.csv|(settings|about|teaching|finished)\.json|held-out\.md"
-    r"|validated-\d+\.(json|png)|(whitening|autoencoder|places)\.safetensors"
+    r"|validated-\d+\.(json|png)|(whitening|autoencoder|places|spread)\.safetensors"
 )
 """What a training keeps in its folder."""
 
