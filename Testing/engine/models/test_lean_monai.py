@@ -62,9 +62,11 @@ def test_loading_the_packs_that_ship_imports_neither_all_of_monai_nor_pytorchs_c
     python("""
 import sys
 from vcm.judging.segmentation import choose_segmenter
+from vcm.models.layout.layout import Layout
 from vcm.models.loading import load_backbone, load_control
 from vcm.packs.store import find_pack
 load_control(find_pack("brainldm-mini-ventricles"))
+Layout.load(find_pack("brainldm-mini-layout"))
 backbone = find_pack("brainldm-mini")
 load_backbone(backbone), choose_segmenter(backbone)
 assert not {"scipy.stats", "matplotlib", "sympy", "torch._dynamo", "monai.data"} & sys.modules.keys()

@@ -21,7 +21,7 @@ class BlockEmbedding(nn.Module):
     def __init__(self, entries: int, width: int) -> None:
         super().__init__()
         self.places = SHRINKS**3
-        self.weight = nn.Parameter(torch.randn(self.places, entries, width) * self.places**-0.5)
+        self.weight = nn.Parameter(drawn(self.places, entries, width, spread=self.places**-0.5))
         self.bias = nn.Parameter(torch.zeros(width))
 
     def forward(self, codes: Tensor, meanings: Tensor | None = None) -> Tensor:
@@ -34,6 +34,13 @@ class BlockEmbedding(nn.Module):
         summed: Tensor = _Summed.apply(table, cells)
         found = (summed + self.bias).view(batch, *(size // SHRINKS for size in sizes), -1)
         return found.movedim(-1, 1)
+
+
+def drawn(*sizes: int, spread: float = 1.0) -> Tensor:
+    """Normal numbers; on the meta device none, where even to draw them would import PyTorch's compiler, which takes a
+    second of every command."""
+    empty = torch.empty(sizes)
+    return empty if empty.is_meta else torch.randn(sizes) * spread
 
 
 class _Summed(torch.autograd.Function):

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from vcm.models.backbones.latents import pad_to
 from vcm.models.backbones.local_autoencoder import ChannelNorm, unfold
-from vcm.models.layout.block_embedding import BlockEmbedding
+from vcm.models.layout.block_embedding import BlockEmbedding, drawn
 
 FREQUENCIES = 32
 
@@ -45,7 +45,7 @@ class LayoutDenoiser(nn.Module):
         code = 2 * FREQUENCIES
         self.given = BlockEmbedding(labels, shown)
         self.look = nn.Sequential(nn.SiLU(), nn.Conv3d(shown, shown, 3, padding=1), nn.SiLU())
-        self.place = nn.Parameter(torch.randn(1, place, *(-(-size // 2) for size in grid)))
+        self.place = nn.Parameter(drawn(1, place, *(-(-size // 2) for size in grid)))
         self.time = nn.Linear(code, code)
         self.attributes = nn.Linear(2 * attributes, code) if attributes else None
         self.enter = nn.Conv3d(latent_channels + shown, fine, 1)
