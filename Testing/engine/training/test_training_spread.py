@@ -111,6 +111,13 @@ def test_a_denoiser_and_a_control_are_exported_with_what_their_samples_lack(coho
     other = load_control(find_pack("steers")).spread
     assert other.shape == own.shape and not torch.equal(other, own)
 
+    longer = CONTROL.replace("steps = 1", "steps = 2")
+    (tmp_path / "control" / "settings.toml").write_text(longer)
+    words = ("--config", tmp_path / "control" / "settings.toml", "--cases", cohort, "--out", control)
+    run("control", *words, "--device", "cpu")
+    stale = run(*export, expect=2).err
+    assert "was measured at step 1, and the training has come to step 2" in " ".join(stale.split())
+
     again = trained("denoiser", DENOISER.replace('"tiny"', '"fresh"'), cohort, tmp_path / "again")
     run("export", "--run", again, "--out", packs / "newer")
     assert "spread" not in find_pack("newer").backbone.files, "it was that of another denoiser's samples"

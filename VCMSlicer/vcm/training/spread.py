@@ -26,18 +26,18 @@ from vcm.models.controls.control import Control
 from vcm.models.loading import load_backbone, load_control
 from vcm.packs.manifest import ControlManifest, UsualSampling
 from vcm.packs.store import Pack, find_pack
-from vcm.packs.tensors.checkpoints import write_weights
+from vcm.packs.tensors.checkpoints import read_checkpoint, write_weights
 from vcm.sampling.guidance import GuidedDenoiser
 from vcm.sampling.loop import run_sampler
+from vcm.sampling.samplers import DEFAULT_STEPS
 from vcm.training.kinds import settings_of
-from vcm.training.trainer.checkpoint import claim_run
+from vcm.training.trainer.checkpoint import claim_run, load_last
 
 SPREAD = "spread.safetensors"
 """In a training's folder: what its samples lack."""
 FEWEST = 8
 """With fewer cases the spread at a place is not known."""
 SMOOTHED_MM = 12.0
-USUAL_STEPS = 20
 MOST = 1.5
 """Where cases differ that much more, at the corners of a grid, a factor would make ripples in the air."""
 
@@ -77,8 +77,29 @@ def measure_spread_of(
         lambda done: on_case(done, len(cases)),
     )
     with claim_run(run):
-        write_weights(run / SPREAD, {"spread": factor})
+        write_weights(run / SPREAD, {"spread": factor, "step": torch.tensor(_step_of(run))})
     return factor
+
+
+def kept_spread(run: Path) -> dict[str, Tensor] | None:
+    """What was measured in a run's folder; refused where the training has gone on since."""
+    if not (run / SPREAD).is_file():
+        return None
+    tensors = read_checkpoint(run / SPREAD)
+    if (measured := int(tensors.pop("step"))) != (step := _step_of(run)):
+        raise VcmError(
+            Code.BAD_REQUEST,
+            f"The spread in {run} was measured at step {measured}, and the training has come to step {step}.",
+            f"Delete {SPREAD} there, export, and measure it again with vcm train spread.",
+        )
+    return tensors
+
+
+def _step_of(run: Path) -> int:
+    state = load_last(run, lambda words: None)
+    if state is None:
+        raise VcmError(Code.FILE_MISSING, f"There is no checkpoint in {run}.", "Give the folder of a training.")
+    return int(state["step"])
 
 
 def measure_spread(
@@ -103,7 +124,7 @@ def measure_spread(
         image = torch.from_numpy(case.image())[None, None].to(backbone.device)
         with torch.no_grad():
             guided = GuidedDenoiser(backbone, inputs, control, conditions)
-            sample = run_sampler(guided, backbone, noise.to(backbone.device), sampler, steps or USUAL_STEPS)
+            sample = run_sampler(guided, backbone, noise.to(backbone.device), sampler, steps or DEFAULT_STEPS[sampler])
             for latents, latent in ((real, backbone.encode(image)), (made, sample)):
                 latents.append(latent[0].float().cpu().numpy())
         on_case(seed + 1)

@@ -25,7 +25,7 @@ from vcm.training.export.layout import write_layout_pack
 from vcm.training.export.model_card import ExportNotes, Provenance, read_figures
 from vcm.training.kinds import settings_of
 from vcm.training.layout.settings import LayoutSettings
-from vcm.training.spread import SPREAD
+from vcm.training.spread import kept_spread
 from vcm.training.trainer.checkpoint import best_weights, load_last
 from vcm.training.trainer.run_info import read_run_info
 from vcm.training.trainer.settings import TrainingSettings
@@ -74,8 +74,7 @@ def write_run_pack(run: Path, out: Path, notes: ExportNotes) -> tuple[str, ...]:
     if isinstance(settings, LayoutSettings):
         return write_layout_pack(out, run, weights, about.changes, settings, provenance, words)
     if isinstance(settings, ControlSettings):
-        spread = read_checkpoint(run / SPREAD) if (run / SPREAD).is_file() else None
-        write_control_pack(out, weights, pack, settings, about.conditions, provenance, words, spread)
+        write_control_pack(out, weights, pack, settings, about.conditions, provenance, words, kept_spread(run))
         return ("control",)
     roles = _roles(run, settings, weights, about.changes, pack.backbone.family)
     write_backbone_pack(out, pack, roles, about.changes, settings, provenance, words)
@@ -87,9 +86,11 @@ def _roles(
 ) -> dict[str, Mapping[str, Tensor]]:
     """The files of the new pack that this training has made, by their role."""
     roles: dict[str, Mapping[str, Tensor]] = {settings.kind: weights}
-    for role, file in (("whitening", WHITENING), ("places", PLACES), ("spread", SPREAD)):
+    for role, file in (("whitening", WHITENING), ("places", PLACES)):
         if (run / file).is_file():
             roles[role] = read_checkpoint(run / file)
+    if (spread := kept_spread(run)) is not None:
+        roles["spread"] = spread
     if settings.kind == "autoencoder" and "latent" in changes:
         # A denoiser of the latents there were before would paint noise: the new pack waits for one of its own.
         torch.manual_seed(settings.seed)
