@@ -343,6 +343,7 @@ set(MODULE_PYTHON_RESOURCES
   vcm/packs/embedded/brainldm-mini-lesions/README.md
   vcm/packs/embedded/brainldm-mini-lesions/control.safetensors
   vcm/packs/embedded/brainldm-mini-lesions/manifest.json
+  vcm/packs/embedded/brainldm-mini-lesions/spread.safetensors
   vcm/packs/embedded/brainldm-mini-lesions/training.json
   vcm/packs/embedded/brainldm-mini-semantics/README.md
   vcm/packs/embedded/brainldm-mini-semantics/control.safetensors
@@ -352,6 +353,7 @@ set(MODULE_PYTHON_RESOURCES
   vcm/packs/embedded/brainldm-mini-ventricles/README.md
   vcm/packs/embedded/brainldm-mini-ventricles/control.safetensors
   vcm/packs/embedded/brainldm-mini-ventricles/manifest.json
+  vcm/packs/embedded/brainldm-mini-ventricles/spread.safetensors
   vcm/packs/embedded/brainldm-mini-ventricles/training.json
   vcm/packs/embedded/brainldm-mini/README.md
   vcm/packs/embedded/brainldm-mini/autoencoder.safetensors
