@@ -155,9 +155,10 @@ class qMRMLNodeComboBox(PythonQtObject, QtWidgets.QWidget, metaclass=PythonQtTyp
         return not self.noneEnabled and (wasEmpty or bool(self._currentID))
 
     def _relabel(self) -> None:
-        if not shiboken6.isValid(self._box):
-            return  # Qt removes children before it says that their parent is gone
         for node in self._nodes():
+            # Qt removes children before it says that their parent is gone, and Python may collect the parent meanwhile.
+            if not shiboken6.isValid(self._box):
+                return
             self._box.setItemText(self._box.findData(node.GetID()), node.GetName())
 
     def _typeLabel(self, nodeType: str) -> str:
