@@ -27,6 +27,7 @@ from vcm.models.loading import load_backbone, load_control
 from vcm.packs.manifest import ControlManifest, UsualSampling
 from vcm.packs.store import Pack, find_pack
 from vcm.packs.tensors.checkpoints import read_checkpoint, write_weights
+from vcm.sampling.generator import seeded_noise
 from vcm.sampling.guidance import GuidedDenoiser
 from vcm.sampling.loop import run_sampler
 from vcm.sampling.samplers import DEFAULT_STEPS
@@ -81,12 +82,12 @@ def measure_spread_of(
     return factor
 
 
-def kept_spread(run: Path) -> dict[str, Tensor] | None:
-    """What was measured in a run's folder; refused where the training has gone on since."""
+def kept_spread(run: Path, step: int) -> dict[str, Tensor] | None:
+    """What was measured in a run's folder; refused where the training, now at `step`, has gone on since."""
     if not (run / SPREAD).is_file():
         return None
     tensors = read_checkpoint(run / SPREAD)
-    if (measured := int(tensors.pop("step"))) != (step := _step_of(run)):
+    if (measured := int(tensors.pop("step"))) != step:
         raise VcmError(
             Code.BAD_REQUEST,
             f"The spread in {run} was measured at step {measured}, and the training has come to step {step}.",
@@ -120,7 +121,7 @@ def measure_spread(
         arrays = case.conditions(specs)
         conditions = [Condition(spec, Volume(arrays[spec.name], backbone.grid)) for spec in specs]
         inputs = torch.tensor([[case.attributes[spec.name] for spec in backbone.attributes]]).to(backbone.device)
-        noise = torch.randn((1, *backbone.latent_shape), generator=torch.Generator().manual_seed(seed))
+        noise = seeded_noise(seed, backbone.latent_shape)[None]
         image = torch.from_numpy(case.image())[None, None].to(backbone.device)
         with torch.no_grad():
             guided = GuidedDenoiser(backbone, inputs, control, conditions)

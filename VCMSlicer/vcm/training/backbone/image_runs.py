@@ -117,7 +117,8 @@ def open_segmenter_run(
     trainer = Trainer(settings, task, folder, team, listeners)
     classes = [{"value": value, "name": name} for value, (name, _) in SEGMENTER_CLASSES.items()]
     if team.first:
-        write_weights(folder / PLACES, {"places": torch.from_numpy(usual_places(cache.label_maps()))})
+        if not (folder / PLACES).is_file():
+            write_weights(folder / PLACES, {"places": torch.from_numpy(usual_places(cache.label_maps()))})
         changes = {
             "networks": {"segmenter": config},
             "segmenter_classes": classes,

@@ -74,9 +74,13 @@ def write_run_pack(run: Path, out: Path, notes: ExportNotes) -> tuple[str, ...]:
     if isinstance(settings, LayoutSettings):
         return write_layout_pack(out, run, weights, about.changes, settings, provenance, words)
     if isinstance(settings, ControlSettings):
-        write_control_pack(out, weights, pack, settings, about.conditions, provenance, words, kept_spread(run))
+        write_control_pack(
+            out, weights, pack, settings, about.conditions, provenance, words, kept_spread(run, state["step"])
+        )
         return ("control",)
     roles = _roles(run, settings, weights, about.changes, pack.backbone.family)
+    if (spread := kept_spread(run, state["step"])) is not None:
+        roles["spread"] = spread
     write_backbone_pack(out, pack, roles, about.changes, settings, provenance, words)
     return tuple(roles)
 
@@ -89,8 +93,6 @@ def _roles(
     for role, file in (("whitening", WHITENING), ("places", PLACES)):
         if (run / file).is_file():
             roles[role] = read_checkpoint(run / file)
-    if (spread := kept_spread(run)) is not None:
-        roles["spread"] = spread
     if settings.kind == "autoencoder" and "latent" in changes:
         # A denoiser of the latents there were before would paint noise: the new pack waits for one of its own.
         torch.manual_seed(settings.seed)
