@@ -186,6 +186,23 @@ def test_large_images_are_read_in_pieces(fakeLogic, tmp_path, monkeypatch):
     assert np.array_equal(slicer.util.arrayFromVolume(node), array)
 
 
+def test_reading_that_is_stopped_at_its_last_piece_hears_no_end(fakeLogic, monkeypatch):
+    from VCMSlicerLib.results import resultImport
+
+    ended, seen = [], []
+
+    def pieces(_paths):
+        seen.append("read")
+        reading.stop()
+        yield from ()
+
+    monkeypatch.setattr(resultImport, "_readAll", pieces)
+    reading = resultImport.Preloading([], ended.append)
+    waitUntil(lambda: seen)
+    let(0.1)
+    assert ended == []
+
+
 def test_several_samples_come_as_a_list(fakeLogic):
     nodes = fakeLogic.generate(samples=3, seed=10)
     assert len(nodes) == 3 and len({node.GetName() for node in nodes}) == 3

@@ -19,7 +19,8 @@ from VCMSlicerLib.results.results import Results, row
 from VCMSlicerLib.results.scoreCharts import scoreCharts, showChart
 from VCMSlicerLib.results.scoreNodes import exportScores, scoreTable
 from VCMSlicerLib.scene.niftiFile import WorldImage, writeNifti
-from VCMSlicerLib.scene.sliceViews import sliceLogics
+from VCMSlicerLib.scene.scene import addVolume
+from VCMSlicerLib.scene.sliceViews import showInSlices, sliceLogics
 from VCMSlicerLib.scene.worldImages import segmentsImage
 
 
@@ -297,3 +298,54 @@ def test_of_previews_that_come_at_once_the_newest_is_shown_and_none_after_the_en
     processEvents(0.1)
     assert not [each for each in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if "Forming" in each.GetName()]
     assert not Path(late).exists()
+
+
+def formingNodes():
+    return [each for each in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if "Forming" in each.GetName()]
+
+
+@pytest.fixture
+def previewed(mainWindow, tmp_path):
+    """A preview in views that showed another image before."""
+    image = WorldImage(np.ones((4, 5, 6), np.float32), np.eye(4))
+    former, forming = addVolume(image, "former"), FormingImage()
+    showInSlices(background=former)
+    forming.begin()
+    forming.show(writeNifti(tmp_path / "preview.nii.gz", image), 1)
+    return forming, former, image
+
+
+def backgrounds():
+    return {logic.GetSliceCompositeNode().GetBackgroundVolumeID() for logic in sliceLogics()}
+
+
+def test_a_last_preview_gives_way_to_the_former_background(previewed):
+    forming, former, _image = previewed
+    forming.putAwaySoon()
+    processEvents(0.1)
+    assert formingNodes() == [] and backgrounds() == {former.GetID()}
+
+
+def test_a_result_takes_the_place_of_the_last_preview_without_the_former_background_in_between(previewed):
+    forming, former, image = previewed
+    result, seen = addVolume(image, "result"), []
+    for logic in sliceLogics():
+        node = logic.GetSliceCompositeNode()
+        node.AddObserver("ModifiedEvent", lambda node, _event: seen.append(node.GetBackgroundVolumeID()))
+    forming.putAwaySoon()
+    showInSlices(background=result)
+    processEvents(0.1)
+    assert formingNodes() == [] and backgrounds() == {result.GetID()}
+    assert seen and former.GetID() not in seen
+
+
+def test_a_job_that_begins_before_the_last_preview_is_away_shows_its_own(previewed, tmp_path):
+    forming, _former, image = previewed
+    forming.putAwaySoon()
+    forming.begin()
+    assert formingNodes() == []
+    forming.show(writeNifti(tmp_path / "second.nii.gz", image), 2)
+    processEvents(0.1)
+    (node,) = formingNodes()
+    assert "step 2" in node.GetName()
+    forming.putAway()

@@ -68,7 +68,7 @@ class Errands:
         }
 
         def ended(job: Job) -> None:
-            self.forming.putAway()
+            self.forming.putAwaySoon()
             onDone(job)
 
         self.forming.begin()

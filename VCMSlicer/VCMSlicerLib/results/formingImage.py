@@ -25,6 +25,7 @@ class FormingImage:
 
     def begin(self) -> None:
         """A job has begun: its previews are shown until `putAway`, so none comes into a scene that follows."""
+        self.putAway()
         self._wanted = True
 
     def showSoon(self, path: str | Path, _sample: int = 0, step: int = 0) -> None:
@@ -65,6 +66,16 @@ class FormingImage:
             composite.SetBackgroundVolumeID(node.GetID())
         if before is not None:
             removeNode(before)
+
+    def putAwaySoon(self) -> None:
+        """Show no further preview, and put the last one away at the next turn of the event loop: by then the views may
+        show what came of the job, and need not go back to a former background in between."""
+        self._wanted = False
+        qt.QTimer.singleShot(0, self._putAwayUnlessBegun)
+
+    def _putAwayUnlessBegun(self) -> None:
+        if not self._wanted:
+            self.putAway()
 
     def putAway(self) -> None:
         """Remove the preview and put the former backgrounds back."""

@@ -53,8 +53,13 @@ class Preloading:
             pass
         except Exception as problem:
             error = problem
+        # At a turn of its own: with the last piece before it, it would hold the window up for longer.
+        qt.QTimer.singleShot(0, lambda: self._end(error))
+
+    def _end(self, error: Exception | None) -> None:
         onReady, self._onReady = self._onReady, None
-        onReady(error)
+        if onReady is not None:
+            onReady(error)
 
 
 def _readAll(paths: list[str]) -> Iterator[None]:
