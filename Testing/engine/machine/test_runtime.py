@@ -102,7 +102,7 @@ def test_half_precision_is_refused_on_a_processor_and_an_unknown_one_anywhere(no
     with pytest.raises(VcmError, match="fp16") as caught:
         choose_runtime("cpu", "fp16")
     assert "bf16" in caught.value.remedy
-    with pytest.raises(VcmError, match="auto, fp32, fp16, bf16; not 'fp8'"):
+    with pytest.raises(VcmError, match="auto, fp32, fp16, bf16, mixed; not 'fp8'"):
         choose_runtime("cpu", "fp8")
 
 

@@ -107,7 +107,7 @@ def evaluate(
     steps: Annotated[int | None, typer.Option(min=1, help="Of the sampler.", show_default="the pack's")] = None,
     segmenter: Annotated[str, typer.Option(help="Who measures: auto, pack or synthseg.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, fp32, fp16 or bf16.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32, fp16, bf16 or mixed.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="Processor cores to use.", show_default="all")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON and nothing else.")] = False,
 ) -> None:
@@ -236,7 +236,7 @@ def _generator(
     from vcm.models.loading import load_backbone, load_control
     from vcm.sampling.generator import Generator
 
-    runtime = choose_runtime(*where)
+    runtime = choose_runtime(*where, mixed=backbone.backbone.sampling.mixed)
     listeners.words(f"running on {runtime.words}")
     return Generator(load_backbone(backbone), load_control(control) if control else None, runtime)
 

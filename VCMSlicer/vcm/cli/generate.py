@@ -110,7 +110,7 @@ def generate(
         int, typer.Option(help="Write preview-0.nii.gz every so many steps; 0 for none.")
     ] = USUAL.preview_every,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = USUAL.device,
-    precision: Annotated[str, typer.Option(help="auto, fp32, fp16 or bf16.")] = USUAL.precision,
+    precision: Annotated[str, typer.Option(help="auto, fp32, fp16, bf16 or mixed.")] = USUAL.precision,
     memory: Annotated[str, typer.Option(help="auto, whole, slabs or offload.")] = USUAL.memory,
     segmenter: Annotated[str, typer.Option(help="Who measures: auto, pack or synthseg.")] = USUAL.segmenter,
     layout: Annotated[

@@ -14,7 +14,8 @@ from vcm.core.errors import Code, VcmError
 from vcm.core.reading import read_text
 
 CONTROL_GROUP = Path("/sys/fs/cgroup")
-PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16, "mixed": torch.bfloat16}
+"""`mixed` is bf16 for the steps of the sampling and fp32 for what is done once; on a processor only."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,14 @@ class Runtime:
 
     def autocast(self) -> AbstractContextManager[object]:
         """What to compute in: on a processor, bf16 is a matter of each operation, as some exist in fp32 only."""
-        if self.device.type == "cpu" and self.precision == "bf16":
-            return torch.autocast("cpu", torch.bfloat16)
-        return nullcontext()
+        return self._in_bf16(self.precision == "bf16")
+
+    def autocast_steps(self) -> AbstractContextManager[object]:
+        """What to compute the steps of the sampling in."""
+        return self._in_bf16(self.precision in ("bf16", "mixed"))
+
+    def _in_bf16(self, wanted: bool) -> AbstractContextManager[object]:
+        return torch.autocast("cpu", torch.bfloat16) if wanted and self.device.type == "cpu" else nullcontext()
 
     @property
     def has_graphs(self) -> bool:
@@ -49,15 +55,16 @@ class Runtime:
             torch.mps.synchronize()
 
 
-def choose_runtime(device: str = "auto", precision: str = "auto") -> Runtime:
+def choose_runtime(device: str = "auto", precision: str = "auto", *, mixed: bool = False) -> Runtime:
     """The device asked for, or the best there is; the number format asked for, or the device's usual one.
 
-    `auto` is CUDA, then MPS, then the CPU; fp16 weights on a GPU, fp32 on the CPU. A device that is not there is an
-    error, never a silent change to another.
+    `auto` is CUDA, then MPS, then the CPU; fp16 weights on a GPU, fp32 on the CPU, or `mixed` where the model allows it
+    and the processor computes in bf16. A device that is not there is an error, never a silent change to another.
     """
     chosen = _choose_device(device)
     if precision == "auto":
-        precision = "fp32" if chosen.type == "cpu" else "fp16"
+        usual = "mixed" if mixed and has_bf16(chosen) else "fp32"
+        precision = usual if chosen.type == "cpu" else "fp16"
     if precision not in PRECISIONS:
         raise VcmError(Code.BAD_REQUEST, f"The precision must be auto, {', '.join(PRECISIONS)}; not {precision!r}.")
     if chosen.type == "cpu" and precision == "fp16":
@@ -66,8 +73,14 @@ def choose_runtime(device: str = "auto", precision: str = "auto") -> Runtime:
             "Half precision (fp16) is not supported on a processor.",
             "Use --precision fp32, or bf16 on a recent processor.",
         )
-    slow = ", which this processor computes in software, slowly" if precision == "bf16" and not has_bf16(chosen) else ""
-    return Runtime(chosen, precision, f"{_describe(chosen)}, {precision}{slow}")
+    if chosen.type != "cpu" and precision == "mixed":
+        raise VcmError(
+            Code.DEVICE, "Mixed precision is for processors.", "Use --precision fp16, bf16 or fp32 on a GPU."
+        )
+    said = "bf16 in its steps" if precision == "mixed" else precision
+    in_software = PRECISIONS[precision] is torch.bfloat16 and not has_bf16(chosen)
+    slow = ", which this processor computes in software, slowly" if in_software else ""
+    return Runtime(chosen, precision, f"{_describe(chosen)}, {said}{slow}")
 
 
 def has_bf16(device: torch.device) -> bool:

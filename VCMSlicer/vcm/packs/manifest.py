@@ -71,10 +71,12 @@ class LatentSpec:
 
 @dataclass(frozen=True)
 class UsualSampling:
-    """How a backbone is sampled where nobody chooses: `steps` of `sampler`, None for this one's usual number."""
+    """How a backbone is sampled where nobody chooses: `steps` of `sampler`, None for this one's usual number. With
+    `mixed` its images are as good if the steps are computed in bf16, as processors do that can."""
 
     sampler: str = "dpm++"
     steps: int | None = None
+    mixed: bool = False
 
     def chosen(self, sampler: str | None, steps: int | None) -> tuple[str, int | None]:
         """Sampler and steps where each may be left open; the steps of one sampler say nothing of another's.

@@ -157,7 +157,7 @@ def load_generator(backbone: Pack, control: Pack | None, job: GenerateJob) -> Ge
     from vcm.models.loading import load_backbone, load_control
     from vcm.sampling.generator import Generator
 
-    runtime = choose_runtime(job.device, job.precision)
+    runtime = choose_runtime(job.device, job.precision, mixed=backbone.backbone.sampling.mixed)
     return Generator(load_backbone(backbone), load_control(control) if control else None, runtime, job.memory)
 
 

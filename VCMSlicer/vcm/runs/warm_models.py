@@ -47,7 +47,7 @@ class WarmModels:
         from vcm.models.loading import load_backbone, load_control
         from vcm.sampling.generator import Generator
 
-        runtime = choose_runtime(job.device, job.precision)
+        runtime = choose_runtime(job.device, job.precision, mixed=backbone.backbone.sampling.mixed)
         key = _key(backbone, runtime)
         wanted = key, _key(control, runtime) if control else None, job.memory
         if self._generator is not None and self._generator[0] == wanted:

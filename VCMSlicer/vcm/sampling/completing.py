@@ -106,10 +106,12 @@ def _coded(possible: Bits, labels: int) -> tuple[Tensor, Tensor]:
 
 def _likeliest(scores: Tensor, bits: Bits) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """The label of the highest score among those that each voxel may have, and where an impossible one has a higher."""
-    possible = torch.from_numpy(planes(bits, len(scores))).to(scores.device)
-    torn = ~possible.gather(0, scores.argmax(0, keepdim=True))[0]
-    labels = scores.masked_fill(~possible, -torch.inf).argmax(0)
-    return labels.to("cpu", torch.uint8).numpy(), torn.cpu().numpy()
+    labels = scores.argmax(0).to("cpu", torch.uint8).numpy()
+    torn = (bits >> labels.astype(bits.dtype)) & 1 == 0
+    possible = torch.from_numpy(planes(bits[torn], len(scores))).to(scores.device)
+    own = scores[:, torch.from_numpy(torn).to(scores.device)].masked_fill(~possible, -torch.inf)
+    labels[torn] = own.argmax(0).to("cpu", torch.uint8).numpy()
+    return labels, torn
 
 
 def _mended(

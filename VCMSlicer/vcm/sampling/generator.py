@@ -178,7 +178,7 @@ class Generator:
         seconds: dict[str, float] = {}
         volumes: list[list[Volume]] = []
         for sampling in samplings:
-            with self._timed(seconds, sampling.stage), self.runtime.autocast():
+            with self._timed(seconds, sampling.stage), self.runtime.autocast_steps():
                 latents = run_sampler(
                     sampling.denoise,
                     self.backbone,
