@@ -119,7 +119,7 @@ def test_evaluations_sample_as_the_manifest_says():
 def test_the_details_of_a_model_name_its_sampler(own):
     own(sampler="ddim", steps=7)
     assert "7 steps of ddim" in vcm("packs", "info", "tiny").out
-    assert "14 steps of unipc" in vcm("packs", "info", "brainldm-mini").out
+    assert "10 steps of unipc" in vcm("packs", "info", "brainldm-mini").out
 
 
 @pytest.mark.parametrize("sampling", [{"sampler": "ddim"}, {"sampler": "ddim", "steps": 0}, {"sampler": 3, "steps": 5}])

@@ -188,7 +188,7 @@ def test_the_contrasts_of_nvidia_s_generator_are_a_choice_and_its_guidance_a_sca
     files = write_files(tmp_path)
     import_family("tiny-brain", "maisi", autoencoder=files["autoencoder"], denoiser=files["denoiser"], config=CONFIG)
     contrast, guidance = findPack("tiny-brain").attributes
-    assert findPack("tiny-brain").sampling == ("rflow", 30) and findPack(DEFAULT_PACK).sampling == ("unipc", 14)
+    assert findPack("tiny-brain").sampling == ("rflow", 30) and findPack(DEFAULT_PACK).sampling == ("unipc", 10)
     assert (defaultValue(contrast), defaultValue(guidance)) == ("T1w", pytest.approx(2.0))
     told = []
     row = AttributeRow(contrast, lambda name, setting: told.append((name, setting.value)))
