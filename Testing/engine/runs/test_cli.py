@@ -186,7 +186,7 @@ def test_an_attribute_that_cannot_be_is_told(out, options, words):
         (["--samples", 0], "number of samples must be between 1 and"),
         (["--seed", -4], "The seed must be between 0 and"),
         (["--device", "tpu"], "The device must be auto, cpu, cuda, cuda:N or mps; not 'tpu'"),
-        (["--precision", "fp8"], "The precision must be auto, fp32, fp16, bf16; not 'fp8'"),
+        (["--precision", "fp8"], "The precision must be auto, fp32, fp16, bf16, mixed; not 'fp8'"),
         (["--memory", "lots"], "The memory plan must be auto, whole, slabs, offload; not 'lots'"),
         (["--segmenter", "me"], "The segmenter must be one of auto, pack, synthseg, not 'me'"),
         (["--steps", "many"], "Invalid value for '--steps'"),
