@@ -40,12 +40,14 @@ def workshop(tmp_path_factory):
 def command(workshop, out, processes, steps=6):
     launcher = ["-m", "torch.distributed.run", "--nproc_per_node", str(processes)] if processes > 1 else []
     training = ["-m", "vcm", "train", "control", "--config", str(workshop / "settings.toml")]
-    training += ["--cases", str(workshop / "cohort"), "--out", str(workshop / out), "--device", "cpu", "--threads", "1"]
+    training += ["--cases", str(workshop / "cohort"), "--out", str(workshop / out), "--threads", "1"]
     return [sys.executable, *launcher, *training, "--steps", str(steps)]
 
 
 def environment(workshop):
-    return {**os.environ, "VCM_PACKS": str(workshop / "packs"), "PYTHONPATH": str(ENGINE), "OMP_NUM_THREADS": "1"}
+    """Without a GPU, whatever the machine has: the processes find out for themselves what they compute on."""
+    own = {"VCM_PACKS": str(workshop / "packs"), "PYTHONPATH": str(ENGINE), "OMP_NUM_THREADS": "1"}
+    return {**os.environ, **own, "CUDA_VISIBLE_DEVICES": ""}
 
 
 def train(workshop, out, processes, steps=6):

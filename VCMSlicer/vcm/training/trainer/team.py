@@ -29,12 +29,13 @@ class Team:
             ) from error
         from vcm.machine.runtime import choose_runtime
 
-        chosen = choose_runtime(device).device if device != "auto" else None
+        chosen = choose_runtime(device).device
         # Number formats are a setting of the training, not of the launcher; gradients are accumulated by the trainer.
-        self._accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no")
+        # Unless told that processors compute, Accelerate takes each of several processes without a GPU for one alone.
+        self._accelerator = Accelerator(cpu=chosen.type == "cpu", mixed_precision="no")
         # Accelerate keeps the device that the first team of this process was given.
         alone = self._accelerator.num_processes == 1
-        self.device: torch.device = chosen if alone and chosen else self._accelerator.device
+        self.device: torch.device = chosen if alone and device != "auto" else self._accelerator.device
         self.rank: int = self._accelerator.process_index
         self.size: int = self._accelerator.num_processes
 
