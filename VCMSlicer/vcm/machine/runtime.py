@@ -77,10 +77,14 @@ def choose_runtime(device: str = "auto", precision: str = "auto", *, mixed: bool
         raise VcmError(
             Code.DEVICE, "Mixed precision is for processors.", "Use --precision fp16, bf16 or fp32 on a GPU."
         )
-    said = "bf16 in its steps" if precision == "mixed" else precision
     in_software = PRECISIONS[precision] is torch.bfloat16 and not has_bf16(chosen)
     slow = ", which this processor computes in software, slowly" if in_software else ""
-    return Runtime(chosen, precision, f"{_describe(chosen)}, {said}{slow}")
+    return Runtime(chosen, precision, f"{_describe(chosen)}, {format_words(precision)}{slow}")
+
+
+def format_words(precision: str) -> str:
+    """A number format as a user reads it."""
+    return "bf16 in its steps" if precision == "mixed" else precision
 
 
 def has_bf16(device: torch.device) -> bool:

@@ -20,7 +20,7 @@ from vcm.core.findings import Finding
 from vcm.core.volume import Volume
 from vcm.judging.alignment import Alignment, align
 from vcm.judging.segmentation import Choice, known_labels
-from vcm.machine.runtime import Runtime
+from vcm.machine.runtime import Runtime, format_words
 from vcm.outputs.claims import remove
 from vcm.packs.store import Pack
 from vcm.reporting.contrast_montage import ContrastMontage
@@ -255,7 +255,8 @@ class RunRecord:
         made_by = f"{self.backbone.name}" + (f" with {self.control.name}" if self.control else "")
         made_by += f", completed by {self.layout.pack.name}" if self.layout else ""
         origin = "noise from a file" if self.request.noise is not None else f"seed {sample.seed}"
-        how = f"{self.request.sampler}, {self.request.step_count} steps, {origin}, {self.runtime.precision}"
+        precision = format_words(self.runtime.precision)
+        how = f"{self.request.sampler}, {self.request.step_count} steps, {origin}, {precision}"
         file = self.folder.path / MONTAGE
         self.files.append(file)
         if self.request.contrasts:
