@@ -71,8 +71,8 @@ class LatentSpec:
 
 @dataclass(frozen=True)
 class UsualSampling:
-    """How a backbone is sampled where nobody chooses: `steps` of `sampler`, None for this one's usual number. With
-    `mixed` its images are as good if the steps are computed in bf16, as processors do that can."""
+    """How a backbone is sampled where nobody chooses: `steps` of `sampler`, None for this one's usual number. Where
+    `mixed` is true, its images are as good with steps in bf16, and a processor that can computes them so."""
 
     sampler: str = "dpm++"
     steps: int | None = None
