@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from vcm.cli.evaluate import _generator as generator_to_evaluate
 from vcm.conditions.attributes import resolve
 from vcm.core.errors import Code, VcmError
+from vcm.evaluation.control_evaluation import EvaluationListeners
 from vcm.machine import runtime
 from vcm.machine.runtime import choose_runtime
 from vcm.packs.manifest import UsualSampling
@@ -67,7 +69,7 @@ def test_it_is_usual_where_the_model_allows_it_and_the_processor_has_bf16(monkey
 
 
 def test_a_gpu_refuses_it(monkeypatch):
-    monkeypatch.setattr(runtime, "_choose_device", lambda _name: torch.device("cuda", 0))
+    monkeypatch.setattr(runtime, "choose_device", lambda _name: torch.device("cuda", 0))
     with pytest.raises(VcmError, match="for processors") as caught:
         choose_runtime("cuda", "mixed")
     assert caught.value.code is Code.DEVICE and "fp16" in caught.value.remedy
@@ -87,6 +89,8 @@ def test_a_pack_says_whether_its_steps_may_be_in_bf16(tmp_path, monkeypatch, all
     wanted = "mixed" if allowed else "fp32"
     assert load_generator(pack, None, job).runtime.precision == wanted
     assert WarmModels().generator(pack, None, job, lambda _name: None).runtime.precision == wanted
+    evaluated = generator_to_evaluate(pack, None, ("cpu", "auto"), EvaluationListeners())
+    assert evaluated.runtime.precision == wanted
 
 
 def test_the_pack_that_ships_may_be_in_bf16_and_published_networks_may_not():

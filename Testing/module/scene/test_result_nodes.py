@@ -280,6 +280,10 @@ def test_what_belongs_to_a_result_goes_with_it_and_what_the_run_asked_with_the_l
     assert wanted in belongings(second)
 
 
+def formingNodes():
+    return [each for each in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if "Forming" in each.GetName()]
+
+
 def test_of_previews_that_come_at_once_the_newest_is_shown_and_none_after_the_end(mainWindow, tmp_path):
     forming = FormingImage()
     images = [WorldImage(np.full((4, 5, 6), n, np.float32), np.eye(4)) for n in (1, 2, 3)]
@@ -288,7 +292,7 @@ def test_of_previews_that_come_at_once_the_newest_is_shown_and_none_after_the_en
     for step, path in enumerate(paths, start=1):
         forming.showSoon(path, 0, step)
     processEvents(0.1)
-    (node,) = [each for each in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if "Forming" in each.GetName()]
+    (node,) = formingNodes()
     assert "step 3" in node.GetName() and not any(Path(path).exists() for path in paths)
     shown = [logic for logic in sliceLogics() if logic.GetSliceCompositeNode().GetBackgroundVolumeID() == node.GetID()]
     assert shown and all(logic.GetSliceNode().IsMappedInLayout() for logic in shown)
@@ -296,12 +300,8 @@ def test_of_previews_that_come_at_once_the_newest_is_shown_and_none_after_the_en
     forming.putAway()
     forming.showSoon(late, 0, 4)
     processEvents(0.1)
-    assert not [each for each in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if "Forming" in each.GetName()]
+    assert not formingNodes()
     assert not Path(late).exists()
-
-
-def formingNodes():
-    return [each for each in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if "Forming" in each.GetName()]
 
 
 @pytest.fixture

@@ -170,14 +170,14 @@ def cohort_maker(
     """What makes heads, as the command line describes it."""
     from vcm.cohort.making.heads import OWN_ATTRIBUTES, CohortMaker
     from vcm.cohort.making.label_maps import LabelMaps
-    from vcm.machine.runtime import choose_runtime
+    from vcm.machine.runtime import choose_device
     from vcm.packs.store import find_pack
 
     maps = LabelMaps.open(labelmaps, parse_places(heads) if heads else None)
     return CohortMaker(
         maps,
         seed,
-        choose_runtime(device).device,
+        choose_device(device),
         contrasts=contrasts.split(","),
         grid=_grid(grid),
         lesions=lesions,

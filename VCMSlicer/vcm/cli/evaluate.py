@@ -195,11 +195,9 @@ def _images(
     listeners: EvaluationListeners,
 ) -> dict[str, Any]:
     from vcm.evaluation.image_sets import SetOptions, evaluate_sets
-    from vcm.machine.runtime import choose_runtime
+    from vcm.machine.runtime import choose_device
 
-    return evaluate_sets(
-        images, references, out, model, SetOptions(files, str(choose_runtime(device).device)), listeners
-    )
+    return evaluate_sets(images, references, out, model, SetOptions(files, str(choose_device(device))), listeners)
 
 
 def _response(
@@ -232,11 +230,11 @@ def _response(
 def _generator(
     backbone: Pack, control: Pack | None, where: tuple[str, str], listeners: EvaluationListeners
 ) -> Generator:
-    from vcm.machine.runtime import choose_runtime
     from vcm.models.loading import load_backbone, load_control
+    from vcm.runs.run import runtime_for
     from vcm.sampling.generator import Generator
 
-    runtime = choose_runtime(*where, mixed=backbone.backbone.sampling.mixed)
+    runtime = runtime_for(backbone, *where)
     listeners.words(f"running on {runtime.words}")
     return Generator(load_backbone(backbone), load_control(control) if control else None, runtime)
 

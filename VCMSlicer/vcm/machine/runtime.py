@@ -61,7 +61,7 @@ def choose_runtime(device: str = "auto", precision: str = "auto", *, mixed: bool
     `auto` is CUDA, then MPS, then the CPU; fp16 weights on a GPU, fp32 on the CPU, or `mixed` where the model allows it
     and the processor computes in bf16. A device that is not there is an error, never a silent change to another.
     """
-    chosen = _choose_device(device)
+    chosen = choose_device(device)
     if precision == "auto":
         usual = "mixed" if mixed and has_bf16(chosen) else "fp32"
         precision = usual if chosen.type == "cpu" else "fp16"
@@ -80,6 +80,39 @@ def choose_runtime(device: str = "auto", precision: str = "auto", *, mixed: bool
     in_software = PRECISIONS[precision] is torch.bfloat16 and not has_bf16(chosen)
     slow = ", which this processor computes in software, slowly" if in_software else ""
     return Runtime(chosen, precision, f"{_describe(chosen)}, {format_words(precision)}{slow}")
+
+
+def choose_device(name: str) -> torch.device:
+    """The device asked for, or with `auto` the best there is; none is touched yet."""
+    name = name.lower()
+    if name in ("auto", "gpu"):
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        if torch.backends.mps.is_available():
+            return torch.device("mps")
+        if name == "gpu":
+            raise VcmError(Code.DEVICE, "No GPU that PyTorch can use was found.", "Use --device cpu or auto.")
+        return torch.device("cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise VcmError(Code.BAD_REQUEST, f"The device must be auto, cpu, cuda, cuda:N or mps; not {name!r}.") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise VcmError(
+            Code.DEVICE,
+            f"The device {name} was asked for, but PyTorch {torch.__version__} finds no NVIDIA GPU.",
+            "Check the driver with nvidia-smi and that PyTorch was installed with CUDA, or use --device cpu.",
+        )
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise VcmError(
+            Code.DEVICE,
+            f"There is no GPU {device.index}: this machine has {torch.cuda.device_count()}, counted from 0.",
+        )
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise VcmError(Code.DEVICE, "Apple's GPU (mps) is not available here.", "Use --device cpu.")
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise VcmError(Code.BAD_REQUEST, f"The device must be auto, cpu, cuda, cuda:N or mps; not {name!r}.")
+    return device
 
 
 def format_words(precision: str) -> str:
@@ -122,38 +155,6 @@ def fix_results(device: torch.device) -> None:
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cuda.matmul.allow_tf32 = False
-
-
-def _choose_device(name: str) -> torch.device:
-    name = name.lower()
-    if name in ("auto", "gpu"):
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        if torch.backends.mps.is_available():
-            return torch.device("mps")
-        if name == "gpu":
-            raise VcmError(Code.DEVICE, "No GPU that PyTorch can use was found.", "Use --device cpu or auto.")
-        return torch.device("cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise VcmError(Code.BAD_REQUEST, f"The device must be auto, cpu, cuda, cuda:N or mps; not {name!r}.") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise VcmError(
-            Code.DEVICE,
-            f"The device {name} was asked for, but PyTorch {torch.__version__} finds no NVIDIA GPU.",
-            "Check the driver with nvidia-smi and that PyTorch was installed with CUDA, or use --device cpu.",
-        )
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise VcmError(
-            Code.DEVICE,
-            f"There is no GPU {device.index}: this machine has {torch.cuda.device_count()}, counted from 0.",
-        )
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise VcmError(Code.DEVICE, "Apple's GPU (mps) is not available here.", "Use --device cpu.")
-    if device.type not in ("cpu", "cuda", "mps"):
-        raise VcmError(Code.BAD_REQUEST, f"The device must be auto, cpu, cuda, cuda:N or mps; not {name!r}.")
-    return device
 
 
 def _describe(device: torch.device) -> str:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from vcm.core.progress import OnProgress
     from vcm.judging.segmentation import Choice
+    from vcm.machine.runtime import Runtime
     from vcm.models.layout.layout import Layout
     from vcm.registration.reference import Reference
     from vcm.reporting.report import SampleRecord
@@ -153,12 +154,18 @@ def examine_conditions(files: Iterable[ConditionFile], backbone: Pack, control: 
 
 def load_generator(backbone: Pack, control: Pack | None, job: GenerateJob) -> Generator:
     """Load the networks of both packs onto the device the job asks for."""
-    from vcm.machine.runtime import choose_runtime
     from vcm.models.loading import load_backbone, load_control
     from vcm.sampling.generator import Generator
 
-    runtime = choose_runtime(job.device, job.precision, mixed=backbone.backbone.sampling.mixed)
+    runtime = runtime_for(backbone, job.device, job.precision)
     return Generator(load_backbone(backbone), load_control(control) if control else None, runtime, job.memory)
+
+
+def runtime_for(backbone: Pack, device: str, precision: str) -> Runtime:
+    """Where a backbone's images are made, and in the number format asked for or, with `auto`, the usual one for it."""
+    from vcm.machine.runtime import choose_runtime
+
+    return choose_runtime(device, precision, mixed=backbone.backbone.sampling.mixed)
 
 
 def write_seen(

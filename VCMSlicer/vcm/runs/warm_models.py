@@ -43,11 +43,11 @@ class WarmModels:
     ) -> Generator:
         """A Generator for a job, the one of before where nothing has changed; `on_loading` hears the name of each pack
         that has to be loaded."""
-        from vcm.machine.runtime import choose_runtime
         from vcm.models.loading import load_backbone, load_control
+        from vcm.runs.run import runtime_for
         from vcm.sampling.generator import Generator
 
-        runtime = choose_runtime(job.device, job.precision, mixed=backbone.backbone.sampling.mixed)
+        runtime = runtime_for(backbone, job.device, job.precision)
         key = _key(backbone, runtime)
         wanted = key, _key(control, runtime) if control else None, job.memory
         if self._generator is not None and self._generator[0] == wanted:

@@ -99,7 +99,7 @@ class LocalEngine:
         from vcm.judging.reference_head import has_typical_head, template_of
         from vcm.judging.segmentation import choose_segmenter
         from vcm.judging.structures_in_place import in_place
-        from vcm.machine.runtime import choose_runtime
+        from vcm.machine.runtime import choose_device
         from vcm.outputs.claims import claim_file
         from vcm.runs.choice import choose_packs
         from vcm.volumes.resampling import refined_labels
@@ -108,7 +108,7 @@ class LocalEngine:
         out = claim_file(request.out, inputs=[request.image])
         backbone, _ = choose_packs(request.pack, None, ())
         image = _examined_image(Path(request.image), backbone, call)
-        judge = choose_segmenter(backbone, device=choose_runtime(request.device).device)
+        judge = choose_segmenter(backbone, device=choose_device(request.device))
         if judge.segmenter is None:
             raise VcmError(Code.BAD_REQUEST, f"The image cannot be segmented. {judge.sentence}")
         call.progress("segmenting")

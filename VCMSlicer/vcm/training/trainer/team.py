@@ -27,9 +27,9 @@ class Team:
                 "Training needs the package accelerate, which is not installed.",
                 "Install it in the repository's folder: pip install '.[train]'",
             ) from error
-        from vcm.machine.runtime import choose_runtime
+        from vcm.machine.runtime import choose_device
 
-        chosen = choose_runtime(device).device
+        chosen = choose_device(device)
         # Number formats are a setting of the training, not of the launcher; gradients are accumulated by the trainer.
         # Unless told that processors compute, Accelerate takes each of several processes without a GPU for one alone.
         self._accelerator = Accelerator(cpu=chosen.type == "cpu", mixed_precision="no")
